@@ -1,0 +1,126 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Warnings are errors here, and every unsafe construct is spelled out.
+let house: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let argumentParser: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+// Targets stand in the order in which the data flows: device, BAR, region, chunk, pool, lease, client.
+let package = Package(
+  name: "genpool",
+  products: [
+    .library(name: "GenPool", targets: ["GenPool"]),
+    .library(name: "DeviceMemory", targets: ["DeviceMemory"]),
+    .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
+    .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
+    .executable(name: "genpoold", targets: ["genpoold"]),
+    .executable(name: "genpoolctl", targets: ["genpoolctl"]),
+    .executable(name: "genpool-bench", targets: ["genpool-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    // The allocator. It knows nobody.
+    .systemLibrary(name: "CGenPoolInline"),
+    .target(name: "GenPool", dependencies: ["CGenPoolInline"], swiftSettings: house),
+
+    // Memory in hand: map it, touch it, make it a chunk. Opens nothing.
+    .target(name: "CLinux"),
+    .target(name: "CDeviceMemory"),
+    .target(
+      name: "DeviceMemory", dependencies: ["GenPool", "CLinux", "CDeviceMemory", system],
+      swiftSettings: house),
+
+    // What is plugged in, and how a piece of it is opened.
+    .target(
+      name: "PCIDevices", dependencies: ["GenPool", "DeviceMemory", system], swiftSettings: house),
+    .target(name: "CDeviceSources"),
+    .target(
+      name: "DeviceSources",
+      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "CDeviceSources", system],
+      swiftSettings: house),
+    .target(
+      name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
+      swiftSettings: house),
+
+    // Names by libpci (GPL): linked by the daemon and genpoolctl only.
+    .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
+    .target(name: "CPCINames", dependencies: ["CPCI"]),
+    .target(name: "PCINames", dependencies: ["CPCINames", "PCIDevices"], swiftSettings: house),
+
+    // The broker: bytes to messages, who holds what, and the client's side of it.
+    .target(name: "BrokerProtocol", dependencies: ["GenPool"], swiftSettings: house),
+    .target(
+      name: "Broker",
+      dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", logging, system],
+      swiftSettings: house),
+    .target(
+      name: "GenPoolClient",
+      dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", system],
+      swiftSettings: house),
+
+    // Executables: parse, wire, run.
+    .executableTarget(
+      name: "genpoold",
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "PCINames",
+        "BrokerProtocol", "Broker", argumentParser, logging, system,
+      ],
+      swiftSettings: house),
+    .executableTarget(
+      name: "genpoolctl",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation", "PCINames",
+        "BrokerProtocol", "GenPoolClient", argumentParser, system,
+      ],
+      swiftSettings: house),
+    .executableTarget(
+      name: "genpool-bench", dependencies: ["GenPool", argumentParser], swiftSettings: house),
+
+    // One test target a module; EndToEnd drives the built executables.
+    .testTarget(
+      name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),
+    .testTarget(
+      name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
+      path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
+    .testTarget(
+      name: "DeviceMemoryTests", dependencies: ["DeviceMemory", "GenPool", system],
+      swiftSettings: house),
+    .testTarget(
+      name: "PCIDevicesTests",
+      dependencies: ["PCIDevices", "PCINames", "DeviceEmulation", "GenPool", system],
+      swiftSettings: house),
+    .testTarget(
+      name: "DeviceSourcesTests",
+      dependencies: [
+        "DeviceSources", "DeviceEmulation", "PCIDevices", "DeviceMemory", "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
+      swiftSettings: house),
+    .testTarget(
+      name: "BrokerTests",
+      dependencies: [
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", logging,
+        system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
+      path: "Tests/EndToEnd", swiftSettings: house),
+  ]
+)

@@ -1,0 +1,1 @@
+/* CDeviceMemory: see include/. */

@@ -1,0 +1,1 @@
+/* CDeviceSources: see include/. */

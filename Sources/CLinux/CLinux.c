@@ -1,0 +1,1 @@
+/* CLinux: see include/. */

@@ -1,0 +1,3 @@
+/* libpci has no module map of its own. */
+#pragma once
+#include <pci/pci.h>

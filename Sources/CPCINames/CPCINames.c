@@ -1,0 +1,1 @@
+/* CPCINames: see include/. */
