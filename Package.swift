@@ -62,7 +62,9 @@ let package = Package(
     .target(name: "PCINames", dependencies: ["CPCINames", "PCIDevices"], swiftSettings: house),
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
-    .target(name: "BrokerProtocol", dependencies: ["GenPool"], swiftSettings: house),
+    .target(
+      name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
+      swiftSettings: house),
     .target(
       name: "Broker",
       dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", logging, system],
