@@ -18,14 +18,14 @@ extension Broker1 {
     public var caching: String
     /// As `DeviceMemory.Isolation` names it.
     public var isolation: String
-    public var uid: UserID
-    public var pid: ProcessID
+    public var uid: UID
+    public var pid: PID
     public var state: LeaseState
 
     public init(
       lease: LeaseID, generation: Generation, pool: String, offset: ByteCount, size: ByteCount,
       physical: PhysicalAddress?, bus: BusAddress?, mapOffset: ByteCount, caching: String,
-      isolation: String, uid: UserID, pid: ProcessID, state: LeaseState
+      isolation: String, uid: UID, pid: PID, state: LeaseState
     ) {
       self.lease = lease
       self.generation = generation

@@ -34,14 +34,14 @@ extension Broker1 {
     /// The largest clean free run.
     public var largestFree: ByteCount
     /// The one user that may lease from it now.
-    public var exclusiveUid: UserID?
+    public var exclusiveUid: UID?
 
     public init(
       name: String, device: String, bar: Int, offset: ByteCount, size: ByteCount,
       physical: PhysicalAddress?, bus: BusAddress?, numaNode: Int?, granule: ByteCount,
       caching: String, isolation: String, state: PoolState, failure: String?,
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
-      largestFree: ByteCount, exclusiveUid: UserID?
+      largestFree: ByteCount, exclusiveUid: UID?
     ) {
       self.name = name
       self.device = device

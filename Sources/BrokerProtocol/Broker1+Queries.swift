@@ -22,12 +22,12 @@ extension Broker1 {
       /// The broker's version.
       public var version: String
       /// The caller, as the kernel told the broker.
-      public var uid: UserID
-      public var pid: ProcessID
+      public var uid: UID
+      public var pid: PID
       /// May attach and detach.
       public var admin: Bool
 
-      public init(session: String, version: String, uid: UserID, pid: ProcessID, admin: Bool) {
+      public init(session: String, version: String, uid: UID, pid: PID, admin: Bool) {
         self.session = session
         self.version = version
         self.uid = uid

@@ -5,6 +5,12 @@ public enum Broker1 {
   /// The interface's name. Its number changes when a client would break.
   public static let interface = "io.genpool.Broker1"
 
+  /// The full names of its methods.
+  public static let methods: Set<String> = [
+    Hello.name, ListDevices.name, ListPools.name, DescribePool.name, Acquire.name, Release.name,
+    ListLeases.name, Attach.name, Detach.name,
+  ]
+
   /// Why a pool is busy.
   public struct BusyReason: RawRepresentable, Hashable, Codable, Sendable {
     public let rawValue: String

@@ -86,7 +86,7 @@ private struct Fields: Codable {
   var available: ByteCount?
   var largestFree: ByteCount?
   var reason: Broker1.BusyReason?
-  var uid: UserID?
+  var uid: UID?
   var leases: Int?
   var holders: Int?
   var capacity: Int?

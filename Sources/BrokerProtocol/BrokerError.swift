@@ -18,7 +18,7 @@ public enum BrokerError: VarlinkError, Equatable {
     pool: String, bytes: ByteCount, available: ByteCount, largestFree: ByteCount)
   /// Somebody else has it: `uid` for a pool that one user at a time may use.
   case poolBusy(
-    pool: String, reason: Broker1.BusyReason, uid: UserID?, leases: Int, holders: Int)
+    pool: String, reason: Broker1.BusyReason, uid: UID?, leases: Int, holders: Int)
   /// The pool's device stopped answering.
   case poolRevoked(pool: String, cause: String)
   /// A pool of that name is attached already.

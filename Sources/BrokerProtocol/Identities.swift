@@ -28,7 +28,7 @@ public struct Generation: RawRepresentable, Hashable, Comparable, Codable, Senda
 }
 
 /// A user, as the kernel counts them: `uid_t`.
-public struct UserID: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
+public struct UID: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
   /// 0 is root.
   public let rawValue: UInt32
 
@@ -40,7 +40,7 @@ public struct UserID: RawRepresentable, Hashable, Codable, Sendable, CustomStrin
 }
 
 /// A process in the broker's pid namespace: `pid_t`. A number may be reused; pidfds are not.
-public struct ProcessID: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
+public struct PID: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
   /// Above 0; 0 for a peer in a namespace that the broker cannot see.
   public let rawValue: Int32
 

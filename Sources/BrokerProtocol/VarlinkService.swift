@@ -3,6 +3,9 @@ public enum VarlinkService {
   /// The interface's name.
   public static let interface = "org.varlink.service"
 
+  /// The full names of its methods.
+  public static let methods: Set<String> = [GetInfo.name, GetInterfaceDescription.name]
+
   /// Who the service is, and which interfaces it has.
   public enum GetInfo: VarlinkMethod {
     public static let name = "org.varlink.service.GetInfo"

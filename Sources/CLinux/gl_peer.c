@@ -42,11 +42,21 @@ int gl_pidfd_open(pid_t pid) {
   return pidfd >= 0 ? (int)pidfd : -errno;
 }
 
-int gl_is_hung_up(int socket) {
-  struct pollfd end = {.fd = socket};
+/* The events that `descriptor` is ready for now, of `wanted` and those always reported; or -errno. */
+static int ready_for(int descriptor, short wanted) {
+  struct pollfd end = {.fd = descriptor, .events = wanted};
   int ready;
   do ready = poll(&end, 1, 0);
   while (ready < 0 && errno == EINTR);
-  if (ready < 0) return -errno;
-  return (end.revents & (POLLHUP | POLLERR)) != 0;
+  return ready < 0 ? -errno : end.revents;
+}
+
+int gl_has_died(int pidfd) {
+  int ready = ready_for(pidfd, POLLIN);
+  return ready < 0 ? ready : (ready & (POLLIN | POLLHUP)) != 0;
+}
+
+int gl_is_hung_up(int socket) {
+  int ready = ready_for(socket, 0);
+  return ready < 0 ? ready : (ready & (POLLHUP | POLLERR)) != 0;
 }

@@ -19,5 +19,7 @@ int gl_peer_groups(int socket, gid_t *groups, int *count);
  */
 int gl_peer_pidfd(int socket);
 int gl_pidfd_open(pid_t pid);
+/* 1 when the pidfd's process has died, 0 when not. */
+int gl_has_died(int pidfd);
 /* 1 when the other end is closed in both directions, 0 when not. */
 int gl_is_hung_up(int socket);
