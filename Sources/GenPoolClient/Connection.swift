@@ -15,8 +15,8 @@ import SystemPackage
 public final class Connection: Sendable {
   /// Where the broker listens.
   public let socket: BrokerSocket
-  /// The socket's number, to be polled for the broker's end or left open over exec(3). Valid as long
-  /// as this object; nobody else reads, writes or closes it.
+  /// The socket's number, to be polled for the broker's end or left open over exec(3). Valid as
+  /// long as this object; nobody else reads, writes or closes it.
   public let descriptor: CInt
 
   /// How long a call may take, sending, waiting and receiving together.
@@ -37,8 +37,8 @@ public final class Connection: Sendable {
 
   /// Connects to the broker at `socket`.
   ///
-  /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet it
-  ///   is still being scrubbed.
+  /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet
+  ///   it is still being scrubbed.
   /// - Throws: `system`, where `isUnreachable` says that no broker listens.
   public init(to socket: BrokerSocket, timeout: Duration = .seconds(30)) throws(ClientError) {
     func refusal(_ errno: Errno) -> ClientError {
@@ -161,7 +161,8 @@ extension Connection {
   ) throws(ClientError) {
     guard !state.isBroken else {
       throw failedCall(
-        method, Errno(rawValue: ENOTCONN), "an earlier call on this connection failed half-way; connect anew")
+        method, Errno(rawValue: ENOTCONN),
+        "an earlier call on this connection failed half-way; connect anew")
     }
   }
 
@@ -224,7 +225,7 @@ extension Errno {
       "is genpoold running? systemctl start genpoold, or genpoold --attach …; "
         + "GENPOOL_SOCKET or --socket names another socket"
     case .permissionDenied: "the socket is for root and the group genpool: usermod -aG genpool USER"
-    case .fileNameTooLong: "a socket's path has at most 107 bytes; start it from a shorter directory"
+    case .fileNameTooLong: "a socket's path has at most 107 bytes; choose a shorter one"
     default: nil
     }
   }
