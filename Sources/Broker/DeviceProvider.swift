@@ -11,11 +11,11 @@ public protocol DeviceProvider: AnyObject {
 
   /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
   /// undone when the range ends.
-  func open(_ request: BARRequest) throws(ProviderError) -> OpenBAR
+  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR
 }
 
 /// Which memory is to be opened.
-public struct BARRequest: Hashable, Sendable {
+public struct AttachRequest: Hashable, Sendable {
   /// The device's address, in any form that people write.
   public var device: String
   /// 0 … 5.

@@ -1,6 +1,7 @@
 import BrokerProtocol
 import CLinux
 import DeviceMemory
+import Logging
 import SystemPackage
 
 /// One connection: bytes in, frames out, replies back in the order of their calls.
@@ -37,8 +38,10 @@ final class Session {
   /// The peer sends no more. It may still read.
   private(set) var inputHasEnded = false
   /// The peer neither sends nor reads any more.
-  var isHungUp = false
-  /// The rest of what came is to be looked at again although nothing new comes.
+  private(set) var isHungUp = false
+  /// Calls may have been received that were not taken yet.
+  var hasUntakenCalls = false
+  /// The loop's next round looks at those.
   var isScheduled = false
   /// The stall timer runs.
   var isStallWatched = false
@@ -66,17 +69,17 @@ final class Session {
   var takesCalls: Bool { !isParked && output.pendingByteCount < Self.outputMark }
 
   /// Whether everything that will ever come has been answered.
-  var isDone: Bool { inputHasEnded && !isParked && !isScheduled && output.isEmpty }
+  var isDone: Bool { inputHasEnded && !isParked && !hasUntakenCalls && output.isEmpty }
 
   /// What to wait for.
   var interest: EventLoop.Readiness {
     var interest: EventLoop.Readiness = []
-    if takesCalls, !inputHasEnded, !isScheduled { interest.insert(.readable) }
+    if takesCalls, !inputHasEnded, !hasUntakenCalls { interest.insert(.readable) }
     if !output.isEmpty { interest.insert(.writable) }
     return interest
   }
 
-  /// Receives once. Returns whether there may be more. Descriptors that come along are closed by the
+  /// Receives once. Returns whether anything came. Descriptors that come along are closed by the
   /// kernel: no method takes any.
   func receive() throws(SystemError) -> Bool {
     var bytes = [UInt8](repeating: 0, count: Self.receiveSize)
@@ -99,9 +102,35 @@ final class Session {
   /// The next whole frame that has come.
   func nextFrame() throws(MalformedMessage) -> [UInt8]? { try decoder.next() }
 
-  /// Queues a reply.
-  func send(_ message: OutputQueue.Message) { output.append(message) }
+  /// Queues a reply, if there is anybody to read it.
+  func send(_ message: OutputQueue.Message) {
+    if !isHungUp { output.append(message) }
+  }
+
+  /// Nobody reads from now on.
+  func hangUp() {
+    isHungUp = true
+    output = OutputQueue()
+  }
 
   /// Sends what the peer takes.
   func flush() throws(SystemError) { try output.flush(to: descriptor) }
+}
+
+extension Session {
+  /// What the log says of it.
+  var metadata: Logger.Metadata {
+    ["session": "\(id.rawValue)", "uid": "\(user)", "pid": "\(process.pid)"]
+  }
+
+  /// The same, and why.
+  func metadata(cause: String) -> Logger.Metadata {
+    metadata.merging(["cause": "\(printable(cause))"]) { _, new in new }
+  }
+}
+
+/// `text` without what could forge a line of the log or steer a terminal, and not too long: peers
+/// choose names and keys.
+func printable(_ text: String) -> String {
+  String(text.unicodeScalars.prefix(200).map { (" "..."~").contains($0) ? Character($0) : "?" })
 }
