@@ -1,4 +1,4 @@
-internal import CDeviceMemory
+import CDeviceMemory
 public import GenPool
 
 /// Runs of bytes, moved by naturally aligned accesses of 8 bytes, and of 1 at the ends: all that

@@ -1,4 +1,4 @@
-internal import CDeviceMemory
+import CDeviceMemory
 public import GenPool
 import Glibc
 import SystemPackage
