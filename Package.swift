@@ -41,7 +41,7 @@ let package = Package(
     .target(name: "CLinux"),
     .target(name: "CDeviceMemory"),
     .target(
-      name: "DeviceMemory", dependencies: ["GenPool", "CLinux", "CDeviceMemory", system],
+      name: "DeviceMemory", dependencies: ["GenPool", "CDeviceMemory", system],
       swiftSettings: house),
 
     // What is plugged in, and how a piece of it is opened.

@@ -1,4 +1,4 @@
-internal import CPCINames
+import CPCINames
 
 /// What people call PCI devices, from libpci's database (`pci.ids`).
 ///

@@ -115,7 +115,8 @@ private struct Fields {
     return value
   }
 
-  mutating func integer(_ what: String, in range: ClosedRange<Int>) throws(TraceSyntaxError) -> Int {
+  mutating func integer(_ what: String, in range: ClosedRange<Int>) throws(TraceSyntaxError) -> Int
+  {
     let value = try number()
     guard let value = Int(exactly: value), range.contains(value) else {
       throw failure("\(what) \(value) is out of range")
