@@ -91,16 +91,21 @@ static int copy_out(void *argument) {
   return 0;
 }
 
-/* The aligned word around byte `offset` if all of it is asked about, else that byte. */
+/* The aligned word around byte `offset`, or the first byte of it that is not zero if only some are
+   asked about. */
 static uint64_t sample(const struct request *request, size_t offset, size_t *where) {
   const byte *device = request->device;
-  size_t into = (uintptr_t)(device + offset) & (sizeof(word) - 1);
-  if (into > offset || request->count - (offset - into) < sizeof(word)) {
-    *where = offset;
-    return device[offset];
+  size_t before = (uintptr_t)(device + offset) & (sizeof(word) - 1);
+  size_t after = sizeof(word) - before;
+  size_t first = before < offset ? offset - before : 0;
+  size_t end = after < request->count - offset ? offset + after : request->count;
+  *where = first;
+  if (end - first == sizeof(word)) return *(const word *)(device + first);
+  for (; *where < end; ++*where) {
+    uint64_t value = device[*where];
+    if (value) return value;
   }
-  *where = offset - into;
-  return *(const word *)(device + *where);
+  return 0;
 }
 
 static int find_nonzero(void *argument) {

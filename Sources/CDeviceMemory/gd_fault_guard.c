@@ -21,7 +21,10 @@ static bool is_ours(const struct gd_attempt *attempt, const siginfo_t *info) {
   /* Only the kernel's answers to an access: kill() has codes <= 0, and BUS_MCEERR_AO announces
      poison that nobody has touched. */
   if (!attempt || info->si_code <= 0 || info->si_code == BUS_MCEERR_AO) return false;
-  return (uintptr_t)info->si_addr - attempt->start < attempt->count;
+  /* Poison is reported by its page, which may start before what we touch. */
+  uintptr_t grain = info->si_code == BUS_MCEERR_AR ? (uintptr_t)1 << info->si_addr_lsb : 1;
+  uintptr_t first = attempt->start & -grain;
+  return (uintptr_t)info->si_addr - first < attempt->start - first + attempt->count;
 }
 
 /* Does what would have happened without us. */
@@ -54,7 +57,8 @@ static void on_bus_error(int signal, siginfo_t *info, void *context) {
   int saved = errno;
   struct gd_attempt *attempt = gd_current;
   if (is_ours(attempt, info)) {
-    attempt->fault = (uintptr_t)info->si_addr;
+    uintptr_t address = (uintptr_t)info->si_addr;
+    attempt->failed = address > attempt->start ? address - attempt->start : 0;
     siglongjmp(attempt->escape, 1);
   }
   chain(signal, info, context);
@@ -100,11 +104,11 @@ __attribute__((noinline)) int gd_guarded(const volatile void *start, size_t coun
   struct gd_attempt attempt;
   attempt.start = (uintptr_t)start;
   attempt.count = count;
-  attempt.fault = 0;
+  attempt.failed = 0;
   attempt.outer = gd_current;
   if (sigsetjmp(attempt.escape, 0)) {
     gd_current = attempt.outer;
-    *failed = attempt.fault - attempt.start;
+    *failed = attempt.failed;
     return -EFAULT;
   }
   gd_current = &attempt;

@@ -1,7 +1,6 @@
 /* One guarded access: private to CDeviceMemory. */
 #pragma once
 #include <setjmp.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,8 +8,8 @@
 struct gd_attempt {
   uintptr_t start;
   size_t count;
-  volatile uintptr_t fault;          /* written by the handler */
-  struct gd_attempt *outer;          /* of the code that a signal handler interrupted */
+  volatile size_t failed;   /* the offset of the fault; written by the handler */
+  struct gd_attempt *outer; /* of the code that a signal handler interrupted */
   sigjmp_buf escape;
 };
 

@@ -3,68 +3,68 @@
 #include "gd_placement.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sys/mman.h>
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17; older kernels take the address as a hint */
-#endif
+/* Device memory of an open descriptor. */
+struct source {
+  int descriptor;
+  off_t offset;
+  size_t length;
+};
 
-/* How often other threads may snatch the place before we give up. */
-enum { attempts = 64 };
-
-/* The lowest address at or above `start` that equals `congruent` modulo `alignment`. */
-static uintptr_t place_at_or_above(uintptr_t start, size_t alignment, uint64_t congruent) {
-  return start + (((uintptr_t)congruent - start) & (alignment - 1));
+static void *map(const struct source *source, void *place, int flags) {
+  return mmap(place, source->length, PROT_READ | PROT_WRITE, MAP_SHARED | flags,
+              source->descriptor, source->offset);
 }
 
-/*
- * Finds a free run of addresses that holds `length` bytes at the right place, and lets go of it.
- * Returns 0 or -errno.
- */
-static int find_place(size_t length, size_t alignment, uint64_t congruent, void **place) {
+/* How far above `address` the next one is that equals `congruent` modulo `alignment`. */
+static size_t distance(const void *address, size_t alignment, uint64_t congruent) {
+  return ((uintptr_t)congruent - (uintptr_t)address) & (alignment - 1);
+}
+
+/* Maps over a reservation that is large enough to have the right place in it. */
+static int map_over_reservation(const struct source *source, size_t alignment, uint64_t congruent,
+                                void **mapped) {
   size_t reserved;
-  if (__builtin_add_overflow(length, alignment, &reserved)) return -ENOMEM;
-  void *start = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (__builtin_add_overflow(source->length, alignment, &reserved)) return -ENOMEM;
+  char *start = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return -errno;
-  munmap(start, reserved);
-  *place = (void *)place_at_or_above((uintptr_t)start, alignment, congruent);
-  return 0;
+  size_t head = distance(start, alignment, congruent);
+  char *place = start + head;
+  int error = map(source, place, MAP_FIXED) == MAP_FAILED ? -errno : 0;
+  if (head) munmap(start, head);
+  munmap(place + source->length, reserved - head - source->length);
+  /* After an error the place itself is left alone: kernels before 6.12 have emptied it by then, and
+     another thread may live there. At worst that leaks addresses, no memory; see gd_map. */
+  *mapped = place;
+  return error;
 }
 
 /*
- * MAP_FIXED over a held reservation looks simpler, but when the driver refuses (EINVAL, EPERM,
- * ENODEV: the common failures) kernels before 6.12 have already punched a hole into the
- * reservation. Undoing it would unmap what another thread may have put there since; not undoing it
- * would leak addresses. So the reservation is let go first, and MAP_FIXED_NOREPLACE takes the place
- * or fails without harm.
+ * Maps first where the kernel likes. If that is the right place, as for most small BARs, fine. If the
+ * driver refuses, there is nothing to undo. So a failure over the reservation, which cannot be undone
+ * cleanly, takes a device that vanishes between the two calls.
+ *
+ * MAP_FIXED_NOREPLACE into a released reservation would fail cleanly too, but does not terminate when
+ * threads map at the same time: the hole just released is where the kernel maps next.
  */
 int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uint64_t congruent,
            void **mapped) {
-  if (offset > INT64_MAX) return -EOVERFLOW;
-  for (int attempt = 0; attempt < attempts; attempt++) {
-    void *place;
-    int error = find_place(length, alignment, congruent, &place);
+  struct source source = {.descriptor = descriptor, .offset = (off_t)offset, .length = length};
+  void *anywhere = map(&source, NULL, 0);
+  if (anywhere == MAP_FAILED) return -errno;
+  *mapped = anywhere;
+  if (distance(anywhere, alignment, congruent)) {
+    munmap(anywhere, length);
+    int error = map_over_reservation(&source, alignment, congruent, mapped);
     if (error) return error;
-    void *got = mmap(place, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
-                     descriptor, (off_t)offset);
-    if (got == MAP_FAILED) {
-      if (errno == EEXIST) continue;
-      return -errno;
-    }
-    if (got != place) {
-      munmap(got, length);
-      continue;
-    }
-    if (madvise(got, length, MADV_DONTFORK) || madvise(got, length, MADV_DONTDUMP)) {
-      error = -errno;
-      munmap(got, length);
-      return error;
-    }
-    *mapped = got;
-    return 0;
   }
-  return -EEXIST;
+  if (madvise(*mapped, length, MADV_DONTFORK) || madvise(*mapped, length, MADV_DONTDUMP)) {
+    int error = -errno;
+    munmap(*mapped, length);
+    return error;
+  }
+  return 0;
 }
 
 int gd_unmap(void *mapped, size_t length) { return munmap(mapped, length) ? -errno : 0; }

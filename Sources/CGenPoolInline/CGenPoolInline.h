@@ -6,7 +6,6 @@
 #pragma once
 
 #include <linux/futex.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -33,24 +32,17 @@ static inline void gp_spin_pause(void) {
 #endif
 }
 
-/* Only set where MADV_WIPEONFORK is unknown (before Linux 4.14, some sandboxes). */
-static uint64_t *gp_fork_word_to_wipe;
-
-static inline void gp_wipe_fork_word(void) {
-  __atomic_store_n(gp_fork_word_to_wipe, 0, __ATOMIC_RELAXED);
-}
-
 /*
- * A zeroed word that reads 0 again in every forked child; NULL without memory. To be called once
- * for each process image.
+ * A zeroed word that reads 0 again in every forked child (Linux 4.14); NULL without memory or on a
+ * kernel that cannot.
  */
 static inline void *gp_fork_word(void) {
   void *page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return NULL;
   if (madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) != 0) {
-    gp_fork_word_to_wipe = (uint64_t *)page;
-    if (pthread_atfork(NULL, NULL, gp_wipe_fork_word) != 0) return NULL;
+    (void)munmap(page, (size_t)sysconf(_SC_PAGESIZE));
+    return NULL;
   }
   return page;
 }
@@ -73,4 +65,6 @@ static inline void gp_zero(uint64_t address, uint64_t size) {
   for (; size >= 8; size -= 8) *word++ = 0;
   byte = (volatile uint8_t *)word;
   for (; size > 0; size--) *byte++ = 0;
+  /* Out of the write-combining buffers before anybody tells a device of this memory. */
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -1,4 +1,4 @@
-internal import CDeviceMemory
+import CDeviceMemory
 public import GenPool
 
 /// Runs of bytes, moved by naturally aligned accesses of 8 bytes, and of 1 at the ends: all that
@@ -45,8 +45,9 @@ extension Region {
     return bytes
   }
 
-  /// Throws ``DeviceFault/Reason/notZero(offset:found:)`` unless the first of each `stride` bytes at
-  /// `offset`, and the last byte, are zero. Reads the aligned words that hold them.
+  /// Throws ``DeviceFault/Reason/notZero(offset:found:)`` unless the aligned words that hold every
+  /// `stride`-th of the `count` bytes at `offset`, and the last of them, are zero. A stride of 8 or
+  /// less reads everything.
   ///
   /// Reading also makes sure that the zeros have arrived: a read pushes the posted writes before it.
   public func verifyZero(

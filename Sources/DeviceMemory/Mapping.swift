@@ -1,4 +1,4 @@
-internal import CDeviceMemory
+import CDeviceMemory
 public import GenPool
 import Glibc
 import SystemPackage
@@ -108,7 +108,6 @@ extension Errno {
     case .invalidArgument: "a driver has claimed it, or it ends before the range does"
     case .operationNotSupportedByDevice: "the device is gone, or its file cannot be mapped"
     case .noMemory: "no address space left: ulimit -v, vm.max_map_count"
-    case .fileExists: "other threads kept taking its place"
     default: nil
     }
   }

@@ -1,4 +1,4 @@
-internal import CDeviceMemory
+import CDeviceMemory
 public import GenPool
 
 /// A width in which a register is accessed: ``UInt8``, ``UInt16``, ``UInt32`` or ``UInt64``.

@@ -44,15 +44,21 @@ struct ChunkStorage: ~Copyable {
   /// Whether the addresses are memory of this process that may be written.
   let isMapped: Bool
 
-  let lock = Lock()
+  /// How many whole granules there are.
+  let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
-  // Under the lock:
-  var bitmap: GranuleBitmap
-  var fit: Fit
-  var isClosed = false
-  /// What keeps the memory alive, for as long as the chunk is open.
-  var backing: AnyObject?
+  let state: Locked<State>
+
+  /// What changes.
+  struct State: ~Copyable {
+    var bitmap: GranuleBitmap
+    /// The pool's fit, a copy under the lock that an allocation takes anyway.
+    var fit: Fit
+    /// What keeps the memory alive, for as long as the chunk is open.
+    var backing: AnyObject?
+    var isClosed = false
+  }
 
   /// The next older chunk. Set before the chunk is published.
   var next: ChunkReference?
@@ -68,11 +74,10 @@ struct ChunkStorage: ~Copyable {
     self.bus = bus
     self.owner = owner
     self.granule = granule
-    self.fit = fit
-    self.bitmap = bitmap
-    self.backing = backing
     self.isMapped = isMapped
+    granules = bitmap.count
     available = Atomic(size.rawValue)
+    state = Locked(State(bitmap: bitmap, fit: fit, backing: backing))
   }
 
   /// Whether `address` lies in the chunk, the tail included.
@@ -102,6 +107,6 @@ struct ChunkStorage: ~Copyable {
   var snapshot: Chunk {
     Chunk(
       start: start, size: size, physical: physical, bus: bus, owner: owner,
-      available: ByteCount(available.load(ordering: .relaxed)), granules: bitmap.count)
+      available: ByteCount(available.load(ordering: .relaxed)), granules: granules)
   }
 }

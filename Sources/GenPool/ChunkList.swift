@@ -62,7 +62,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
 
 /// Where a chunk of a living pool is.
 // SAFETY: made by ChunkList alone, which outlives all use: a pool's methods keep the pool alive.
-// What changes behind it changes under the chunk's lock.
+// Nothing behind it is written to but through its own atomics and lock.
 @safe
 struct ChunkReference: @unchecked Sendable {
   private let pointer: UnsafeMutablePointer<ChunkStorage>
@@ -76,7 +76,6 @@ struct ChunkReference: @unchecked Sendable {
   @inline(__always)
   var pointee: ChunkStorage {
     _read { yield unsafe pointer.pointee }
-    nonmutating _modify { yield unsafe &pointer.pointee }
   }
 
   fileprivate func deallocate() {

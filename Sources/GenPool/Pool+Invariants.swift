@@ -4,14 +4,15 @@ extension Pool {
   /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
   /// For tests and debugging. O(words), and no one else may use the pool meanwhile.
   package func checkInvariants() {
-    list.forEach { storage in
-      withLock(storage) { chunk in
-        let allocated = granule.bytes(chunk.bitmap.allocatedCount)
+    list.forEach { chunk in
+      withBitmap(of: chunk) { bitmap in
+        let allocated = granule.bytes(bitmap.allocatedCount)
         precondition(
-          chunk.available.load(ordering: .relaxed) == (chunk.size - allocated).rawValue,
+          chunk.pointee.available.load(ordering: .relaxed)
+            == (chunk.pointee.size - allocated).rawValue,
           "available = size - allocated granules")
         precondition(
-          chunk.bitmap.count.rawValue == Int(chunk.size.rawValue >> UInt64(granule.order)),
+          bitmap.count == granule.granules(within: chunk.pointee.size),
           "a bit for each whole granule")
       }
     }

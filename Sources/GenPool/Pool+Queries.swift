@@ -54,9 +54,9 @@ extension Pool {
   /// The length of the longest run that could be allocated, in bytes: a snapshot. O(words).
   public var largestFreeRun: ByteCount {
     var longest = 0
-    list.forEach { storage in
-      withLock(storage) { chunk in
-        chunk.bitmap.forEachFreeRun { run in
+    list.forEach { chunk in
+      withBitmap(of: chunk) { bitmap in
+        bitmap.forEachFreeRun { run in
           longest = max(longest, run.count.rawValue)
           return true
         }
@@ -69,12 +69,12 @@ extension Pool {
   /// after `limit` runs in all. O(words).
   public func freeRuns(limit: Int = .max) -> [FreeRun] {
     var runs: [FreeRun] = []
-    list.forEach { storage in
-      withLock(storage) { chunk in
-        chunk.bitmap.forEachFreeRun { run in
+    list.forEach { chunk in
+      withBitmap(of: chunk) { bitmap in
+        bitmap.forEachFreeRun { run in
           guard runs.count < limit else { return false }
           runs.append(
-            FreeRun(start: chunk.address(of: run.first), size: granule.bytes(run.count)))
+            FreeRun(start: chunk.pointee.address(of: run.first), size: granule.bytes(run.count)))
           return true
         }
       }
@@ -85,8 +85,8 @@ extension Pool {
   /// Visits each chunk, newest first, with its bitmap, under its lock: `body` must not use the
   /// pool. The kernel's `gen_pool_for_each_chunk`, for those who read the bits.
   public func forEachChunk(_ body: (Chunk, borrowing GranuleBitmap) -> Void) {
-    list.forEach { storage in
-      withLock(storage) { chunk in body(chunk.snapshot, chunk.bitmap) }
+    list.forEach { chunk in
+      withBitmap(of: chunk) { bitmap in body(chunk.pointee.snapshot, bitmap) }
     }
   }
 }
@@ -97,4 +97,10 @@ public struct FreeRun: Hashable, Sendable {
   public let start: VirtualAddress
   /// The length in bytes, a multiple of the granule.
   public let size: ByteCount
+
+  /// `size` free bytes from `start` on.
+  public init(start: VirtualAddress, size: ByteCount) {
+    self.start = start
+    self.size = size
+  }
 }

@@ -24,12 +24,14 @@ public final class Pool: Sendable {
   private let warn: (@Sendable (PoolWarning) -> Void)?
   private let forkGuard = ForkGuard()
 
-  /// Held while the list or the default fit changes; never while allocating.
-  private let listLock = Lock()
   let list = ChunkList()
-  // SAFETY: both only under listLock.
-  nonisolated(unsafe) private var defaultFit: Fit
-  nonisolated(unsafe) private var isDestroyed = false
+  /// Held while the list or the default fit changes; never while allocating.
+  private let state: Locked<State>
+
+  private struct State: ~Copyable {
+    var fit: Fit
+    var isDestroyed = false
+  }
 
   /// An empty pool. The kernel's `gen_pool_create`.
   ///
@@ -49,7 +51,7 @@ public final class Pool: Sendable {
     self.device = device
     self.node = node
     warn = warning
-    unsafe defaultFit = fit
+    state = Locked(State(fit: fit))
   }
 
   // MARK: Chunks
@@ -102,17 +104,17 @@ public final class Pool: Sendable {
     else { throw .chunkWraps(start, size) }
     guard !forkGuard.isForked else { throw .forked }
 
-    listLock.acquire()
-    defer { listLock.release() }
-    guard unsafe !isDestroyed else { throw .destroyed }
-    if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
-      throw .chunkOverlaps(other)
+    try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
+        throw .chunkOverlaps(other)
+      }
+      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)) else { throw .noMemory }
+      list.push(
+        ChunkStorage(
+          start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
+          fit: state.fit, bitmap: bitmap, backing: backing, isMapped: isMapped))
     }
-    guard let bitmap = GranuleBitmap(count: GranuleCount(granules)) else { throw .noMemory }
-    list.push(
-      ChunkStorage(
-        start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
-        fit: unsafe defaultFit, bitmap: bitmap, backing: backing, isMapped: isMapped))
   }
 
   private func overlapping(_ range: AddressRange<VirtualSpace>) -> VirtualAddress? {
@@ -132,24 +134,26 @@ public final class Pool: Sendable {
   public func destroy() throws(PoolError) {
     guard !forkGuard.isForked else { throw .forked }
     // The backings are let go of after the locks: their ends run code of others.
-    let backings = try listLock.withLock { () throws(PoolError) in try close() }
+    let backings = try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      let backings = try close()
+      state.isDestroyed = true
+      return backings
+    }
     withExtendedLifetime(backings) {}
   }
 
+  /// Closes all chunks or, when anything is allocated, none.
   private func close() throws(PoolError) -> [AnyObject] {
-    guard unsafe !isDestroyed else { throw .destroyed }
-    // All locks first: either every chunk is found empty, or none is closed.
-    list.forEach { $0.pointee.lock.acquire() }
-    defer { list.forEach { $0.pointee.lock.release() } }
-    let held = size.rawValue &- available.rawValue
-    guard held == 0 else { throw .outstanding(ByteCount(held)) }
+    list.forEach { $0.pointee.state.acquire() }
+    defer { list.forEach { $0.pointee.state.release() } }
+    let held = size - available
+    guard held == .zero else { throw .outstanding(held) }
     var backings: [AnyObject] = []
     list.forEach { chunk in
-      chunk.pointee.isClosed = true
-      if let backing = chunk.pointee.backing { backings.append(backing) }
-      chunk.pointee.backing = nil
+      chunk.pointee.state.value.isClosed = true
+      if let backing = chunk.pointee.state.value.backing.take() { backings.append(backing) }
     }
-    unsafe isDestroyed = true
     return backings
   }
 
@@ -159,15 +163,10 @@ public final class Pool: Sendable {
   public func setFit(_ fit: Fit) throws(PoolError) {
     guard !forkGuard.isForked else { throw .forked }
     if let refusal = fit.refusal { throw refusal }
-    listLock.acquire()
-    defer { listLock.release() }
-    guard unsafe !isDestroyed else { throw .destroyed }
-    unsafe defaultFit = fit
-    // Each chunk has its copy, under the lock that an allocation takes anyway.
-    list.forEach { chunk in
-      chunk.pointee.lock.acquire()
-      chunk.pointee.fit = fit
-      chunk.pointee.lock.release()
+    try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      state.fit = fit
+      list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
 
@@ -260,62 +259,60 @@ public final class Pool: Sendable {
     guard size.rawValue <= chunk.pointee.available.load(ordering: .relaxed) else {
       return nil
     }
-    chunk.pointee.lock.acquire()
-    let fit = given ?? chunk.pointee.fit
-    if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
-      chunk.pointee.lock.release()
-      warn?(.offsetInsideGranule(offset: offset, chunk: chunk.pointee.start))
-      return nil
-    }
-    defer { chunk.pointee.lock.release() }
-    guard !chunk.pointee.isClosed else { throw .destroyed }
-    guard
-      let run = try place(granule.granules(holding: size), in: &chunk.pointee, fit: fit)
-    else { return nil }
-    if mustBeMapped, !chunk.pointee.isMapped {
-      throw .notMapped(chunk.pointee.address(of: run.first))
-    }
-    if let busAlignment, let bus = chunk.pointee.bus {
-      let address = bus + ByteCount(UInt64(run.first.rawValue) << UInt64(granule.order))
-      guard address.isAligned(to: busAlignment) else {
-        throw .busMisaligned(bus: address, alignment: busAlignment)
+    var warning: PoolWarning?
+    let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
+      let fit = given ?? state.fit
+      if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
+        warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+        return nil
       }
+      guard !state.isClosed else { throw .destroyed }
+      let count = granule.granules(holding: size)
+      guard let first = try place(count, in: state.bitmap, of: chunk, fit: fit) else { return nil }
+      if mustBeMapped, !chunk.pointee.isMapped {
+        throw .notMapped(chunk.pointee.address(of: first))
+      }
+      if let busAlignment, let bus = chunk.pointee.bus {
+        let address = bus + chunk.pointee.offset(of: chunk.pointee.address(of: first))
+        guard address.isAligned(to: busAlignment) else {
+          throw .busMisaligned(bus: address, alignment: busAlignment)
+        }
+      }
+      state.bitmap.allocate(GranuleRun(first: first, count: count))
+      chunk.pointee.available.subtract(granule.bytes(count).rawValue, ordering: .relaxed)
+      return first
     }
-    chunk.pointee.bitmap.allocate(run)
-    chunk.pointee.available.subtract(
-      granule.bytes(run.count).rawValue, ordering: .relaxed)
-    return run.first
+    if let warning { warn?(warning) }
+    return index
   }
 
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
   @inline(__always)
   private func place(
-    _ count: GranuleCount, in chunk: inout ChunkStorage, fit: Fit
-  ) throws(PoolError) -> GranuleRun? {
+    _ count: GranuleCount, in bitmap: borrowing GranuleBitmap, of chunk: ChunkReference, fit: Fit
+  ) throws(PoolError) -> GranuleIndex? {
     var request = Fit.Request(
-      start: .zero, count: count, chunkStart: chunk.start, granule: granule)
-    guard var index = fit.place(request, in: chunk.bitmap) else { return nil }
-    guard case .custom = fit else { return GranuleRun(first: index, count: count) }
+      start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
+    guard var index = fit.place(request, in: bitmap) else { return nil }
+    guard case .custom = fit else { return index }
 
+    let limit = bitmap.count.rawValue
     var mayAskAgain = true
-    while true {
-      let limit = chunk.bitmap.count.rawValue
-      guard index.rawValue < limit else { return nil }
+    while index.rawValue < limit {
       guard index.rawValue >= 0, count.rawValue <= limit - index.rawValue else {
         throw .fitOutOfRange(index)
       }
       let end = index.rawValue + count.rawValue
-      guard chunk.bitmap.nextAllocated(from: index.rawValue, limit: end) < end else {
-        return GranuleRun(first: index, count: count)
-      }
-      // As the kernel after a lost race: once more, from the answer on.
+      if bitmap.nextAllocated(from: index.rawValue, limit: end) == end { return index }
+      // As the kernel after a lost race: asked again from the answer on, if that leads anywhere.
       guard mayAskAgain || index > request.start else { throw .fitNotFree(index) }
       mayAskAgain = false
       request = Fit.Request(
-        start: index, count: count, chunkStart: chunk.start, granule: granule)
-      guard let again = fit.place(request, in: chunk.bitmap) else { return nil }
+        start: index, count: count, chunkStart: chunk.pointee.start, granule: granule)
+      guard let again = fit.place(request, in: bitmap) else { return nil }
       index = again
     }
+    return nil
   }
 
   private func failure(_ size: ByteCount) -> PoolError {
@@ -359,25 +356,23 @@ public final class Pool: Sendable {
     let offset = chunk.pointee.offset(of: start)
     guard size <= chunk.pointee.size - offset else { throw .pastChunkEnd(start, size) }
     let run = chunk.pointee.run(start, size)
-    chunk.pointee.lock.acquire()
-    defer { chunk.pointee.lock.release() }
-    guard !chunk.pointee.isClosed else { throw .destroyed }
-    if let free = chunk.pointee.bitmap.firstFree(in: run) {
-      throw .notAllocated(chunk.pointee.address(of: free))
+    return try chunk.pointee.state.withLock { (state) throws(PoolError) in
+      guard !state.isClosed else { throw .destroyed }
+      if let free = state.bitmap.firstFree(in: run) {
+        throw .notAllocated(chunk.pointee.address(of: free))
+      }
+      state.bitmap.free(run)
+      chunk.pointee.available.add(granule.bytes(run.count).rawValue, ordering: .relaxed)
+      return chunk.pointee.owner
     }
-    chunk.pointee.bitmap.free(run)
-    chunk.pointee.available.add(granule.bytes(run.count).rawValue, ordering: .relaxed)
-    return chunk.pointee.owner
   }
 
-  /// Runs `body` with the chunk's lock held, or without in a forked child: there the thread that
-  /// held it may not exist, and nothing can change.
-  func withLock<Result>(
-    _ chunk: ChunkReference, _ body: (borrowing ChunkStorage) -> Result
+  /// Runs `body` on the chunk's bitmap with its lock held, or without in a forked child: there the
+  /// thread that held it may not exist, and nothing can change.
+  func withBitmap<Result>(
+    of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
-    if forkGuard.isForked { return body(chunk.pointee) }
-    chunk.pointee.lock.acquire()
-    defer { chunk.pointee.lock.release() }
-    return body(chunk.pointee)
+    if forkGuard.isForked { return body(chunk.pointee.state.value.bitmap) }
+    return chunk.pointee.state.withLock { body($0.bitmap) }
   }
 }

@@ -94,7 +94,11 @@ extension PoolError: CustomStringConvertible {
     case .outstanding(let size): "\(size) are still allocated"
     case .destroyed: "the pool has been destroyed"
     case .nameTaken(let name):
-      if let name { "the device has a pool named \(name)" } else { "the device has an unnamed pool" }
+      if let name {
+        "the device has a pool named \(name)"
+      } else {
+        "the device has an unnamed pool"
+      }
     case .forked: "the pool belongs to the parent process: a forked child may only query it"
     }
   }

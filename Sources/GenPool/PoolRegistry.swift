@@ -5,12 +5,12 @@ public final class PoolRegistry: Sendable {
   /// The registry of the process.
   public static let shared = PoolRegistry()
 
-  private let lock = Lock()
-  // SAFETY: only under the lock.
-  nonisolated(unsafe) private var pools: [Pool] = []
+  private let pools: Locked<[Pool]>
 
   /// An empty registry.
-  public init() {}
+  public init() {
+    pools = Locked([])
+  }
 
   /// Makes a pool that lives until its device is removed. The kernel's `devm_gen_pool_create`.
   /// - Throws: `nameTaken` when the device has a pool of that name; nil matches the unnamed one.
@@ -19,20 +19,18 @@ public final class PoolRegistry: Sendable {
     device: DeviceKey, name: String? = nil, granule: GranuleSize, fit: Fit = .first,
     node: NUMANode? = nil, warning: (@Sendable (PoolWarning) -> Void)? = nil
   ) throws(PoolError) -> Pool {
-    lock.acquire()
-    defer { lock.release() }
-    guard find(device, name) == nil else { throw .nameTaken(name) }
-    let pool = Pool(
-      granule: granule, fit: fit, name: name, device: device, node: node, warning: warning)
-    unsafe pools.append(pool)
-    return pool
+    try pools.withLock { (pools) throws(PoolError) in
+      guard Self.find(device, name, in: pools) == nil else { throw .nameTaken(name) }
+      let pool = Pool(
+        granule: granule, fit: fit, name: name, device: device, node: node, warning: warning)
+      pools.append(pool)
+      return pool
+    }
   }
 
   /// The device's pool of that name, nil when it has none. The kernel's `gen_pool_get`. O(pools).
   public func pool(device: DeviceKey, name: String? = nil) -> Pool? {
-    lock.acquire()
-    defer { lock.release() }
-    return find(device, name)
+    pools.withLock { Self.find(device, name, in: $0) }
   }
 
   /// Destroys the device's pools and forgets them: what the kernel does when a device goes.
@@ -40,23 +38,19 @@ public final class PoolRegistry: Sendable {
   ///   are gone, it and those after it stay.
   /// - Complexity: O(pools + their chunks).
   public func removeDevice(_ device: DeviceKey) throws(PoolError) {
-    lock.acquire()
-    let leaving = unsafe pools.filter { $0.device == device }
-    lock.release()
-    for pool in leaving {
+    // Not under the lock: what a pool lets go of runs code of others.
+    for pool in pools.withLock({ $0.filter { $0.device == device } }) {
       do {
         try pool.destroy()
       } catch .destroyed {
         // Its user was quicker.
       }
-      lock.acquire()
-      unsafe pools.removeAll { $0 === pool }
-      lock.release()
+      pools.withLock { $0.removeAll { $0 === pool } }
     }
   }
 
-  private func find(_ device: DeviceKey, _ name: String?) -> Pool? {
-    unsafe pools.first { $0.device == device && $0.name == name }
+  private static func find(_ device: DeviceKey, _ name: String?, in pools: [Pool]) -> Pool? {
+    pools.first { $0.device == device && $0.name == name }
   }
 }
 

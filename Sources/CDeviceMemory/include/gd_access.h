@@ -28,8 +28,9 @@ int gd_copy_in(volatile void *device, const void *host, size_t count, size_t *fa
 int gd_copy_out(void *host, const volatile void *device, size_t count, size_t *failed);
 
 /*
- * Reads the word (8 aligned bytes, fewer at the ends) that holds every `stride`-th byte, and the last
- * one. At the first that is not zero: 1, its offset in `*where` and its value in `*found`.
+ * Reads the word (8 aligned bytes; by bytes where not all are asked about) that holds every
+ * `stride`-th byte, and the last one; so a stride of 8 or less reads all. At the first word or byte
+ * that is not zero: 1, its offset in `*where` and its value in `*found`.
  */
 int gd_find_nonzero(const volatile void *device, size_t count, size_t stride, size_t *where,
                     uint64_t *found, size_t *failed);

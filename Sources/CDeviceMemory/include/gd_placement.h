@@ -1,8 +1,8 @@
 /*
  * Maps device memory at an address of our choosing.
  *
- * Why C: between finding a place and mapping it the addresses belong to nobody, so the two calls
- * must stand side by side, and Swift sees neither MAP_FAILED nor MAP_FIXED_NOREPLACE.
+ * Why C: it takes MAP_FIXED over a reservation, whose failures must be undone without hitting what
+ * other threads map meanwhile, and MAP_FAILED, which Swift does not see.
  */
 #pragma once
 #include <stddef.h>

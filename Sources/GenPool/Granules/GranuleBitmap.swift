@@ -22,6 +22,7 @@ public struct GranuleBitmap: ~Copyable {
   /// A map from explicit words, lowest granules first; missing words are free granules.
   package init?(count: GranuleCount, words source: [UInt64]) {
     self.init(count: count)
+    let words = unsafe self.words
     for index in 0..<min(source.count, wordCount) { unsafe words[index] = source[index] }
     let tail = count.rawValue % 64
     if tail != 0 { unsafe words[wordCount - 1] &= ~(~0 << UInt64(tail)) }
@@ -98,7 +99,7 @@ public struct GranuleBitmap: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func forEachWord(
+  private func forEachWord(
     of run: GranuleRun, _ body: (UnsafeMutablePointer<UInt64>, Int, UInt64) -> Void
   ) {
     assert(run.first.rawValue >= 0 && run.end <= GranuleIndex(0) + count, "a run outside the map")

@@ -34,7 +34,7 @@ struct ForkGuard: @unchecked Sendable {
   // SAFETY: set once, before any guard exists.
   nonisolated(unsafe) private static let sharedWord: UnsafePointer<Atomic<UInt64>> = {
     guard let page = unsafe gp_fork_word() else {
-      preconditionFailure("no memory for one page")
+      preconditionFailure("no page that fork() wipes: MADV_WIPEONFORK needs Linux 4.14")
     }
     return unsafe UnsafePointer(page.assumingMemoryBound(to: Atomic<UInt64>.self))
   }()

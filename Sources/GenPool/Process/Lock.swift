@@ -13,16 +13,6 @@ struct Lock: ~Copyable {
   private static var held: UInt32 { 1 }
   private static var contended: UInt32 { 2 }
 
-  /// Runs `body` with the lock held. Not recursive.
-  @inline(__always)
-  func withLock<Result: ~Copyable, Failure: Error>(
-    _ body: () throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    acquire()
-    defer { release() }
-    return try body()
-  }
-
   @inline(__always)
   func acquire() {
     let (taken, _) = word.weakCompareExchange(
@@ -63,5 +53,45 @@ struct Lock: ~Copyable {
     unsafe withUnsafePointer(to: word) {
       unsafe body(UnsafeMutableRawPointer(mutating: $0).assumingMemoryBound(to: UInt32.self))
     }
+  }
+}
+
+/// A value with the lock that guards it.
+// SAFETY: the storage is the value's alone, from init to deinit; `value` is touched only between
+// acquire and release, which is for the few who call them to keep.
+@safe
+struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
+  private let lock = Lock()
+  private let storage: UnsafeMutablePointer<Value>
+
+  init(_ value: consuming Value) {
+    unsafe storage = .allocate(capacity: 1)
+    unsafe storage.initialize(to: value)
+  }
+
+  deinit {
+    unsafe storage.deinitialize(count: 1)
+    unsafe storage.deallocate()
+  }
+
+  /// Runs `body` on the value, the lock held. Not recursive.
+  @inline(__always)
+  func withLock<Result: ~Copyable, Failure: Error>(
+    _ body: (inout Value) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    lock.acquire()
+    defer { lock.release() }
+    return try unsafe body(&storage.pointee)
+  }
+
+  /// For those who hold several locks at once, or know that nobody else is there.
+  func acquire() { lock.acquire() }
+  func release() { lock.release() }
+
+  /// The value. The caller has acquired the lock, or is alone in a forked child.
+  @inline(__always)
+  var value: Value {
+    _read { yield unsafe storage.pointee }
+    nonmutating _modify { yield unsafe &storage.pointee }
   }
 }
