@@ -35,6 +35,7 @@ struct GenPoolCtl: ParsableCommand {
   static let version = "genpoolctl 0.1.0"
 
   static func main() {
+    StandardStreams.open()
     do {
       var command = try parseAsRoot()
       try command.run()

@@ -1,6 +1,5 @@
 import ArgumentParser
 import FoundationEssentials
-import GenPool
 import GenPoolClient
 import Glibc
 
@@ -37,12 +36,5 @@ struct BrokerOptions: ParsableArguments {
       socket.map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: ProcessInfo.processInfo.environment, uid: getuid())
     return try Connection(to: place, timeout: .seconds(Int64(timeout)))
-  }
-}
-
-extension ByteCount: ExpressibleByArgument {
-  /// A size as people type it: `4096`, `0x1000`, `64K`, `64 MiB`.
-  public init?(argument: String) {
-    self.init(argument)
   }
 }

@@ -84,8 +84,8 @@ struct DeviceShow: ParsableCommand {
         text += "  can be attached: genpoolctl pool attach \(device.address):\(bar.index)\n"
       }
       for refusal in verdict.refusals {
-        text += "  refused by \(refusal.rule): \(refusal.cause)".wrapped(indent: "    ") + "\n"
-        text += "    cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
+        text += "refused by \(refusal.rule): \(refusal.cause)".wrapped(indent: "  ") + "\n"
+        text += "cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
       }
     }
     return text
@@ -102,12 +102,5 @@ extension DeviceShow.Verdict: Encodable {
       refusals.map {
         Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
       }, forKey: .refusals)
-  }
-}
-
-extension PCIAddress: ExpressibleByArgument {
-  /// `0000:01:00.0`, or `01:00.0` of domain 0.
-  public init?(argument: String) {
-    self.init(argument)
   }
 }

@@ -21,7 +21,8 @@ struct Emulate: ParsableCommand {
       address=BDF, bus-offset=[-]SIZE, driver=NAME, group=N, node=N and removable=yes|no.
 
       With --ephemeral the tree is in a new private directory, unless DIR is given, and all that is \
-      printed are the lines by which a shell uses it and a socket beside it.
+      printed are the lines by which a shell uses it and a socket beside it. Removing the directory is \
+      left to you, and to the system if it is under XDG_RUNTIME_DIR.
 
       EXAMPLES
         genpoolctl emulate /tmp/tree --device nvme,cmb=64M --device ivshmem,size=16M
@@ -65,5 +66,17 @@ struct Emulate: ParsableCommand {
   private struct Document: Encodable {
     let devices: [DeviceDocument]
     let environment: [String: String]
+  }
+}
+
+extension EmulatedDevice {
+  /// Reads a device, or says what is wrong with it as ArgumentParser wants to hear it.
+  @Sendable
+  fileprivate static func parseArgument(_ text: String) throws -> Self {
+    do {
+      return try parse(text)
+    } catch {
+      throw ValidationError(error.description)
+    }
   }
 }

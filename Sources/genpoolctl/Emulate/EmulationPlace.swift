@@ -29,13 +29,14 @@ struct EmulationPlace {
     let template = FilePath(base ?? "/tmp").appending("genpool-XXXXXX").string
     var path = template.utf8CString
     let made = unsafe path.withUnsafeMutableBufferPointer { buffer in
-      unsafe mkdtemp(buffer.baseAddress) != nil
+      guard let template = buffer.baseAddress else { return false }
+      return unsafe mkdtemp(template) != nil
     }
     guard made else {
       throw Failure("make a directory \(template): \(Errno(rawValue: errno))")
     }
-    return Self(
-      privateDirectory: FilePath(String(decoding: path.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)))
+    let name = path.dropLast().map { UInt8(bitPattern: $0) }
+    return Self(privateDirectory: FilePath(String(decoding: name, as: UTF8.self)))
   }
 
   /// The variables by which genpoold and genpoolctl find both.
@@ -61,17 +62,5 @@ struct EmulationPlace {
       }
     }
     return isPlain ? text : "'" + text.replacing("'", with: "'\\''") + "'"
-  }
-}
-
-extension EmulatedDevice {
-  /// Reads a device, or says what is wrong with it as ArgumentParser wants to hear it.
-  @Sendable
-  static func parseArgument(_ text: String) throws -> Self {
-    do {
-      return try parse(text)
-    } catch {
-      throw ValidationError(error.description)
-    }
   }
 }

@@ -17,18 +17,19 @@ struct LeaseAcquire: ParsableCommand {
 
       COMMAND takes the place of this process, so the lease ends when COMMAND does. It inherits the \
       descriptor, to be mapped shared at the given offset, and finds in its environment:
-        GENPOOL_LEASE_FD, GENPOOL_LEASE_OFFSET, GENPOOL_LEASE_SIZE  what to map (decimal)
-        GENPOOL_LEASE_PHYSICAL, GENPOOL_LEASE_BUS                   where it is, if known (0x...)
-        GENPOOL_LEASE_ID, GENPOOL_LEASE_GENERATION                  which lease it is
+        GENPOOL_LEASE_FD, _OFFSET, _SIZE  what to map, in decimal
+        GENPOOL_LEASE_PHYSICAL, _BUS      its addresses, 0x..., if they are known
+        GENPOOL_LEASE_ID, _GENERATION     which lease it is
       The lease is printed on standard error then, unless --json is given, so that standard output \
       is COMMAND's.
 
       EXAMPLES
         genpoolctl lease acquire --size 2M --align 2M
         genpoolctl lease acquire --size 64K --fill 0xa5 --dump=32
-        genpoolctl lease acquire --size 1M --fill-from in.bin --dump-to out.bin --json
-        genpoolctl lease acquire --size 64K -- sh -c 'echo hello | \\
-          dd of=/proc/self/fd/$GENPOOL_LEASE_FD bs=1 seek=$GENPOOL_LEASE_OFFSET conv=notrunc'
+        genpoolctl lease acquire --size 1M --fill-from in --dump-to out --json
+        genpoolctl lease acquire --size 64K -- sh -c 'echo hello | dd \\
+          of=/proc/self/fd/$GENPOOL_LEASE_FD bs=1 \\
+          seek=$GENPOOL_LEASE_OFFSET conv=notrunc'
       """)
 
   @Option(help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"))
@@ -42,7 +43,7 @@ struct LeaseAcquire: ParsableCommand {
       "Align the physical and the bus address to this power of two.", valueName: "n"))
   var align: ByteCount?
 
-  @Option(help: "How to choose among the free runs: \(FitChoice.list).")
+  @Option(help: "How to choose among the free runs.")
   var fit: FitChoice?
 
   @Option(help: ArgumentHelp("Where in the pool, for the fixed fit.", valueName: "n"))
@@ -57,9 +58,9 @@ struct LeaseAcquire: ParsableCommand {
   var fillFrom: String?
 
   @Option(
-    defaultAsFlag: ByteCount(UInt64.max), parsing: .next,
+    defaultAsFlag: DumpLength.all, parsing: .next,
     help: ArgumentHelp("Print its first N bytes, or all, like hexdump -C.", valueName: "n"))
-  var dump: ByteCount?
+  var dump: DumpLength?
 
   @Option(help: ArgumentHelp("Write all of it to this file.", valueName: "file"))
   var dumpTo: String?
@@ -106,7 +107,7 @@ struct LeaseAcquire: ParsableCommand {
       size, from: pool, alignment: align, fit: fit?.name, offset: offset)
     try contents?.fill(lease.region)
     try printFacts(of: lease.grant)
-    if let dump { try lease.region.printDump(of: min(dump, lease.size)) }
+    if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
 
     if let program = Program(command) {
@@ -146,31 +147,5 @@ extension Broker1.Lease {
     sheet.add("caching", caching)
     sheet.add("isolation", isolation)
     return sheet.text
-  }
-}
-
-/// The fits that the broker has, by the words of its interface.
-enum FitChoice: String, CaseIterable, ExpressibleByArgument {
-  case first
-  case best
-  case orderAligned = "order-aligned"
-  case fixed
-
-  /// The wire's word for it.
-  var name: Broker1.FitName { .init(rawValue: rawValue) }
-
-  /// All of them, for the help text.
-  static var list: String { allCases.map(\.rawValue).joined(separator: ", ") }
-}
-
-/// A byte as people write it: `165` or `0xa5`.
-struct FillByte: ExpressibleByArgument {
-  let value: UInt8
-
-  init?(argument: String) {
-    guard let number = UInt64(argument) ?? parseHexadecimal(argument),
-      let value = UInt8(exactly: number)
-    else { return nil }
-    self.value = value
   }
 }

@@ -1,3 +1,5 @@
+import BrokerProtocol
+import DeviceMemory
 import GenPool
 import GenPoolClient
 import Glibc
@@ -34,14 +36,13 @@ struct Program {
     for (name, value) in variables {
       let name = "GENPOOL_LEASE_" + name
       // What is not known must not be inherited from a lease around this one.
-      let result = if let value { setenv(name, value, 1) } else { unsetenv(name) }
+      let result =
+        if let value { unsafe setenv(name, value, 1) } else { unsafe unsetenv(name) }
       guard result == 0 else { return Failure("set \(name): \(Errno(rawValue: errno))") }
     }
     // SAFETY: execvp(3) wants C strings that end in a null pointer. They are never freed: either there
     // is another program then, or this one is about to end.
-    var pointers = unsafe arguments.map { unsafe strdup($0) }
-    unsafe pointers.append(nil)
-    unsafe execvp(arguments[0], pointers)
+    unsafe execvp(arguments[0], arguments.map { unsafe strdup($0) } + [nil])
     let errno = Errno(rawValue: errno)
     return Failure(
       "run \(arguments[0]): \(errno)", status: errno == .noSuchFileOrDirectory ? 127 : 126)

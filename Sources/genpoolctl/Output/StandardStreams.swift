@@ -1,6 +1,19 @@
 import Glibc
 import SystemPackage
 
+/// The three streams that a program starts with.
+enum StandardStreams {
+  /// Opens those that are closed, so that no socket or lease gets their numbers, and text with it.
+  /// What is written to one of them still fails: they are open for reading only.
+  static func open() {
+    while let file = try? FileDescriptor.open(FilePath("/dev/null"), .readOnly) {
+      guard file.rawValue > STDERR_FILENO else { continue }
+      try? file.close()
+      return
+    }
+  }
+}
+
 /// Where results go.
 enum StandardOutput {
   /// Writes all of `text`.

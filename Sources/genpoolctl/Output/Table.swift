@@ -95,21 +95,19 @@ extension String {
     count <= width ? self : String(prefix(max(0, width - 1))) + "…"
   }
 
-  /// The text in lines of at most `width` characters, broken at blanks; all but the first line are
-  /// preceded by `indent`.
-  func wrapped(to width: Int = Table.width, indent: String = "") -> String {
-    var lines: [String] = []
-    var line = ""
+  /// The text in lines of at most `width` characters, broken at blanks: the first after `indent`, the
+  /// others after two blanks more.
+  func wrapped(indent: String = "", to width: Int = Table.width) -> String {
+    var lines = [indent]
+    var isStart = true
     for word in split(separator: " ") {
-      if !line.isEmpty, line.count + 1 + word.count > width {
-        lines.append(line)
-        line = indent
-      } else if !line.isEmpty {
-        line += " "
+      if !isStart, lines[lines.count - 1].count + 1 + word.count > width {
+        lines.append(indent + "  ")
+        isStart = true
       }
-      line += word
+      lines[lines.count - 1] += (isStart ? "" : " ") + word
+      isStart = false
     }
-    lines.append(line)
     return lines.joined(separator: "\n")
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BrokerProtocol
+import GenPoolClient
 
 /// `genpoolctl pool attach SPEC`
 struct PoolAttach: ParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BrokerProtocol
+import GenPoolClient
 
 /// `genpoolctl pool detach NAME`
 struct PoolDetach: ParsableCommand {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import BrokerProtocol
 import GenPool
+import GenPoolClient
 
 /// `genpoolctl pool list`
 struct PoolList: ParsableCommand {
