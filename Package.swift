@@ -129,6 +129,15 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "GenPoolClientTests",
+      dependencies: [
+        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
+      swiftSettings: house),
+    .testTarget(
       name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
