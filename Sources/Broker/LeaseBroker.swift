@@ -70,7 +70,7 @@ public final class LeaseBroker {
 
   /// A listening socket.
   struct Listener: ~Copyable {
-    let socket: Descriptor
+    let socket: ListeningSocket
     var watch: EventLoop.Watch
     /// No connection is accepted for now.
     var isPaused = false
