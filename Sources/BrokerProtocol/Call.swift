@@ -113,8 +113,8 @@ public struct ReceivedCall: Sendable {
       }
       do {
         parameters = try envelope.decode(P.self, forKey: key)
-      } catch let error as DecodingError where error.codingPath.isEmpty {
-        // Foundation does not say which number it was that is no 64-bit integer.
+      } catch let error where !(error is DecodingError) {
+        // Of a number that is no 64-bit integer Foundation throws an error of its own, without a path.
         let culprit = given.allKeys.first { name in
           (try? given.decode(Double.self, forKey: name)) != nil
             && (try? given.decode(Int64.self, forKey: name)) == nil
