@@ -126,6 +126,6 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
-      path: "Tests/EndToEnd", swiftSettings: house),
+      path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )

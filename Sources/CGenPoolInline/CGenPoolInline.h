@@ -65,4 +65,6 @@ static inline void gp_zero(uint64_t address, uint64_t size) {
   for (; size >= 8; size -= 8) *word++ = 0;
   byte = (volatile uint8_t *)word;
   for (; size > 0; size--) *byte++ = 0;
+  /* Out of the write-combining buffers before anybody tells a device of this memory. */
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
