@@ -57,17 +57,20 @@ final class TestClient {
   }
 
   /// Acquires, and takes the descriptor.
+  @discardableResult
   func acquire(_ parameters: Broker1.Acquire.Parameters) throws -> Held {
     try send(Call(Broker1.Acquire.self, parameters).frame())
     return try receiveLease()
   }
 
+  @discardableResult
   func acquire(
     _ bytes: ByteCount, pool: String? = nil, key: String? = nil
   ) throws -> Held {
     try acquire(.init(pool: pool, bytes: bytes, requestKey: key))
   }
 
+  @discardableResult
   func receiveLease() throws -> Held {
     let reply = try receive().result(of: Broker1.Acquire.self)
     #expect(reply.descriptor == 0)
