@@ -113,7 +113,8 @@ extension BrokerTests {
       let client = try broker.client()
       _ = try client.waitUntilClean()
       // Free: 0…32K, 48K…64K, 128K…1M.
-      let first = try client.acquire(.init(bytes: .kibibytes(16), fit: .fixed, offset: .kibibytes(32)))
+      let first = try client.acquire(
+        .init(bytes: .kibibytes(16), fit: .fixed, offset: .kibibytes(32)))
       let second = try client.acquire(
         .init(bytes: .kibibytes(64), fit: .fixed, offset: .kibibytes(64)))
       #expect(try client.acquire(.init(bytes: 4096)).lease.offset == .zero)
@@ -125,7 +126,8 @@ extension BrokerTests {
 
     @Test(arguments: [
       ("{\"bytes\":0}", "bytes"), ("{}", "bytes"), ("{\"bytes\":9223372036854775807}", "full"),
-      ("{\"bytes\":1,\"alignment\":3}", "alignment"), ("{\"bytes\":1,\"alignment\":0}", "alignment"),
+      ("{\"bytes\":1,\"alignment\":3}", "alignment"),
+      ("{\"bytes\":1,\"alignment\":0}", "alignment"),
       ("{\"bytes\":1,\"alignment\":4096,\"fit\":\"best\"}", "alignment"),
       ("{\"bytes\":1,\"fit\":\"worst\"}", "fit"), ("{\"bytes\":1,\"fit\":\"fixed\"}", "offset"),
       ("{\"bytes\":1,\"offset\":0}", "offset"),
@@ -134,7 +136,8 @@ extension BrokerTests {
       ("{\"bytes\":1,\"fit\":\"fixed\",\"offset\":9223372036854771712}", "offset"),
       ("{\"bytes\":1,\"requestKey\":\"\"}", "requestKey"), ("{\"bytes\":1,\"near\":\"x\"}", "near"),
     ])
-    func `a request that makes no sense names the parameter`(_ json: String, _ name: String) throws {
+    func `a request that makes no sense names the parameter`(_ json: String, _ name: String) throws
+    {
       let broker = try TestBroker()
       let client = try broker.client()
       try client.send("{\"method\":\"io.genpool.Broker1.Acquire\",\"parameters\":\(json)}")
@@ -158,7 +161,9 @@ extension BrokerTests {
       let held = try client.acquire(1, pool: "pool1")
       #expect(held.lease.pool == "pool1" && held.lease.size == .kibibytes(64))
       #expect(held.lease.mapOffset == .kibibytes(64) && held.lease.bus == nil)
-      #expect(throws: ReplyError.broker(.noSuchPool(pool: "x"))) { try client.acquire(1, pool: "x") }
+      #expect(throws: ReplyError.broker(.noSuchPool(pool: "x"))) {
+        try client.acquire(1, pool: "x")
+      }
     }
 
     @Test func `without a name the first pool that can serves`() throws {
@@ -174,7 +179,8 @@ extension BrokerTests {
       let broker = try TestBroker()
       let client = try broker.client()
       _ = try client.waitUntilClean()
-      let low = try client.acquire(.init(bytes: .kibibytes(512), fit: .fixed, offset: .kibibytes(256)))
+      let low = try client.acquire(
+        .init(bytes: .kibibytes(512), fit: .fixed, offset: .kibibytes(256)))
       #expect(
         throws: ReplyError.broker(
           .poolFragmented(

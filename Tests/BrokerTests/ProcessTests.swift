@@ -43,7 +43,8 @@ extension BrokerTests {
       try wait(for: "the orphan's end") { try watcher.pool().leases == 0 }
     }
 
-    @Test func `a dead process's memory comes back although its child keeps the connection`() throws {
+    @Test func `a dead process's memory comes back although its child keeps the connection`() throws
+    {
       let broker = try TestBroker()
       let watcher = try broker.client()
       let process = try TestProcess(broker, forks: true)
@@ -208,7 +209,8 @@ extension BrokerTests {
     private func descriptors(to name: String) throws -> Int {
       let directory = "/proc/self/fd"
       return try FileManager.default.contentsOfDirectory(atPath: directory).count { number in
-        let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "\(directory)/\(number)")
+        let target = try? FileManager.default.destinationOfSymbolicLink(
+          atPath: "\(directory)/\(number)")
         return target?.contains(name) ?? false
       }
     }
