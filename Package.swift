@@ -85,7 +85,7 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation", "PCINames",
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceEmulation", "PCINames",
         "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
