@@ -126,8 +126,8 @@ let package = Package(
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", "CTestProcess",
-        logging, system,
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
+        "CTestProcess", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
