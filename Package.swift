@@ -121,11 +121,13 @@ let package = Package(
     .testTarget(
       name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
       swiftSettings: house),
+    // A process of its own with a connection of its own, which Swift cannot make.
+    .target(name: "CTestProcess", path: "Tests/CTestProcess"),
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", logging,
-        system,
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
+        "CTestProcess", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -138,7 +140,8 @@ let package = Package(
       name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
       swiftSettings: house),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
+      name: "EndToEndTests",
+      dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )

@@ -46,7 +46,8 @@ extension LeaseBroker {
     to call: ReceivedCall, of session: Session
   ) throws(CallFailure) -> OutputQueue.Message? {
     // No method leads out of varlink. There is no error for that; this one is the closest.
-    let isKnown = Broker1.methods.contains(call.method) || VarlinkService.methods.contains(call.method)
+    let isKnown =
+      Broker1.methods.contains(call.method) || VarlinkService.methods.contains(call.method)
     if call.upgrade, isKnown { throw .service(.methodNotImplemented(method: call.method)) }
     switch call.method {
     case VarlinkService.GetInfo.name:
@@ -56,7 +57,8 @@ extension LeaseBroker {
     case Broker1.Hello.name:
       return try answer(call, Broker1.Hello.self) { greet(session, $0) }
     case Broker1.ListDevices.name:
-      return try answer(call, Broker1.ListDevices.self) { _ throws(CallFailure) in try listDevices() }
+      return try answer(call, Broker1.ListDevices.self) { _ throws(CallFailure) in try listDevices()
+      }
     case Broker1.ListPools.name:
       return try answer(call, Broker1.ListPools.self) { _ in listPools() }
     case Broker1.DescribePool.name:
@@ -113,7 +115,8 @@ extension LeaseBroker {
       return try Reply.frame(reply)
     } catch {
       throw .broker(
-        .deviceError(operation: "describe", subject: error.field, errno: EOVERFLOW, cause: "too large"))
+        .deviceError(
+          operation: "describe", subject: error.field, errno: EOVERFLOW, cause: "too large"))
     }
   }
 }

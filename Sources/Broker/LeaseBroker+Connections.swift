@@ -11,16 +11,16 @@ extension LeaseBroker {
   /// How many calls of a connection are answered before others get their turn.
   private static let turn = 32
 
-  /// Accepts connections from `socket`, which is listening and non-blocking.
-  public func listen(on socket: consuming Descriptor) throws(SystemError) {
-    let watch = try loop.add(socket.rawValue, .readable) { [unowned self] _ in acceptWaiting() }
+  /// Accepts connections from `socket` once the broker runs.
+  public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
+    let watch = try loop.add(socket.descriptor, .readable) { [unowned self] _ in acceptWaiting() }
     listener = Listener(socket: socket, watch: watch)
   }
 
   // MARK: Coming
 
   private func acceptWaiting() {
-    guard let socket = listener?.socket.rawValue else { return }
+    guard let socket = listener?.socket.descriptor else { return }
     for _ in 0..<Self.turn {
       guard sessions.count < configuration.connectionLimit else { return pauseAccepting() }
       let result = gl_accept(socket)

@@ -70,7 +70,7 @@ public final class LeaseBroker {
 
   /// A listening socket.
   struct Listener: ~Copyable {
-    let socket: Descriptor
+    let socket: ListeningSocket
     var watch: EventLoop.Watch
     /// No connection is accepted for now.
     var isPaused = false
@@ -104,7 +104,7 @@ public final class LeaseBroker {
     try loop.run()
   }
 
-  /// Stops when `descriptor`, a signalfd, has something to read. It must stay open until then.
+  /// Stops when `descriptor`, a signalfd say, has something to read. It must stay open until then.
   public func stop(whenReadable descriptor: CInt) throws(SystemError) {
     _ = try loop.add(descriptor, .readable) { [unowned self] _ in loop.stop() }
   }

@@ -53,7 +53,9 @@ struct Peer: ~Copyable {
     for room in [64, 65_536] {
       var groups = [gid_t](repeating: 0, count: room)
       var count = CInt(room)
-      if unsafe gl_peer_groups(socket, &groups, &count) == 0 { return Array(groups.prefix(Int(count))) }
+      if unsafe gl_peer_groups(socket, &groups, &count) == 0 {
+        return Array(groups.prefix(Int(count)))
+      }
     }
     return []
   }

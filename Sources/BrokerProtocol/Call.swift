@@ -111,7 +111,19 @@ public struct ReceivedCall: Sendable {
             forKey: name, in: given, debugDescription: "no such parameter")
         }
       }
-      parameters = try envelope.decode(P.self, forKey: key)
+      do {
+        parameters = try envelope.decode(P.self, forKey: key)
+      } catch let error where !(error is DecodingError) {
+        // Of a number that is no 64-bit integer Foundation throws an error of its own, without a path.
+        let culprit = given.allKeys.first { name in
+          (try? given.decode(Double.self, forKey: name)) != nil
+            && (try? given.decode(Int64.self, forKey: name)) == nil
+        }
+        throw DecodingError.dataCorrupted(
+          .init(
+            codingPath: given.codingPath + (culprit.map { [$0] } ?? []),
+            debugDescription: "not a 64-bit integer"))
+      }
     }
   }
 }
