@@ -127,12 +127,12 @@ let package = Package(
       name: "BrokerTests",
       dependencies: [
         "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
-        "CTestProcess",
-        logging, system,
+        "CTestProcess", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
+      name: "EndToEndTests",
+      dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )
