@@ -24,6 +24,7 @@ class Slot:
     number: int
     device: str
     root_port: bool = True
+    port_options: str = ""
 
     @property
     def address(self) -> str:
@@ -33,8 +34,10 @@ class Slot:
         device = f"{self.device},id={self.name}"
         if not self.root_port:
             return ["-device", f"{device},addr={self.number}"]
-        port = f"pcie-root-port,id=port{self.number},chassis={self.number},slot={self.number}"
-        return ["-device", f"{port},addr={self.number}", "-device", f"{device},bus=port{self.number}"]
+        port = (
+            f"pcie-root-port,id=port{self.number},chassis={self.number},slot={self.number}"
+            f",addr={self.number}{self.port_options}")
+        return ["-device", port, "-device", f"{device},bus=port{self.number}"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ MACHINE = Machine(
     slots=(
         Slot("nv0", 4, "nvme,serial=cmb0,drive=d0,cmb_size_mb=64"),
         Slot("nv1", 5, "nvme,serial=disk1,drive=d1"),
-        Slot("ivs", 6, "ivshmem-plain,memdev=m0"),
+        # So large a window pushes the 64-bit BARs above 4 GiB: addresses cut to 32 bits would show.
+        Slot("ivs", 6, "ivshmem-plain,memdev=m0", port_options=",pref64-reserve=4G"),
         Slot("testdev", 7, "pci-testdev,membar=8M", root_port=False)))
 
 
@@ -157,6 +158,9 @@ class Scenario:
         return physical - self.bar_start(WINDOWS[LEASES[name].pool].device)
 
     def check_addresses(self) -> None:
+        self.report.check(
+            "ivshmem's memory is above 4 GiB, so that a cut address shows",
+            self.bar_start("ivs") >> 32 > 0, hex(self.bar_start("ivs")))
         for name in self.places:
             lease, printed = LEASES[name], self.printed(name)
             window = WINDOWS[lease.pool]
@@ -202,9 +206,11 @@ class Scenario:
             f"in the {pool} window the leases hold their patterns, and all else is zero",
             memory[inside], bytes(expected[inside]), window.offset)
         self.report.same_bytes(
-            f"outside the {pool} window every byte is what it was",
-            memory[:inside.start] + memory[inside.stop:],
-            poison[:inside.start] + poison[inside.stop:])
+            f"below the {pool} window every byte is what it was",
+            memory[:inside.start], poison[:inside.start], start)
+        self.report.same_bytes(
+            f"above the {pool} window every byte is what it was",
+            memory[inside.stop:], poison[inside.stop:], window.end)
 
     def printed(self, name: str) -> dict:
         return json.loads((self.share / f"{name}.json").read_text())
