@@ -30,6 +30,13 @@ fails_with() {
   [ "$got" = "$status" ] && echo "$said" | grep -qiE "$text"
 }
 
+# refused STATUS RULE TEXT COMMAND...: the same, and of all attach rules it is this one that is named.
+refused() {
+  status=$1 rule=$2 text=$3
+  shift 3
+  fails_with "$status" "$text" "$@" && equal "$(echo "$said" | grep -o '\[[a-z-]*\]')" "[$rule]"
+}
+
 # within SECONDS COMMAND...: the command must succeed before the time is up.
 within() {
   tries=$(($1 * 10))
