@@ -1,0 +1,56 @@
+# genpool: build, try, test. `make` alone lists the targets.
+
+SWIFT   ?= swift
+RELEASE := .build/release
+# The executables bring Swift's runtime along, so that they run where no Swift is installed.
+RELEASE_FLAGS := -c release --static-swift-stdlib
+SOURCES := Package.swift Sources Tests
+
+.PHONY: help run test machine-test build lint format deps clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: build  ## build, start the daemon on an emulated device, lease, write, read back
+	@Tests/EndToEnd/demo $(RELEASE)
+
+test: deps  ## all tests that need no virtual machine
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+	@echo "== the pool under the thread sanitizer"
+	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
+	.build-tsan/release/genpool-bench stress --operations 50000
+
+machine-test: build  ## real PCIe BARs in a QEMU machine
+	Tests/Machine/run --bin $(RELEASE)
+
+build: deps  ## the executables, in .build/release
+	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoold
+	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoolctl
+
+lint: deps  ## format, arrows between modules, what the core may import
+	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
+	$(SWIFT) build --build-tests --explicit-target-dependency-import-check error
+	@echo "== the core imports nothing but Synchronization and its inlines"
+	@! grep -rnE '^ *(public |package |internal )?import ' Sources/GenPool | grep -vE 'import (Synchronization|CGenPoolInline)$$'
+	@echo "== the core compiles as Embedded Swift"
+	@mkdir -p .build && $(SWIFT)c -enable-experimental-feature Embedded -wmo -parse-as-library -suppress-warnings \
+	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
+	@echo "== scripts parse"
+	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
+	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $$(find Tests -name '*.py')
+
+format:  ## put the sources into the house style
+	$(SWIFT) format format --in-place --parallel --recursive $(SOURCES)
+
+# What the build needs beside Swift 6.2 or later. Installed if missing and root, else named.
+deps:
+	@command -v $(SWIFT) >/dev/null || { echo 'genpool needs Swift 6.2 or later: https://swift.org/install' >&2; exit 1; }
+	@missing=; for p in pkg-config:pkg-config; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	for lib in libpci libudev; do pkg-config --exists $$lib 2>/dev/null || missing="$$missing $$lib-dev"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \
+	  else echo "missing packages: sudo apt-get install$$missing" >&2; exit 1; fi; fi
+
+clean:  ## remove what was built
+	rm -rf .build .build-tsan

@@ -1,1 +1,0 @@
-/* CDeviceMemory: see include/. */

@@ -1,0 +1,70 @@
+#define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
+#include "gd_placement.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+/* Device memory of an open descriptor. */
+struct source {
+  int descriptor;
+  off_t offset;
+  size_t length;
+};
+
+static void *map(const struct source *source, void *place, int flags) {
+  return mmap(place, source->length, PROT_READ | PROT_WRITE, MAP_SHARED | flags,
+              source->descriptor, source->offset);
+}
+
+/* How far above `address` the next one is that equals `congruent` modulo `alignment`. */
+static size_t distance(const void *address, size_t alignment, uint64_t congruent) {
+  return ((uintptr_t)congruent - (uintptr_t)address) & (alignment - 1);
+}
+
+/* Maps over a reservation that is large enough to have the right place in it. */
+static int map_over_reservation(const struct source *source, size_t alignment, uint64_t congruent,
+                                void **mapped) {
+  size_t reserved;
+  if (__builtin_add_overflow(source->length, alignment, &reserved)) return -ENOMEM;
+  char *start = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return -errno;
+  size_t head = distance(start, alignment, congruent);
+  char *place = start + head;
+  int error = map(source, place, MAP_FIXED) == MAP_FAILED ? -errno : 0;
+  if (head) munmap(start, head);
+  munmap(place + source->length, reserved - head - source->length);
+  /* After an error the place itself is left alone: kernels before 6.12 have emptied it by then, and
+     another thread may live there. At worst that leaks addresses, no memory; see gd_map. */
+  *mapped = place;
+  return error;
+}
+
+/*
+ * Maps first where the kernel likes. If that is the right place, as for most small BARs, fine. If the
+ * driver refuses, there is nothing to undo. So a failure over the reservation, which cannot be undone
+ * cleanly, takes a device that vanishes between the two calls.
+ *
+ * MAP_FIXED_NOREPLACE into a released reservation would fail cleanly too, but does not terminate when
+ * threads map at the same time: the hole just released is where the kernel maps next.
+ */
+int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uint64_t congruent,
+           void **mapped) {
+  struct source source = {.descriptor = descriptor, .offset = (off_t)offset, .length = length};
+  void *anywhere = map(&source, NULL, 0);
+  if (anywhere == MAP_FAILED) return -errno;
+  *mapped = anywhere;
+  if (distance(anywhere, alignment, congruent)) {
+    munmap(anywhere, length);
+    int error = map_over_reservation(&source, alignment, congruent, mapped);
+    if (error) return error;
+  }
+  if (madvise(*mapped, length, MADV_DONTFORK) || madvise(*mapped, length, MADV_DONTDUMP)) {
+    int error = -errno;
+    munmap(*mapped, length);
+    return error;
+  }
+  return 0;
+}
+
+int gd_unmap(void *mapped, size_t length) { return munmap(mapped, length) ? -errno : 0; }

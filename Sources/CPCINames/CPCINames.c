@@ -1,1 +1,0 @@
-/* CPCINames: see include/. */

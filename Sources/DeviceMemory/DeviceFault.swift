@@ -1,0 +1,62 @@
+public import GenPool
+public import SystemPackage
+
+/// An access to device memory that could not be made, or whose answer is wrong.
+///
+/// Printed as `zero 4 KiB at 64 MiB of BAR 2 of 0000:01:00.0: …`.
+public struct DeviceFault: Error, Hashable, Sendable {
+  /// What went wrong.
+  public enum Reason: Hashable, Sendable {
+    /// The access reaches past the end of the memory, which is `size` long.
+    case outOfBounds(size: ByteCount)
+    /// A register access whose address is not a multiple of its width.
+    case misaligned
+    /// The memory did not answer (SIGBUS), first at `offset`.
+    case noAnswer(offset: ByteCount)
+    /// Memory that should be zero is not: `found` at `offset`.
+    case notZero(offset: ByteCount, found: UInt64)
+  }
+
+  /// What was tried, as a verb: `load`, `store`, `zero`, `write`, `read`, `verify`.
+  public let operation: String
+  /// Whose memory it is: `BAR 2 of 0000:01:00.0`.
+  public let subject: String
+  /// Where the access starts in the memory.
+  public let offset: ByteCount
+  /// How long the access is.
+  public let count: ByteCount
+  /// What went wrong.
+  public let reason: Reason
+
+  /// The number for C callers and the wire: EINVAL for an access that was never made, else EIO.
+  public var errno: Errno {
+    switch reason {
+    case .outOfBounds, .misaligned: .invalidArgument
+    case .noAnswer, .notZero: .ioError
+    }
+  }
+}
+
+extension DeviceFault: CustomStringConvertible {
+  public var description: String {
+    let sentence = "\(operation) \(count) at \(hexadecimal(offset)) of \(subject): "
+    switch reason {
+    case .outOfBounds(let size):
+      return sentence + "out of bounds (the memory is \(size) long)"
+    case .misaligned:
+      return sentence + "misaligned (a register access is a multiple of its width)"
+    case .noAnswer(let offset):
+      return sentence
+        + "no answer at \(hexadecimal(offset)) (the device is gone, its memory is switched off, "
+        + "a driver has taken it, or the file is shorter than its mapping)"
+    case .notZero(let offset, let found):
+      return sentence + "not zero at \(hexadecimal(offset)): 0x"
+        + GenPool.hexadecimal(found, digits: 16)
+        + " (somebody still writes, or the device ignores writes; all ones: the device is gone)"
+    }
+  }
+
+  private func hexadecimal(_ offset: ByteCount) -> String {
+    "0x" + GenPool.hexadecimal(offset.rawValue, digits: 1)
+  }
+}

@@ -1,0 +1,65 @@
+public import GenPool
+
+/// How the CPU treats accesses to device memory: decided when the descriptor is opened.
+public enum Caching: String, Hashable, Sendable, CaseIterable {
+  /// Every access reaches the device, in order. The default of a BAR.
+  case uncached = "uncached"
+  /// Stores gather in the CPU until a fence; loads are uncached. Prefetchable BARs (`resourceN_wc`).
+  case writeCombining = "write-combining"
+  /// Ordinary memory: emulated devices.
+  case cached = "cached"
+}
+
+/// What keeps the holders of one device's memory apart.
+public enum Isolation: String, Hashable, Sendable, CaseIterable {
+  /// The descriptor maps this range and nothing else.
+  case range = "range"
+  /// The descriptor maps more, but only one user's processes hold any.
+  case uidExclusive = "uid-exclusive"
+  /// The descriptor maps more; the holders trust each other.
+  case cooperative = "cooperative"
+}
+
+/// An open piece of a device's memory: a descriptor, and where its bytes are.
+///
+/// Opens nothing and maps nothing; ``Region`` maps it.
+public struct DeviceRange: ~Copyable, Sendable {
+  // Destroyed in this order: the descriptor is closed before the attachment undoes the opening.
+
+  /// What is mapped. Must be open for reading and writing.
+  public let descriptor: Descriptor
+  /// Where the range starts in the descriptor, in bytes; any value, page-aligned or not.
+  public let mapOffset: ByteCount
+  /// How long the range is, in bytes; any value but 0.
+  public let size: ByteCount
+  /// Where the range starts for the CPU; nil when nobody knows. Equals ``mapOffset`` modulo the
+  /// page size, as BARs smaller than a page show.
+  public let physical: PhysicalAddress?
+  /// Where the range starts for other devices; nil when nobody knows.
+  public let bus: BusAddress?
+  /// How the CPU treats accesses.
+  public let caching: Caching
+  /// What keeps other holders out.
+  public let isolation: Isolation
+  /// What errors call it: `BAR 2 of 0000:01:00.0`.
+  public let label: String
+  /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
+  public let attachment: (any AnyObject & Sendable)?
+
+  /// A range of an open descriptor. Checks nothing: mapping does.
+  public init(
+    descriptor: consuming Descriptor, mapOffset: ByteCount, size: ByteCount,
+    physical: PhysicalAddress?, bus: BusAddress?, caching: Caching, isolation: Isolation,
+    label: String, attachment: (any AnyObject & Sendable)? = nil
+  ) {
+    self.descriptor = descriptor
+    self.mapOffset = mapOffset
+    self.size = size
+    self.physical = physical
+    self.bus = bus
+    self.caching = caching
+    self.isolation = isolation
+    self.label = label
+    self.attachment = attachment
+  }
+}

@@ -1,0 +1,112 @@
+import Synchronization
+
+/// A contiguous piece of memory in a pool, as it was when looked at. The kernel's
+/// `struct gen_pool_chunk`.
+public struct Chunk: Hashable, Sendable {
+  /// The virtual address of the first byte.
+  public let start: VirtualAddress
+  /// The size in bytes. A tail shorter than a granule counts, but is never handed out.
+  public let size: ByteCount
+  /// The physical address of the first byte, if the chunk has any.
+  public let physical: PhysicalAddress?
+  /// The bus address of the first byte, if the chunk has any.
+  public let bus: BusAddress?
+  /// What the chunk's maker gave with it.
+  public let owner: Owner?
+  /// The bytes not allocated, the tail included. The kernel's `avail`.
+  public let available: ByteCount
+  /// How many whole granules the chunk has.
+  public let granules: GranuleCount
+}
+
+/// An opaque word that comes back with every allocation from a chunk: the kernel's `void *owner`.
+public struct Owner: Hashable, Sendable {
+  /// The word. 0 is a value like any other, although C callers cannot tell it from none.
+  public let rawValue: UInt
+
+  /// The owner `rawValue`.
+  public init(_ rawValue: UInt) {
+    self.rawValue = rawValue
+  }
+}
+
+/// A chunk in the pool: what never changes, and the bitmap under its lock.
+///
+/// Invariant: `available` = size − allocated granules, except for a moment inside the lock. Chunks
+/// form a list, newest first, that only grows at its head while the pool lives.
+struct ChunkStorage: ~Copyable {
+  let start: VirtualAddress
+  let size: ByteCount
+  let physical: PhysicalAddress?
+  let bus: BusAddress?
+  let owner: Owner?
+  let granule: GranuleSize
+  /// Whether the addresses are memory of this process that may be written.
+  let isMapped: Bool
+
+  /// How many whole granules there are.
+  let granules: GranuleCount
+  /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
+  let available: Atomic<UInt64>
+  let state: Locked<State>
+
+  /// What changes.
+  struct State: ~Copyable {
+    var bitmap: GranuleBitmap
+    /// The pool's fit, a copy under the lock that an allocation takes anyway.
+    var fit: Fit
+    /// What keeps the memory alive, for as long as the chunk is open.
+    var backing: AnyObject?
+    var isClosed = false
+  }
+
+  /// The next older chunk. Set before the chunk is published.
+  var next: ChunkReference?
+
+  init(
+    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
+    owner: Owner?, granule: GranuleSize, fit: Fit, bitmap: consuming GranuleBitmap,
+    backing: AnyObject?, isMapped: Bool
+  ) {
+    self.start = start
+    self.size = size
+    self.physical = physical
+    self.bus = bus
+    self.owner = owner
+    self.granule = granule
+    self.isMapped = isMapped
+    granules = bitmap.count
+    available = Atomic(size.rawValue)
+    state = Locked(State(bitmap: bitmap, fit: fit, backing: backing))
+  }
+
+  /// Whether `address` lies in the chunk, the tail included.
+  @inline(__always)
+  func contains(_ address: VirtualAddress) -> Bool {
+    address.rawValue &- start.rawValue < size.rawValue
+  }
+
+  /// The distance of an address in the chunk from its start.
+  @inline(__always)
+  func offset(of address: VirtualAddress) -> ByteCount {
+    ByteCount(address.rawValue &- start.rawValue)
+  }
+
+  @inline(__always)
+  func address(of index: GranuleIndex) -> VirtualAddress {
+    VirtualAddress(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))
+  }
+
+  /// The addresses of the chunk's granules, the tail left out; nil when there are none.
+  func run(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun {
+    let index = offset(of: first).rawValue >> UInt64(granule.order)
+    return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
+  }
+
+  /// The chunk as its users see it.
+  var snapshot: Chunk {
+    Chunk(
+      start: start, size: size, physical: physical, bus: bus, owner: owner,
+      available: ByteCount(available.load(ordering: .relaxed)), granules: granules)
+  }
+}

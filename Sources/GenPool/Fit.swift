@@ -1,0 +1,88 @@
+/// Which of the free runs an allocation takes: what the kernel says with a `genpool_algo_t` and a
+/// `void *`.
+///
+/// A fit decides within one chunk; the newest chunk in which it finds a place wins.
+public enum Fit: Sendable {
+  /// The lowest place. The kernel's `gen_pool_first_fit`, the default.
+  case first
+  /// The lowest place whose virtual address is aligned. The kernel's `gen_pool_first_fit_align`.
+  ///
+  /// For a power of two and a chunk that starts at a granule boundary, the address is a multiple
+  /// of it; up to the granule it is no constraint. Any other value follows the kernel's formula to
+  /// the letter. 0 is refused.
+  case firstAligned(ByteCount)
+  /// The lowest place that is a multiple of the request, rounded up to a power of two of granules,
+  /// counted from the chunk's start. The kernel's `gen_pool_first_fit_order_align`.
+  case orderAligned
+  /// The start of the shortest run that is long enough, within the first chunk that has one. The
+  /// kernel's `gen_pool_best_fit`.
+  case best
+  /// The place at this offset from the chunk's start, or none; tried in each chunk. The kernel's
+  /// `gen_pool_fixed_alloc`. An offset inside a granule finds nothing and is warned of.
+  case fixed(offset: ByteCount)
+  /// An own algorithm over the bitmap, called with the chunk's lock held: it must not use the pool.
+  case custom(Algorithm)
+
+  /// Answers with the first granule of the place it chose, or nil for none in this chunk.
+  ///
+  /// The run must lie in the bitmap (else ``PoolError/fitOutOfRange``) and be free: an answer that
+  /// is not is taken for a lost race as in the kernel, and the algorithm asked again from there on.
+  public typealias Algorithm = @Sendable (borrowing GranuleBitmap, Request) -> GranuleIndex?
+
+  /// What an algorithm is asked for.
+  public struct Request: Sendable {
+    /// The lowest granule that may be chosen: 0, unless an earlier answer was not free.
+    public let start: GranuleIndex
+    /// How many granules.
+    public let count: GranuleCount
+    /// The virtual address of granule 0.
+    public let chunkStart: VirtualAddress
+    /// The pool's granule.
+    public let granule: GranuleSize
+
+    /// A request for `count` granules from `start` on.
+    package init(
+      start: GranuleIndex, count: GranuleCount, chunkStart: VirtualAddress, granule: GranuleSize
+    ) {
+      self.start = start
+      self.count = count
+      self.chunkStart = chunkStart
+      self.granule = granule
+    }
+  }
+
+  /// The place this fit chooses in `bitmap`, nil for none. O(words of the bitmap).
+  package func place(_ request: Request, in bitmap: borrowing GranuleBitmap) -> GranuleIndex? {
+    let order = UInt64(request.granule.order)
+    let granuleMask = request.granule.byteCount.rawValue &- 1
+    switch self {
+    case .first:
+      return bitmap.firstFit(from: request.start, count: request.count)
+    case .firstAligned(let alignment):
+      let align = alignment.rawValue
+      let up: UInt64 = align & granuleMask == 0 ? 0 : 1
+      return bitmap.firstFit(
+        from: request.start, count: request.count, mask: (align >> order) &+ up &- 1,
+        offset: (request.chunkStart.rawValue & (align &- 1)) >> order)
+    case .orderAligned:
+      let width = UInt64(Int.bitWidth - (request.count.rawValue &- 1).leadingZeroBitCount)
+      return bitmap.firstFit(
+        from: request.start, count: request.count, mask: 1 &<< width &- 1)
+    case .best:
+      return bitmap.bestFit(from: request.start, count: request.count)
+    case .fixed(let offset):
+      guard offset.rawValue & granuleMask == 0, let index = Int(exactly: offset.rawValue >> order)
+      else { return nil }
+      return bitmap.fixedFit(
+        from: request.start, at: GranuleIndex(index), count: request.count)
+    case .custom(let algorithm):
+      return algorithm(bitmap, request)
+    }
+  }
+
+  /// Why this fit cannot be used at all, nil when it can.
+  var refusal: PoolError? {
+    if case .firstAligned(.zero) = self { return .alignmentIsZero }
+    return nil
+  }
+}

@@ -1,0 +1,20 @@
+import Synchronization
+
+extension Pool {
+  /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
+  /// For tests and debugging. O(words), and no one else may use the pool meanwhile.
+  package func checkInvariants() {
+    list.forEach { chunk in
+      withBitmap(of: chunk) { bitmap in
+        let allocated = granule.bytes(bitmap.allocatedCount)
+        precondition(
+          chunk.pointee.available.load(ordering: .relaxed)
+            == (chunk.pointee.size - allocated).rawValue,
+          "available = size - allocated granules")
+        precondition(
+          bitmap.count == granule.granules(within: chunk.pointee.size),
+          "a bit for each whole granule")
+      }
+    }
+  }
+}

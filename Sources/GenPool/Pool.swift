@@ -1,0 +1,378 @@
+import CGenPoolInline
+import Synchronization
+
+/// A general-purpose allocator for special memory: the kernel's `struct gen_pool`, in user space.
+///
+/// A pool is a list of chunks, newest first. Sizes are rounded up to granules; an allocation lies
+/// in one chunk; the newest chunk in which the fit finds a place wins. No record of allocations
+/// exists beside the bitmaps: any allocated range may be freed, in parts or across neighbours, and
+/// the managed memory itself is never touched (zeroing apart).
+///
+/// Every method may be called from any thread. In a forked child all that changes something throws
+/// ``PoolError/forked``; queries work.
+public final class Pool: Sendable {
+  /// The smallest amount handed out.
+  public let granule: GranuleSize
+  /// The name, in the pool's ``PoolRegistry`` or just for people.
+  public let name: String?
+  /// The device the memory belongs to.
+  public let device: DeviceKey?
+  /// The NUMA node that the memory is close to: a hint.
+  public let node: NUMANode?
+
+  /// Called for what the kernel warns of, outside of all locks.
+  private let warn: (@Sendable (PoolWarning) -> Void)?
+  private let forkGuard = ForkGuard()
+
+  let list = ChunkList()
+  /// Held while the list or the default fit changes; never while allocating.
+  private let state: Locked<State>
+
+  private struct State: ~Copyable {
+    var fit: Fit
+    var isDestroyed = false
+  }
+
+  /// An empty pool. The kernel's `gen_pool_create`.
+  ///
+  /// - Parameters:
+  ///   - granule: the smallest amount handed out.
+  ///   - fit: how a place is chosen, unless a call says otherwise.
+  ///   - name: for people and for look-ups.
+  ///   - device: whose memory it is.
+  ///   - node: the NUMA node close to it, a hint.
+  ///   - warning: called for what the kernel warns of.
+  public init(
+    granule: GranuleSize, fit: Fit = .first, name: String? = nil, device: DeviceKey? = nil,
+    node: NUMANode? = nil, warning: (@Sendable (PoolWarning) -> Void)? = nil
+  ) {
+    self.granule = granule
+    self.name = name
+    self.device = device
+    self.node = node
+    warn = warning
+    state = Locked(State(fit: fit))
+  }
+
+  // MARK: Chunks
+
+  /// Adds memory that is only known by its addresses: nothing will be read or written there.
+  /// The kernel's `gen_pool_add`, `gen_pool_add_virt` and `gen_pool_add_owner`.
+  ///
+  /// - Parameters:
+  ///   - start: the virtual address of the first byte, not 0; any alignment.
+  ///   - size: in bytes. Less than a granule is accepted and never handed out.
+  ///   - physical: the physical address of the first byte, if it has one.
+  ///   - bus: the bus address of the first byte, if it has one.
+  ///   - owner: given back with each allocation from this chunk.
+  /// - Throws: `chunkAtZero`, `chunkWraps`, `chunkOverlaps`, `noMemory`, `destroyed`, `forked`.
+  /// - Complexity: O(chunks).
+  public func add(
+    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
+    bus: BusAddress? = nil, owner: Owner? = nil
+  ) throws(PoolError) {
+    try add(
+      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: nil,
+      isMapped: false)
+  }
+
+  /// Adds mapped memory of this process, which the pool may zero.
+  ///
+  /// `start ..< start + size` must stay writable until the pool ends or is destroyed; `backing` is
+  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:)``.
+  @unsafe
+  public func add(
+    mapped start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
+    bus: BusAddress? = nil, owner: Owner? = nil, backing: AnyObject?
+  ) throws(PoolError) {
+    try add(
+      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: backing,
+      isMapped: true)
+  }
+
+  private func add(
+    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
+    owner: Owner?, backing: AnyObject?, isMapped: Bool
+  ) throws(PoolError) {
+    guard start.rawValue != 0 else { throw .chunkAtZero }
+    let last = size.rawValue &- 1
+    guard
+      size == .zero || start.advanced(by: ByteCount(last)) != nil,
+      physical == nil || size == .zero || physical?.advanced(by: ByteCount(last)) != nil,
+      bus == nil || size == .zero || bus?.advanced(by: ByteCount(last)) != nil,
+      let granules = Int(exactly: size.rawValue >> UInt64(granule.order))
+    else { throw .chunkWraps(start, size) }
+    guard !forkGuard.isForked else { throw .forked }
+
+    try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
+        throw .chunkOverlaps(other)
+      }
+      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)) else { throw .noMemory }
+      list.push(
+        ChunkStorage(
+          start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
+          fit: state.fit, bitmap: bitmap, backing: backing, isMapped: isMapped))
+    }
+  }
+
+  private func overlapping(_ range: AddressRange<VirtualSpace>) -> VirtualAddress? {
+    list.first { chunk in
+      guard let other = AddressRange(start: chunk.start, size: chunk.size) else { return nil }
+      return other.overlaps(range) ? chunk.start : nil
+    }
+  }
+
+  /// Ends the pool's use: its chunks let go of their memory, and everything but queries throws
+  /// ``PoolError/destroyed`` from now on. The kernel's `gen_pool_destroy`.
+  ///
+  /// A pool that is not destroyed lets go when its last reference does, allocations or not.
+  /// - Throws: `outstanding` when anything is allocated; then the pool lives on. `destroyed`,
+  ///   `forked`.
+  /// - Complexity: O(chunks).
+  public func destroy() throws(PoolError) {
+    guard !forkGuard.isForked else { throw .forked }
+    // The backings are let go of after the locks: their ends run code of others.
+    let backings = try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      let backings = try close()
+      state.isDestroyed = true
+      return backings
+    }
+    withExtendedLifetime(backings) {}
+  }
+
+  /// Closes all chunks or, when anything is allocated, none.
+  private func close() throws(PoolError) -> [AnyObject] {
+    list.forEach { $0.pointee.state.acquire() }
+    defer { list.forEach { $0.pointee.state.release() } }
+    let held = size - available
+    guard held == .zero else { throw .outstanding(held) }
+    var backings: [AnyObject] = []
+    list.forEach { chunk in
+      chunk.pointee.state.value.isClosed = true
+      if let backing = chunk.pointee.state.value.backing.take() { backings.append(backing) }
+    }
+    return backings
+  }
+
+  /// How a place is chosen from now on, unless a call says otherwise. The kernel's
+  /// `gen_pool_set_algo`.
+  /// - Throws: `alignmentIsZero`, `destroyed`, `forked`.
+  public func setFit(_ fit: Fit) throws(PoolError) {
+    guard !forkGuard.isForked else { throw .forked }
+    if let refusal = fit.refusal { throw refusal }
+    try state.withLock { (state) throws(PoolError) in
+      guard !state.isDestroyed else { throw .destroyed }
+      state.fit = fit
+      list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
+    }
+  }
+
+  // MARK: Allocating
+
+  /// Allocates `size` bytes, rounded up to granules, from the newest chunk that has a place. The
+  /// kernel's `gen_pool_alloc`, `_alloc_algo`, `_alloc_owner` and `_alloc_algo_owner`.
+  ///
+  /// - Parameters:
+  ///   - size: in bytes, at least 1.
+  ///   - fit: how the place is chosen; the pool's own when nil.
+  /// - Throws: `full`, `fragmented`, `emptyRequest`, `alignmentIsZero`, `fitOutOfRange`,
+  ///   `fitNotFree`, `destroyed`, `forked`.
+  /// - Complexity: O(chunks + words of their bitmaps).
+  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
+    let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
+    return Allocation(
+      start: chunk.pointee.address(of: index), size: size, owner: chunk.pointee.owner)
+  }
+
+  /// Allocates memory for a device to reach. The kernel's `gen_pool_dma_alloc`,
+  /// `gen_pool_dma_alloc_algo`, `gen_pool_dma_zalloc` and `gen_pool_dma_zalloc_algo`.
+  ///
+  /// - Parameters:
+  ///   - size: in bytes, at least 1.
+  ///   - fit: how the place is chosen; the pool's own when nil.
+  ///   - zeroed: whether exactly `size` bytes are zeroed, by stores that device memory tolerates.
+  /// - Throws: as ``allocate(_:fit:)``; `notMapped` when there is nothing to zero.
+  public func allocateDMA(
+    _ size: ByteCount, fit: Fit? = nil, zeroed: Bool = false
+  ) throws(PoolError) -> DMAAllocation {
+    try allocateDMA(size, fit: fit, busAlignment: nil, zeroed: zeroed)
+  }
+
+  /// Allocates memory for a device to reach, at a multiple of `alignment` bytes of virtual
+  /// address. The kernel's `gen_pool_dma_alloc_align` and `gen_pool_dma_zalloc_align`.
+  ///
+  /// Regions are mapped so that this is the alignment of the physical address too. If the chunk has
+  /// a bus address, its alignment is checked.
+  /// - Throws: as ``allocateDMA(_:fit:zeroed:)``; `busMisaligned` when the host bridge's offset
+  ///   breaks a power of two.
+  public func allocateDMA(
+    _ size: ByteCount, alignment: ByteCount, zeroed: Bool = false
+  ) throws(PoolError) -> DMAAllocation {
+    try allocateDMA(
+      size, fit: .firstAligned(alignment),
+      busAlignment: alignment.isPowerOfTwo ? alignment : nil, zeroed: zeroed)
+  }
+
+  private func allocateDMA(
+    _ size: ByteCount, fit: Fit?, busAlignment: ByteCount?, zeroed: Bool
+  ) throws(PoolError) -> DMAAllocation {
+    let (chunk, index) = try take(
+      size, fit: fit, busAlignment: busAlignment, mustBeMapped: zeroed)
+    let start = chunk.pointee.address(of: index)
+    let offset = chunk.pointee.offset(of: start)
+    if zeroed { gp_zero(start.rawValue, size.rawValue) }
+    return DMAAllocation(
+      allocation: Allocation(start: start, size: size, owner: chunk.pointee.owner),
+      physical: chunk.pointee.physical.map { $0 + offset },
+      bus: chunk.pointee.bus.map { $0 + offset })
+  }
+
+  /// The one real allocator.
+  @inline(__always)
+  private func take(
+    _ size: ByteCount, fit: Fit?, busAlignment: ByteCount?, mustBeMapped: Bool = false
+  ) throws(PoolError) -> (ChunkReference, GranuleIndex) {
+    guard size > .zero else { throw .emptyRequest }
+    guard !forkGuard.isForked else { throw .forked }
+    if let refusal = fit?.refusal { throw refusal }
+    var next = list.newest
+    while let chunk = next {
+      if let index = try take(
+        size, from: chunk, fit: fit, busAlignment: busAlignment, mustBeMapped: mustBeMapped)
+      {
+        return (chunk, index)
+      }
+      next = chunk.pointee.next
+    }
+    throw failure(size)
+  }
+
+  @inline(__always)
+  private func take(
+    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?,
+    busAlignment: ByteCount?, mustBeMapped: Bool
+  ) throws(PoolError) -> GranuleIndex? {
+    // The bytes asked for, not the granules that hold them: the kernel's rule.
+    guard size.rawValue <= chunk.pointee.available.load(ordering: .relaxed) else {
+      return nil
+    }
+    var warning: PoolWarning?
+    let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
+      let fit = given ?? state.fit
+      if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
+        warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+        return nil
+      }
+      guard !state.isClosed else { throw .destroyed }
+      let count = granule.granules(holding: size)
+      guard let first = try place(count, in: state.bitmap, of: chunk, fit: fit) else { return nil }
+      if mustBeMapped, !chunk.pointee.isMapped {
+        throw .notMapped(chunk.pointee.address(of: first))
+      }
+      if let busAlignment, let bus = chunk.pointee.bus {
+        let address = bus + chunk.pointee.offset(of: chunk.pointee.address(of: first))
+        guard address.isAligned(to: busAlignment) else {
+          throw .busMisaligned(bus: address, alignment: busAlignment)
+        }
+      }
+      state.bitmap.allocate(GranuleRun(first: first, count: count))
+      chunk.pointee.available.subtract(granule.bytes(count).rawValue, ordering: .relaxed)
+      return first
+    }
+    if let warning { warn?(warning) }
+    return index
+  }
+
+  /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
+  @inline(__always)
+  private func place(
+    _ count: GranuleCount, in bitmap: borrowing GranuleBitmap, of chunk: ChunkReference, fit: Fit
+  ) throws(PoolError) -> GranuleIndex? {
+    var request = Fit.Request(
+      start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
+    guard var index = fit.place(request, in: bitmap) else { return nil }
+    guard case .custom = fit else { return index }
+
+    let limit = bitmap.count.rawValue
+    var mayAskAgain = true
+    while index.rawValue < limit {
+      guard index.rawValue >= 0, count.rawValue <= limit - index.rawValue else {
+        throw .fitOutOfRange(index)
+      }
+      let end = index.rawValue + count.rawValue
+      if bitmap.nextAllocated(from: index.rawValue, limit: end) == end { return index }
+      // As the kernel after a lost race: asked again from the answer on, if that leads anywhere.
+      guard mayAskAgain || index > request.start else { throw .fitNotFree(index) }
+      mayAskAgain = false
+      request = Fit.Request(
+        start: index, count: count, chunkStart: chunk.pointee.start, granule: granule)
+      guard let again = fit.place(request, in: bitmap) else { return nil }
+      index = again
+    }
+    return nil
+  }
+
+  private func failure(_ size: ByteCount) -> PoolError {
+    let fits = list.first { chunk in
+      chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
+    }
+    if fits == nil { return .full(requested: size, available: available) }
+    return .fragmented(requested: size, available: available)
+  }
+
+  // MARK: Freeing
+
+  /// Gives an allocation back, whole. The kernel's `gen_pool_free` and `gen_pool_free_owner`.
+  /// - Returns: the owner of its chunk.
+  /// - Throws: as ``free(_:size:)``.
+  @discardableResult
+  public func free(_ allocation: Allocation) throws(PoolError) -> Owner? {
+    try free(allocation.start, size: allocation.size)
+  }
+
+  /// Gives an allocation back, whole.
+  @discardableResult
+  public func free(_ allocation: DMAAllocation) throws(PoolError) -> Owner? {
+    try free(allocation.start, size: allocation.size)
+  }
+
+  /// Frees a range, which may be part of an allocation or span neighbours in one chunk: all of its
+  /// granules must be allocated, that is all. The kernel's `gen_pool_free` and
+  /// `gen_pool_free_owner`.
+  ///
+  /// - Parameters:
+  ///   - start: rounded down to its granule.
+  ///   - size: rounded up to granules; 0 frees nothing.
+  /// - Returns: the owner of the chunk.
+  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `destroyed`, `forked`.
+  /// - Complexity: O(chunks + granules / 64).
+  @discardableResult
+  public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
+    guard !forkGuard.isForked else { throw .forked }
+    guard let chunk = list.chunk(at: start) else { throw .noSuchAddress(start) }
+    let offset = chunk.pointee.offset(of: start)
+    guard size <= chunk.pointee.size - offset else { throw .pastChunkEnd(start, size) }
+    let run = chunk.pointee.run(start, size)
+    return try chunk.pointee.state.withLock { (state) throws(PoolError) in
+      guard !state.isClosed else { throw .destroyed }
+      if let free = state.bitmap.firstFree(in: run) {
+        throw .notAllocated(chunk.pointee.address(of: free))
+      }
+      state.bitmap.free(run)
+      chunk.pointee.available.add(granule.bytes(run.count).rawValue, ordering: .relaxed)
+      return chunk.pointee.owner
+    }
+  }
+
+  /// Runs `body` on the chunk's bitmap with its lock held, or without in a forked child: there the
+  /// thread that held it may not exist, and nothing can change.
+  func withBitmap<Result>(
+    of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
+  ) -> Result {
+    if forkGuard.isForked { return body(chunk.pointee.state.value.bitmap) }
+    return chunk.pointee.state.withLock { body($0.bitmap) }
+  }
+}

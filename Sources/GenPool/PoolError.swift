@@ -1,0 +1,111 @@
+/// Why a pool refused. Nothing has changed when one of these is thrown: what the kernel answers
+/// with `BUG()` is found out beforehand.
+public enum PoolError: Error, Hashable, Sendable {
+  /// 0 bytes were asked for. The kernel returns 0.
+  case emptyRequest
+  /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
+  case full(requested: ByteCount, available: ByteCount)
+  /// Enough bytes are free in some chunk, but no run of them fits. The kernel returns 0.
+  case fragmented(requested: ByteCount, available: ByteCount)
+  /// The alignment is 0. The kernel fails, or never returns.
+  case alignmentIsZero
+  /// The place found is aligned for the CPU but not on the bus, because the host bridge's offset
+  /// is no multiple of the alignment.
+  case busMisaligned(bus: BusAddress, alignment: ByteCount)
+  /// An own algorithm chose a run that reaches past the chunk. The kernel would write past its map.
+  case fitOutOfRange(GranuleIndex)
+  /// An own algorithm chose allocated granules twice in a row. The kernel would ask it for ever.
+  case fitNotFree(GranuleIndex)
+
+  /// The address lies in no chunk. The kernel calls `BUG()`.
+  case noSuchAddress(VirtualAddress)
+  /// The range reaches past the chunk's end, or wraps. The kernel calls `BUG()`.
+  case pastChunkEnd(VirtualAddress, ByteCount)
+  /// A granule of the range is not allocated: freed twice, or never handed out. The kernel calls
+  /// `BUG()`. The address is that granule's.
+  case notAllocated(VirtualAddress)
+
+  /// The chunk would start at virtual address 0, which C callers cannot tell from failure.
+  case chunkAtZero
+  /// The chunk would pass the end of an address space.
+  case chunkWraps(VirtualAddress, ByteCount)
+  /// The chunk would overlap one that starts at the given address.
+  case chunkOverlaps(VirtualAddress)
+  /// There is no memory for the chunk's bitmap. The kernel returns -ENOMEM.
+  case noMemory
+  /// Memory was to be zeroed, but the chunk only stands for addresses.
+  case notMapped(VirtualAddress)
+
+  /// The pool was to end with this much still allocated. The kernel calls `BUG()`.
+  case outstanding(ByteCount)
+  /// The pool has been destroyed.
+  case destroyed
+  /// The device has a pool of that name already. The kernel returns -EINVAL.
+  case nameTaken(String?)
+  /// The process is a forked child of the pool's: its bitmap is a copy, its device memory is not.
+  case forked
+
+  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, EBUSY
+  /// outstanding, ….
+  public var errno: Int32 {
+    switch self {
+    case .full, .noMemory: 12
+    case .fragmented: 28
+    case .outstanding: 16
+    case .chunkOverlaps: 17
+    case .noSuchAddress, .notMapped: 14
+    case .destroyed: 19
+    case .forked: 1
+    case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
+      .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
+      22
+    }
+  }
+}
+
+extension PoolError: CustomStringConvertible {
+  /// One line: what was refused and why.
+  public var description: String {
+    switch self {
+    case .emptyRequest: "allocate 0 bytes: nothing was asked for"
+    case .full(let requested, let available):
+      "allocate \(requested): no chunk has that much free (\(available) free in all)"
+    case .fragmented(let requested, let available):
+      "allocate \(requested): \(available) free, but no free run fits"
+    case .alignmentIsZero: "an alignment of 0 bytes fits nothing"
+    case .busMisaligned(let bus, let alignment):
+      "the place found has bus address \(bus), which is no multiple of \(alignment): the host "
+        + "bridge's offset breaks the alignment"
+    case .fitOutOfRange(let index):
+      "the custom fit chose granule \(index.rawValue): the run reaches past the chunk"
+    case .fitNotFree(let index):
+      "the custom fit insists on granule \(index.rawValue), where not all is free"
+    case .noSuchAddress(let address): "\(address) is in no chunk of the pool"
+    case .pastChunkEnd(let address, let size):
+      "\(size) from \(address) on reach past the end of the chunk"
+    case .notAllocated(let address):
+      "free: the granule at \(address) is not allocated (freed twice, or never handed out)"
+    case .chunkAtZero: "a chunk cannot start at virtual address 0"
+    case .chunkWraps(let start, let size):
+      "a chunk of \(size) at \(start) would pass the end of the address space"
+    case .chunkOverlaps(let start): "the chunk overlaps the one at \(start)"
+    case .noMemory: "no memory for the chunk's bitmap"
+    case .notMapped(let address): "\(address) is not mapped memory of this process"
+    case .outstanding(let size): "\(size) are still allocated"
+    case .destroyed: "the pool has been destroyed"
+    case .nameTaken(let name):
+      if let name {
+        "the device has a pool named \(name)"
+      } else {
+        "the device has an unnamed pool"
+      }
+    case .forked: "the pool belongs to the parent process: a forked child may only query it"
+    }
+  }
+}
+
+/// What the kernel only warns of (`WARN`): reported to the hook given to ``Pool``.
+public enum PoolWarning: Hashable, Sendable {
+  /// A ``Fit/fixed(offset:)`` offset is no multiple of the granule; once for each chunk tried.
+  case offsetInsideGranule(offset: ByteCount, chunk: VirtualAddress)
+}

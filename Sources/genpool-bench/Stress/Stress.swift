@@ -1,0 +1,198 @@
+import GenPool
+import Glibc
+import Synchronization
+
+/// Threads that share one pool and mark every granule they get in a board of their own: a granule
+/// that already bears a mark was handed out twice.
+final class Stress: Sendable {
+  private static let granule = GranuleSize(order: 12)
+  private static let granulesInChunk = 4096
+  private static let chunkCount = 4
+  private static let firstChunk = VirtualAddress(0x1000_0000)
+
+  private let threads: Int
+  private let operations: Int
+  private let seed: UInt64
+  private let pool = Pool(granule: Stress.granule)
+  private let board: Board
+  private let violations = Atomic<Int>(0)
+  private let reports = Mutex<[String]>([])
+
+  init(threads: Int, operations: Int, seed: UInt64) {
+    self.threads = threads
+    self.operations = operations
+    self.seed = seed
+    board = Board(count: Self.granulesInChunk * Self.chunkCount)
+  }
+
+  /// Runs all threads to the end; what went wrong.
+  func run() -> [String] {
+    addChunk(0)
+    var handles: [pthread_t] = []
+    for index in 0..<threads {
+      var handle = pthread_t()
+      let worker = Worker(stress: self, index: index)
+      let status = unsafe pthread_create(
+        &handle, nil,
+        { argument in
+          guard let argument = unsafe argument else { return nil }
+          unsafe Unmanaged<Worker>.fromOpaque(argument).takeRetainedValue().run()
+          return nil
+        }, Unmanaged.passRetained(worker).toOpaque())
+      guard status == 0 else {
+        report("cannot start thread \(index): error \(status)")
+        break
+      }
+      handles.append(handle)
+    }
+    // The list grows while others walk it.
+    for index in 1..<Self.chunkCount {
+      usleep(20_000)
+      addChunk(index)
+    }
+    for handle in handles { pthread_join(handle, nil) }
+    if pool.available != pool.size { report("\(pool.available) of \(pool.size) came back") }
+    pool.checkInvariants()
+    return reports.withLock { $0 }
+  }
+
+  private func addChunk(_ index: Int) {
+    let size = Self.granule.byteCount * UInt64(Self.granulesInChunk)
+    do {
+      try pool.add(
+        start: Self.firstChunk + size * UInt64(index), size: size,
+        physical: PhysicalAddress(0x80_0000_0000) + size * UInt64(index),
+        owner: Owner(UInt(index + 1)))
+    } catch {
+      report("chunk \(index): \(error)")
+    }
+  }
+
+  private func report(_ text: String) {
+    reports.withLock { $0.append(text) }
+  }
+
+  /// One thread's work.
+  private final class Worker {
+    private let stress: Stress
+    private let mark: UInt32
+    private var random: SplitMix64
+    private var held: [(start: VirtualAddress, size: ByteCount)] = []
+
+    init(stress: Stress, index: Int) {
+      self.stress = stress
+      mark = UInt32(index + 1)
+      random = SplitMix64(seed: stress.seed &* 0x9e37_79b9 &+ UInt64(index))
+    }
+
+    func run() {
+      for _ in 0..<stress.operations {
+        switch random.next(below: 8) {
+        case 0..<4: allocate()
+        case 4..<6: free(partly: false)
+        case 6: free(partly: true)
+        default: query()
+        }
+        if held.count > 400 { free(partly: false) }
+      }
+      while !held.isEmpty { free(partly: false) }
+    }
+
+    private func allocate() {
+      let size = ByteCount(1 + random.next(below: 16 << 12))
+      let fit: Fit? =
+        switch random.next(below: 6) {
+        case 0: .firstAligned(ByteCount(4096 << random.next(below: 6)))
+        case 1: .orderAligned
+        case 2: .best
+        case 3: .fixed(offset: ByteCount(4096 * random.next(below: UInt64(granulesInChunk))))
+        default: nil
+        }
+      guard let got = try? stress.pool.allocate(size, fit: fit) else { return }
+      mark(got.start, size, from: 0, to: mark)
+      held.append((got.start, size))
+    }
+
+    private func free(partly: Bool) {
+      guard !held.isEmpty else { return }
+      let index = Int(random.next(below: UInt64(held.count)))
+      held.swapAt(index, held.count - 1)
+      guard var (start, size) = held.popLast() else { return }
+      let granule = Stress.granule.byteCount
+      if partly, size > granule {
+        // The first granule stays; the rest goes.
+        held.append((start, granule))
+        start = start + granule
+        size -= granule
+      }
+      mark(start, size, from: mark, to: 0)
+      do {
+        try stress.pool.free(start, size: size)
+      } catch {
+        stress.report("free \(start) \(size): \(error)")
+      }
+    }
+
+    private func query() {
+      _ = stress.pool.available
+      if random.next(below: 64) == 0 { _ = stress.pool.largestFreeRun }
+      guard let (start, size) = held.last else { return }
+      if !stress.pool.contains(start, size: size) { stress.report("\(start) is not contained") }
+      if stress.pool.physicalAddress(of: start) == nil { stress.report("\(start) has no address") }
+    }
+
+    /// Every granule of the range changes its mark, or was somebody else's.
+    private func mark(_ start: VirtualAddress, _ size: ByteCount, from: UInt32, to: UInt32) {
+      let first = Int((start - Stress.firstChunk).rawValue >> 12)
+      let count = Int((size.rawValue + 4095) >> 12)
+      for index in first..<(first + count) {
+        let found = stress.board.exchange(index, to)
+        if found != from { stress.report("granule \(index) bore mark \(found), not \(from)") }
+      }
+    }
+  }
+}
+
+/// A mark a granule, changed by atomic exchange.
+@safe
+private final class Board: @unchecked Sendable {
+  // SAFETY: allocated in init, freed in deinit, indexed within count.
+  private let marks: UnsafeMutablePointer<Atomic<UInt32>>
+  private let count: Int
+
+  init(count: Int) {
+    self.count = count
+    unsafe marks = .allocate(capacity: count)
+    for index in 0..<count { unsafe (marks + index).initialize(to: Atomic(0)) }
+  }
+
+  deinit {
+    unsafe marks.deinitialize(count: count)
+    unsafe marks.deallocate()
+  }
+
+  func exchange(_ index: Int, _ mark: UInt32) -> UInt32 {
+    precondition((0..<count).contains(index), "a granule outside the board")
+    // Relaxed: the pool's lock alone must order what two owners do.
+    return unsafe marks[index].exchange(mark, ordering: .relaxed)
+  }
+}
+
+/// Steele, Lea and Flood's generator: small, seeded, the same everywhere.
+struct SplitMix64: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) {
+    state = seed
+  }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+
+  mutating func next(below bound: UInt64) -> UInt64 { next() % bound }
+}
