@@ -62,7 +62,9 @@ let package = Package(
     .target(name: "PCINames", dependencies: ["CPCINames"], swiftSettings: house),
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
-    .target(name: "BrokerProtocol", dependencies: ["GenPool"], swiftSettings: house),
+    .target(
+      name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
+      swiftSettings: house),
     .target(
       name: "Broker",
       dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", logging, system],
@@ -113,11 +115,13 @@ let package = Package(
     .testTarget(
       name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
       swiftSettings: house),
+    // A process of its own with a connection of its own, which Swift cannot make.
+    .target(name: "CTestProcess", path: "Tests/CTestProcess"),
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", logging,
-        system,
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", "CTestProcess",
+        logging, system,
       ],
       swiftSettings: house),
     .testTarget(
