@@ -39,13 +39,16 @@ refused() {
 
 # within SECONDS COMMAND...: the command must succeed before the time is up.
 within() {
-  tries=$(($1 * 10))
+  deadline=$(($(uptime_seconds) + $1))
   shift
   until "$@"; do
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || return 1
+    [ "$(uptime_seconds)" -lt "$deadline" ] || return 1
     sleep 0.1
   done
+}
+
+uptime_seconds() {
+  cut -d. -f1 /proc/uptime
 }
 
 # stop NAME: lets the host look at the machine as it is now.

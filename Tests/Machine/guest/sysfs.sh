@@ -44,6 +44,7 @@ genpoold --attach "$ivs:2,offset=$ivs_offset,size=$ivs_size,name=ivs,allow=hotpl
 daemon=$!
 check "genpoold attaches a window of ivshmem's memory" \
   within 20 sh -c "kill -0 $daemon && genpoolctl pool show ivs --json > /host/ivs-pool.json"
+[ $failures = 0 ] || exit 2  # Without it the rest would only wait for what cannot come.
 
 # Refusals: each names its cause and nothing else.
 
