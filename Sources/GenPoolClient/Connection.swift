@@ -1,4 +1,4 @@
-package import BrokerProtocol
+public import BrokerProtocol
 import CLinux
 import DeviceMemory
 import Glibc

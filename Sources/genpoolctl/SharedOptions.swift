@@ -1,4 +1,5 @@
 import ArgumentParser
+import BrokerProtocol
 import FoundationEssentials
 import GenPoolClient
 import Glibc

@@ -79,10 +79,11 @@ extension BrokerTests {
         try client.call(Broker1.Attach.self, .init(device: "0000:02:00.0", bar: 0, name: "a"))
       }
       // Two pools of one BAR would let two users reach all of it.
-      #expect(throws: ReplyError.broker(.poolExists(pool: "a"))) {
+      let error = #expect(throws: ReplyError.self) {
         try client.call(
           Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, offset: 4096, name: "b"))
       }
+      #expect(error?.description.contains("pool a has a part of this BAR") == true)
       #expect(broker.provider.openCount.value == 1)
     }
 
