@@ -131,7 +131,8 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
+      name: "EndToEndTests",
+      dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )

@@ -1,4 +1,5 @@
 import BrokerProtocol
+import GenPool
 import Testing
 
 @Suite struct AttachSpecificationTests {
