@@ -7,6 +7,7 @@ ivshmem's in its backing file, the controller memory buffer's by QEMU's own read
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,7 @@ class Scenario:
         self.compare_bars()
         self.places = {name: self.place(name) for name, lease in LEASES.items() if lease.held}
         self.check_addresses()
+        self.check_mappings()
         self.check_controller_memory(boot)
 
     def finish(self) -> None:
@@ -126,10 +128,10 @@ class Scenario:
         for bus in boot.qmp("query-pci"):
             visit(bus["devices"])
 
-    def bar_start(self, device: str, index: int = 2) -> int:
+    def bar(self, device: str) -> dict:
+        """BAR 2, where the devices of this machine have their memory."""
         return next(
-            region["address"] for (_, bar), region in self.bars.items()
-            if bar == index and region["device"] == device)
+            bar for (_, index), bar in self.bars.items() if bar["device"] == device and index == 2)
 
     # What genpoolctl printed
 
@@ -154,12 +156,12 @@ class Scenario:
     def place(self, name: str) -> int:
         """Where a lease is in its BAR: its printed physical address in QEMU's view of the BAR."""
         physical = number(self.printed(name)["physical"])
-        return physical - self.bar_start(WINDOWS[LEASES[name].pool].device)
+        return physical - self.bar(WINDOWS[LEASES[name].pool].device)["address"]
 
     def check_addresses(self) -> None:
         self.report.check(
             "ivshmem's memory is above 4 GiB, so that a cut address shows",
-            self.bar_start("ivs") >> 32 > 0, hex(self.bar_start("ivs")))
+            self.bar("ivs")["address"] >> 32 > 0, self.bar("ivs"))
         for name in self.places:
             lease, printed = LEASES[name], self.printed(name)
             window = WINDOWS[lease.pool]
@@ -175,12 +177,31 @@ class Scenario:
                 and self.places[name] + lease.size <= window.end,
                 printed)
 
+    def check_mappings(self) -> None:
+        """The guest kernel's list of what is mapped, with which caching (debugfs, x86/PAT)."""
+        mapped = [
+            (int(first, 16), int(end, 16), caching) for first, end, caching in re.findall(
+                r"\[mem (0x\w+)-(0x\w+)\] (\S+)", (self.share / "pat_memtype_list").read_text())]
+        for pool, window in WINDOWS.items():
+            bar = self.bar(window.device)
+            start, end = bar["address"], bar["address"] + bar["size"]
+            expected = [(start + window.offset, start + window.end, "write-combining")]
+            for name in self.places:
+                if LEASES[name].pool == pool:
+                    lease = self.printed(name)
+                    first = number(lease["physical"])
+                    expected.append((first, first + lease["size"], lease["caching"]))
+            self.report.equal(
+                f"of {window.device}'s memory the daemon's window and the {pool} leases are mapped, cached"
+                " as they are printed, and nothing else",
+                sorted(entry for entry in mapped if start <= entry[0] < end), sorted(expected))
+
     # The memory itself
 
     def check_controller_memory(self, boot: Boot) -> None:
         window, around = WINDOWS["cmb"], 64 * KIB
         boot.qmp(
-            "pmemsave", val=self.bar_start(window.device) + window.offset - around,
+            "pmemsave", val=self.bar(window.device)["address"] + window.offset - around,
             size=window.size + 2 * around, filename="cmb.bin")
         before = bytes(around - MARGIN) + self.poison[:MARGIN]
         after = self.poison[:MARGIN] + bytes(around - MARGIN)

@@ -30,11 +30,12 @@ fails_with() {
   [ "$got" = "$status" ] && echo "$said" | grep -qiE "$text"
 }
 
-# refused STATUS RULE TEXT COMMAND...: the same, and of all attach rules it is this one that is named.
+# refused RULE TEXT COMMAND...: the same, and of all attach rules it is this one that is named.
 refused() {
-  status=$1 rule=$2 text=$3
-  shift 3
-  fails_with "$status" "$text" "$@" && equal "$(echo "$said" | grep -o '\[[a-z-]*\]')" "[$rule]"
+  rule=$1 text=$2
+  shift 2
+  fails_with 1 "$text" "$@" || return 1
+  equal "$(echo "$said" | sed -n 's/^  \([a-z-]*\): .*/\1/p')" "$rule"
 }
 
 # within SECONDS COMMAND...: the command must succeed before the time is up.
