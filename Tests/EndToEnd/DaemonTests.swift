@@ -128,6 +128,31 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `more connections than descriptors wait, and cost no time`() throws {
+    // Hard and soft, so that the daemon cannot raise it.
+    let daemon = try RunningDaemon(
+      machine, ["-c", "ulimit -n 40; exec \"$0\" \"$@\"", Executable.genpoold] + attachment,
+      path: "/bin/sh")
+    try daemon.waitUntilReady(at: machine.socket)
+    let crowd = (0..<100).map { _ in unsafe gl_connect(machine.socket) }
+    #expect(crowd.allSatisfy { $0 >= 0 })
+    let ticks = try processorTime(of: daemon)
+    usleep(1_500_000)
+    // In hundredths of a second.
+    #expect(try processorTime(of: daemon) - ticks < 20)
+    for connection in crowd { close(connection) }
+    #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 0)
+    #expect(daemon.end() == 0)
+  }
+
+  /// User and system time, in clock ticks: fields 14 and 15 of /proc/PID/stat.
+  private func processorTime(of daemon: RunningDaemon) throws -> Int {
+    let text = try String(
+      contentsOfFile: "/proc/\(daemon.process.processIdentifier)/stat", encoding: .utf8)
+    let fields = text.split(separator: " ")
+    return try #require(Int(fields[13])) + #require(Int(fields[14]))
+  }
+
   @Test func `it serves a socket that it is passed`() throws {
     let directory = (machine.socket as NSString).deletingLastPathComponent
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
