@@ -169,7 +169,6 @@ extension LeaseBroker {
 
   /// Looks at all who wait in the loop's next round.
   func scheduleRetry() {
-    guard !parked.isEmpty else { return }
     loop.after(.zero) { [unowned self] in retryParked() }
   }
 }
