@@ -101,13 +101,14 @@ struct LeaseAcquire: ParsableCommand {
 
   func run() throws {
     let contents = try FillSource(byte: fill?.value, file: fillFrom, size: size)
-    let signals = isHeld ? try EndSignals() : nil
     try FaultGuard.enable()
     let connection = try broker.connect()
     let lease = try connection.acquire(
       size, from: pool, alignment: align, fit: fit?.name, offset: offset)
     try contents?.fill(lease.region)
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
+    // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.
+    let signals = isHeld ? try EndSignals() : nil
     try printFacts(of: lease.grant)
     if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
 
