@@ -131,6 +131,15 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "GenPoolClientTests",
+      dependencies: [
+        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
+      swiftSettings: house),
+    .testTarget(
       name: "EndToEndTests",
       dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),

@@ -9,7 +9,8 @@ import Testing
   }
 
   @Test func `all options are understood, in any order`() throws {
-    let text = "01:00.0:0,name=cmb,allow=hotplug+not-prefetchable,granule=64K,size=0x100000,offset=1M"
+    let text =
+      "01:00.0:0,name=cmb,allow=hotplug+not-prefetchable,granule=64K,size=0x100000,offset=1M"
     let piece = try Broker1.Attach.Parameters(specification: text)
     #expect(
       piece
