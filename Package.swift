@@ -141,7 +141,9 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
+      dependencies: [
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+      ],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )
