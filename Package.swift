@@ -90,7 +90,9 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(
-      name: "genpool-bench", dependencies: ["GenPool", argumentParser], swiftSettings: house),
+      name: "genpool-bench",
+      dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
+      swiftSettings: house),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
