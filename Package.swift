@@ -69,7 +69,9 @@ let package = Package(
       swiftSettings: house),
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
-    .target(name: "BrokerProtocol", dependencies: ["GenPool"], swiftSettings: house),
+    .target(
+      name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
+      swiftSettings: house),
     .target(
       name: "Broker",
       dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", logging, system],
@@ -90,7 +92,7 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation", "PCINames",
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceEmulation", "PCINames",
         "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
@@ -135,11 +137,14 @@ let package = Package(
     .testTarget(
       name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
       swiftSettings: house),
+    // A process of its own with a connection of its own, which Swift cannot make.
+    .target(name: "CTestProcess", path: "Tests/CTestProcess"),
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", logging,
-        system,
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
+        "CTestProcess",
+        logging, system,
       ],
       swiftSettings: house),
     .testTarget(

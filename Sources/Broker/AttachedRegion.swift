@@ -1,0 +1,235 @@
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import Glibc
+
+/// An attached piece of a device's memory, and the pool over it.
+///
+/// Every granule is in exactly one of three places: clean and free in the pool, in a lease, or dirty.
+/// To the pool a dirty granule is an allocated one, so nothing dirty can be leased. Invariant:
+/// available + dirty + leased = the whole granules of `size`.
+final class AttachedRegion {
+  /// Names it in this run of the broker; later ones are higher.
+  struct ID: Hashable, Comparable {
+    let rawValue: Int
+
+    static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+  }
+
+  let id: ID
+  let name: String
+  let device: String
+  let bar: Int
+  /// Where in the BAR it begins.
+  let offset: ByteCount
+  let numaNode: Int?
+  let granule: GranuleSize
+
+  // What its range says, kept here because the region itself belongs to `memory`.
+  let size: ByteCount
+  let mapOffset: ByteCount
+  let physical: PhysicalAddress?
+  let bus: BusAddress?
+  let caching: Caching
+  let isolation: Isolation
+  let label: String
+  /// What leases are sent. Open until ``RegionMemory/close()``.
+  let descriptor: CInt
+
+  let memory: RegionMemory
+  /// Addresses only: the broker itself never touches memory through its pool.
+  let pool: GenPool.Pool
+  /// Where the pool's addresses begin: at the broker's own mapping, which is congruent to the
+  /// physical address.
+  let start: VirtualAddress
+
+  /// Why the device's memory is not used any more; nil while it is.
+  private(set) var failure: String?
+  /// The generation of the newest lease.
+  private var newestGeneration: Int64 = 0
+  private(set) var leaseCount = 0
+  private(set) var leased = ByteCount.zero
+
+  /// The live processes that were given a lease here, each with the users it was as it got them. A
+  /// descriptor cannot be taken back, so they stay until they die.
+  private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
+  /// Whose processes could write here since it was last wholly zeroed.
+  private(set) var lastUser: UID?
+  private(set) var moment = Scrubber.Moment()
+
+  /// Scrubs under way.
+  private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
+  /// What is being scrubbed or queued for it.
+  private(set) var scrubbing = ByteCount.zero
+  /// Slices that did not stay zero while somebody could still write to them.
+  private(set) var contested: [Scrubber.FinishedSlice] = []
+
+  /// A piece of dirty memory on its way to be clean.
+  struct Scrub {
+    var remaining: ByteCount
+    /// The lease that it was.
+    let lease: LeaseID?
+  }
+
+  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed.
+  init(
+    id: ID, name: String?, granule: GranuleSize, open: consuming OpenBAR
+  ) throws(CallFailure) {
+    self.id = id
+    device = open.device
+    bar = open.bar
+    offset = open.offset
+    numaNode = open.numaNode
+    self.name = name ?? "\(open.device)/\(open.bar)"
+    self.granule = granule
+    size = open.range.size
+    mapOffset = open.range.mapOffset
+    physical = open.range.physical
+    bus = open.range.bus
+    caching = open.range.caching
+    isolation = open.range.isolation
+    label = open.range.label
+    descriptor = open.range.descriptor.rawValue
+
+    // A lease is whole pages for its client's mmap, and a granule's multiple for its devices.
+    guard mapOffset.isMultiple(of: .page), size >= granule.byteCount,
+      physical?.isAligned(to: granule.byteCount) ?? true
+    else { throw .invalid("granule") }
+    do {
+      let region = try Region(mapping: open.intoRange())
+      start = region.mapping.start
+      memory = RegionMemory(region)
+    } catch {
+      throw .system(error)
+    }
+    pool = GenPool.Pool(
+      granule: granule, name: self.name, device: DeviceKey(device),
+      node: numaNode.map { NUMANode($0) })
+    do {
+      try pool.add(start: start, size: size, physical: physical, bus: bus)
+      _ = try pool.allocate(usable, fit: .fixed(offset: .zero))
+    } catch {
+      throw .pool(error, label)
+    }
+  }
+
+  /// The whole granules.
+  var usable: ByteCount { size.roundedDown(to: granule.byteCount) }
+
+  /// Clean and free.
+  var available: ByteCount { pool.available - (size - usable) }
+
+  /// Not leased and not clean.
+  var dirty: ByteCount {
+    contested.reduce(scrubbing) { $0 + $1.size }
+  }
+
+  /// The one user who may lease here now; nil for everybody.
+  var exclusiveUser: UID? {
+    guard isolation == .uidExclusive else { return nil }
+    return holders.values.first?.first
+  }
+
+  // MARK: Holders
+
+  /// A process is given a descriptor.
+  func addHolder(_ process: ClientProcess.ID, _ user: UID) {
+    if holders[process] == nil { moment.holderChanges += 1 }
+    holders[process, default: []].insert(user)
+    lastUser = user
+  }
+
+  /// A process has died. Returns whether it was a holder.
+  func removeHolder(_ process: ClientProcess.ID) -> Bool {
+    guard holders.removeValue(forKey: process) != nil else { return false }
+    moment.holderChanges += 1
+    return true
+  }
+
+  // MARK: Leasing
+
+  /// Takes clean memory. `size` is whole granules.
+  func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
+    let offset = try pool.allocate(size, fit: fit).start - start
+    leaseCount += 1
+    leased += size
+    return offset
+  }
+
+  /// The generation of the next lease.
+  func nextGeneration() -> Generation {
+    newestGeneration += 1
+    return Generation(rawValue: newestGeneration)
+  }
+
+  /// Ends a lease. Its memory belongs to nobody, and is to be scrubbed if the device still answers.
+  func endLease(of size: ByteCount) {
+    leaseCount -= 1
+    leased -= size
+  }
+
+  /// Makes all that is free dirty, and says what it was. For memory that the next user shall not see.
+  func takeFree() throws(PoolError) -> [(offset: ByteCount, size: ByteCount)] {
+    moment.erasures += 1
+    lastUser = nil
+    var taken: [(offset: ByteCount, size: ByteCount)] = []
+    for run in pool.freeRuns() {
+      _ = try pool.allocate(run.size, fit: .fixed(offset: run.start - start))
+      taken.append((run.start - start, run.size))
+    }
+    return taken
+  }
+
+  // MARK: Scrubbing
+
+  /// A piece of allocated memory is going to be scrubbed by `job`.
+  func begin(_ job: Scrubber.JobID, size: ByteCount, lease: LeaseID?) {
+    scrubs[job] = Scrub(remaining: size, lease: lease)
+    scrubbing += size
+  }
+
+  /// A slice is clean: it is free from now on. Returns the lease that it completes.
+  func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
+    try pool.free(start + slice.offset, size: slice.size)
+    scrubbing -= slice.size
+    guard var scrub = scrubs[slice.job] else { return nil }
+    scrub.remaining -= slice.size
+    scrubs[slice.job] = scrub.remaining > .zero ? scrub : nil
+    return scrub.remaining > .zero ? nil : scrub.lease
+  }
+
+  /// A slice does not stay zero, and its writer cannot be stopped: it waits for the holders' end.
+  func contest(_ slice: Scrubber.FinishedSlice) {
+    scrubbing -= slice.size
+    contested.append(slice)
+  }
+
+  /// The contested slices, which are to be scrubbed again.
+  func takeContested() -> [Scrubber.FinishedSlice] {
+    defer { contested = [] }
+    scrubbing = dirty
+    return contested
+  }
+
+  /// The device does not answer, or not as memory: nothing of it is leased or scrubbed any more.
+  func revoke(because cause: String) {
+    failure = cause
+    scrubs = [:]
+    scrubbing = .zero
+    contested = []
+  }
+}
+
+extension ByteCount {
+  /// The unit of mmap.
+  static let page = ByteCount(UInt64(getpagesize()))
+}
+
+extension CallFailure {
+  /// What a pool of ours refused although nothing was wrong with the request.
+  static func pool(_ error: PoolError, _ label: String) -> Self {
+    .broker(
+      .deviceError(
+        operation: "account for", subject: label, errno: error.errno, cause: error.description))
+  }
+}

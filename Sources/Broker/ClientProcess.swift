@@ -1,0 +1,34 @@
+import BrokerProtocol
+import CLinux
+import DeviceMemory
+
+/// A process that connected: the owner of leases, whatever becomes of its connections.
+///
+/// It is known by its pidfd, so that its end is noticed without a race, and that of a process that
+/// got its number is not taken for it. One a process, however often it connects.
+final class ClientProcess {
+  /// Names it in this run of the broker.
+  struct ID: Hashable {
+    let rawValue: Int
+  }
+
+  let id: ID
+  let pid: PID
+  private let pidfd: Descriptor
+  /// The watch of its end.
+  var watch: EventLoop.Watch?
+  /// Its open connections.
+  var sessions: Set<Session.ID> = []
+
+  init(id: ID, peer: consuming Peer) {
+    self.id = id
+    pid = peer.pid
+    pidfd = peer.takePidfd()
+  }
+
+  /// What becomes readable when it dies.
+  var deathDescriptor: CInt { pidfd.rawValue }
+
+  /// Whether it has died, noticed yet or not. On doubt it lives: nothing may be freed then.
+  var hasDied: Bool { gl_has_died(pidfd.rawValue) == 1 }
+}

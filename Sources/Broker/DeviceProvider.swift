@@ -1,0 +1,88 @@
+public import BrokerProtocol
+public import DeviceMemory
+public import GenPool
+
+/// The seam to whoever knows and opens devices. The broker itself cannot: it maps what it is given.
+///
+/// Called on the broker's thread, so an implementation must not wait for anything slower than sysfs.
+public protocol DeviceProvider: AnyObject {
+  /// The machine's devices that have memory, attached or not.
+  func devices() throws(ProviderError) -> [Broker1.Device]
+
+  /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
+  /// undone when the range ends.
+  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR
+}
+
+/// Which memory is to be opened.
+public struct AttachRequest: Hashable, Sendable {
+  /// The device's address, in any form that people write.
+  public var device: String
+  /// 0 … 5.
+  public var bar: Int
+  /// Nil for the BAR's start.
+  public var offset: ByteCount?
+  /// Nil for all from the offset on.
+  public var size: ByteCount?
+  /// Rules of the attach policy that need not hold this once.
+  public var allow: [String]
+
+  public init(
+    device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil, allow: [String] = []
+  ) {
+    self.device = device
+    self.bar = bar
+    self.offset = offset
+    self.size = size
+    self.allow = allow
+  }
+}
+
+/// A BAR, or a part of it, that has been opened.
+public struct OpenBAR: ~Copyable {
+  /// The device's address in its one canonical form, `0000:01:00.0`.
+  public let device: String
+  /// 0 … 5.
+  public let bar: Int
+  /// Where in the BAR the range starts.
+  public let offset: ByteCount
+  /// The NUMA node that the device is close to.
+  public let numaNode: Int?
+  /// The memory.
+  public let range: DeviceRange
+
+  public init(
+    device: String, bar: Int, offset: ByteCount, numaNode: Int?, range: consuming DeviceRange
+  ) {
+    self.device = device
+    self.bar = bar
+    self.offset = offset
+    self.numaNode = numaNode
+    self.range = range
+  }
+
+  /// The memory alone. The rest are plain values, to be read before.
+  consuming func intoRange() -> DeviceRange { range }
+}
+
+/// Why a provider did not do it.
+public enum ProviderError: Error, Sendable {
+  /// No such device, or no such memory BAR of it.
+  case noSuchDevice(device: String, bar: Int?)
+  /// The request itself makes no sense: the parameter that is at fault, named as in `Attach`.
+  case invalid(parameter: String)
+  /// The attach policy forbids it.
+  case refused(device: String, rules: [Broker1.Refusal])
+  /// The system said no.
+  case system(SystemError)
+
+  /// The same, as the broker answers it.
+  var failure: CallFailure {
+    switch self {
+    case .noSuchDevice(let device, let bar): .broker(.noSuchDevice(device: device, bar: bar))
+    case .invalid(let parameter): .service(.invalidParameter(parameter: parameter))
+    case .refused(let device, let rules): .broker(.deviceRefused(device: device, rules: rules))
+    case .system(let error): .system(error)
+    }
+  }
+}

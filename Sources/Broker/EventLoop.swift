@@ -1,0 +1,121 @@
+import CLinux
+import DeviceMemory
+
+/// One thread that waits for many descriptors and for time to pass, and calls who asked for it.
+///
+/// Invariant: a watch's handler is never called once the watch is removed, even if the kernel
+/// reported it in the same batch: tokens are never used twice.
+final class EventLoop {
+  /// What a descriptor is ready for.
+  struct Readiness: OptionSet {
+    let rawValue: UInt32
+
+    static let readable = Self(rawValue: UInt32(GL_READABLE))
+    static let writable = Self(rawValue: UInt32(GL_WRITABLE))
+    /// Both directions are closed. Reported whether asked for or not.
+    static let hangUp = Self(rawValue: UInt32(GL_HANG_UP))
+    /// Reported whether asked for or not.
+    static let failed = Self(rawValue: UInt32(GL_FAILED))
+  }
+
+  /// Names a watch.
+  struct Watch: Hashable {
+    fileprivate let token: UInt64
+  }
+
+  private struct Watched {
+    let descriptor: CInt
+    var interest: Readiness
+    let handler: (Readiness) -> Void
+  }
+
+  private struct Timer {
+    let deadline: ContinuousClock.Instant
+    let handler: () -> Void
+  }
+
+  private static let batch = 64
+
+  private let epoll: Descriptor
+  private var watched: [UInt64: Watched] = [:]
+  private var lastToken: UInt64 = 0
+  private var timers: [Timer] = []
+  private var isStopped = false
+
+  init() throws(SystemError) {
+    epoll = try Descriptor(owningResult: gl_epoll_create(), of: "create", "epoll")
+  }
+
+  /// Calls `handler` whenever `descriptor` is ready for something in `interest`. The descriptor must
+  /// stay open until ``remove(_:)``.
+  func add(
+    _ descriptor: CInt, _ interest: Readiness, handler: @escaping (Readiness) -> Void
+  ) throws(SystemError) -> Watch {
+    lastToken += 1
+    try check(
+      gl_epoll_add(epoll.rawValue, descriptor, interest.rawValue, lastToken),
+      "watch", "descriptor \(descriptor)")
+    watched[lastToken] = Watched(descriptor: descriptor, interest: interest, handler: handler)
+    return Watch(token: lastToken)
+  }
+
+  /// Asks for something else from now on. Costs a system call only if it differs.
+  func change(_ watch: Watch, to interest: Readiness) {
+    guard let present = watched[watch.token], present.interest != interest else { return }
+    // Does not fail for a descriptor that is in the set: nothing is allocated.
+    _ = gl_epoll_change(epoll.rawValue, present.descriptor, interest.rawValue, watch.token)
+    watched[watch.token]?.interest = interest
+  }
+
+  /// Ends a watch. Call it before the descriptor is closed.
+  func remove(_ watch: Watch) {
+    guard let past = watched.removeValue(forKey: watch.token) else { return }
+    _ = gl_epoll_remove(epoll.rawValue, past.descriptor)
+  }
+
+  /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now.
+  func after(_ delay: Duration, handler: @escaping () -> Void) {
+    timers.append(Timer(deadline: .now + delay, handler: handler))
+  }
+
+  /// Makes ``run()`` return after the present event.
+  func stop() {
+    isStopped = true
+  }
+
+  /// Serves events until ``stop()``.
+  func run() throws(SystemError) {
+    while !isStopped {
+      try serveBatch()
+      fireTimers()
+    }
+  }
+
+  private func serveBatch() throws(SystemError) {
+    var ready = [gl_ready](repeating: gl_ready(), count: Self.batch)
+    let wait = millisecondsToNextTimer
+    let count = unsafe ready.withUnsafeMutableBufferPointer { room in
+      unsafe gl_epoll_wait(epoll.rawValue, room.baseAddress, CInt(room.count), wait)
+    }
+    try check(count, "wait for", "events")
+    for event in ready.prefix(Int(count)) where !isStopped {
+      watched[event.token]?.handler(Readiness(rawValue: event.events))
+    }
+  }
+
+  private var millisecondsToNextTimer: CInt {
+    guard let next = timers.map(\.deadline).min() else { return -1 }
+    let remaining = ContinuousClock.now.duration(to: next)
+    guard remaining > .zero else { return 0 }
+    // Rounded up, or the loop would spin through the last millisecond.
+    return CInt(clamping: Int64((remaining / .milliseconds(1)).rounded(.up)))
+  }
+
+  private func fireTimers() {
+    guard !timers.isEmpty else { return }
+    let now = ContinuousClock.now
+    let due = timers.filter { $0.deadline <= now }
+    timers.removeAll { $0.deadline <= now }
+    for timer in due where !isStopped { timer.handler() }
+  }
+}

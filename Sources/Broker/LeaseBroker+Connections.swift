@@ -1,0 +1,219 @@
+import BrokerProtocol
+import CLinux
+public import DeviceMemory
+import Glibc
+import Logging
+import SystemPackage
+
+// Who is connected. A connection's end is not its process's end: only the latter frees memory.
+
+extension LeaseBroker {
+  /// How many calls of a connection are answered before others get their turn.
+  private static let turn = 32
+
+  /// Accepts connections from `socket` once the broker runs.
+  public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
+    let watch = try loop.add(socket.descriptor, .readable) { [unowned self] _ in acceptWaiting() }
+    listener = Listener(socket: socket, watch: watch)
+  }
+
+  // MARK: Coming
+
+  private func acceptWaiting() {
+    guard let socket = listener?.socket.descriptor else { return }
+    for _ in 0..<Self.turn {
+      guard sessions.count < configuration.connectionLimit else { return pauseAccepting() }
+      let result = gl_accept(socket)
+      switch -result {
+      case ...0: welcome(Descriptor(owning: result))
+      case EAGAIN: return
+      // No descriptors or memory left. The connection stays in the queue and the socket stays
+      // readable, so without a pause the loop would spin.
+      default: return pauseAccepting(because: Errno(rawValue: -result))
+      }
+    }
+  }
+
+  /// Lets connections wait in the kernel's queue until one of ours ends, a second at most.
+  private func pauseAccepting(because errno: Errno? = nil) {
+    guard let watch = listener?.watch else { return }
+    let reason = errno?.description ?? "as many connections as there may be"
+    logger.warning("not accepting for now", metadata: ["reason": "\(reason)"])
+    loop.change(watch, to: [])
+    listener?.isPaused = true
+    loop.after(.seconds(1)) { [unowned self] in resumeAccepting() }
+  }
+
+  private func resumeAccepting() {
+    guard let watch = listener?.watch, listener?.isPaused == true else { return }
+    listener?.isPaused = false
+    loop.change(watch, to: .readable)
+  }
+
+  private func welcome(_ connection: consuming Descriptor) {
+    do throws(SystemError) {
+      let peer = try Peer(of: connection.rawValue)
+      let user = peer.user
+      let isAdmin = isAdmin(user, peer.groups)
+      let process = try adopt(peer)
+      let session = Session(
+        id: Session.ID(rawValue: nextNumber()), name: randomName(), socket: connection,
+        process: process, user: user, isAdmin: isAdmin)
+      process.sessions.insert(session.id)
+      sessions[session.id] = session
+      do throws(SystemError) {
+        session.watch = try loop.add(session.descriptor, session.interest) {
+          [unowned self] readiness in serve(session, readiness)
+        }
+      } catch {
+        close(session)
+        throw error
+      }
+      logger.debug("connect", metadata: session.metadata)
+    } catch {
+      logger.notice("connection refused", metadata: ["cause": "\(error)"])
+      if error.errno == .tooManyOpenFiles || error.errno == .tooManyOpenFilesInSystem {
+        pauseAccepting(because: error.errno)
+      }
+    }
+  }
+
+  private func isAdmin(_ user: UID, _ groups: [gid_t]) -> Bool {
+    user.rawValue == 0 || user.rawValue == geteuid()
+      || configuration.adminGroup.map(groups.contains) ?? false
+  }
+
+  /// The one object for a peer's process, however often it connects. Two living processes cannot
+  /// have the same number; a dead one whose number was reused is buried first.
+  private func adopt(_ peer: consuming Peer) throws(SystemError) -> ClientProcess {
+    if peer.pid.rawValue > 0, let known = processes.values.first(where: { $0.pid == peer.pid }) {
+      if !known.hasDied { return known }
+      bury(known)
+    }
+    let process = ClientProcess(id: ClientProcess.ID(rawValue: nextNumber()), peer: peer)
+    process.watch = try loop.add(process.deathDescriptor, .readable) { [unowned self] _ in
+      bury(process)
+    }
+    processes[process.id] = process
+    return process
+  }
+
+  // MARK: Serving
+
+  /// A connection is ready for something.
+  private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
+    do throws(SystemError) {
+      if readiness.contains(.hangUp) || readiness.contains(.failed) {
+        try drain(session)
+        return close(session)
+      }
+      if readiness.contains(.writable) { try session.flush() }
+      if readiness.contains(.readable) { _ = try session.receive() }
+      proceed(session)
+    } catch {
+      logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
+      close(session)
+    }
+  }
+
+  /// Takes what a connection has to say, and sends what it is to hear, as far as both go now.
+  func proceed(_ session: Session) {
+    takeCalls(of: session, atMost: Self.turn)
+    guard sessions[session.id] != nil, let watch = session.watch else { return }
+    do throws(SystemError) {
+      try session.flush()
+    } catch {
+      logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
+      return close(session)
+    }
+    if session.isDone { return close(session) }
+    // Room again: what had to wait for it is looked at in the loop's next round.
+    if session.takesCalls, session.hasUntakenCalls { schedule(session) }
+    loop.change(watch, to: session.interest)
+    if !session.output.isEmpty { watchForStall(session) }
+  }
+
+  private func takeCalls(of session: Session, atMost limit: Int) {
+    session.hasUntakenCalls = true
+    for _ in 0..<limit where session.takesCalls {
+      do throws(MalformedMessage) {
+        guard let frame = try session.nextFrame() else {
+          session.hasUntakenCalls = false
+          return
+        }
+        try answer(frame, of: session)
+      } catch {
+        logger.notice("malformed", metadata: session.metadata(cause: "\(error)"))
+        // What was answered before is still owed.
+        try? session.flush()
+        return close(session)
+      }
+      guard sessions[session.id] != nil else { return }
+    }
+  }
+
+  /// A connection that hung up may have said something before. It hears no answer.
+  private func drain(_ session: Session) throws(SystemError) {
+    session.hangUp()
+    unpark(session)
+    repeat {
+      takeCalls(of: session, atMost: .max)
+      guard sessions[session.id] != nil else { return }
+    } while try session.receive()
+  }
+
+  private func schedule(_ session: Session) {
+    guard !session.isScheduled else { return }
+    session.isScheduled = true
+    loop.after(.zero) { [unowned self] in
+      session.isScheduled = false
+      if sessions[session.id] != nil { proceed(session) }
+    }
+  }
+
+  /// Drops a connection that has not read a byte in ``Configuration/stallLimit``. Its memory stays
+  /// its process's.
+  private func watchForStall(_ session: Session) {
+    guard !session.isStallWatched else { return }
+    session.isStallWatched = true
+    let sent = session.output.sentByteCount
+    loop.after(configuration.stallLimit) { [unowned self] in
+      session.isStallWatched = false
+      guard sessions[session.id] != nil, !session.output.isEmpty else { return }
+      guard session.output.sentByteCount == sent else { return watchForStall(session) }
+      logger.notice("dropped: it does not read", metadata: session.metadata)
+      close(session)
+    }
+  }
+
+  // MARK: Going
+
+  /// Ends a connection. Its leases stay its process's until that dies.
+  func close(_ session: Session) {
+    guard sessions.removeValue(forKey: session.id) != nil else { return }
+    if let watch = session.watch { loop.remove(watch) }
+    session.watch = nil
+    unpark(session)
+    session.process.sessions.remove(session.id)
+    for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {
+      leases.setState(.orphaned, of: lease.id)
+      logger.info("orphaned", metadata: metadata(of: lease))
+    }
+    logger.debug("disconnect", metadata: session.metadata)
+    forgetIfIdle(session.process)
+    resumeAccepting()
+  }
+
+  /// Forgets a process that has neither a connection nor a way to reach memory.
+  private func forgetIfIdle(_ process: ClientProcess) {
+    guard process.sessions.isEmpty, !regions.contains(where: { $0.holders[process.id] != nil })
+    else { return }
+    forget(process)
+  }
+
+  func forget(_ process: ClientProcess) {
+    if let watch = process.watch { loop.remove(watch) }
+    process.watch = nil
+    processes[process.id] = nil
+  }
+}

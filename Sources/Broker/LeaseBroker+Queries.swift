@@ -1,0 +1,139 @@
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import Logging
+
+// What looks and changes nothing.
+
+extension LeaseBroker {
+  var information: VarlinkService.GetInfo.Reply {
+    VarlinkService.GetInfo.Reply(
+      vendor: "genpool", product: "genpoold", version: configuration.version,
+      url: "", interfaces: [VarlinkService.interface, Broker1.interface])
+  }
+
+  func describeInterface(
+    _ parameters: VarlinkService.GetInterfaceDescription.Parameters
+  ) throws(CallFailure) -> VarlinkService.GetInterfaceDescription.Reply {
+    switch parameters.interface {
+    case Broker1.interface: .init(description: Broker1.interfaceDescription)
+    case VarlinkService.interface: .init(description: VarlinkService.interfaceDescription)
+    default: throw .service(.interfaceNotFound(interface: parameters.interface))
+    }
+  }
+
+  func greet(_ session: Session, _ parameters: Broker1.Hello.Parameters) -> Broker1.Hello.Reply {
+    var metadata = session.metadata
+    metadata["client"] = "\(printable(parameters.client ?? "unnamed"))"
+    logger.info("hello", metadata: metadata)
+    return Broker1.Hello.Reply(
+      session: session.name, version: configuration.version, uid: session.user,
+      pid: session.process.pid, admin: session.isAdmin)
+  }
+
+  func listDevices() throws(CallFailure) -> Broker1.ListDevices.Reply {
+    do {
+      return Broker1.ListDevices.Reply(devices: try provider.devices())
+    } catch {
+      throw error.failure
+    }
+  }
+
+  func listPools() -> Broker1.ListPools.Reply {
+    Broker1.ListPools.Reply(pools: regions.map(\.description))
+  }
+
+  func describePool(
+    _ parameters: Broker1.DescribePool.Parameters
+  ) throws(CallFailure) -> Broker1.DescribePool.Reply {
+    let region = try region(named: parameters.pool)
+    let limit = Broker1.DescribePool.Reply.freeRunLimit
+    let runs = region.isRevoked ? [] : region.pool.freeRuns()
+    return Broker1.DescribePool.Reply(
+      pool: region.description,
+      chunks: region.pool.chunks.map { chunk in
+        Broker1.Chunk(
+          physical: chunk.physical, bus: chunk.bus, size: chunk.size,
+          available: region.isRevoked ? .zero : region.available)
+      },
+      freeRuns: runs.prefix(limit).map {
+        Broker1.FreeRun(offset: $0.start - region.start, size: $0.size)
+      },
+      moreFreeRuns: runs.count > limit,
+      largestFree: region.largestFree(in: runs))
+  }
+
+  func listLeases(
+    _ parameters: Broker1.ListLeases.Parameters, for session: Session
+  ) throws(CallFailure) -> Broker1.ListLeases.Reply {
+    let only = try parameters.pool.map { name throws(CallFailure) in try region(named: name).id }
+    let shown = leases.entries(in: only).filter { session.isAdmin || $0.user == session.user }
+    return Broker1.ListLeases.Reply(leases: shown.compactMap(describe))
+  }
+
+  /// A lease as its clients see it; nil if its region has gone.
+  func describe(_ lease: LeaseTable.Entry) -> Broker1.Lease? {
+    regions.first { $0.id == lease.region }.map { region in
+      Broker1.Lease(
+        lease: lease.id, generation: lease.generation, pool: region.name, offset: lease.offset,
+        size: lease.size, physical: region.physical.map { $0 + lease.offset },
+        bus: region.bus.map { $0 + lease.offset }, mapOffset: region.mapOffset + lease.offset,
+        caching: region.caching.rawValue, isolation: region.isolation.rawValue, uid: lease.user,
+        pid: lease.pid, state: lease.state)
+    }
+  }
+
+  func region(named name: String) throws(CallFailure) -> AttachedRegion {
+    guard let region = regions.first(where: { $0.name == name }) else {
+      throw .broker(.noSuchPool(pool: name))
+    }
+    return region
+  }
+
+  /// What the log says of a lease.
+  func metadata(of lease: LeaseTable.Entry) -> Logger.Metadata {
+    let pool = regions.first { $0.id == lease.region }?.name ?? "detached"
+    return [
+      "lease": "\(lease.id)", "generation": "\(lease.generation)", "pool": "\(pool)",
+      "offset": "\(lease.offset)", "size": "\(lease.size)", "uid": "\(lease.user)",
+      "pid": "\(lease.pid)",
+    ]
+  }
+}
+
+extension AttachedRegion {
+  /// The device stopped answering.
+  var isRevoked: Bool { failure != nil }
+
+  /// The region as its clients see it. O(words of the bitmap).
+  var description: Broker1.Pool {
+    Broker1.Pool(
+      name: name, device: device, bar: bar, offset: offset, size: size, physical: physical,
+      bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
+      isolation: isolation.rawValue, state: isRevoked ? .revoked : .active, failure: failure,
+      available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
+      leased: leased, leases: leaseCount, holders: holders.count,
+      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser)
+  }
+
+  /// The largest lease for each alignment, from the granule on, as far as one fits.
+  func largestFree(in runs: [GenPool.FreeRun]) -> [Broker1.LargestFree] {
+    var answer: [Broker1.LargestFree] = []
+    var alignment = granule.byteCount
+    while alignment <= size {
+      let sizes = runs.compactMap { run -> ByteCount? in
+        // What aligned means: of the physical address, or without one of the pool's own.
+        let origin = physical?.rawValue ?? start.rawValue
+        let first = ByteCount(origin + (run.start - start).rawValue)
+        guard let aligned = first.roundedUp(to: alignment), aligned < first + run.size else {
+          return nil
+        }
+        return run.size - (aligned - first)
+      }
+      guard let largest = sizes.max() else { break }
+      answer.append(Broker1.LargestFree(alignment: alignment, size: largest))
+      alignment = alignment * 2
+    }
+    return answer
+  }
+}

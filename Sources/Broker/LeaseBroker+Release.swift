@@ -1,0 +1,60 @@
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import Logging
+
+// The end of leases: by their process's will, or by its death.
+
+extension LeaseBroker {
+  /// Ends a lease of the caller's process.
+  func release(
+    _ parameters: Broker1.Release.Parameters, by session: Session
+  ) throws(CallFailure) -> EmptyReply {
+    guard let lease = leases[parameters.lease], lease.isHeld else {
+      throw .broker(.noSuchLease(lease: parameters.lease))
+    }
+    // The owner is the process, not the connection: one that had to connect again may still release.
+    guard lease.process == session.process.id, lease.user == session.user else {
+      throw .service(.permissionDenied)
+    }
+    guard lease.generation == parameters.generation else {
+      throw .broker(.staleGeneration(lease: lease.id, generation: lease.generation))
+    }
+    logger.info("release", metadata: metadata(of: lease))
+    end(lease)
+    return EmptyReply()
+  }
+
+  /// A process has died: nobody maps its leases any more.
+  func bury(_ process: ClientProcess) {
+    forget(process)
+    for id in process.sessions { sessions[id].map(close) }
+    for lease in leases.held(where: { $0.process == process.id }) {
+      logger.info("reclaim", metadata: metadata(of: lease))
+      end(lease)
+    }
+    for region in regions where region.removeHolder(process.id) {
+      // Who kept it from staying zero may have been this one.
+      resubmitContested(region)
+    }
+    scheduleRetry()
+  }
+
+  /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
+  private func end(_ lease: LeaseTable.Entry) {
+    if let key = lease.request.requestKey {
+      sessions[lease.session]?.leasesByRequestKey[key] = nil
+    }
+    guard let region = regions.first(where: { $0.id == lease.region }) else {
+      leases.remove(lease.id)
+      return
+    }
+    region.endLease(of: lease.size)
+    guard !region.isRevoked else {
+      leases.remove(lease.id)
+      return
+    }
+    leases.setState(.quarantine, of: lease.id)
+    scrub(region, at: lease.offset, lease.size, lease: lease.id)
+  }
+}

@@ -1,0 +1,117 @@
+import CLinux
+public import DeviceMemory
+public import GenPool
+public import Logging
+
+/// Leases device memory to processes: all of genpoold but its command line.
+///
+/// One thread and one loop: calls are answered one after the other, so nothing here is locked. Only
+/// scrubbing, which takes as long as the device does, has a thread of its own. Not Sendable: made,
+/// run and ended on one thread; ``stopper`` reaches it from others.
+public final class LeaseBroker {
+  /// What is decided once.
+  public struct Configuration: Sendable {
+    /// What Hello and GetInfo say.
+    public var version: String
+    /// Whose members may attach and detach, beside root and the broker's own user; nil for nobody.
+    public var adminGroup: UInt32?
+    /// Connections at a time. Further ones wait in the kernel's queue.
+    public var connectionLimit = 1024
+    /// Leases at a time, those being scrubbed included.
+    public var leaseLimit = 65_536
+    /// How long a connection may leave replies unread.
+    public var stallLimit: Duration = .seconds(30)
+    /// How much is zeroed before its memory can be leased.
+    public var scrubSlice = ByteCount.mebibytes(1)
+
+    public init(version: String, adminGroup: UInt32? = nil) {
+      self.version = version
+      self.adminGroup = adminGroup
+    }
+  }
+
+  /// Ends a broker from any thread.
+  public final class Stopper: Sendable {
+    fileprivate let event: Descriptor
+
+    fileprivate init() throws(SystemError) {
+      event = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
+    }
+
+    /// Makes ``LeaseBroker/run()`` return soon.
+    public func stop() {
+      // Fails only for a descriptor that is no event.
+      _ = gl_event_raise(event.rawValue)
+    }
+  }
+
+  /// Ends it from any thread.
+  public let stopper: Stopper
+
+  let provider: any DeviceProvider
+  let configuration: Configuration
+  let logger: Logger
+
+  let loop: EventLoop
+  let scrubber: Scrubber
+  private let scrubberThread: WorkerThread
+
+  var listener: Listener?
+  var sessions: [Session.ID: Session] = [:]
+  var processes: [ClientProcess.ID: ClientProcess] = [:]
+  /// In the order in which they were attached.
+  var regions: [AttachedRegion] = []
+  var leases: LeaseTable
+  /// Acquires that wait for memory to be scrubbed, first come first.
+  var parked: [ParkedAcquire] = []
+
+  /// Counts sessions, processes, regions and jobs.
+  private var lastNumber = 0
+
+  /// A listening socket.
+  struct Listener: ~Copyable {
+    let socket: ListeningSocket
+    var watch: EventLoop.Watch
+    /// No connection is accepted for now.
+    var isPaused = false
+  }
+
+  /// A broker without pools that nobody can reach yet. Signals should be blocked by now: the
+  /// scrubber's thread starts here.
+  public init(
+    provider: any DeviceProvider, configuration: Configuration, logger: Logger
+  ) throws(SystemError) {
+    self.provider = provider
+    self.configuration = configuration
+    self.logger = logger
+    leases = LeaseTable(capacity: configuration.leaseLimit)
+    stopper = try Stopper()
+    loop = try EventLoop()
+    scrubber = try Scrubber()
+    scrubberThread = try WorkerThread { [scrubber] in scrubber.run() }
+    _ = try loop.add(stopper.event.rawValue, .readable) { [unowned self] _ in loop.stop() }
+    _ = try loop.add(scrubber.finishedEvent, .readable) { [unowned self] _ in settleFinished() }
+  }
+
+  deinit {
+    // The thread is joined when its property goes, and holds no region then.
+    scrubber.stop()
+  }
+
+  /// Serves until it is stopped. Then every connection has been closed and every BAR given back once
+  /// the broker itself goes.
+  public func run() throws(SystemError) {
+    try loop.run()
+  }
+
+  /// Stops when `descriptor`, a signalfd say, has something to read. It must stay open until then.
+  public func stop(whenReadable descriptor: CInt) throws(SystemError) {
+    _ = try loop.add(descriptor, .readable) { [unowned self] _ in loop.stop() }
+  }
+
+  /// A number that was never given before.
+  func nextNumber() -> Int {
+    lastNumber += 1
+    return lastNumber
+  }
+}

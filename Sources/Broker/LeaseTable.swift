@@ -1,0 +1,79 @@
+import BrokerProtocol
+import GenPool
+
+/// Who holds what.
+///
+/// Invariants: a lease has one entry from Acquire until its memory is clean again; no two entries of
+/// a region overlap; an identity is never used twice.
+struct LeaseTable {
+  /// One lease.
+  struct Entry {
+    let id: LeaseID
+    let generation: Generation
+    let region: AttachedRegion.ID
+    /// From the region's start.
+    let offset: ByteCount
+    /// Whole granules.
+    let size: ByteCount
+    let process: ClientProcess.ID
+    /// The connection that acquired it, open or not.
+    let session: Session.ID
+    let user: UID
+    let pid: PID
+    /// What was asked for, to know a repetition of it.
+    let request: Broker1.Acquire.Parameters
+    fileprivate(set) var state: Broker1.LeaseState
+
+    /// Whether a process still has it.
+    var isHeld: Bool { state == .leased || state == .orphaned || state == .revoked }
+  }
+
+  /// How many entries there may be.
+  let capacity: Int
+
+  private var entries: [LeaseID: Entry] = [:]
+
+  init(capacity: Int) {
+    self.capacity = capacity
+  }
+
+  var isFull: Bool { entries.count >= capacity }
+
+  subscript(id: LeaseID) -> Entry? { entries[id] }
+
+  /// The entries of a region, or all, by region and offset. O(n log n).
+  func entries(in region: AttachedRegion.ID? = nil) -> [Entry] {
+    entries.values.filter { region == nil || $0.region == region }
+      .sorted { ($0.region, $0.offset) < ($1.region, $1.offset) }
+  }
+
+  /// The held leases that fulfil a condition. O(n).
+  func held(where condition: (Entry) -> Bool) -> [Entry] {
+    entries.values.filter { $0.isHeld && condition($0) }
+  }
+
+  mutating func insert(_ entry: Entry) {
+    precondition(entries[entry.id] == nil, "a lease's identity is never used twice")
+    entries[entry.id] = entry
+  }
+
+  mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
+    entries[id]?.state = state
+  }
+
+  @discardableResult
+  mutating func remove(_ id: LeaseID) -> Entry? {
+    entries.removeValue(forKey: id)
+  }
+}
+
+extension LeaseID {
+  /// A new identity: 128 random bits from the kernel.
+  static func random() -> Self { Self(rawValue: randomName()) }
+}
+
+/// 128 random bits from the kernel, in hexadecimal.
+func randomName() -> String {
+  var generator = SystemRandomNumberGenerator()
+  return (0..<2).map { _ in GenPool.hexadecimal(generator.next(), digits: 16) }.joined()
+}

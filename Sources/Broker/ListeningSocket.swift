@@ -1,0 +1,87 @@
+import CLinux
+public import DeviceMemory
+import Glibc
+import SystemPackage
+
+/// The socket that a broker listens on. If the broker made it, its end removes it from the file system.
+public struct ListeningSocket: ~Copyable {
+  /// Where clients connect; nil for a socket that somebody else made.
+  private let path: String?
+  private let socket: Descriptor
+
+  /// A socket that is listening already: socket activation. Made non-blocking.
+  public init(inherited socket: consuming Descriptor) throws(SystemError) {
+    let flags = fcntl(socket.rawValue, F_GETFL)
+    guard flags >= 0, fcntl(socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0 else {
+      throw SystemError(
+        operation: "use", subject: "the inherited socket", errno: Errno(rawValue: errno))
+    }
+    path = nil
+    self.socket = socket
+  }
+
+  /// Makes a socket at `path`, for its owner and `group` to connect to. Its directory is made if it
+  /// is missing. A socket that nobody answers at any more is removed; one that somebody does is an
+  /// error, EADDRINUSE.
+  public init(path: String, group: UInt32? = nil) throws(SystemError) {
+    let directory = try Self.lockDirectory(of: path)
+    try Self.removeStale(path)
+    // -1 is "leave it", here and in chown(2).
+    let result = unsafe gl_listen(path, 0o660, group ?? .max)
+    socket = try Descriptor(owningResult: result, of: "listen on", path)
+    self.path = path
+    _ = consume directory
+  }
+
+  deinit {
+    guard let path else { return }
+    _ = unsafe unlink(path)
+  }
+
+  var descriptor: CInt { socket.rawValue }
+
+  /// Keeps others from looking at, removing and making the same socket at the same moment.
+  private static func lockDirectory(of path: String) throws(SystemError) -> Descriptor {
+    let directory = String(FilePath(path).removingLastComponent().string)
+    let name = directory.isEmpty ? "." : directory
+    guard unsafe mkdir(name, 0o755) == 0 || errno == EEXIST else {
+      throw SystemError(operation: "make", subject: name, errno: Errno(rawValue: errno))
+    }
+    let opened = unsafe open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let descriptor = try Descriptor(
+      owningResult: opened >= 0 ? opened : -errno, of: "open", name)
+    // Others hold it for as long as this takes; two seconds are for those who are stopped meanwhile.
+    for _ in 0..<40 {
+      if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 { return descriptor }
+      guard errno == EWOULDBLOCK || errno == EINTR else { break }
+      usleep(50_000)
+    }
+    throw SystemError(
+      operation: "lock", subject: name, errno: Errno(rawValue: errno),
+      cause: "another broker is starting there")
+  }
+
+  private static func removeStale(_ path: String) throws(SystemError) {
+    let connection = unsafe gl_connect(path)
+    guard connection < 0 else {
+      close(connection)
+      throw SystemError(
+        operation: "listen on", subject: path, errno: .addressInUse,
+        cause: "another broker answers there; stop it, or give another --socket")
+    }
+    switch Errno(rawValue: -connection) {
+    case .noSuchFileOrDirectory: return
+    // Nobody listens. A file that is no socket is refused like this too.
+    case .connectionRefused where isSocket(path): _ = unsafe unlink(path)
+    case .connectionRefused:
+      throw SystemError(
+        operation: "listen on", subject: path, errno: .fileExists, cause: "it is no socket")
+    case let errno: try check(-errno.rawValue, "look for a broker at", path)
+    }
+  }
+
+  private static func isSocket(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+  }
+}

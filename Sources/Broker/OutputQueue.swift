@@ -1,0 +1,62 @@
+import CLinux
+import DeviceMemory
+import SystemPackage
+
+/// Replies that a connection has not taken yet, each with its descriptors, in order.
+///
+/// The descriptors are borrowed numbers: they stay open while their pool is attached, and a pool is
+/// not detached while a process that was promised its descriptor lives.
+struct OutputQueue {
+  /// One reply.
+  struct Message {
+    let bytes: [UInt8]
+    var descriptors: [CInt] = []
+  }
+
+  private var messages: [Message] = []
+  /// How many of the first message's bytes went.
+  private var sent = 0
+
+  /// The bytes that wait.
+  private(set) var pendingByteCount = 0
+  /// All bytes that ever went: whether it has grown says whether the peer reads.
+  private(set) var sentByteCount = 0
+
+  var isEmpty: Bool { messages.isEmpty }
+
+  mutating func append(_ message: Message) {
+    messages.append(message)
+    pendingByteCount += message.bytes.count
+  }
+
+  /// Sends what `socket` takes. Throws when nothing can be sent any more.
+  mutating func flush(to socket: CInt) throws(SystemError) {
+    while let message = messages.first {
+      // The descriptors go with the first byte.
+      let count = Self.send(message, from: sent, to: socket)
+      guard count > 0 else {
+        if Errno(rawValue: CInt(-count)) == .wouldBlock { return }
+        throw SystemError(
+          operation: "send", subject: "a reply", errno: Errno(rawValue: CInt(-count)))
+      }
+      sent += count
+      sentByteCount += count
+      pendingByteCount -= count
+      if sent == message.bytes.count {
+        messages.removeFirst()
+        sent = 0
+      }
+    }
+  }
+
+  private static func send(_ message: Message, from start: Int, to socket: CInt) -> Int {
+    let descriptors = start == 0 ? message.descriptors : []
+    return unsafe message.bytes.withUnsafeBytes { bytes in
+      unsafe descriptors.withUnsafeBufferPointer { numbers in
+        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
+        return unsafe gl_send(
+          socket, rest.baseAddress, rest.count, numbers.baseAddress, CInt(numbers.count))
+      }
+    }
+  }
+}

@@ -1,0 +1,61 @@
+import DeviceMemory
+import GenPool
+import Synchronization
+
+/// The memory of an attached region, used by two threads: the scrubber's touches it, the broker's
+/// closes it. The lock decides who is first, so that nobody touches memory that was given back.
+final class RegionMemory: Sendable {
+  /// How zeroing a piece of it went.
+  enum Outcome: Sendable {
+    /// All of it was written, and what was read back was zero.
+    case clean
+    /// It answers, but does not stay zero: somebody writes.
+    case notZero(DeviceFault)
+    /// It does not answer.
+    case failed(DeviceFault)
+    /// It has been closed.
+    case closed
+  }
+
+  /// One word in 1024 is read back, and the last: reading all of an uncached BAR takes a
+  /// microsecond for 8 bytes.
+  static let samplingDistance = ByteCount(8 * 1024)
+  /// How often memory that does not stay zero is zeroed.
+  private static let attempts = 3
+
+  private let region: Mutex<Region?>
+
+  init(_ region: consuming Region) {
+    self.region = Mutex(region)
+  }
+
+  /// Zeroes `count` bytes from `offset` on and reads samples back. Slow: for the scrubber's thread.
+  func scrub(at offset: ByteCount, count: ByteCount) -> Outcome {
+    region.withLock { region in
+      var outcome = Outcome.closed
+      for _ in 0..<Self.attempts {
+        outcome = Self.scrub(&region, at: offset, count: count)
+        guard case .notZero = outcome else { break }
+      }
+      return outcome
+    }
+  }
+
+  private static func scrub(
+    _ region: inout Region?, at offset: ByteCount, count: ByteCount
+  ) -> Outcome {
+    do throws(DeviceFault) {
+      guard try region?.zero(at: offset, count: count) != nil else { return .closed }
+      try region?.verifyZero(at: offset, count: count, everyBytes: samplingDistance)
+      return .clean
+    } catch {
+      if case .notZero = error.reason { return .notZero(error) }
+      return .failed(error)
+    }
+  }
+
+  /// Unmaps it and gives it back. Waits for the slice that is being scrubbed, if any.
+  func close() {
+    region.withLock { $0 = nil }
+  }
+}

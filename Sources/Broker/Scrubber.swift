@@ -1,0 +1,124 @@
+import CLinux
+import DeviceMemory
+import GenPool
+import Synchronization
+
+/// Zeroes device memory on a thread of its own, so that nobody waits for a BAR but those who want
+/// its memory.
+///
+/// Jobs are done slice by slice, each from its start upward, the jobs in turn: a small lease does not
+/// wait for a large BAR. Finished slices are collected by the broker's thread when ``finishedEvent``
+/// is raised.
+final class Scrubber: Sendable {
+  /// Names a job.
+  struct JobID: Hashable, Sendable {
+    let rawValue: Int
+  }
+
+  /// A point in the life of a region, by what has happened to it that matters to a scrub.
+  struct Moment: Sendable {
+    /// How often the region was erased for another user. What was zeroed before the last time may have
+    /// been written to since, by processes that are dead now.
+    var erasures = 0
+    /// How often a process was given a descriptor, or died with one. If nothing has changed and there
+    /// is none now, nobody could write meanwhile.
+    var holderChanges = 0
+  }
+
+  /// A range that is to be zeroed.
+  struct Job: Sendable {
+    let id: JobID
+    let memory: RegionMemory
+    var offset: ByteCount
+    var size: ByteCount
+    /// A multiple of the granule: whole granules become free.
+    let slice: ByteCount
+    /// How things stood as the job was submitted.
+    let since: Moment
+  }
+
+  /// A part of a job that is over.
+  struct FinishedSlice: Sendable {
+    let job: JobID
+    let offset: ByteCount
+    let size: ByteCount
+    let outcome: RegionMemory.Outcome
+    /// As its job's.
+    let since: Moment
+  }
+
+  private struct Work {
+    var queue: [Job] = []
+    var finished: [FinishedSlice] = []
+    var isStopped = false
+  }
+
+  private let work = Mutex(Work())
+  private let workEvent: Descriptor
+  private let finishedDescriptor: Descriptor
+
+  init() throws(SystemError) {
+    workEvent = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
+    finishedDescriptor = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
+  }
+
+  /// Readable when there are finished slices.
+  var finishedEvent: CInt { finishedDescriptor.rawValue }
+
+  /// Adds a job behind those there are.
+  func submit(_ job: Job) {
+    work.withLock { $0.queue.append(job) }
+    _ = gl_event_raise(workEvent.rawValue)
+  }
+
+  /// Takes the slices that have been finished since, in the order in which they were.
+  func takeFinished() -> [FinishedSlice] {
+    _ = gl_event_clear(finishedDescriptor.rawValue)
+    return work.withLock { work in
+      defer { work.finished = [] }
+      return work.finished
+    }
+  }
+
+  /// Ends ``run()``, after the slice at hand.
+  func stop() {
+    work.withLock { $0.isStopped = true }
+    _ = gl_event_raise(workEvent.rawValue)
+  }
+
+  /// The thread's life.
+  func run() {
+    while true {
+      let (job, isStopped) = work.withLock { work in
+        (work.queue.isEmpty ? nil : work.queue.removeFirst(), work.isStopped)
+      }
+      if isStopped { return }
+      guard let job else {
+        _ = gl_event_wait(workEvent.rawValue)
+        continue
+      }
+      finish(job)
+    }
+  }
+
+  /// Does a job's next slice and puts the rest at the end of the queue.
+  private func finish(_ job: Job) {
+    let count = min(job.slice, job.size)
+    let outcome = job.memory.scrub(at: job.offset, count: count)
+    let slice = FinishedSlice(
+      job: job.id, offset: job.offset, size: count, outcome: outcome, since: job.since)
+    var rest = job
+    rest.offset += count
+    rest.size -= count
+    switch outcome {
+    // Memory that does not answer will not do so 4 KiB further on either.
+    case .failed, .closed: rest.size = .zero
+    case .clean, .notZero: break
+    }
+    work.withLock { [rest] work in
+      work.finished.append(slice)
+      if rest.size > .zero { work.queue.append(rest) }
+    }
+    _ = gl_event_raise(finishedDescriptor.rawValue)
+  }
+}

@@ -1,0 +1,132 @@
+// The methods that change who holds what.
+
+public import GenPool
+
+extension Broker1 {
+  /// Leases memory. The reply carries one file descriptor.
+  public enum Acquire: VarlinkMethod {
+    public static let name = interface + ".Acquire"
+
+    public struct Parameters: VarlinkParameters {
+      /// Nil for the first pool that can.
+      public var pool: String?
+      /// Rounded up to the pool's granule.
+      public var bytes: ByteCount
+      /// A power of two, of the physical and the bus address. With ``FitName/first`` only.
+      public var alignment: ByteCount?
+      /// Nil for ``FitName/first``.
+      public var fit: FitName?
+      /// From the pool's start. With ``FitName/fixed`` only.
+      public var offset: ByteCount?
+      /// Asking again with the key of a lease that this session still has gives that lease again.
+      public var requestKey: String?
+
+      public enum CodingKeys: CodingKey, CaseIterable {
+        case pool, bytes, alignment, fit, offset, requestKey
+      }
+
+      public init(
+        pool: String? = nil, bytes: ByteCount, alignment: ByteCount? = nil, fit: FitName? = nil,
+        offset: ByteCount? = nil, requestKey: String? = nil
+      ) {
+        self.pool = pool
+        self.bytes = bytes
+        self.alignment = alignment
+        self.fit = fit
+        self.offset = offset
+        self.requestKey = requestKey
+      }
+    }
+
+    public struct Reply: Codable, Sendable, Equatable {
+      public var lease: Lease
+      /// The index of the lease's descriptor among those sent with this reply.
+      public var descriptor: Int
+
+      public init(lease: Lease, descriptor: Int) {
+        self.lease = lease
+        self.descriptor = descriptor
+      }
+    }
+  }
+
+  /// Ends a lease of this session.
+  public enum Release: VarlinkMethod {
+    public static let name = interface + ".Release"
+    public typealias Reply = EmptyReply
+
+    public struct Parameters: VarlinkParameters {
+      public var lease: LeaseID
+      public var generation: Generation
+
+      public enum CodingKeys: CodingKey, CaseIterable { case lease, generation }
+
+      public init(lease: LeaseID, generation: Generation) {
+        self.lease = lease
+        self.generation = generation
+      }
+    }
+  }
+
+  /// Makes a pool of a BAR or a part of it. For admins. Erases it.
+  public enum Attach: VarlinkMethod {
+    public static let name = interface + ".Attach"
+
+    public struct Parameters: VarlinkParameters {
+      /// `0000:01:00.0`.
+      public var device: String
+      public var bar: Int
+      /// Nil for its start.
+      public var offset: ByteCount?
+      /// Nil for all from the offset on.
+      public var size: ByteCount?
+      /// A power of two, at least a page. Nil for a page.
+      public var granule: ByteCount?
+      /// Nil for `ADDRESS/BAR`.
+      public var name: String?
+      /// Rules of the attach policy that need not hold this once.
+      public var allow: [String]?
+
+      public enum CodingKeys: CodingKey, CaseIterable {
+        case device, bar, offset, size, granule, name, allow
+      }
+
+      public init(
+        device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
+        granule: ByteCount? = nil, name: String? = nil, allow: [String]? = nil
+      ) {
+        self.device = device
+        self.bar = bar
+        self.offset = offset
+        self.size = size
+        self.granule = granule
+        self.name = name
+        self.allow = allow
+      }
+    }
+
+    public struct Reply: Codable, Sendable, Equatable {
+      public var pool: Pool
+
+      public init(pool: Pool) {
+        self.pool = pool
+      }
+    }
+  }
+
+  /// Gives a pool's BAR back. For admins.
+  public enum Detach: VarlinkMethod {
+    public static let name = interface + ".Detach"
+    public typealias Reply = EmptyReply
+
+    public struct Parameters: VarlinkParameters {
+      public var pool: String
+
+      public enum CodingKeys: CodingKey, CaseIterable { case pool }
+
+      public init(pool: String) {
+        self.pool = pool
+      }
+    }
+  }
+}

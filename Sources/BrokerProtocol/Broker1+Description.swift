@@ -1,0 +1,229 @@
+extension Broker1 {
+  /// The interface's text, as `GetInterfaceDescription` serves it: io.genpool.Broker1.varlink, byte for
+  /// byte. It is compiled in, since a resource file needs Foundation's bundles to be found;
+  /// `BrokerProtocolTests` compares the two.
+  public static let interfaceDescription = #"""
+    # genpool's broker leases the memory of PCIe devices to processes.
+    #
+    # A device's BAR, or a part of it, is attached as a pool. A client acquires a lease of whole, zeroed
+    # pages and gets a file descriptor with it, to be mapped at mapOffset for size bytes. The lease
+    # belongs to the connection's process: it ends by Release, or when that process has died. Closing
+    # the connection alone does not end it, since mappings outlive sockets.
+    #
+    # Conventions: addresses are strings, "0x" and 16 digits, because many clients lose integers above
+    # 2^53; sizes, offsets and alignments are integers, in bytes. Words with a fixed choice of values
+    # are strings and not enums, so that a value can be added later. Fields are only ever added, and
+    # only nullable ones: clients ignore fields of a reply that they do not know; the broker refuses a
+    # parameter that it does not know (InvalidParameter), for it cannot keep a promise it never heard of.
+    # A null field is a missing field.
+    interface io.genpool.Broker1
+
+    # A base address register that has been assigned. kind: "memory" or "io".
+    type BAR (
+      index: int,
+      physical: string,
+      bus: ?string,
+      size: int,
+      kind: string,
+      prefetchable: bool,
+      width64: bool
+    )
+
+    # A PCI device. address: domain:bus:device.function. vendorID, deviceID, classCode: as in
+    # configuration space (16, 16 and 24 bits). powerState: "D0", "D3hot", ….
+    type Device (
+      address: string,
+      vendorID: int,
+      deviceID: int,
+      classCode: int,
+      className: ?string,
+      name: ?string,
+      driver: ?string,
+      iommuGroup: ?int,
+      numaNode: ?int,
+      powerState: ?string,
+      bars: []BAR
+    )
+
+    # An attached piece of a BAR.
+    # state: "active", or "revoked" when the device stopped answering (failure says why): no more leases.
+    # available: clean and free. dirty: being scrubbed, or waiting for it. leased: in leases.
+    # caching: "uncached", "write-combining" or "cached".
+    # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
+    # so one uid at a time: exclusiveUid), "cooperative" (the whole BAR, and that was asked for).
+    # holders: live processes that were given a descriptor of it, with or without a lease now.
+    type Pool (
+      name: string,
+      device: string,
+      bar: int,
+      offset: int,
+      size: int,
+      physical: ?string,
+      bus: ?string,
+      numaNode: ?int,
+      granule: int,
+      caching: string,
+      isolation: string,
+      state: string,
+      failure: ?string,
+      available: int,
+      dirty: int,
+      leased: int,
+      leases: int,
+      holders: int,
+      largestFree: int,
+      exclusiveUid: ?int
+    )
+
+    # A contiguous piece of a pool's memory.
+    type Chunk (
+      physical: ?string,
+      bus: ?string,
+      size: int,
+      available: int
+    )
+
+    # A run of clean free granules; offset counts from the pool's start.
+    type FreeRun (
+      offset: int,
+      size: int
+    )
+
+    # The largest lease that alignment can get now.
+    type LargestFree (
+      alignment: int,
+      size: int
+    )
+
+    # Memory in a client's hands.
+    # generation: higher each time a pool's memory is leased again.
+    # offset: from the pool's start. mapOffset: where to mmap the descriptor.
+    # state: "leased", "orphaned" (its connection closed, its process lives), "quarantine" (ended, being
+    # scrubbed), "revoked" (the device stopped answering).
+    type Lease (
+      lease: string,
+      generation: int,
+      pool: string,
+      offset: int,
+      size: int,
+      physical: ?string,
+      bus: ?string,
+      mapOffset: int,
+      caching: string,
+      isolation: string,
+      uid: int,
+      pid: int,
+      state: string
+    )
+
+    # A rule that refused to attach: what it asks, of what, and how to meet it.
+    type Refusal (
+      rule: string,
+      subject: string,
+      cause: string,
+      cure: ?string
+    )
+
+    # Who is talking to whom. client: a name for the broker's log. admin: may Attach and Detach.
+    method Hello(client: ?string) -> (
+      session: string,
+      version: string,
+      uid: int,
+      pid: int,
+      admin: bool
+    )
+
+    # The machine's PCI devices that have memory, whether attached or not.
+    method ListDevices() -> (devices: []Device)
+
+    # The pools, in the order in which they were attached.
+    method ListPools() -> (pools: []Pool)
+
+    # One pool with its free memory. freeRuns: the first 1024, by offset; moreFreeRuns: there are others.
+    method DescribePool(pool: string) -> (
+      pool: Pool,
+      chunks: []Chunk,
+      freeRuns: []FreeRun,
+      moreFreeRuns: bool,
+      largestFree: []LargestFree
+    )
+
+    # Leases bytes, rounded up to the pool's granule, zeroed. pool: null for the first one that can.
+    # alignment: a power of two, of the physical and the bus address. fit: "first" (also when null),
+    # "best", "order-aligned" (to the size's next power of two) or "fixed" (at offset); alignment goes
+    # with "first", offset with "fixed". requestKey: asking again with the key of a lease that
+    # this session still has gives that lease again, so a client may repeat an Acquire it lost track of.
+    # descriptor: the index of the lease's file descriptor among those sent with this reply.
+    # While memory is still being scrubbed an Acquire that cannot be met waits for it, first come first
+    # served.
+    method Acquire(
+      pool: ?string,
+      bytes: int,
+      alignment: ?int,
+      fit: ?string,
+      offset: ?int,
+      requestKey: ?string
+    ) -> (lease: Lease, descriptor: int)
+
+    # Ends a lease of this session. Unmap it first; no device may use it any more.
+    method Release(lease: string, generation: int) -> ()
+
+    # The leases of the caller's uid; for admins, everyone's.
+    method ListLeases(pool: ?string) -> (leases: []Lease)
+
+    # For admins: makes a pool of size bytes from offset on of a BAR (null: to its end, from its start).
+    # ERASES it. granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR.
+    # allow: rules that need not hold this once.
+    method Attach(
+      device: string,
+      bar: int,
+      offset: ?int,
+      size: ?int,
+      granule: ?int,
+      name: ?string,
+      allow: ?[]string
+    ) -> (pool: Pool)
+
+    # For admins: gives the BAR back. Not while there are leases or holders.
+    method Detach(pool: string) -> ()
+
+    error NoSuchPool (pool: string)
+
+    # No pool is attached, so none could be chosen.
+    error NoPool ()
+
+    error NoSuchLease (lease: string)
+
+    # The lease's memory was leased again since; generation is the present one.
+    error StaleGeneration (lease: string, generation: int)
+
+    # ENOMEM: less than bytes are free, and nothing is being scrubbed.
+    error PoolFull (pool: string, bytes: int, available: int)
+
+    # ENOSPC: bytes are free, but not in one piece of that fit and alignment.
+    error PoolFragmented (pool: string, bytes: int, available: int, largestFree: int)
+
+    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "leases" or "holders"
+    # (it cannot be detached yet).
+    error PoolBusy (pool: string, reason: string, uid: ?int, leases: int, holders: int)
+
+    # ENODEV: its device stopped answering.
+    error PoolRevoked (pool: string, cause: string)
+
+    # A pool of that name is attached.
+    error PoolExists (pool: string)
+
+    # ENOSPC: the broker holds as many leases as it can.
+    error LeaseTableFull (capacity: int)
+
+    # bar: null when the device itself is not there.
+    error NoSuchDevice (device: string, bar: ?int)
+
+    # The attach policy forbids it. All rules that do, not only the first.
+    error DeviceRefused (device: string, rules: []Refusal)
+
+    # The system said no: operation on subject failed with errno.
+    error DeviceError (operation: string, subject: string, errno: int, cause: ?string)
+
+    """#
+}

@@ -1,0 +1,108 @@
+public import GenPool
+
+extension Broker1 {
+  /// An attached piece of a BAR, and how full it is. The interface's `Pool`.
+  public struct Pool: Codable, Sendable, Equatable {
+    public var name: String
+    /// The device's address.
+    public var device: String
+    public var bar: Int
+    /// Where in the BAR it begins.
+    public var offset: ByteCount
+    public var size: ByteCount
+    public var physical: PhysicalAddress?
+    public var bus: BusAddress?
+    public var numaNode: Int?
+    public var granule: ByteCount
+    /// As `DeviceMemory.Caching` names it.
+    public var caching: String
+    /// As `DeviceMemory.Isolation` names it.
+    public var isolation: String
+    public var state: PoolState
+    /// Why it is revoked.
+    public var failure: String?
+    /// Clean and free.
+    public var available: ByteCount
+    /// Being scrubbed, or waiting for it.
+    public var dirty: ByteCount
+    /// In leases.
+    public var leased: ByteCount
+    /// How many leases it has.
+    public var leases: Int
+    /// Live processes that were given a descriptor of it.
+    public var holders: Int
+    /// The largest clean free run.
+    public var largestFree: ByteCount
+    /// The one user that may lease from it now.
+    public var exclusiveUid: UID?
+
+    public init(
+      name: String, device: String, bar: Int, offset: ByteCount, size: ByteCount,
+      physical: PhysicalAddress?, bus: BusAddress?, numaNode: Int?, granule: ByteCount,
+      caching: String, isolation: String, state: PoolState, failure: String?,
+      available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
+      largestFree: ByteCount, exclusiveUid: UID?
+    ) {
+      self.name = name
+      self.device = device
+      self.bar = bar
+      self.offset = offset
+      self.size = size
+      self.physical = physical
+      self.bus = bus
+      self.numaNode = numaNode
+      self.granule = granule
+      self.caching = caching
+      self.isolation = isolation
+      self.state = state
+      self.failure = failure
+      self.available = available
+      self.dirty = dirty
+      self.leased = leased
+      self.leases = leases
+      self.holders = holders
+      self.largestFree = largestFree
+      self.exclusiveUid = exclusiveUid
+    }
+  }
+
+  /// A contiguous piece of a pool's memory. The interface's `Chunk`.
+  public struct Chunk: Codable, Sendable, Equatable {
+    public var physical: PhysicalAddress?
+    public var bus: BusAddress?
+    public var size: ByteCount
+    public var available: ByteCount
+
+    public init(
+      physical: PhysicalAddress?, bus: BusAddress?, size: ByteCount, available: ByteCount
+    ) {
+      self.physical = physical
+      self.bus = bus
+      self.size = size
+      self.available = available
+    }
+  }
+
+  /// A run of clean free granules. The interface's `FreeRun`.
+  public struct FreeRun: Codable, Sendable, Equatable {
+    /// From the pool's start.
+    public var offset: ByteCount
+    public var size: ByteCount
+
+    public init(offset: ByteCount, size: ByteCount) {
+      self.offset = offset
+      self.size = size
+    }
+  }
+
+  /// The largest lease that an alignment can get now. The interface's `LargestFree`.
+  public struct LargestFree: Codable, Sendable, Equatable {
+    public var alignment: ByteCount
+    public var size: ByteCount
+
+    public init(alignment: ByteCount, size: ByteCount) {
+      self.alignment = alignment
+      self.size = size
+    }
+  }
+}

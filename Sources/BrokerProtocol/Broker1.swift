@@ -1,0 +1,71 @@
+/// `io.genpool.Broker1`: the interface's types and methods, as io.genpool.Broker1.varlink has them.
+///
+/// The file is the source of truth; `BrokerProtocolTests` holds this module against it.
+public enum Broker1 {
+  /// The interface's name. Its number changes when a client would break.
+  public static let interface = "io.genpool.Broker1"
+
+  /// The full names of its methods.
+  public static let methods: Set<String> = [
+    Hello.name, ListDevices.name, ListPools.name, DescribePool.name, Acquire.name, Release.name,
+    ListLeases.name, Attach.name, Detach.name,
+  ]
+
+  /// Why a pool is busy.
+  public struct BusyReason: RawRepresentable, Hashable, Codable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// Another user holds leases or descriptors of a pool that one user at a time may use.
+    public static let uidExclusive = Self(rawValue: "uid-exclusive")
+    /// It has leases, so it cannot be detached.
+    public static let leases = Self(rawValue: "leases")
+    /// Processes that were given its descriptor still live, so it cannot be detached.
+    public static let holders = Self(rawValue: "holders")
+  }
+
+  /// What a pool can do.
+  public struct PoolState: RawRepresentable, Hashable, Codable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// It leases.
+    public static let active = Self(rawValue: "active")
+    /// Its device stopped answering.
+    public static let revoked = Self(rawValue: "revoked")
+  }
+
+  /// Where a lease is in its life.
+  public struct LeaseState: RawRepresentable, Hashable, Codable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// A session has it.
+    public static let leased = Self(rawValue: "leased")
+    /// Its connection closed while its process lives on, with the mapping perhaps.
+    public static let orphaned = Self(rawValue: "orphaned")
+    /// It ended; its memory waits for the scrubber.
+    public static let quarantine = Self(rawValue: "quarantine")
+    /// The device stopped answering while it was leased.
+    public static let revoked = Self(rawValue: "revoked")
+  }
+
+  /// How Acquire picks among the free runs.
+  public struct FitName: RawRepresentable, Hashable, Codable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// The lowest that is large enough, aligned as asked.
+    public static let first = Self(rawValue: "first")
+    /// The smallest that is large enough.
+    public static let best = Self(rawValue: "best")
+    /// The lowest, aligned to the size's next power of two.
+    public static let orderAligned = Self(rawValue: "order-aligned")
+    /// At the given offset or not at all.
+    public static let fixed = Self(rawValue: "fixed")
+  }
+}

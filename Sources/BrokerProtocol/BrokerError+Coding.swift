@@ -1,0 +1,130 @@
+import GenPool
+
+extension BrokerError {
+  public var name: String {
+    let error =
+      switch self {
+      case .noSuchPool: "NoSuchPool"
+      case .noPool: "NoPool"
+      case .noSuchLease: "NoSuchLease"
+      case .staleGeneration: "StaleGeneration"
+      case .poolFull: "PoolFull"
+      case .poolFragmented: "PoolFragmented"
+      case .poolBusy: "PoolBusy"
+      case .poolRevoked: "PoolRevoked"
+      case .poolExists: "PoolExists"
+      case .leaseTableFull: "LeaseTableFull"
+      case .noSuchDevice: "NoSuchDevice"
+      case .deviceRefused: "DeviceRefused"
+      case .deviceError: "DeviceError"
+      }
+    return Broker1.interface + "." + error
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    try Fields(self).encode(to: encoder)
+  }
+
+  /// Reads the error `name` from its reply; nil when it is none of these.
+  init?(name: String, frame: [UInt8]) throws(CodingFailure) {
+    guard name.hasPrefix(Broker1.interface + ".") else { return nil }
+    let fields = try decodeParameters(Fields.self, from: frame)
+    func require<Value>(_ value: Value?, _ field: Fields.CodingKeys) throws(CodingFailure) -> Value
+    {
+      guard let value else { throw CodingFailure(codingPath: [field]) }
+      return value
+    }
+    switch name.dropFirst(Broker1.interface.count + 1) {
+    case "NoSuchPool": self = .noSuchPool(pool: try require(fields.pool, .pool))
+    case "NoPool": self = .noPool
+    case "NoSuchLease": self = .noSuchLease(lease: try require(fields.lease, .lease))
+    case "StaleGeneration":
+      self = .staleGeneration(
+        lease: try require(fields.lease, .lease),
+        generation: try require(fields.generation, .generation))
+    case "PoolFull":
+      self = .poolFull(
+        pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
+        available: try require(fields.available, .available))
+    case "PoolFragmented":
+      self = .poolFragmented(
+        pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
+        available: try require(fields.available, .available),
+        largestFree: try require(fields.largestFree, .largestFree))
+    case "PoolBusy":
+      self = .poolBusy(
+        pool: try require(fields.pool, .pool), reason: try require(fields.reason, .reason),
+        uid: fields.uid, leases: try require(fields.leases, .leases),
+        holders: try require(fields.holders, .holders))
+    case "PoolRevoked":
+      self = .poolRevoked(
+        pool: try require(fields.pool, .pool), cause: try require(fields.cause, .cause))
+    case "PoolExists": self = .poolExists(pool: try require(fields.pool, .pool))
+    case "LeaseTableFull":
+      self = .leaseTableFull(capacity: try require(fields.capacity, .capacity))
+    case "NoSuchDevice":
+      self = .noSuchDevice(device: try require(fields.device, .device), bar: fields.bar)
+    case "DeviceRefused":
+      self = .deviceRefused(
+        device: try require(fields.device, .device), rules: try require(fields.rules, .rules))
+    case "DeviceError":
+      self = .deviceError(
+        operation: try require(fields.operation, .operation),
+        subject: try require(fields.subject, .subject), errno: try require(fields.errno, .errno),
+        cause: fields.cause)
+    default: return nil
+    }
+  }
+}
+
+/// Every field that any of the errors has. They are few, and their names mean the same everywhere.
+private struct Fields: Codable {
+  var pool: String?
+  var lease: LeaseID?
+  var generation: Generation?
+  var bytes: ByteCount?
+  var available: ByteCount?
+  var largestFree: ByteCount?
+  var reason: Broker1.BusyReason?
+  var uid: UID?
+  var leases: Int?
+  var holders: Int?
+  var capacity: Int?
+  var device: String?
+  var bar: Int?
+  var rules: [Broker1.Refusal]?
+  var operation: String?
+  var subject: String?
+  var errno: Int32?
+  var cause: String?
+
+  enum CodingKeys: CodingKey {
+    case pool, lease, generation, bytes, available, largestFree, reason, uid, leases, holders
+    case capacity, device, bar, rules, operation, subject, errno, cause
+  }
+
+  init(_ error: BrokerError) {
+    switch error {
+    case .noPool: break
+    case .noSuchPool(let pool), .poolExists(let pool): self.pool = pool
+    case .noSuchLease(let lease): self.lease = lease
+    case .staleGeneration(let lease, let generation):
+      (self.lease, self.generation) = (lease, generation)
+    case .poolFull(let pool, let bytes, let available):
+      (self.pool, self.bytes, self.available) = (pool, bytes, available)
+    case .poolFragmented(let pool, let bytes, let available, let largestFree):
+      (self.pool, self.bytes, self.available) = (pool, bytes, available)
+      self.largestFree = largestFree
+    case .poolBusy(let pool, let reason, let uid, let leases, let holders):
+      (self.pool, self.reason, self.uid) = (pool, reason, uid)
+      (self.leases, self.holders) = (leases, holders)
+    case .poolRevoked(let pool, let cause): (self.pool, self.cause) = (pool, cause)
+    case .leaseTableFull(let capacity): self.capacity = capacity
+    case .noSuchDevice(let device, let bar): (self.device, self.bar) = (device, bar)
+    case .deviceRefused(let device, let rules): (self.device, self.rules) = (device, rules)
+    case .deviceError(let operation, let subject, let errno, let cause):
+      (self.operation, self.subject) = (operation, subject)
+      (self.errno, self.cause) = (errno, cause)
+    }
+  }
+}

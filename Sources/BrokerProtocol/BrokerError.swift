@@ -1,0 +1,83 @@
+public import GenPool
+import Glibc
+
+/// The errors of `io.genpool.Broker1`.
+public enum BrokerError: VarlinkError, Equatable {
+  /// No pool of that name is attached.
+  case noSuchPool(pool: String)
+  /// No pool is attached at all, so none could be chosen.
+  case noPool
+  /// No lease of that identity, or it has ended.
+  case noSuchLease(lease: LeaseID)
+  /// The lease has another generation than the caller believes.
+  case staleGeneration(lease: LeaseID, generation: Generation)
+  /// Less than `bytes` are free, and nothing is being scrubbed.
+  case poolFull(pool: String, bytes: ByteCount, available: ByteCount)
+  /// `bytes` are free, but not in one piece of the fit and alignment asked for.
+  case poolFragmented(
+    pool: String, bytes: ByteCount, available: ByteCount, largestFree: ByteCount)
+  /// Somebody else has it: `uid` for a pool that one user at a time may use.
+  case poolBusy(
+    pool: String, reason: Broker1.BusyReason, uid: UID?, leases: Int, holders: Int)
+  /// The pool's device stopped answering.
+  case poolRevoked(pool: String, cause: String)
+  /// A pool of that name is attached already.
+  case poolExists(pool: String)
+  /// The broker holds as many leases as it can.
+  case leaseTableFull(capacity: Int)
+  /// No such device, or no such BAR of it.
+  case noSuchDevice(device: String, bar: Int?)
+  /// The attach policy forbids it, by these rules.
+  case deviceRefused(device: String, rules: [Broker1.Refusal])
+  /// The system said no.
+  case deviceError(operation: String, subject: String, errno: Int32, cause: String?)
+
+  /// The errno that a C function would return for it.
+  public var errno: Int32 {
+    switch self {
+    case .noSuchPool, .noPool, .noSuchLease, .noSuchDevice: ENOENT
+    case .staleGeneration: ESTALE
+    case .poolFull: ENOMEM
+    case .poolFragmented, .leaseTableFull: ENOSPC
+    case .poolBusy: EBUSY
+    case .poolRevoked: ENODEV
+    case .poolExists: EEXIST
+    case .deviceRefused: EPERM
+    case .deviceError(_, _, let errno, _): errno
+    }
+  }
+}
+
+extension BrokerError: CustomStringConvertible {
+  /// Operation, subject, cause, and what helps.
+  public var description: String {
+    switch self {
+    case .noSuchPool(let pool):
+      "no pool \(pool) is attached; `genpoolctl pool list` shows those that are"
+    case .noPool: "no pool is attached; `genpoolctl pool attach` or `genpoold --attach` does it"
+    case .noSuchLease(let lease): "no lease \(lease): it has ended, or never was"
+    case .staleGeneration(let lease, let generation):
+      "lease \(lease) has generation \(generation) now: the one meant has ended"
+    case .poolFull(let pool, let bytes, let available):
+      "lease \(bytes) of pool \(pool): it is full, \(available) free"
+    case .poolFragmented(let pool, let bytes, let available, let largest):
+      "lease \(bytes) of pool \(pool): \(available) free, but at most \(largest) in one piece"
+    case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):
+      "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(leases) leases, \(holders) processes "
+        + "that still reach it), and its descriptors reach the whole BAR: one user at a time"
+    case .poolBusy(let pool, _, _, let leases, let holders):
+      "pool \(pool) is in use: \(leases) leases, \(holders) processes that still reach it"
+    case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
+    case .poolExists(let pool): "a pool \(pool) is attached already; give another name"
+    case .leaseTableFull(let capacity): "lease table full: the broker holds \(capacity) leases"
+    case .noSuchDevice(let device, nil): "no device \(device) here"
+    case .noSuchDevice(let device, let bar?): "device \(device) has no memory BAR \(bar)"
+    case .deviceRefused(let device, let rules):
+      "attach \(device): refused\n"
+        + rules.map { "  \($0.rule): \($0.cause)" + ($0.cure.map { " (\($0))" } ?? "") }
+        .joined(separator: "\n")
+    case .deviceError(let operation, let subject, let errno, let cause):
+      "\(operation) \(subject): errno \(errno)" + (cause.map { " (\($0))" } ?? "")
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import FoundationEssentials
+
+/// The bytes of replies on their way out, NUL included.
+public enum Reply {
+  /// A method's result. `continues`: more replies to the same call follow.
+  ///
+  /// Throws ``UnencodableMessage`` for a number that varlink's signed integers cannot hold.
+  public static func frame(
+    _ parameters: some Encodable, continues: Bool = false
+  ) throws(UnencodableMessage) -> [UInt8] {
+    do {
+      return try encodeFrame(
+        Envelope(parameters: parameters, continues: continues ? true : nil, error: nil))
+    } catch {
+      throw UnencodableMessage(field: parameterName(error.codingPath))
+    }
+  }
+
+  /// An error by its full name, with its parameters.
+  public static func frame(error: some VarlinkError) throws(UnencodableMessage) -> [UInt8] {
+    do {
+      return try encodeFrame(Envelope(parameters: error, continues: nil, error: error.name))
+    } catch {
+      throw UnencodableMessage(field: parameterName(error.codingPath))
+    }
+  }
+
+  private struct Envelope<Parameters: Encodable>: Encodable {
+    let parameters: Parameters
+    let continues: Bool?
+    let error: String?
+  }
+}
+
+/// A reply as it came in.
+public struct ReceivedReply: Sendable {
+  /// More replies to the same call follow.
+  public let continues: Bool
+  /// The full name of the error, if the call failed.
+  public let errorName: String?
+
+  private let frame: [UInt8]
+
+  /// Reads the envelope.
+  public init(frame: [UInt8]) throws(MalformedMessage) {
+    let envelope = try decodeEnvelope(Envelope.self, from: frame)
+    continues = envelope.continues ?? false
+    errorName = envelope.error
+    self.frame = frame
+  }
+
+  /// The reply of `method`, or the error that it ended with. Fields that this client does not know
+  /// are ignored: an interface grows by them.
+  public func result<Method: VarlinkMethod>(
+    of method: Method.Type
+  ) throws(ReplyError) -> Method.Reply {
+    if let errorName { throw ReplyError(name: errorName, frame: frame) }
+    do {
+      return try decodeParameters(Method.Reply.self, from: frame)
+    } catch {
+      throw .malformed(
+        .notAnEnvelope(cause: "field \(parameterName(error.codingPath)) is not as in the interface")
+      )
+    }
+  }
+
+  private struct Envelope: Decodable {
+    let continues: Bool?
+    let error: String?
+  }
+}
+
+/// A message that JSON and varlink cannot carry, by the field that is at fault.
+public struct UnencodableMessage: Error, Equatable, CustomStringConvertible {
+  /// The path of the field.
+  public let field: String
+
+  public var description: String { "write a varlink message: field \(field) has no JSON form" }
+}
+
+/// How a call can end other than by its reply.
+public enum ReplyError: Error, Equatable, CustomStringConvertible {
+  /// An error that any varlink service may answer with.
+  case service(ServiceError)
+  /// An error of the broker's interface.
+  case broker(BrokerError)
+  /// An error that this client does not know: the broker is newer.
+  case unknown(name: String)
+  /// The reply is no varlink message, or not the one that the interface promises.
+  case malformed(MalformedMessage)
+
+  init(name: String, frame: [UInt8]) {
+    do {
+      if let error = try ServiceError(name: name, frame: frame) {
+        self = .service(error)
+      } else if let error = try BrokerError(name: name, frame: frame) {
+        self = .broker(error)
+      } else {
+        self = .unknown(name: name)
+      }
+    } catch {
+      self = .malformed(
+        .notAnEnvelope(cause: "error \(name) lacks \(parameterName(error.codingPath))"))
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .service(let error): error.description
+    case .broker(let error): error.description
+    case .unknown(let name): "the broker answered \(name), which this client does not know"
+    case .malformed(let error): error.description
+    }
+  }
+}

@@ -1,1 +1,0 @@
-/* CLinux: see include/. */

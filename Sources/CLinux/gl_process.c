@@ -1,0 +1,44 @@
+#define _GNU_SOURCE
+#include "gl_process.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+int gl_memfd(const char *name, uint64_t size) {
+  int descriptor = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (descriptor < 0) return -errno;
+  if (ftruncate(descriptor, (off_t)size) != 0) {
+    int error = errno;
+    close(descriptor);
+    return -error;
+  }
+  return descriptor;
+}
+
+int gl_group(const char *name, gid_t *group) {
+  for (size_t room = 1024; room <= 1024 * 1024; room *= 4) {
+    char *buffer = malloc(room);
+    if (buffer == NULL) return -ENOMEM;
+    struct group entry, *found = NULL;
+    int error = getgrnam_r(name, &entry, buffer, room, &found);
+    if (found != NULL) *group = found->gr_gid;
+    free(buffer);
+    if (found != NULL) return 0;
+    if (error != ERANGE) return error == 0 ? -ENOENT : -error;
+  }
+  return -ERANGE;
+}
+
+int64_t gl_raise_descriptor_limit(uint64_t wanted) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -errno;
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return -errno;
+  }
+  return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}

@@ -1,0 +1,148 @@
+#define _GNU_SOURCE
+#include "gl_socket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* The address of `path` and its length, or -errno. */
+static int address_of(const char *path, struct sockaddr_un *address, socklen_t *length) {
+  size_t count = strlen(path);
+  if (count == 0) return -ENOENT;
+  if (count >= sizeof address->sun_path) return -ENAMETOOLONG;
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path, path, count);
+  *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count);
+  if (path[0] == '@')
+    address->sun_path[0] = '\0';
+  else
+    *length += 1;
+  return 0;
+}
+
+static int close_and_return(int descriptor, int result) {
+  close(descriptor);
+  return result;
+}
+
+int gl_listen(const char *path, mode_t mode, gid_t group) {
+  struct sockaddr_un address;
+  socklen_t length;
+  int result = address_of(path, &address, &length);
+  if (result != 0) return result;
+  int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (listener < 0) return -errno;
+  if (bind(listener, (struct sockaddr *)&address, length) != 0)
+    return close_and_return(listener, -errno);
+  /* bind() made it with the umask's mode, but until listen() every connect() is refused. */
+  if (path[0] != '@' && ((group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0) ||
+                         chmod(path, mode) != 0))
+    result = -errno;
+  else if (listen(listener, SOMAXCONN) != 0)
+    result = -errno;
+  if (result == 0) return listener;
+  if (path[0] != '@') unlink(path);
+  return close_and_return(listener, result);
+}
+
+int gl_connect(const char *path) {
+  struct sockaddr_un address;
+  socklen_t length;
+  int result = address_of(path, &address, &length);
+  if (result != 0) return result;
+  int connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (connection < 0) return -errno;
+  do result = connect(connection, (struct sockaddr *)&address, length);
+  while (result != 0 && errno == EINTR);
+  /* A connect() that was interrupted after all has connected. */
+  if (result != 0 && errno != EISCONN) return close_and_return(connection, -errno);
+  return connection;
+}
+
+int gl_accept(int socket) {
+  int connection;
+  do connection = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  while (connection < 0 && (errno == EINTR || errno == ECONNABORTED));
+  return connection >= 0 ? connection : -errno;
+}
+
+int gl_send_datagram(const char *path, const void *bytes, size_t count) {
+  struct sockaddr_un address;
+  socklen_t length;
+  int result = address_of(path, &address, &length);
+  if (result != 0) return result;
+  int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (sender < 0) return -errno;
+  ssize_t sent;
+  do sent = sendto(sender, bytes, count, MSG_NOSIGNAL, (struct sockaddr *)&address, length);
+  while (sent < 0 && errno == EINTR);
+  return close_and_return(sender, sent < 0 ? -errno : 0);
+}
+
+ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
+                int descriptor_count) {
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(GL_DESCRIPTORS_MAX * sizeof(int))];
+  } control;
+  struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (descriptor_count < 0 || descriptor_count > GL_DESCRIPTORS_MAX) return -EINVAL;
+  if (descriptor_count > 0) {
+    size_t length = (size_t)descriptor_count * sizeof(int);
+    memset(&control, 0, sizeof control);
+    message.msg_control = control.room;
+    message.msg_controllen = CMSG_SPACE(length);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(length);
+    memcpy(CMSG_DATA(header), descriptors, length);
+  }
+  ssize_t sent;
+  do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+  while (sent < 0 && errno == EINTR);
+  return sent >= 0 ? sent : -errno;
+}
+
+ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,
+                   int *descriptor_count) {
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(GL_DESCRIPTORS_MAX * sizeof(int))];
+  } control;
+  struct iovec part = {.iov_base = bytes, .iov_len = capacity};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  int room = descriptors != NULL && descriptor_count != NULL ? *descriptor_count : 0;
+  if (descriptors != NULL) {
+    message.msg_control = control.room;
+    message.msg_controllen = sizeof control.room;
+  }
+  ssize_t received;
+  do received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (received < 0 && errno == EINTR);
+  if (received < 0) return -errno;
+  if (descriptors == NULL) return received;
+
+  int taken[GL_DESCRIPTORS_MAX];
+  int count = 0;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    size_t carried = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    /* The control buffer holds no more than `taken` does. */
+    memcpy(taken + count, CMSG_DATA(header), carried * sizeof(int));
+    count += (int)carried;
+  }
+  bool complete = (message.msg_flags & MSG_CTRUNC) == 0 && count <= room;
+  if (complete) memcpy(descriptors, taken, (size_t)count * sizeof(int));
+  else
+    for (int i = 0; i < count; i++) close(taken[i]);
+  *descriptor_count = complete ? count : 0;
+  return complete ? received : -EMSGSIZE;
+}

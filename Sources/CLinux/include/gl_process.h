@@ -1,0 +1,19 @@
+/*
+ * What a daemon asks of the system for itself.
+ *
+ * Why C: memfd_create's flags and the rlimit enum do not import as they are used, and getgrnam_r
+ * wants a buffer that grows.
+ */
+#pragma once
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Memory with a descriptor (closed on exec), `size` bytes of zeros; seals may be added. Or -errno. */
+int gl_memfd(const char *name, uint64_t size);
+/* The group called `name`: 0, -ENOENT when there is none, or -errno. */
+int gl_group(const char *name, gid_t *group);
+/*
+ * Raises this process's limit of open descriptors to `wanted`, or to the hard limit if that is lower.
+ * The limit then, or -errno.
+ */
+int64_t gl_raise_descriptor_limit(uint64_t wanted);

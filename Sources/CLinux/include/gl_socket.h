@@ -1,0 +1,41 @@
+/*
+ * Unix sockets: listening, connecting, and messages that carry descriptors.
+ *
+ * Why C: sockaddr_un is a tuple of 108 in Swift, and the CMSG_ macros do not import.
+ *
+ * All return 0 or a count or a new descriptor (closed on exec), or -errno. A leading '@' in a path is
+ * the abstract namespace. A path that is too long is -ENAMETOOLONG.
+ */
+#pragma once
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The most descriptors that one message carries here. */
+enum { GL_DESCRIPTORS_MAX = 16 };
+
+/*
+ * A listening, non-blocking stream socket at `path`, which must not exist. Nobody can connect before
+ * its mode and group ((gid_t)-1: leave it) are as asked.
+ */
+int gl_listen(const char *path, mode_t mode, gid_t group);
+/* A connected, blocking stream socket. */
+int gl_connect(const char *path);
+/* The next connection, non-blocking; -EAGAIN when none waits. */
+int gl_accept(int socket);
+/* Sends one datagram to the socket at `path`. */
+int gl_send_datagram(const char *path, const void *bytes, size_t count);
+
+/*
+ * Sends bytes, and with the first of them the descriptors, as far as the socket takes them. How many
+ * bytes went; if any went, all descriptors did. Never raises SIGPIPE.
+ */
+ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
+                int descriptor_count);
+/*
+ * Receives bytes, and the descriptors that came with them. `*descriptor_count` is the room on entry,
+ * their number on return; they are one unit: if there are more than fit, all are closed and -EMSGSIZE
+ * is returned, and the bytes are lost with them. With `descriptors` NULL none is wanted: the kernel
+ * closes what comes, and the bytes are received all the same. 0 bytes: the other end has closed.
+ */
+ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,
+                   int *descriptor_count);

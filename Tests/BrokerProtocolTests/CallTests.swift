@@ -1,0 +1,104 @@
+import BrokerProtocol
+import GenPool
+import Testing
+
+struct CallTests {
+  private func call(_ json: String) throws -> ReceivedCall {
+    try ReceivedCall(frame: Array(json.utf8))
+  }
+
+  private func acquire(_ parameters: String) throws -> Broker1.Acquire.Parameters {
+    try call("{\"method\":\"io.genpool.Broker1.Acquire\",\"parameters\":\(parameters)}")
+      .parameters(as: Broker1.Acquire.Parameters.self)
+  }
+
+  @Test func `a call survives the way through its bytes`() throws {
+    let sent = Broker1.Acquire.Parameters(
+      pool: "cmb", bytes: .mebibytes(2), alignment: .kibibytes(64), fit: .first, requestKey: "a/b")
+    let bytes = try Call(Broker1.Acquire.self, sent, oneway: true).frame()
+    #expect(bytes.last == 0)
+    let received = try ReceivedCall(frame: Array(bytes.dropLast()))
+    #expect(received.method == "io.genpool.Broker1.Acquire")
+    #expect(received.interface == "io.genpool.Broker1")
+    #expect(received.oneway && !received.more && !received.upgrade)
+    #expect(try received.parameters(as: Broker1.Acquire.Parameters.self) == sent)
+  }
+
+  @Test(arguments: ["", ",\"parameters\":null", ",\"parameters\":{}"])
+  func `missing, null and empty parameters are the same`(parameters: String) throws {
+    let call = try call("{\"method\":\"x.Y\"\(parameters)}")
+    #expect(try call.parameters(as: NoParameters.self) == NoParameters())
+    #expect(try call.parameters(as: Broker1.Hello.Parameters.self).client == nil)
+    #expect(throws: ServiceError.invalidParameter(parameter: "bytes")) {
+      try call.parameters(as: Broker1.Acquire.Parameters.self)
+    }
+  }
+
+  @Test(arguments: [
+    ("{\"bytes\":\"1\"}", "bytes"), ("{\"bytes\":1.5}", "bytes"), ("{\"bytes\":-1}", "bytes"),
+    ("{\"bytes\":9223372036854775808}", "bytes"), ("{\"bytes\":null}", "bytes"),
+    ("{\"bytes\":true}", "bytes"), ("{\"bytes\":1,\"pool\":7}", "pool"),
+    ("{\"bytes\":1,\"alignment\":\"4K\"}", "alignment"), ("{\"bytes\":1,\"fit\":[]}", "fit"),
+    ("{\"bytes\":1,\"requestKey\":{}}", "requestKey"), ("[]", "parameters"), ("7", "parameters"),
+    ("\"bytes\"", "parameters"),
+  ])
+  func `a wrong type is refused by the name of the parameter`(_ json: String, _ name: String) {
+    #expect(throws: ServiceError.invalidParameter(parameter: name)) { try acquire(json) }
+  }
+
+  @Test func `a parameter that the service does not know is refused, unless it is null`() throws {
+    #expect(throws: ServiceError.invalidParameter(parameter: "near")) {
+      try acquire("{\"bytes\":1,\"near\":\"0000:01:00.0\"}")
+    }
+    #expect(try acquire("{\"bytes\":1,\"near\":null}").bytes == 1)
+    #expect(throws: ServiceError.invalidParameter(parameter: "x")) {
+      try call("{\"method\":\"x.Y\",\"parameters\":{\"x\":1}}").parameters(as: NoParameters.self)
+    }
+  }
+
+  @Test func `a wrong element of a list is named with its index`() throws {
+    let call = try call(
+      "{\"method\":\"x.Y\",\"parameters\":{\"device\":\"a\",\"bar\":0,\"allow\":[\"x\",1]}}")
+    #expect(throws: ServiceError.invalidParameter(parameter: "allow[1]")) {
+      try call.parameters(as: Broker1.Attach.Parameters.self)
+    }
+  }
+
+  @Test func `null options are options not given`() throws {
+    let call = try call("{\"method\":\"x.Y\",\"oneway\":null,\"more\":null,\"upgrade\":null}")
+    #expect(!call.oneway && !call.more && !call.upgrade)
+  }
+
+  @Test func `a vendor's own key of the envelope is ignored`() throws {
+    #expect(try call("{\"method\":\"x.Y\",\"com.example.trace\":{\"id\":1}}").method == "x.Y")
+  }
+
+  @Test(arguments: [
+    "", " ", "null", "7", "[]", "\"x\"", "{", "{}", "{\"method\":7}", "{\"method\":null}",
+    "{\"method\":\"x.Y\",\"more\":\"yes\"}", "{\"method\":\"x.Y\"} {}", "\u{feff}",
+    "{\"method\":\"\\u00",
+    String(repeating: "[", count: 60_000),
+  ])
+  func `what is no envelope is malformed`(json: String) {
+    #expect(throws: MalformedMessage.self) { try call(json) }
+  }
+
+  @Test func `a call cut off at any byte is malformed`() throws {
+    let whole = Array("{\"method\":\"x.Y\",\"parameters\":{\"bytes\":1}}".utf8)
+    for end in whole.indices {
+      #expect(throws: MalformedMessage.self) { try ReceivedCall(frame: Array(whole[..<end])) }
+    }
+  }
+
+  @Test func `a count that varlink cannot carry is refused on the way out`() {
+    let call = Call(Broker1.Acquire.self, .init(bytes: ByteCount(UInt64.max)))
+    #expect(throws: ServiceError.invalidParameter(parameter: "bytes")) { try call.frame() }
+  }
+
+  @Test(arguments: [("x", ""), ("a.B", "a"), ("io.genpool.Broker1.Acquire", "io.genpool.Broker1")])
+  func `a method's interface is what stands before its last dot`(
+    _ method: String, _ interface: String
+  ) throws {
+    #expect(try call("{\"method\":\"\(method)\"}").interface == interface)
+  }
+}

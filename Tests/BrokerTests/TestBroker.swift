@@ -1,0 +1,87 @@
+import Broker
+import BrokerProtocol
+import DeviceMemory
+import Foundation
+import GenPool
+import Logging
+import Synchronization
+import Testing
+
+/// All tests of the broker, one after the other: they count processes, descriptors and sockets.
+@Suite(.serialized) struct BrokerTests {}
+
+/// A broker on a thread, with a socket of its own in a directory of its own.
+final class TestBroker: Sendable {
+  let path: String
+  let provider: MemoryProvider
+  private let directory: String
+  private let stopper: LeaseBroker.Stopper
+  private let ended: DispatchSemaphore
+
+  /// A broker over `devices`; those in `attached` are pools from the start, `pool0`, `pool1`, ….
+  init(
+    _ devices: [MemoryProvider.TestDevice] = [.init(address: "0000:01:00.0", size: .mebibytes(1))],
+    attached: [Broker1.Attach.Parameters] = [
+      .init(device: "0000:01:00.0", bar: 0, name: "pool0")
+    ],
+    configure: @escaping @Sendable (inout LeaseBroker.Configuration) -> Void = { _ in }
+  ) throws {
+    try FaultGuard.enable()
+    directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    // For processes of other users.
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: directory)
+    let path = directory + "/socket"
+    self.path = path
+    let provider = try MemoryProvider(devices)
+    self.provider = provider
+
+    let started = DispatchSemaphore(value: 0)
+    let ended = DispatchSemaphore(value: 0)
+    self.ended = ended
+    let result = Mutex<Result<LeaseBroker.Stopper, any Error>?>(nil)
+    Thread.detachNewThread {
+      do {
+        var configuration = LeaseBroker.Configuration(version: "0.0.0-test")
+        configure(&configuration)
+        var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
+        let wanted = ProcessInfo.processInfo.environment["GENPOOL_TEST_LOG"]
+        logger.logLevel = wanted.flatMap { Logger.Level(rawValue: $0) } ?? .critical
+        let broker = try LeaseBroker(
+          provider: provider, configuration: configuration, logger: logger)
+        for parameters in attached { _ = try broker.attach(parameters) }
+        try broker.listen(on: ListeningSocket(path: path))
+        _ = unsafe chmod(path, 0o666)
+        result.withLock { $0 = .success(broker.stopper) }
+        started.signal()
+        try broker.run()
+      } catch {
+        let isStarting = result.withLock { result in
+          if result == nil { result = .failure(error) }
+          if case .failure = result { return true }
+          return false
+        }
+        if !isStarting { Issue.record("the broker ended: \(error)") }
+        started.signal()
+      }
+      ended.signal()
+    }
+    started.wait()
+    stopper = try #require(result.withLock { $0 }).get()
+  }
+
+  /// Stops it and waits for the end of its thread.
+  func stop() {
+    stopper.stop()
+    #expect(ended.wait(timeout: .now() + 20) == .success, "the broker does not stop")
+    ended.signal()
+  }
+
+  deinit {
+    stopper.stop()
+    _ = ended.wait(timeout: .now() + 20)
+    try? FileManager.default.removeItem(atPath: directory)
+  }
+
+  func client() throws -> TestClient { try TestClient(path: path) }
+}
