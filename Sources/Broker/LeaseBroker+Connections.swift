@@ -59,6 +59,9 @@ extension LeaseBroker {
     do throws(SystemError) {
       let peer = try Peer(of: connection.rawValue)
       let user = peer.user
+      if let excess = connectionExcess(of: user) {
+        return turnAway(connection, because: excess)
+      }
       let isAdmin = isAdmin(user, peer.groups)
       let process = try adopt(peer)
       let session = Session(

@@ -154,15 +154,19 @@ extension Broker1 {
     # with "first", offset with "fixed". requestKey: asking again with the key of a lease that
     # this session still has gives that lease again, so a client may repeat an Acquire it lost track of.
     # descriptor: the index of the lease's file descriptor among those sent with this reply.
-    # While memory is still being scrubbed an Acquire that cannot be met waits for it, first come first
-    # served.
+    # wait, in milliseconds: how long to wait for memory, or for room in a quota, that others' or one's own
+    # Release, or the end of a process, may bring; then the error is the one without waiting. null: only
+    # while memory is being scrubbed that would do. 0: not at all. Closing the connection ends the wait.
+    # First come first served: nobody gets memory of a pool that somebody waits for who asked before, but
+    # waits as well, or hears PoolBusy ("queue").
     method Acquire(
       pool: ?string,
       bytes: int,
       alignment: ?int,
       fit: ?string,
       offset: ?int,
-      requestKey: ?string
+      requestKey: ?string,
+      wait: ?int
     ) -> (lease: Lease, descriptor: int)
 
     # Ends a lease of this session. Unmap it first; no device may use it any more.
@@ -203,8 +207,8 @@ extension Broker1 {
     # ENOSPC: bytes are free, but not in one piece of that fit and alignment.
     error PoolFragmented (pool: string, bytes: int, available: int, largestFree: int)
 
-    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "leases" or "holders"
-    # (it cannot be detached yet).
+    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "queue" (others asked before
+    # and wait for its memory), "leases" or "holders" (it cannot be detached yet).
     error PoolBusy (pool: string, reason: string, uid: ?int, leases: int, holders: int)
 
     # ENODEV: its device stopped answering.
@@ -215,6 +219,11 @@ extension Broker1 {
 
     # ENOSPC: the broker holds as many leases as it can.
     error LeaseTableFull (capacity: int)
+
+    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases" or "connections"; limit and
+    # used count those. Leases count until their memory is clean again: orphaned, revoked and quarantined
+    # ones too. A connection above its limit is closed with this error, whatever it was going to call.
+    error QuotaExceeded (what: string, limit: int, used: int)
 
     # bar: null when the device itself is not there.
     error NoSuchDevice (device: string, bar: ?int)

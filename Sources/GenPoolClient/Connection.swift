@@ -77,13 +77,13 @@ public final class Connection: Sendable {
     try callTakingDescriptors(method, parameters).reply
   }
 
-  /// Calls `method` and waits for its answer.
+  /// Calls `method` and waits for its answer, `patience` longer than for others.
   func callTakingDescriptors<Method: VarlinkMethod>(
-    _ method: Method.Type, _ parameters: Method.Parameters
+    _ method: Method.Type, _ parameters: Method.Parameters, patience: Duration = .zero
   ) throws(ClientError) -> Answer<Method> {
     // Before all else: a child of several threads may find locks taken for ever, the runtime's too.
     try refuseForkedChild(method)
-    let deadline = ContinuousClock.now + timeout
+    let deadline = ContinuousClock.now + timeout + patience
     let frame = try frame(Call(method, parameters))
     return try state.withLock { (state) throws(ClientError) -> Answer<Method> in
       try refuseBroken(state, method)
@@ -126,7 +126,11 @@ extension Connection {
   ) throws(ClientError) -> ReceivedReply {
     let answer: [UInt8]
     do {
-      try wire.send(frame, before: deadline)
+      do throws(Wire.Failure) {
+        try wire.send(frame, before: deadline)
+      } catch .closed {
+        // Perhaps it said why: that this user has too many connections.
+      }
       answer = try wire.receive(into: &descriptors, before: deadline)
     } catch {
       throw clientError(error, method)
