@@ -155,6 +155,10 @@ extension LeaseBroker {
     if let key = request.requestKey { session.leasesByRequestKey[key] = lease.id }
     region.addHolder(session.process.id, session.user)
     logger.info("lease", metadata: metadata(of: lease))
+    if region.noticePressure() {
+      publish(
+        Broker1.Event(event: .pressure, pool: region.name, available: region.available))
+    }
     return lease
   }
 }

@@ -60,6 +60,8 @@ public final class LeaseBroker {
 
   var listener: Listener?
   var sessions: [Session.ID: Session] = [:]
+  /// Those that hear events.
+  var monitors: [Session.ID: Session] = [:]
   var processes: [ClientProcess.ID: ClientProcess] = [:]
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []

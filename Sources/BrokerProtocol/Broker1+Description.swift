@@ -99,7 +99,8 @@ extension Broker1 {
     # generation: higher each time a pool's memory is leased again.
     # offset: from the pool's start. mapOffset: where to mmap the descriptor.
     # state: "leased", "orphaned" (its connection closed, its process lives), "quarantine" (ended, being
-    # scrubbed), "revoked" (the device stopped answering).
+    # scrubbed), "revoked" (the device stopped answering, or an admin took it back: use it no longer; its
+    # memory is not leased again before it is released or the process has died).
     type Lease (
       lease: string,
       generation: int,
@@ -122,6 +123,24 @@ extension Broker1 {
       subject: string,
       cause: string,
       cure: ?string
+    )
+
+    # Something that happened. event:
+    # "started": what happens from here on is told; the first event.
+    # "regionAdded", "regionRemoved": pool was attached, detached.
+    # "regionRevoked": pool's device was removed or stopped answering (cause).
+    # "leaseRevoked": the holder of lease must use it no longer (cause). Told to its uid and to admins.
+    # "pressure": less than an eighth of pool is free (available). Told again after a quarter was free.
+    # There may be others; ignore those that you do not know.
+    type Event (
+      event: string,
+      pool: ?string,
+      available: ?int,
+      lease: ?string,
+      generation: ?int,
+      uid: ?int,
+      pid: ?int,
+      cause: ?string
     )
 
     # Who is talking to whom. client: a name for the broker's log. admin: may Attach and Detach.
@@ -171,6 +190,14 @@ extension Broker1 {
 
     # Ends a lease of this session. Unmap it first; no device may use it any more.
     method Release(lease: string, generation: int) -> ()
+
+    # For admins: takes a lease back. It is revoked, and its holder told by Monitor. Nothing takes the
+    # memory from the holder, so it is not leased again before the holder has released it or died.
+    method ForceRelease(lease: string) -> (lease: Lease)
+
+    # Tells what happens until the connection is closed. Needs more. Who does not read is disconnected
+    # before much is kept for it.
+    method Monitor() -> (event: Event)
 
     # The leases of the caller's uid; for admins, everyone's.
     method ListLeases(pool: ?string) -> (leases: []Lease)

@@ -8,7 +8,7 @@ public enum Broker1 {
   /// The full names of its methods.
   public static let methods: Set<String> = [
     Hello.name, ListDevices.name, ListPools.name, DescribePool.name, Acquire.name, Release.name,
-    ListLeases.name, Attach.name, Detach.name,
+    ForceRelease.name, Monitor.name, ListLeases.name, Attach.name, Detach.name,
   ]
 
   /// Why a pool is busy.
@@ -63,7 +63,7 @@ public enum Broker1 {
     public static let orphaned = Self(rawValue: "orphaned")
     /// It ended; its memory waits for the scrubber.
     public static let quarantine = Self(rawValue: "quarantine")
-    /// The device stopped answering while it was leased.
+    /// The device stopped answering while it was leased, or an admin took it back.
     public static let revoked = Self(rawValue: "revoked")
   }
 
