@@ -47,6 +47,7 @@ extension LeaseBroker {
         "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
         "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
       ])
+    publish(Broker1.Event(event: .regionAdded, pool: region.name))
     return region.description
   }
 
@@ -80,6 +81,7 @@ extension LeaseBroker {
     var metadata = session.metadata
     metadata["pool"] = "\(region.name)"
     logger.info("detach", metadata: metadata)
+    publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.
     scheduleRetry()
     return EmptyReply()

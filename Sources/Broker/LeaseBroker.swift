@@ -19,6 +19,8 @@ public final class LeaseBroker {
     public var connectionLimit = 1024
     /// Leases at a time, those being scrubbed included.
     public var leaseLimit = 65_536
+    /// What each user may have of all that.
+    public var quotas = Quotas()
     /// How long a connection may leave replies unread.
     public var stallLimit: Duration = .seconds(30)
     /// How much is zeroed before its memory can be leased.
@@ -58,11 +60,13 @@ public final class LeaseBroker {
 
   var listener: Listener?
   var sessions: [Session.ID: Session] = [:]
+  /// Those that hear events.
+  var monitors: [Session.ID: Session] = [:]
   var processes: [ClientProcess.ID: ClientProcess] = [:]
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []
   var leases: LeaseTable
-  /// Acquires that wait for memory to be scrubbed, first come first.
+  /// Acquires that wait for memory, first come first.
   var parked: [ParkedAcquire] = []
 
   /// Counts sessions, processes, regions and jobs.
