@@ -44,7 +44,8 @@ extension LeaseBroker {
     loop.after(.seconds(1)) { [unowned self] in resumeAccepting() }
   }
 
-  private func resumeAccepting() {
+  /// Accepts again after a pause.
+  func resumeAccepting() {
     guard let watch = listener?.watch, listener?.isPaused == true else { return }
     listener?.isPaused = false
     loop.change(watch, to: .readable)
