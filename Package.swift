@@ -90,7 +90,9 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(
-      name: "genpool-bench", dependencies: ["GenPool", argumentParser], swiftSettings: house),
+      name: "genpool-bench",
+      dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
+      swiftSettings: house),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
@@ -141,7 +143,9 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "EndToEndTests",
-      dependencies: ["genpoold", "genpoolctl", "GenPoolClient", "GenPool", "CLinux"],
+      dependencies: [
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+      ],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )

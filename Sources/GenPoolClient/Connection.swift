@@ -40,7 +40,9 @@ public final class Connection: Sendable {
   /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet
   ///   it is still being scrubbed.
   /// - Throws: `system`, where `isUnreachable` says that no broker listens.
-  public init(to socket: BrokerSocket, timeout: Duration = .seconds(30)) throws(ClientError) {
+  public init(
+    to socket: BrokerSocket = .standard, timeout: Duration = .seconds(30)
+  ) throws(ClientError) {
     func refusal(_ errno: Errno) -> ClientError {
       .system(
         SystemError(

@@ -39,15 +39,16 @@ enum Executable {
   }
 }
 
-/// An emulated sysfs tree with an NVMe device whose BAR 2 is a controller memory buffer of 16 MiB.
+/// An emulated sysfs tree with a device, by default an NVMe one whose BAR 2 is a controller memory
+/// buffer of 16 MiB.
 final class EmulatedMachine {
   let directory: String
   let device = "0000:01:00.0"
 
-  init() throws {
+  init(_ kind: String = "nvme,cmb=16M") throws {
     directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
     let made = try Executable.run(
-      Executable.genpoolctl, ["emulate", directory, "--device", "nvme,cmb=16M"])
+      Executable.genpoolctl, ["emulate", directory, "--device", kind])
     try #require(made.status == 0, "\(made.errors)")
   }
 

@@ -1,4 +1,4 @@
-import GenPoolClient
+import BrokerProtocol
 import Testing
 
 @Suite struct BrokerSocketTests {
