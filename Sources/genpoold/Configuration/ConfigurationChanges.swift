@@ -1,5 +1,7 @@
 import Broker
 import BrokerProtocol
+import GenPool
+import Logging
 
 /// What a new configuration says differently, for the log. Pools are told when they come and go.
 struct ConfigurationChanges {
@@ -20,7 +22,9 @@ struct ConfigurationChanges {
         new.quotas.overrides[user]?.summary)
     }
     if old.pools != new.pools {
-      let (gone, come) = (Set(old.pools).subtracting(new.pools), Set(new.pools).subtracting(old.pools))
+      let (gone, come) = (
+        Set(old.pools).subtracting(new.pools), Set(new.pools).subtracting(old.pools)
+      )
       lines.append("pools: \(gone.count) removed, \(come.count) added or changed")
     }
     for (key, old, new) in [

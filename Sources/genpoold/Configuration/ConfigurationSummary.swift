@@ -1,4 +1,8 @@
+import Broker
+import BrokerProtocol
+import DeviceMemory
 import GenPool
+import Logging
 
 extension Configuration {
   /// What it says, for who checks it: one line a key, and one a pool.

@@ -1,5 +1,6 @@
 import Broker
 import BrokerProtocol
+import DeviceMemory
 import Logging
 
 /// Sees to it that the pools of the configuration are attached, and none that it has given up.

@@ -31,8 +31,8 @@ struct JSONScanner {
     case UInt8(ascii: "{"): try scanObject(path, into: &places)
     case UInt8(ascii: "["): try scanArray(path, into: &places)
     case UInt8(ascii: "\""): _ = try scanString()
-    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): try scanNumber()
-    case UInt8(ascii: "a")...UInt8(ascii: "z"): try scanWord()
+    case let byte? where "-0123456789".utf8.contains(byte): try scanNumber()
+    case let byte? where (UInt8(ascii: "A")...UInt8(ascii: "z")).contains(byte): try scanWord()
     default: throw problem("a value is missing: \(next) is none")
     }
   }

@@ -1,11 +1,11 @@
-import Broker
+public import Broker
 import BrokerProtocol
 import FoundationEssentials
 import GenPool
 
 // `"quotas": {"defaults": {…}, "users": {"alice": {…}, "1000": {…}}}`
 
-extension Quotas: @retroactive Decodable {
+extension Quotas: Decodable {
   public init(from decoder: any Decoder) throws {
     let section = try ConfigurationSection(decoder, known: ["defaults", "users"])
     self.init()

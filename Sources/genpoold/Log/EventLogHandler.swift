@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Logging
 import Synchronization
 import SystemPackage
@@ -8,6 +9,8 @@ import SystemPackage
 /// For the journal a line starts with `<N>`, its priority: sd-daemon(3). For anybody else it starts
 /// with the time and the level.
 struct EventLogHandler: LogHandler {
+  private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+
   private let form: Form
   private let threshold: LogThreshold
   private let write: @Sendable (String) -> Void
@@ -60,7 +63,7 @@ struct EventLogHandler: LogHandler {
   private func start(_ level: Logger.Level) -> String {
     switch form {
     case .journal: "<\(level.syslogPriority)>"
-    case .plain: "\(Timestamp.now()) \(level) "
+    case .plain: "\(Date().formatted(Self.time)) \(level) "
     }
   }
 
