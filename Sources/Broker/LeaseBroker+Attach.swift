@@ -91,6 +91,16 @@ extension LeaseBroker {
     scheduleRetry()
   }
 
+  /// Gives every BAR back, whoever still reaches it: the broker ends, and all leases are void.
+  func detachAll() {
+    for region in regions {
+      var metadata = ownMetadata
+      metadata["cause"] = "the broker ends"
+      metadata["leases"] = "\(region.leaseCount)"
+      detach(region, audit: metadata)
+    }
+  }
+
   // MARK: Draining
 
   /// The pools' names.

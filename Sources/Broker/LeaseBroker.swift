@@ -106,10 +106,11 @@ public final class LeaseBroker {
     scrubber.stop()
   }
 
-  /// Serves until it is stopped. Then every connection has been closed and every BAR given back once
-  /// the broker itself goes.
+  /// Serves until it is stopped. Then every BAR has been given back, and every connection is closed
+  /// once the broker itself goes.
   public func run() throws(SystemError) {
     try loop.run()
+    detachAll()
   }
 
   /// Calls `handler` when `descriptor`, a signalfd say, has something to read, between two calls of

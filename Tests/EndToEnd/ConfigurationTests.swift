@@ -62,6 +62,14 @@ import Testing
     #expect(result.output.contains("pool cmb: BAR 2 of \(machine.device), of 4 MiB"))
   }
 
+  @Test func `the example that is installed is correct`() throws {
+    let example = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../systemd/genpoold.json").standardizedFileURL.path()
+    let result = try Executable.run(
+      Executable.genpoold, ["--config", example, "--check-config"])
+    #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+  }
+
   @Test func `every mistake is said with file and line, and nothing starts`() throws {
     try write("{\n  \"maxLeases\": 0,\n  \"pool\": []\n}")
     let result = try check()
@@ -187,7 +195,8 @@ import Testing
     try wait(for: "the new pool") { try pools().contains("1048576") }
     #expect(daemon.end() == 0)
     let log = daemon.readLog()
-    #expect(log.contains("notice drain cause="))
+    #expect(log.contains("notice drain cause=") && !log.contains(" error "), "\(log)")
+    #expect(log.contains("notice detach cause=\"the broker ends\" leases=0 "))
     #expect(log.contains("notice reclaim ") && log.contains("notice lease "))
   }
 

@@ -120,7 +120,7 @@ struct ConfigurationProblemTests {
     let found = problems(text)
     #expect(
       found.map { String($0.prefix { $0 != " " }) } == [
-        "f:2:15:", "f:4:36:", "f:4:47:", "f:5:5:", "f:6:39:", "f:8:16:",
+        "f:2:15:", "f:4:34:", "f:4:45:", "f:5:5:", "f:6:37:", "f:8:16:",
       ], "\(found)")
   }
 

@@ -36,11 +36,12 @@ final class ConfiguredPools {
     for (name, pool) in attached.sorted(by: { $0.key < $1.key }) where !wanted.contains(pool) {
       giveUp(name, broker)
     }
+    // What is in the way of a pool is being drained, and its end brings us back here.
     for pool in wanted {
       if attached[pool.name] == pool {
         // It may have been on its way out.
         try? broker.keep(pool: pool.name)
-      } else {
+      } else if !attached.values.contains(where: { $0.isInTheWay(of: pool) }) {
         attach(pool, broker)
       }
     }

@@ -40,6 +40,13 @@ struct WantedPool: Hashable {
     hasher.combine(name)
   }
 
+  /// Whether `other` cannot be attached before this one is gone.
+  func isInTheWay(of other: WantedPool) -> Bool {
+    self != other
+      && (name == other.name
+        || parameters.device == other.parameters.device && parameters.bar == other.parameters.bar)
+  }
+
   private var fields: [String] {
     [
       parameters.device, "\(parameters.bar)", "\(parameters.offset ?? .zero)",
