@@ -16,7 +16,10 @@ run: build  ## build, start the daemon on an emulated device, lease, write, read
 
 test: deps  ## all tests that need no virtual machine
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build --skip MockedUdevTests
+	@echo "== udev's events, from a mocked bus"
+	@if command -v umockdev-wrapper >/dev/null; then umockdev-wrapper $(SWIFT) test --skip-build --filter MockedUdevTests; \
+	else echo "MockedUdevTests skipped: umockdev-wrapper is missing (apt-get install umockdev)"; fi
 	@echo "== the pool under the thread sanitizer"
 	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
 	.build-tsan/release/genpool-bench stress --operations 50000

@@ -61,6 +61,13 @@ let package = Package(
     .target(name: "CPCINames", dependencies: ["CPCI"]),
     .target(name: "PCINames", dependencies: ["CPCINames"], swiftSettings: house),
 
+    // Hot-plug by libudev (LGPL): linked by the daemon and genpoolctl only.
+    .systemLibrary(name: "CUdev", pkgConfig: "libudev", providers: [.apt(["libudev-dev"])]),
+    .target(
+      name: "DeviceEvents",
+      dependencies: ["CUdev", "CDeviceSources", "DeviceMemory", "PCIDevices", system],
+      swiftSettings: house),
+
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
       name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
@@ -118,6 +125,15 @@ let package = Package(
       dependencies: [
         "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
         "GenPool", system,
+      ],
+      swiftSettings: house),
+    // Finds umockdev at run time, if at all: all tests are one executable, which must not need it.
+    .target(name: "CUevents", path: "Tests/CUevents", linkerSettings: [.linkedLibrary("dl")]),
+    .testTarget(
+      name: "DeviceEventsTests",
+      dependencies: [
+        "DeviceEvents", "CUevents", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
+        "DeviceMemory", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
