@@ -60,6 +60,9 @@ final class AttachedRegion {
   private(set) var lastUser: UID?
   private(set) var moment = Scrubber.Moment()
 
+  /// A quarter was free since pressure was noticed.
+  private var isRelieved = false
+
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
   /// What is being scrubbed or queued for it.
@@ -161,6 +164,13 @@ final class AttachedRegion {
     return offset
   }
 
+  /// Whether less than an eighth is free, for the first time since a quarter was.
+  func noticePressure() -> Bool {
+    guard isRelieved, available.rawValue < usable.rawValue / 8 else { return false }
+    isRelieved = false
+    return true
+  }
+
   /// The generation of the next lease.
   func nextGeneration() -> Generation {
     newestGeneration += 1
@@ -197,6 +207,7 @@ final class AttachedRegion {
   func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
     try pool.free(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
+    if available.rawValue >= usable.rawValue / 4 { isRelieved = true }
     guard var scrub = scrubs[slice.job] else { return nil }
     scrub.remaining -= slice.size
     scrubs[slice.job] = scrub.remaining > .zero ? scrub : nil

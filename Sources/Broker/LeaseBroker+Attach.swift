@@ -59,6 +59,7 @@ extension LeaseBroker {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
     }
     logger.notice("attach", metadata: metadata.merging(audit) { $1 })
+    publish(Broker1.Event(event: .regionAdded, pool: region.name))
     return region.description
   }
 
@@ -87,6 +88,7 @@ extension LeaseBroker {
     regions.removeAll { $0 === region }
     region.memory.close()
     logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
+    publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.
     scheduleRetry()
   }

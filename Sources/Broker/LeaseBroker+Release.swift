@@ -53,6 +53,8 @@ extension LeaseBroker {
     region.endLease(of: lease.size)
     guard !region.isRevoked else {
       leases.remove(lease.id)
+      // No memory, but room in the table and in a quota.
+      scheduleRetry()
       return
     }
     leases.setState(.quarantine, of: lease.id)

@@ -61,6 +61,8 @@ public final class LeaseBroker {
 
   var listener: Listener?
   var sessions: [Session.ID: Session] = [:]
+  /// Those that hear events.
+  var monitors: [Session.ID: Session] = [:]
   var processes: [ClientProcess.ID: ClientProcess] = [:]
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []
@@ -68,7 +70,7 @@ public final class LeaseBroker {
   /// Told the name of a pool that was drained and is detached now.
   public var onDrained: (String) -> Void = { _ in }
 
-  /// Acquires that wait for memory to be scrubbed, first come first.
+  /// Acquires that wait for memory, first come first.
   var parked: [ParkedAcquire] = []
 
   /// Counts sessions, processes, regions and jobs.

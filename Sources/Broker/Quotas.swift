@@ -43,3 +43,21 @@ public struct Quotas: Hashable, Sendable {
     overrides[user] ?? (user.rawValue == 0 ? .unlimited : defaults)
   }
 }
+
+/// What a user has of what its quota limits.
+struct Usage: Hashable {
+  var bytes = ByteCount.zero
+  var leases = 0
+
+  /// Why one more lease of `size` is above `limits`; nil when it is not.
+  func excess(over limits: Quotas.Limits, with size: ByteCount) -> BrokerError? {
+    if let limit = limits.leases, leases >= limit {
+      return .quotaExceeded(what: .leases, limit: limit, used: leases)
+    }
+    if let limit = limits.bytes, size > limit || bytes > limit - size {
+      return .quotaExceeded(
+        what: .bytes, limit: Int(clamping: limit.rawValue), used: Int(clamping: bytes.rawValue))
+    }
+    return nil
+  }
+}

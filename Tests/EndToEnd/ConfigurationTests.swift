@@ -163,6 +163,22 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `quotas hold from the reload on`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    #expect(try machine.control("lease", "acquire", "--size", "1M", "--dump=16").status == 0)
+    // By number: root's entry counts, too.
+    let quotas = "\"quotas\": {\"users\": {\"\(geteuid())\": {\"bytes\": \"64K\"}}}"
+    try write(pool().dropLast() + ", " + quotas + "}")
+    reload(daemon)
+    try wait(for: "the quota") {
+      try machine.control("lease", "acquire", "--size", "1M", "--dump=16").status != 0
+    }
+    #expect(try machine.control("lease", "acquire", "--size", "64K", "--dump=16").status == 0)
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("default -> bytes=64 KiB"))
+  }
+
   @Test func `a broken file leaves everything as it is`() throws {
     try write(pool())
     let daemon = try daemon()
