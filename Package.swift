@@ -168,6 +168,6 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
+      path: "Tests/EndToEnd", exclude: ["demo", "emulated.py"], swiftSettings: house),
   ]
 )
