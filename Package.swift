@@ -155,6 +155,12 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "genpooldTests",
+      dependencies: [
+        "genpoold", "Broker", "BrokerProtocol", "DeviceMemory", "GenPool", "PCIDevices", logging,
+      ],
+      swiftSettings: house),
+    .testTarget(
       name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
       swiftSettings: house),
     .testTarget(
