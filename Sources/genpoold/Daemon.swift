@@ -39,10 +39,11 @@ struct Daemon {
 
     var configuration = LeaseBroker.Configuration(version: Release.version)
     configuration.adminGroup = Self.group(named: "genpool-admin")
+    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
     let broker = try LeaseBroker(
-      provider: SysfsProvider(root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard),
-      configuration: configuration, logger: logger)
+      provider: SysfsProvider(root: root), configuration: configuration, logger: logger)
     try broker.stop(whenReadable: signals.rawValue)
+    watchDevices(of: root, for: broker)
     for attachment in options.attachments { _ = try broker.attach(attachment) }
 
     try broker.listen(on: listeningSocket())
@@ -52,6 +53,16 @@ struct Daemon {
     try broker.run()
     readiness.tell("STOPPING=1")
     logger.notice("stopped")
+  }
+
+  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
+  /// the same.
+  private func watchDevices(of root: SysfsRoot, for broker: LeaseBroker) {
+    do throws(SystemError) {
+      _ = try HotPlug(of: root, for: broker, wanted: options.attachments, logger: logger)
+    } catch {
+      logger.warning("no hot-plug", metadata: ["cause": "\(error)"])
+    }
   }
 
   /// The socket that the service manager passed, or one of our own.
