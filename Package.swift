@@ -85,7 +85,8 @@ let package = Package(
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "PCINames",
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
+        "PCINames",
         "BrokerProtocol", "Broker", argumentParser, logging, system,
       ],
       swiftSettings: house),

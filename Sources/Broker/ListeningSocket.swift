@@ -7,6 +7,8 @@ import SystemPackage
 public struct ListeningSocket: ~Copyable {
   /// What is to be removed; nil for a socket that somebody else made, or that is in no directory.
   private let path: String?
+  /// Which file that was, lest another broker's socket that has taken its place is removed.
+  private let inode: (device: UInt, number: UInt)?
   private let socket: Descriptor
 
   /// A socket that is listening already: socket activation. Made non-blocking.
@@ -17,6 +19,7 @@ public struct ListeningSocket: ~Copyable {
         operation: "use", subject: "the inherited socket", errno: Errno(rawValue: errno))
     }
     path = nil
+    inode = nil
     self.socket = socket
   }
 
@@ -31,12 +34,19 @@ public struct ListeningSocket: ~Copyable {
     let result = unsafe gl_listen(path, 0o660, group ?? .max)
     socket = try Descriptor(owningResult: result, of: "listen on", path)
     self.path = isAbstract ? nil : path
+    inode = Self.inode(of: path)
     _ = consume directory
   }
 
   deinit {
-    guard let path else { return }
+    guard let path, let inode, let present = Self.inode(of: path), inode == present else { return }
     _ = unsafe unlink(path)
+  }
+
+  private static func inode(of path: String) -> (device: UInt, number: UInt)? {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else { return nil }
+    return (UInt(status.st_dev), UInt(status.st_ino))
   }
 
   var descriptor: CInt { socket.rawValue }

@@ -43,8 +43,12 @@ struct Daemon {
     try FaultGuard.enable()
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
-    let provider = SysfsProvider(
-      root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard)
+    // Before anything is attached, and so erased: a second daemon finds out here that it is one.
+    // Whoever connects meanwhile waits in the socket's queue.
+    let socket = try listeningSocket()
+
+    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+    let provider = SysfsProvider(root: root)
     let broker = try LeaseBroker(
       provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
       logger: logger)
@@ -64,17 +68,31 @@ struct Daemon {
       }
     }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
+    watchDevices(of: root, for: broker) { pools.reconcile($0) }
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments { _ = try broker.attach(attachment) }
     reload.apply(to: broker)
 
-    try broker.listen(on: listeningSocket())
+    try broker.listen(on: socket)
     readiness.tell("READY=1")
     logger.notice(
       "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
     readiness.tell("STOPPING=1")
     logger.notice("stopped")
+  }
+
+  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
+  /// the same.
+  private func watchDevices(
+    of root: SysfsRoot, for broker: LeaseBroker, then reconcile: @escaping (LeaseBroker) -> Void
+  ) {
+    do throws(SystemError) {
+      _ = try HotPlug(
+        of: root, for: broker, wanted: options.attachments, then: reconcile, logger: logger)
+    } catch {
+      logger.warning("no hot-plug", metadata: ["cause": "\(error)"])
+    }
   }
 
   /// The socket that the service manager passed, or one of our own.
