@@ -101,15 +101,21 @@ let package = Package(
     .testTarget(
       name: "DeviceMemoryTests", dependencies: ["DeviceMemory", "GenPool", system],
       swiftSettings: house),
+    .target(
+      name: "DeviceFixtures", dependencies: ["DeviceEmulation", "PCIDevices", system],
+      path: "Tests/DeviceFixtures", swiftSettings: house),
     .testTarget(name: "PCINamesTests", dependencies: ["PCINames"], swiftSettings: house),
     .testTarget(
       name: "PCIDevicesTests",
-      dependencies: ["PCIDevices", "PCINames", "DeviceEmulation", "GenPool", system],
+      dependencies: [
+        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", system,
+      ],
       swiftSettings: house),
     .testTarget(
       name: "DeviceSourcesTests",
       dependencies: [
-        "DeviceSources", "DeviceEmulation", "PCIDevices", "DeviceMemory", "GenPool", system,
+        "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
+        "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(

@@ -1,1 +1,0 @@
-/* CDeviceSources: see include/. */

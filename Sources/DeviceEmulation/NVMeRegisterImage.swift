@@ -1,0 +1,55 @@
+package import GenPool
+package import PCIDevices
+
+/// The registers of an idle NVMe controller, as they lie at the start of its BAR 0.
+///
+/// A file cannot answer a write, so the controller memory buffer is announced as NVMe 1.2 and 1.3 did
+/// it: CMBLOC and CMBSZ always read. CAP.CMBS, which 1.4 added, is set as well; a driver that goes by
+/// it writes CMBMSC, loses nothing, and finds the same two registers.
+package struct NVMeRegisterImage: Sendable {
+  /// The size of BAR 0: registers, doorbells, MSI-X table. QEMU's.
+  package static let size: ByteCount = .kibibytes(16)
+
+  /// The registers up to the doorbells (offset 1000h).
+  package private(set) var bytes = [UInt8](repeating: 0, count: 0x1000)
+
+  /// A controller whose buffer, if any, fills the BAR `buffer`.
+  package init(memory: ByteCount?, in buffer: BAR.Index) throws(EmulationError) {
+    // CAP (NVMe 1.3 section 3.1.1): 2048 entries a queue (MQES, from 0), contiguous queues (CQR),
+    // ready within 7.5 s (TO, 500 ms units), the NVM command set (CSS), pages of 4 KiB to 64 KiB
+    // (MPSMIN 0, MPSMAX 4).
+    var capabilities: UInt64 = 2047 | 1 << 16 | 15 << 24 | 1 << 37 | 4 << 52
+    if let memory {
+      capabilities |= 1 << 57  // CMBS, NVMe 1.4 section 3.1.1
+      store(0x38, UInt32(buffer.rawValue))  // CMBLOC (1.3 section 3.1.11): BIR; OFST 0
+      store(0x3c, try Self.bufferSize(memory))
+    }
+    store(0x00, UInt32(truncatingIfNeeded: capabilities))
+    store(0x04, UInt32(truncatingIfNeeded: capabilities >> 32))
+    store(0x08, 0x0001_0300)  // VS (section 3.1.2): 1.3
+    store(0x14, 0)  // CC (section 3.1.5): not enabled
+    store(0x1c, 0)  // CSTS (section 3.1.6): not ready, no fault
+  }
+
+  /// CMBSZ (NVMe 1.3 section 3.1.12) for `memory` bytes. Submission queues (bit 0), PRP and SGL lists
+  /// (2), read (3) and write data (4) may lie there; completion queues may not, as in QEMU.
+  private static func bufferSize(_ memory: ByteCount) throws(EmulationError) -> UInt32 {
+    // The largest unit of 4 KiB, 64 KiB, … 64 GiB (SZU 0-6) that divides it; SZ has 20 bits.
+    for unit in (0...6 as ClosedRange<UInt64>).reversed() {
+      let bytes = ByteCount.kibibytes(4 << (4 * unit))
+      let count = memory.rawValue / bytes.rawValue
+      guard memory.isMultiple(of: bytes), 1..<(1 << 20) ~= count else { continue }
+      return UInt32(count << 12 | unit << 8 | 0x1d)
+    }
+    throw .invalid(
+      subject: "a controller memory buffer of \(memory)",
+      problem: "CMBSZ has no unit for that; take a power of two from 4 KiB on")
+  }
+
+  /// Writes a 32-bit register: little-endian, as all of PCI.
+  private mutating func store(_ offset: Int, _ value: UInt32) {
+    for byte in 0..<4 {
+      bytes[offset + byte] = UInt8(truncatingIfNeeded: value >> (8 * UInt32(byte)))
+    }
+  }
+}

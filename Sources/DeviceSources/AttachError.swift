@@ -1,0 +1,47 @@
+public import DeviceMemory
+import Glibc
+public import PCIDevices
+public import SystemPackage
+
+/// Why a BAR was not opened. Nothing is left changed when one of these is thrown.
+public enum AttachError: Error, Hashable, Sendable {
+  /// sysfs shows no such device, or makes no sense.
+  case unreadable(DeviceTreeError)
+  /// Policy forbids it: every rule that does.
+  case refused(PCIAddress, [AttachRule.Refusal])
+  /// What was asked for makes no sense.
+  case invalid(subject: String, problem: String)
+  /// This source has handed out some of it already.
+  case overlapping(subject: String, problem: String)
+  /// The system refused.
+  case system(SystemError)
+
+  /// The errno that says the same. A refusal is EPERM, with a driver in the way EBUSY, and ENODEV
+  /// when the device does not answer.
+  public var errno: Errno {
+    switch self {
+    case .unreadable(let error): return error.errno
+    case .refused(_, let refusals):
+      let rules = Set(refusals.map(\.rule))
+      if rules.contains("no-response") { return Errno(rawValue: ENODEV) }
+      return rules.contains("driver-bound") ? .resourceBusy : .notPermitted
+    case .invalid: return .invalidArgument
+    case .overlapping: return .resourceBusy
+    case .system(let error): return error.errno
+    }
+  }
+}
+
+extension AttachError: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .unreadable(let error): error.description
+    case .refused(let address, let refusals):
+      "attach \(refusals.first?.subject ?? address.description): refused: "
+        + refusals.map(\.description).joined(separator: "; ")
+    case .invalid(let subject, let problem), .overlapping(let subject, let problem):
+      "attach \(subject): \(problem)"
+    case .system(let error): error.description
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import CDeviceSources
+import DeviceMemory
+import GenPool
+import Glibc
+import PCIDevices
+import SystemPackage
+
+/// The open, locked file of a BAR that is mapped from.
+///
+/// One user of a BAR: the lock is on `resourceN`, exclusive. What is mapped is `resourceN_wc` where
+/// there is one; on real sysfs that is a file of its own, so it is locked as well. The kernel keeps a
+/// lock for as long as any duplicate or mapping of the descriptor lives, in whatever process: a daemon
+/// that starts again cannot open memory that an orphan of its predecessor still maps.
+final class BARFiles: Sendable {
+  /// How the CPU treats accesses through ``descriptor()``.
+  let caching: Caching
+
+  /// What is mapped from.
+  private let mapped: Descriptor
+  /// `resourceN` when that is another file; only its lock matters.
+  private let lock: Descriptor?
+
+  /// Opens and locks the files of `bar`, and sees that they can be mapped.
+  init(_ bar: BAR, of device: Device, in directory: DeviceDirectory) throws(AttachError) {
+    let subject = "BAR \(bar.index) of \(device.address)"
+    let page = Int(getpagesize())
+    let resource = try Self.openLocked(bar.resourceFile, bar, subject, directory)
+    if bar.hasWriteCombiningFile {
+      let file = try directory.open(bar.writeCombiningFile)
+      // In an emulated tree the two are names of one file, and one lock.
+      if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
+        try Self.lock(file, subject)
+        if gs_probe(file.rawValue, 0, page) == 0 {
+          mapped = file
+          lock = consume resource
+          caching = directory.isEmulated ? .cached : .writeCombining
+          return
+        }
+        // The processor may forbid it where the kernel maps the BAR uncached: then uncached it is,
+        // unless that fails as well and tells why.
+      }
+    }
+    let result = gs_probe(resource.rawValue, 0, page)
+    guard result == 0 else {
+      throw .system(
+        SystemError(
+          operation: "map", subject: subject, errno: Errno(rawValue: -result),
+          cause: Self.cause(of: -result, device)))
+    }
+    mapped = resource
+    lock = nil
+    caching = directory.isEmulated ? .cached : .uncached
+  }
+
+  /// A new descriptor to map the BAR by, closed on exec.
+  func descriptor() throws(AttachError) -> Descriptor {
+    do throws(SystemError) {
+      return try mapped.duplicate()
+    } catch {
+      throw .system(error)
+    }
+  }
+
+  private static func openLocked(
+    _ name: String, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
+  ) throws(AttachError) -> Descriptor {
+    let file = try directory.open(name)
+    let size = gs_size(file.rawValue)
+    // Past the end of an emulated file every access would be a SIGBUS.
+    guard size >= 0, UInt64(size) >= bar.size.rawValue else {
+      throw .unreadable(
+        .malformed(
+          place: "\(name) of \(directory.address)",
+          problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"))
+    }
+    try lock(file, subject)
+    return file
+  }
+
+  private static func lock(_ file: borrowing Descriptor, _ subject: String) throws(AttachError) {
+    let result = gs_lock_exclusive(file.rawValue)
+    guard result == -EWOULDBLOCK else {
+      try check("lock", subject, result)
+      return
+    }
+    throw .system(
+      SystemError(
+        operation: "lock", subject: subject, errno: .resourceBusy,
+        cause: "another genpool user has it open, or a process still maps memory of it"))
+  }
+
+  /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.
+  private static func cause(of number: CInt, _ device: Device) -> String? {
+    switch number {
+    case EPERM: return "kernel lockdown: use VFIO, or boot without it"
+    case EINVAL:
+      let claimant = device.driver.map { "driver \($0) has" } ?? "a part of the kernel has"
+      return "\(claimant) claimed the memory, see /proc/iomem; such memory is not mapped "
+        + "(CONFIG_IO_STRICT_DEVMEM)"
+    case ENODEV: return "the device was removed"
+    default: return nil
+    }
+  }
+}

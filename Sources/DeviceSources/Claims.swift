@@ -1,0 +1,106 @@
+import DeviceMemory
+import GenPool
+import PCIDevices
+import Synchronization
+
+/// Which ranges of which devices a source has handed out. Keeps the devices attached and their files
+/// locked until the last range of each is given back.
+final class Claims: Sendable {
+  private struct OpenBAR {
+    let files: BARFiles
+    /// Offsets from the BAR's start, disjoint.
+    var ranges: [ClosedRange<UInt64>]
+  }
+
+  private struct AttachedDevice {
+    let attachment: DeviceAttachment
+    var bars: [BAR.Index: OpenBAR]
+  }
+
+  /// Also keeps two threads from attaching one device at a time.
+  private let devices = Mutex<[PCIAddress: AttachedDevice]>([:])
+
+  /// Claims `range` of a BAR of `device`, attaching the device and opening the BAR as needed.
+  /// - Parameter confirm: called once the device was attached anew, when no driver can bind to it any
+  ///   more: the last word on whether it may be.
+  func claim(
+    _ range: ClosedRange<UInt64>, of bar: BAR, _ device: Device,
+    confirm: () throws(AttachError) -> Void
+  ) throws(AttachError) -> Claim {
+    let files = try devices.withLock { devices throws(AttachError) in
+      let directory = try DeviceDirectory(of: device)
+      guard var attached = devices[device.address] else {
+        // In this order a device that somebody else uses is not even changed.
+        let files = try BARFiles(bar, of: device, in: directory)
+        let attachment = try DeviceAttachment(device, in: directory)
+        try confirm()
+        devices[device.address] = AttachedDevice(
+          attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
+        return files
+      }
+      guard attached.attachment.directory.isSame(as: directory) else {
+        throw .overlapping(
+          subject: "BAR \(bar.index) of \(device.address)",
+          problem: "another device was plugged in there while memory of the old one is still held")
+      }
+      var open: OpenBAR
+      if let known = attached.bars[bar.index] {
+        open = known
+      } else {
+        open = OpenBAR(files: try BARFiles(bar, of: device, in: directory), ranges: [])
+      }
+      if let other = open.ranges.first(where: { $0.overlaps(range) }) {
+        throw .overlapping(
+          subject: "BAR \(bar.index) of \(device.address)",
+          problem: "\(Self.describe(range)) overlaps \(Self.describe(other)), which is open already"
+        )
+      }
+      open.ranges.append(range)
+      attached.bars[bar.index] = open
+      devices[device.address] = attached
+      return open.files
+    }
+    return Claim(range, bar.index, device.address, files, in: self)
+  }
+
+  /// Gives a range back; with the last one its BAR and its device.
+  fileprivate func release(_ claim: Claim) {
+    devices.withLock { devices in
+      guard var attached = devices[claim.device], var open = attached.bars[claim.bar] else {
+        return
+      }
+      open.ranges.removeAll { $0 == claim.range }
+      attached.bars[claim.bar] = open.ranges.isEmpty ? nil : open
+      devices[claim.device] = attached.bars.isEmpty ? nil : attached
+    }
+  }
+
+  private static func describe(_ range: ClosedRange<UInt64>) -> String {
+    let size = ByteCount(range.upperBound - range.lowerBound + 1)
+    return "\(size) from offset \(ByteCount(range.lowerBound))"
+  }
+}
+
+/// A range that a source has handed out; its end gives the range back.
+final class Claim: Sendable {
+  fileprivate let range: ClosedRange<UInt64>
+  fileprivate let bar: BAR.Index
+  fileprivate let device: PCIAddress
+  /// The files of the range's BAR.
+  let files: BARFiles
+
+  private let claims: Claims
+
+  fileprivate init(
+    _ range: ClosedRange<UInt64>, _ bar: BAR.Index, _ device: PCIAddress, _ files: BARFiles,
+    in claims: Claims
+  ) {
+    self.range = range
+    self.bar = bar
+    self.device = device
+    self.files = files
+    self.claims = claims
+  }
+
+  deinit { claims.release(self) }
+}

@@ -1,0 +1,37 @@
+import Glibc
+import PCIDevices
+
+/// A device that is kept ready for its memory to be used: enabled, and out of drivers' reach. Ends
+/// with the last range of it that its source has handed out.
+final class DeviceAttachment: Sendable {
+  /// The device's directory.
+  let directory: DeviceDirectory
+
+  private let changes: DeviceChanges
+  private let process: pid_t
+
+  /// Makes `device` ready.
+  init(_ device: Device, in directory: DeviceDirectory) throws(AttachError) {
+    self.directory = directory
+    process = getpid()
+    changes = try directory.changing { () throws(AttachError) in
+      let isAlone = directory.isAlone()
+      let changes = try DeviceChanges(device, directory, isAlone: isAlone)
+      do throws(AttachError) {
+        try directory.join()
+      } catch {
+        changes.undo(directory, isLast: isAlone)
+        throw error
+      }
+      return changes
+    }
+  }
+
+  deinit {
+    // In a forked child this is a copy: the parent still uses the device.
+    guard getpid() == process else { return }
+    try? directory.changing { () throws(AttachError) in
+      changes.undo(directory, isLast: directory.isAlone())
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import Glibc
+import PCIDevices
+
+/// What attaching a device changes about it, and what it was before.
+///
+/// | | attached | undone by the last user |
+/// |---|---|---|
+/// | `driver_override` | `genpool`, a name that no driver has, so that none binds | as it was |
+/// | `enable` | counts one more | counts one less |
+/// | COMMAND | memory space enabled | memory, I/O and bus-master bits as they were |
+///
+/// A process that was killed leaves its changes behind. Who comes next finds the override, and nobody
+/// else there: it takes over the dead one's count. It does not know what was before that, so it clears
+/// the override in the end and leaves COMMAND alone. The same holds for the last of several users, who
+/// found the override of the first.
+struct DeviceChanges {
+  private enum Override {
+    /// The file is not there.
+    case none
+    /// What was in it, empty when nothing was.
+    case was(String)
+    /// `genpool`: somebody else's change.
+    case inherited
+  }
+
+  private static let override = "driver_override"
+  private static let enable = "enable"
+  private static let name = "genpool"
+  /// How the kernel prints no override.
+  private static let nothing = "(null)"
+
+  private var override = Override.none
+  /// What COMMAND was, nil when that is not known.
+  private var command: ConfigSpace.Command?
+  /// The bits of COMMAND to change back.
+  private var bits: ConfigSpace.Command = []
+  /// How often the device had been enabled.
+  private var countBefore: UInt64 = 0
+  /// Whether it was enabled once more, so that this is to be taken back.
+  private var isCounted = false
+
+  /// Changes `device`. Only while ``DeviceDirectory/changing(_:)``. Undoes what it has done when it fails.
+  /// - Parameter isAlone: whether no other process uses the device.
+  init(
+    _ device: Device, _ directory: DeviceDirectory, isAlone: Bool
+  ) throws(AttachError) {
+    do throws(AttachError) {
+      try keepDriversOff(directory)
+      try enable(device, directory, isAlone: isAlone)
+      try enableMemory(device, directory)
+    } catch {
+      undo(directory, isLast: isAlone)
+      throw error
+    }
+  }
+
+  private mutating func keepDriversOff(_ directory: DeviceDirectory) throws(AttachError) {
+    guard let text = try directory.attribute(Self.override) else { return }
+    if text == Self.name {
+      override = .inherited
+    } else {
+      try directory.setAttribute(Self.override, to: Self.name)
+      override = .was(text == Self.nothing ? "" : text)
+    }
+  }
+
+  private mutating func enable(
+    _ device: Device, _ directory: DeviceDirectory, isAlone: Bool
+  ) throws(AttachError) {
+    var isInherited = false
+    if case .inherited = override { isInherited = true }
+    if !isInherited { command = try directory.command() }
+    guard let count = try directory.enableCount(Self.enable) else { return }
+    countBefore = count
+    // With any driver bound the kernel refuses (EBUSY), and it is that driver's business anyway.
+    guard device.driver == nil else { return }
+    // What enabling and disabling changes, and whoever used the device meanwhile.
+    bits = [.ioSpace, .memorySpace, .busMaster]
+    if isInherited && isAlone && count > 0 {
+      countBefore -= 1
+    } else {
+      try directory.setAttribute(Self.enable, to: directory.isEmulated ? "\(count + 1)" : "1")
+    }
+    isCounted = true
+  }
+
+  private mutating func enableMemory(
+    _ device: Device, _ directory: DeviceDirectory
+  ) throws(AttachError) {
+    // A virtual function's memory space is enabled in its physical function (SR-IOV 1.1 3.3.3.1).
+    guard !device.isVirtualFunction else { return }
+    let now = try directory.command()
+    guard !now.contains(.memorySpace) else { return }
+    bits.insert(.memorySpace)
+    try directory.setCommand(now.union(.memorySpace))
+    guard try directory.command().contains(.memorySpace) else {
+      try check("enable memory space of", "\(device.address)", -EIO)
+      return
+    }
+  }
+
+  /// Changes back what can be. Says nothing of failures: the device may be gone.
+  /// - Parameter isLast: whether no other process uses the device.
+  func undo(_ directory: DeviceDirectory, isLast: Bool) {
+    let count = try? directory.enableCount(Self.enable)
+    if isCounted, let count, count > 0 {
+      try? directory.setAttribute(Self.enable, to: directory.isEmulated ? "\(count - 1)" : "0")
+    }
+    guard isLast else { return }
+    // A higher count than we found is somebody who needs the device enabled.
+    if let command, (count ?? 0) <= countBefore + (isCounted ? 1 : 0),
+      let now = try? directory.command()
+    {
+      let restored = now.subtracting(bits).union(command.intersection(bits))
+      if restored != now { try? directory.setCommand(restored) }
+    }
+    guard (try? directory.attribute(Self.override)) == Self.name else { return }
+    // The kernel takes an empty line for no override.
+    var text = ""
+    if case .was(let before) = override { text = before }
+    if text.isEmpty && directory.isEmulated { text = Self.nothing }
+    try? directory.setAttribute(Self.override, to: text)
+  }
+}
+
+extension DeviceDirectory {
+  /// How often the device has been enabled, nil when there is no such attribute.
+  fileprivate func enableCount(_ name: String) throws(AttachError) -> UInt64? {
+    guard let text = try attribute(name) else { return nil }
+    guard let count = UInt64(text), count < UInt64(Int32.max) else {
+      throw .unreadable(
+        .malformed(place: "\(name) of \(address)", problem: "\(quoted(text)) is not a count"))
+    }
+    return count
+  }
+}

@@ -1,0 +1,150 @@
+import CDeviceSources
+import DeviceMemory
+import GenPool
+import Glibc
+import PCIDevices
+import SystemPackage
+
+/// A device's sysfs directory, held open, so that everything is done to one device even when another
+/// one takes its address meanwhile: the files of a device that is gone cannot be opened any more.
+final class DeviceDirectory: Sendable {
+  /// What errors call the device.
+  let address: PCIAddress
+  /// Whether it is an ordinary directory: files keep what is written, and nothing happens.
+  let isEmulated: Bool
+
+  private let directory: Descriptor
+  private let config: Descriptor
+  /// How long to wait for another process that is attaching or detaching the device: 5 s.
+  private static let patience = (attempts: 500, microseconds: 10_000 as UInt32)
+
+  /// Opens the directory of `device`.
+  init(of device: Device) throws(AttachError) {
+    address = device.address
+    let path = device.path.string
+    directory = Descriptor(
+      owning: try check("open", path, unsafe gs_open_directory(path)))
+    isEmulated = try check("examine", path, gs_is_sysfs(directory.rawValue)) == 0
+    var number = unsafe gs_open(directory.rawValue, "config", 1)
+    if [-EACCES, -EPERM, -EROFS].contains(number) {
+      // Enough as long as nothing has to be changed.
+      number = unsafe gs_open(directory.rawValue, "config", 0)
+    }
+    config = Descriptor(owning: try check("open", "\(path)/config", number))
+  }
+
+  /// Whether `other` is the same device, and not one that was plugged in later at its address.
+  func isSame(as other: DeviceDirectory) -> Bool {
+    gs_is_same_file(directory.rawValue, other.directory.rawValue) == 1
+  }
+
+  // MARK: Who else is there
+
+  /// Does `body` while no other genpool process attaches or detaches the device.
+  ///
+  /// Two locks: one on the directory for the length of a change, and a shared one on `config` for as
+  /// long as the device is in use, so that the last user knows to be the last, even after others have
+  /// crashed.
+  func changing<Result>(
+    _ body: () throws(AttachError) -> Result
+  ) throws(AttachError) -> Result {
+    var result = gs_lock_exclusive(directory.rawValue)
+    for _ in 0..<Self.patience.attempts where result == -EWOULDBLOCK {
+      usleep(Self.patience.microseconds)
+      result = gs_lock_exclusive(directory.rawValue)
+    }
+    guard result == 0 else {
+      throw .system(
+        SystemError(
+          operation: "lock", subject: "\(address)",
+          errno: result == -EWOULDBLOCK ? .resourceBusy : Errno(rawValue: -result),
+          cause: result == -EWOULDBLOCK ? "another process has been attaching it for 5 s" : nil))
+    }
+    defer { _ = gs_unlock(directory.rawValue) }
+    return try body()
+  }
+
+  /// Whether no other genpool process uses the device. Only while ``changing(_:)``. Gives up this
+  /// directory's own ``join()``.
+  func isAlone() -> Bool { gs_lock_exclusive(config.rawValue) == 0 }
+
+  /// Lets others know that the device is in use, until this object ends. Only while ``changing(_:)``.
+  func join() throws(AttachError) {
+    let result = gs_lock_shared(config.rawValue)
+    guard result != -EWOULDBLOCK else {
+      throw .system(
+        SystemError(
+          operation: "lock", subject: "\(address)", errno: .resourceBusy,
+          cause: "another process keeps its config file locked"))
+    }
+    try check("lock", "\(address)", result)
+  }
+
+  // MARK: Files
+
+  /// Opens `name`, a BAR's file, for reading and writing.
+  func open(_ name: String) throws(AttachError) -> Descriptor {
+    let number = unsafe gs_open(directory.rawValue, name, 1)
+    return Descriptor(owning: try check("open", subject(name), number))
+  }
+
+  /// The only line of attribute `name`, nil when there is no such file.
+  func attribute(_ name: String) throws(AttachError) -> String? {
+    var text = [CChar](repeating: 0, count: 4096)
+    let length = unsafe gs_read_attribute(directory.rawValue, name, &text, text.count)
+    guard length != -ENOENT else { return nil }
+    let bytes = text.prefix(Int(try check("read", subject(name), length)))
+    let line = bytes.prefix { $0 != 10 }.map { UInt8(bitPattern: $0) }
+    return String(decoding: line, as: UTF8.self)
+  }
+
+  /// Writes `line` to attribute `name`.
+  func setAttribute(_ name: String, to line: String) throws(AttachError) {
+    let text = line + "\n"
+    let result = unsafe gs_write_attribute(directory.rawValue, name, text, text.utf8.count)
+    try check("write \(quoted(line)) to", subject(name), result)
+  }
+
+  /// The COMMAND register now.
+  func command() throws(AttachError) -> ConfigSpace.Command {
+    var bytes: [UInt8] = [0, 0]
+    let offset = ConfigSpace.commandOffset.rawValue
+    let result = unsafe gs_read(config.rawValue, offset, &bytes, bytes.count)
+    try check("read", subject("config"), result)
+    return ConfigSpace.Command(rawValue: UInt16(bytes[0]) | UInt16(bytes[1]) << 8)
+  }
+
+  /// Writes the COMMAND register.
+  func setCommand(_ command: ConfigSpace.Command) throws(AttachError) {
+    let bytes = [UInt8(truncatingIfNeeded: command.rawValue), UInt8(command.rawValue >> 8)]
+    let offset = ConfigSpace.commandOffset.rawValue
+    let result = unsafe gs_write(config.rawValue, offset, bytes, bytes.count)
+    try check("write", subject("config"), result)
+  }
+
+  private func subject(_ name: String) -> String { "\(name) of \(address)" }
+}
+
+/// `result` unless it is a negated errno.
+@discardableResult
+func check(
+  _ operation: String, _ subject: String, _ result: CInt
+) throws(AttachError) -> CInt {
+  guard result < 0 else { return result }
+  throw .system(
+    SystemError(
+      operation: operation, subject: subject, errno: Errno(rawValue: -result),
+      cause: cause(of: -result)))
+}
+
+/// Why the kernel answers so when asked to open or write a device's file.
+private func cause(of number: CInt) -> String? {
+  switch number {
+  case EACCES: "that takes root or CAP_DAC_OVERRIDE"
+  case EPERM: "that takes CAP_SYS_ADMIN, and a kernel that is not locked down"
+  case EROFS: "sysfs is mounted read-only here; in a service, see ReadWritePaths=/sys/devices"
+  case ENODEV, ENOENT: "the device was removed, or never had the file"
+  case EINVAL: "it is not a regular file"
+  default: nil
+  }
+}

@@ -1,0 +1,167 @@
+import GenPool
+import Glibc
+import SystemPackage
+
+extension AttachRule {
+  /// The rules for opening memory through sysfs, where a client can be given no less than a whole
+  /// BAR and nothing revokes it.
+  public static let sysfs: [AttachRule] = deviceRules + driverRules + barRules
+
+  /// What kind of device it is, and whether it is well.
+  private static let deviceRules: [AttachRule] = [
+    AttachRule("no-response") { subject in
+      subject.device.isResponding
+        ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
+    } cure: { _ in
+      "check the device, then remove and rescan it"
+    },
+    AttachRule("display") { subject in
+      subject.device.classCode.isDisplay
+        ? "it is a display controller (class \(subject.device.classCode))" : nil
+    } cure: { _ in
+      "choose a device that shows nobody a picture"
+    },
+    AttachRule("bridge") { subject in
+      subject.device.classCode.isBridge ? "it is a bridge (class \(subject.device.classCode))" : nil
+    } cure: { _ in
+      "choose an endpoint: the devices below a bridge would go with it"
+    },
+    AttachRule("boot-vga") { subject in
+      subject.device.isBootVGA ? "the firmware's console is on it" : nil
+    } cure: { _ in
+      "choose another device"
+    },
+    // A search must not take someone's disk or network card.
+    AttachRule("named-by-address") { subject in
+      let code = subject.device.classCode
+      guard code.isStorage || code.isNetwork, subject.request.naming != .byAddress else {
+        return nil
+      }
+      return "it is a \(code.isStorage ? "storage" : "network") controller that nobody named"
+    } cure: { subject in
+      "name it by its address, \(subject.device.address)"
+    },
+    // "unknown" is a device that no driver ever enabled: enabling it powers it up.
+    AttachRule("power-state") { subject in
+      guard let state = subject.device.powerState, state != .d0, state != .unknown else {
+        return nil
+      }
+      return "it is in power state \(state.rawValue), where its memory reads as garbage"
+    } cure: { subject in
+      "wake it: echo on > \(subject.device.path.string)/power/control"
+    },
+    AttachRule("hotplug", canBeAllowed: true) { subject in
+      if let slot = subject.device.hotplugSlot {
+        return
+          "it sits in hot-plug slot \(quoted(slot)), and a mapping through sysfs is not revoked "
+          + "when it is pulled out"
+      }
+      return subject.device.isRemovable
+        ? "the firmware calls it removable, and a mapping through sysfs is not revoked then" : nil
+    } cure: { _ in
+      "use VFIO"
+    },
+    AttachRule("lockdown") { subject in
+      subject.lockdown == .none
+        ? nil : "the kernel is locked down (\(subject.lockdown.rawValue)), so BARs cannot be mapped"
+    } cure: { _ in
+      "use VFIO, or boot without secure boot and lockdown="
+    },
+  ]
+
+  /// Who else has a hand on it.
+  private static let driverRules: [AttachRule] = [
+    AttachRule("driver-bound") { subject in
+      guard let driver = subject.device.driver, !passiveDrivers.contains(driver),
+        subject.request.forced == nil
+      else { return nil }
+      return "driver \(driver) is bound to it"
+    } cure: { subject in
+      "unbind it (echo \(subject.device.address) > \(subject.device.path.string)/driver/unbind), "
+        + "or force it by typing its ids again, \(subject.device.identity)"
+    },
+    AttachRule("force-mismatch") { subject in
+      guard let forced = subject.request.forced, forced != subject.device.identity else {
+        return nil
+      }
+      return "it was to be forced as \(forced), but it is \(subject.device.identity)"
+    } cure: { _ in
+      "check the address"
+    },
+    AttachRule("group-not-viable") { subject in
+      let members = subject.device.iommuGroup?.members ?? []
+      let busy = members.filter { $0.address != subject.device.address && !isViable($0) }
+      guard let group = subject.device.iommuGroup, !busy.isEmpty else { return nil }
+      let drivers = busy.map { "\(quoted($0.name)) with driver \($0.driver ?? "none")" }
+      return "IOMMU group \(group.number) also has \(drivers.joined(separator: ", "))"
+    } cure: { _ in
+      "unbind those too, or plug the device into another slot"
+    },
+  ]
+
+  /// Drivers that leave a device alone until somebody opens it through them.
+  private static let passiveDrivers: Set<String> = ["vfio-pci", "uio_pci_generic"]
+
+  /// Like the kernel's vfio_group_viable: no driver, a passive one, or a bridge's own.
+  private static func isViable(_ member: IOMMUGroup.Member) -> Bool {
+    guard let driver = member.driver, !passiveDrivers.contains(driver) else { return true }
+    return driver == "pcieport" && member.classCode?.isBridge == true
+  }
+
+  /// Whether the BAR is memory that can be mapped.
+  private static let barRules: [AttachRule] = [
+    AttachRule("no-such-bar") { subject in
+      subject.bar == nil ? "it does not implement BAR \(subject.request.bar)" : nil
+    } cure: { subject in
+      "it has \(list(subject.device.bars))"
+    },
+    AttachRule("not-memory") { subject in
+      subject.bar?.kind == .io ? "BAR \(subject.request.bar) decodes I/O ports" : nil
+    } cure: { subject in
+      "it has \(list(subject.device.bars))"
+    },
+    AttachRule("empty-bar") { subject in
+      subject.memoryBAR?.size == .zero ? "BAR \(subject.request.bar) has no size" : nil
+    } cure: { subject in
+      "it has \(list(subject.device.bars))"
+    },
+    AttachRule("unassigned-bar") { subject in
+      guard let bar = subject.memoryBAR, bar.size > .zero, bar.physical == nil else { return nil }
+      return "the kernel has found no address for BAR \(bar.index)"
+    } cure: { _ in
+      "enable 64-bit BARs in the firmware, or boot with pci=realloc"
+    },
+    // Registers in the rest of the page would be mapped too.
+    AttachRule("partial-page") { subject in
+      let page = ByteCount(UInt64(getpagesize()))
+      guard let range = subject.memoryBAR?.physical,
+        !(range.first.isAligned(to: page) && range.size.isMultiple(of: page))
+      else { return nil }
+      return
+        "BAR \(subject.request.bar) (\(range.size) at \(range.first)) does not fill whole pages"
+    } cure: { subject in
+      "it has \(list(subject.device.bars))"
+    },
+    AttachRule("not-prefetchable", canBeAllowed: true) { subject in
+      guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable else {
+        return nil
+      }
+      return "BAR \(bar.index) is not prefetchable: registers, most likely"
+    } cure: { subject in
+      "it has \(list(subject.device.bars))"
+    },
+    AttachRule("no-resource-file") { subject in
+      guard let bar = subject.memoryBAR, bar.physical != nil, !bar.hasResourceFile else {
+        return nil
+      }
+      return "sysfs has no \(bar.resourceFile) of it: this kernel cannot map BARs through sysfs"
+    } cure: { _ in
+      "use VFIO, or another kernel"
+    },
+  ]
+
+  /// The BARs for a cure, since the wrong one was asked for.
+  private static func list(_ bars: [BAR]) -> String {
+    bars.isEmpty ? "no BAR" : bars.map(\.description).joined(separator: ", ")
+  }
+}

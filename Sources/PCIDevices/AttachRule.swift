@@ -1,0 +1,73 @@
+/// A condition that a device must meet before its memory is opened through sysfs.
+///
+/// The rules are a table (``sysfs``), so that what is refused can be read in one place, listed by a
+/// program, and tested one by one. All of them are asked: who mends one cause should not then meet
+/// the next.
+public struct AttachRule: Sendable {
+  /// A stable name, for `allow=NAME`, logs and the wire.
+  public let name: String
+  /// Whether a request may break the rule by naming it.
+  public let canBeAllowed: Bool
+  /// Why the subject breaks the rule, nil when it keeps it.
+  private let violation: @Sendable (Subject) -> String?
+  /// What would help.
+  private let cure: @Sendable (Subject) -> String
+
+  package init(
+    _ name: String, canBeAllowed: Bool = false,
+    violation: @escaping @Sendable (Subject) -> String?,
+    cure: @escaping @Sendable (Subject) -> String
+  ) {
+    self.name = name
+    self.canBeAllowed = canBeAllowed
+    self.violation = violation
+    self.cure = cure
+  }
+
+  /// What the rules look at: a request, and the device as it is now.
+  public struct Subject: Sendable {
+    public let request: BARRequest
+    public let device: Device
+    public let lockdown: Lockdown
+
+    public init(request: BARRequest, device: Device, lockdown: Lockdown) {
+      self.request = request
+      self.device = device
+      self.lockdown = lockdown
+    }
+
+    /// The BAR asked for, nil when the device does not implement it.
+    var bar: BAR? { device.bar(request.bar) }
+
+    /// The BAR asked for when it decodes memory, what most rules are about.
+    var memoryBAR: BAR? { bar.flatMap { $0.kind == .memory ? $0 : nil } }
+  }
+
+  /// A rule that said no.
+  public struct Refusal: Hashable, Sendable, CustomStringConvertible {
+    /// The rule's name.
+    public let rule: String
+    /// What was asked for: `BAR 2 of 0000:01:00.0`.
+    public let subject: String
+    /// Why it said no.
+    public let cause: String
+    /// What would help.
+    public let cure: String
+
+    public var description: String { "\(cause) [\(rule)]; \(cure)" }
+  }
+
+  /// Every rule of `rules` that refuses, in the table's order; empty when the device may be opened.
+  public static func refusals(
+    of subject: Subject, under rules: [AttachRule] = AttachRule.sysfs
+  ) -> [Refusal] {
+    rules.compactMap { rule in
+      guard let cause = rule.violation(subject) else { return nil }
+      guard !(rule.canBeAllowed && subject.request.allowed.contains(rule.name)) else { return nil }
+      let allow = rule.canBeAllowed ? ", or say allow=\(rule.name)" : ""
+      return Refusal(
+        rule: rule.name, subject: subject.request.description, cause: cause,
+        cure: rule.cure(subject) + allow)
+    }
+  }
+}

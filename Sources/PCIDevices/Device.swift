@@ -1,0 +1,68 @@
+public import GenPool
+public import SystemPackage
+
+/// A PCI device as sysfs showed it at one moment.
+public struct Device: Hashable, Sendable {
+  /// Where it sits.
+  public let address: PCIAddress
+  /// Its directory, `bus/pci/devices/BDF` below the root.
+  public let path: FilePath
+  /// Who made it and which one it is, as the kernel remembers from when it found the device.
+  public let identity: DeviceIdentity
+  /// Who made the board, and which board.
+  public let subsystem: DeviceIdentity
+  /// The revision, of its maker's choosing.
+  public let revision: UInt8
+  /// What it is for.
+  public let classCode: ClassCode
+  /// The BARs that are implemented, by index.
+  public let bars: [BAR]
+  /// What it may do now.
+  public let command: ConfigSpace.Command
+  /// Whether it answers: false when configuration space reads as all-ones, as it does when the device
+  /// was pulled out, is without power, or has failed.
+  public let isResponding: Bool
+  /// The driver bound to it.
+  public let driver: String?
+  /// Its IOMMU group; nil without an IOMMU.
+  public let iommuGroup: IOMMUGroup?
+  /// The NUMA node that it is near; nil when the firmware does not say.
+  public let numaNode: NUMANode?
+  /// Its power state; nil on kernels that do not show it (before 5.10).
+  public let powerState: PowerState?
+  /// Whether the firmware showed the machine's first picture with it.
+  public let isBootVGA: Bool
+  /// Whether it is a virtual function of SR-IOV, which has no ids and no memory-space bit of its own.
+  public let isVirtualFunction: Bool
+  /// Whether the firmware says that users can pull it out (the `removable` attribute).
+  public let isRemovable: Bool
+  /// The hot-plug slot that it, or a bridge above it, sits in.
+  public let hotplugSlot: String?
+
+  /// The BAR `index`, nil when it is not implemented.
+  public func bar(_ index: BAR.Index) -> BAR? { bars.first { $0.index == index } }
+
+  /// Whether the device answers at its memory BARs.
+  public var isMemoryEnabled: Bool { command.contains(.memorySpace) }
+}
+
+extension Device: CustomStringConvertible {
+  /// `0000:01:00.0 1b36:0010 (class 0x010802)`.
+  public var description: String { "\(address) \(identity) (class \(classCode))" }
+}
+
+/// A device's power state, as the kernel's `pci_power_name` spells it.
+public enum PowerState: String, Hashable, Sendable, CaseIterable {
+  /// Fully on: the only state in which memory BARs work.
+  case d0 = "D0"
+  case d1 = "D1"
+  case d2 = "D2"
+  /// Off but for configuration space.
+  case d3hot = "D3hot"
+  /// Without power.
+  case d3cold = "D3cold"
+  /// Nobody has asked yet: devices without power management that no driver ever enabled.
+  case unknown = "unknown"
+  /// The kernel failed to change it.
+  case error = "error"
+}

@@ -1,0 +1,67 @@
+/// What is plugged in, read from a sysfs root. Holds nothing open and remembers nothing: every call
+/// reads anew.
+public struct DeviceTree: Sendable {
+  /// Where it reads.
+  public let root: SysfsRoot
+
+  /// The devices under `root`. Reads nothing yet.
+  public init(root: SysfsRoot = .standard) {
+    self.root = root
+  }
+
+  /// What one look at the bus found.
+  public struct Listing: Sendable {
+    /// The devices, by address.
+    public let devices: [Device]
+    /// What could not be read, by name: one bad device does not hide the others.
+    public let unreadable: [Unreadable]
+  }
+
+  /// A directory entry of the bus that is not a device one can use.
+  public struct Unreadable: Hashable, Sendable {
+    /// Its name in sysfs, a device's address as a rule.
+    public let name: String
+    /// What is wrong with it.
+    public let cause: DeviceTreeError
+  }
+
+  /// Every device on the bus. About 20 file reads a device.
+  /// - Throws: when there is no list to read: no PCI bus, or the wrong root.
+  public func list() throws(DeviceTreeError) -> Listing {
+    var devices: [Device] = []
+    var unreadable: [Unreadable] = []
+    var slots: [HotplugSlot] = []
+    do throws(DeviceTreeError) {
+      slots = try HotplugSlot.all(under: root)
+    } catch {
+      // Devices can be shown without; device(at:), by which they are opened, insists.
+      unreadable.append(Unreadable(name: "slots", cause: error))
+    }
+    for name in try bus.entries() {
+      do throws(DeviceTreeError) {
+        guard let address = PCIAddress(name), address.description == name else {
+          throw bus[name].malformed("its name is not a PCI address")
+        }
+        devices.append(try Device(at: address, bus[name], slots: slots))
+      } catch {
+        unreadable.append(Unreadable(name: name, cause: error))
+      }
+    }
+    return Listing(devices: devices.sorted { $0.address < $1.address }, unreadable: unreadable)
+  }
+
+  /// The device at `address`.
+  /// - Throws: ``DeviceTreeError/noSuchDevice(_:root:)``, or what is wrong with its files.
+  public func device(at address: PCIAddress) throws(DeviceTreeError) -> Device {
+    let node = bus[address.description]
+    guard try node.exists() else { throw .noSuchDevice(address, root: root) }
+    return try Device(at: address, node, slots: HotplugSlot.all(under: root))
+  }
+
+  /// How far the kernel is locked down.
+  public func lockdown() throws(DeviceTreeError) -> Lockdown {
+    try Lockdown(under: root)
+  }
+
+  private var bus: SysfsNode { root["bus/pci/devices"] }
+}

@@ -1,0 +1,41 @@
+/// The devices that an IOMMU cannot tell apart: isolation is by group, so a driver of one member can
+/// reach what another one can.
+public struct IOMMUGroup: Hashable, Sendable {
+  /// The kernel's number of the group.
+  public let number: UInt32
+  /// Every member, the device itself included, by name.
+  public let members: [Member]
+
+  /// A device of the group.
+  public struct Member: Hashable, Sendable {
+    /// Its name on its bus; other buses than PCI have members on some machines.
+    public let name: String
+    /// Its address when it is a PCI device.
+    public let address: PCIAddress?
+    /// The driver bound to it.
+    public let driver: String?
+    /// What it is for; nil when it is not a PCI device.
+    public let classCode: ClassCode?
+  }
+
+  /// Reads `node`, a device's `iommu_group` link; nil when there is none, as without an IOMMU.
+  /// The group's directory is documented in sysfs-kernel-iommu_groups.
+  init?(_ node: SysfsNode) throws(DeviceTreeError) {
+    guard let name = try node.linkName() else { return nil }
+    guard let number = UInt32(name) else {
+      throw node.malformed("the link leads to \(quoted(name)), which is not a group's number")
+    }
+    self.number = number
+    let devices = node["devices"]
+    var members: [Member] = []
+    for name in try devices.entries() {
+      let device = devices[name]
+      let address = PCIAddress(name)
+      members.append(
+        Member(
+          name: name, address: address, driver: try device["driver"].linkName(),
+          classCode: address == nil ? nil : try device["class"].value("a class code", parseClass)))
+    }
+    self.members = members
+  }
+}

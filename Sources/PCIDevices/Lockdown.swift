@@ -1,0 +1,23 @@
+/// How far the kernel protects itself from root: `/sys/kernel/security/lockdown`.
+public enum Lockdown: String, Hashable, Sendable, CaseIterable {
+  /// Not at all.
+  case none
+  /// Nothing may change the running kernel: BARs cannot be mapped, `config` cannot be written.
+  case integrity
+  /// Nor may anything read its secrets.
+  case confidentiality
+
+  /// Reads the state; ``none`` when the file is not there (an old kernel, or no securityfs mounted).
+  init(under root: SysfsRoot) throws(DeviceTreeError) {
+    let node = root["kernel/security/lockdown"]
+    guard try node.exists() else {
+      self = .none
+      return
+    }
+    // The kernel lists all and brackets the one in force: `none [integrity] confidentiality`.
+    self = try node.value("a list of lockdown states with one in brackets") { text in
+      let words = text.split(separator: " ")
+      return Self.allCases.first { words.contains("[\($0.rawValue)]") }
+    }
+  }
+}

@@ -1,0 +1,95 @@
+package import GenPool
+
+/// The `resource` file: a row a BAR, `start end flags`, end included, as the CPU sees addresses.
+/// The kernel's `resource_show`; flags are those of `include/linux/ioport.h`.
+///
+/// Rows past the first six (expansion ROM, SR-IOV, bridge windows) are not read.
+package struct ResourceTable: Hashable, Sendable {
+  /// One row for each BAR index; nil where none is implemented.
+  package let rows: [Row?]
+
+  /// A row that stands for a BAR.
+  package struct Row: Hashable, Sendable {
+    package let kind: BAR.Kind
+    package let size: ByteCount
+    /// Nil for size 0 and while the kernel has found no place for it.
+    package let range: AddressRange<PhysicalSpace>?
+    package let isPrefetchable: Bool
+    package let is64Bit: Bool
+  }
+
+  /// Reads `node`, a `resource` file.
+  package init(_ node: SysfsNode) throws(DeviceTreeError) {
+    let lines = try node.lines()
+    guard lines.count >= BAR.Index.allCases.count else {
+      throw node.malformed("it has \(lines.count) lines, not one for each of 6 BARs")
+    }
+    var rows: [Row?] = []
+    for (number, line) in lines.prefix(BAR.Index.allCases.count).enumerated() {
+      do throws(RowProblem) {
+        rows.append(try Self.row(line))
+      } catch {
+        throw node.malformed(error.text, number + 1)
+      }
+    }
+    self.rows = rows
+  }
+
+  private struct RowProblem: Error {
+    let text: String
+  }
+
+  private static func row(_ line: String) throws(RowProblem) -> Row? {
+    let fields = line.split(separator: " ", omittingEmptySubsequences: false)
+    let numbers = fields.compactMap { parseHexadecimal(String($0)) }
+    guard fields.count == 3, numbers.count == 3 else {
+      throw RowProblem(text: "\(quoted(line)) is not three hexadecimal numbers")
+    }
+    let (start, end, flags) = (numbers[0], numbers[1], Flags(rawValue: numbers[2]))
+    let isMemory = flags.contains(.memory)
+    guard isMemory || flags.contains(.io) else {
+      guard start == 0, end == 0 else {
+        throw RowProblem(text: "a range that is neither memory nor I/O")
+      }
+      return nil
+    }
+    guard !(isMemory && flags.contains(.io)) else {
+      throw RowProblem(text: "a range that is both memory and I/O")
+    }
+    guard start <= end else {
+      throw RowProblem(text: "the range ends at \(hex(end)), before its start \(hex(start))")
+    }
+    // Also keeps the size below 2^64.
+    guard end < UInt64.max else {
+      throw RowProblem(text: "the range reaches the end of the address space")
+    }
+    // Like the kernel's pci_resource_len: an end of 0 is no range, not one byte.
+    let size = ByteCount(end == 0 ? 0 : end - start + 1)
+    let isAssigned = start > 0 && flags.isDisjoint(with: [.unset, .disabled])
+    return Row(
+      kind: isMemory ? .memory : .io, size: size,
+      range: isAssigned ? AddressRange(start: PhysicalAddress(start), size: size) : nil,
+      isPrefetchable: flags.contains(.prefetch), is64Bit: flags.contains(.memory64))
+  }
+
+  private static func hex(_ value: UInt64) -> String { "0x" + hexadecimal(value, digits: 16) }
+}
+
+extension ResourceTable {
+  /// The kernel's IORESOURCE_ bits.
+  package struct Flags: OptionSet, Sendable {
+    package let rawValue: UInt64
+
+    package init(rawValue: UInt64) {
+      self.rawValue = rawValue
+    }
+
+    package static let io = Self(rawValue: 0x100)
+    package static let memory = Self(rawValue: 0x200)
+    package static let prefetch = Self(rawValue: 0x2000)
+    package static let sizeAligned = Self(rawValue: 0x4_0000)
+    package static let memory64 = Self(rawValue: 0x10_0000)
+    package static let disabled = Self(rawValue: 0x1000_0000)
+    package static let unset = Self(rawValue: 0x2000_0000)
+  }
+}

@@ -1,0 +1,177 @@
+import DeviceMemory
+import Glibc
+package import SystemPackage
+
+/// One file, directory or link of a sysfs tree, read with suspicion: an emulated tree is written by
+/// anyone, and a real one changes while it is read. Nothing here blocks, traps or reads more than it
+/// was asked to, whatever lies at the path.
+package struct SysfsNode: Sendable {
+  /// Where it is.
+  package let path: FilePath
+
+  package init(path: FilePath) {
+    self.path = path
+  }
+
+  /// The node `name` of this directory.
+  package subscript(_ name: String) -> SysfsNode { SysfsNode(path: path.appending(name)) }
+
+  /// More than the kernel shows in any text attribute: one page.
+  private static let attributeLimit = 4096
+
+  // MARK: Files
+
+  /// At most the first `limit` bytes of a regular file.
+  package func bytes(limit: Int) throws(DeviceTreeError) -> [UInt8] {
+    // O_NONBLOCK: a FIFO in an emulated tree must not hang the daemon.
+    let number = retrying { unsafe open(path.string, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+    guard number >= 0 else { throw failure("open") }
+    let file = Descriptor(owning: number)
+    var status = stat()
+    guard unsafe fstat(file.rawValue, &status) == 0 else { throw failure("examine") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw malformed("it is not a regular file")
+    }
+    var content = [UInt8](repeating: 0, count: limit)
+    var length = 0
+    while length < limit {
+      let count = unsafe content.withUnsafeMutableBytes { buffer in
+        retrying {
+          unsafe read(file.rawValue, buffer.baseAddress.map { unsafe $0 + length }, limit - length)
+        }
+      }
+      guard count >= 0 else { throw failure("read") }
+      guard count > 0 else { break }
+      length += count
+    }
+    content.removeLast(limit - length)
+    return content
+  }
+
+  /// The lines of a text attribute, without their ends.
+  package func lines() throws(DeviceTreeError) -> [String] {
+    let content = try bytes(limit: Self.attributeLimit + 1)
+    guard content.count <= Self.attributeLimit else {
+      throw malformed("it is longer than \(Self.attributeLimit) bytes, which no attribute is")
+    }
+    var lines = content.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    if lines.last?.isEmpty == true { lines.removeLast() }
+    return lines.map { line in
+      // Lossy on purpose: what is not UTF-8 will not parse, and shows in the error.
+      String(decoding: line, as: UTF8.self)
+    }
+  }
+
+  /// The only line of a text attribute.
+  package func text() throws(DeviceTreeError) -> String {
+    let lines = try lines()
+    guard let line = lines.first, lines.count == 1 else {
+      throw malformed("it has \(lines.count) lines, not 1")
+    }
+    return line
+  }
+
+  /// The only line of an attribute that some devices or kernels lack; nil when it is not there.
+  package func optionalText() throws(DeviceTreeError) -> String? {
+    try exists() ? text() : nil
+  }
+
+  /// The value of an attribute, as `parse` understands its only line.
+  /// - Parameter expected: what the error says should have been there.
+  package func value<Value>(
+    _ expected: String, _ parse: (String) -> Value?
+  ) throws(DeviceTreeError) -> Value {
+    let line = try text()
+    guard let value = parse(line) else { throw malformed("\(quoted(line)) is not \(expected)", 1) }
+    return value
+  }
+
+  // MARK: Directories and links
+
+  /// Whether something is at the path. A link counts even if it leads nowhere.
+  package func exists() throws(DeviceTreeError) -> Bool {
+    var status = stat()
+    if unsafe lstat(path.string, &status) == 0 { return true }
+    if errno == ENOENT || errno == ENOTDIR { return false }
+    throw failure("examine")
+  }
+
+  /// The names in a directory, sorted.
+  package func entries() throws(DeviceTreeError) -> [String] {
+    guard let directory = unsafe opendir(path.string) else { throw failure("open") }
+    defer { unsafe closedir(directory) }
+    var names: [String] = []
+    while true {
+      errno = 0
+      guard let entry = unsafe readdir(directory) else {
+        guard errno == 0 else { throw failure("list") }
+        return names.sorted()
+      }
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+        unsafe String(cString: UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+  }
+
+  /// Where a link leads, as written in it; nil when nothing is at the path.
+  package func linkTarget() throws(DeviceTreeError) -> FilePath? {
+    var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe buffer.withUnsafeMutableBytes { bytes in
+      guard let start = bytes.baseAddress else { return 0 }
+      return unsafe readlink(path.string, start.assumingMemoryBound(to: CChar.self), bytes.count)
+    }
+    guard count >= 0 else {
+      switch errno {
+      case ENOENT, ENOTDIR: return nil
+      case EINVAL: throw malformed("it is not a link")
+      default: throw failure("read link")
+      }
+    }
+    return FilePath(String(decoding: buffer[..<count], as: UTF8.self))
+  }
+
+  /// The last component of where a link leads: how sysfs says which driver or group a device has.
+  /// Nil when there is no link; a link that leads nowhere is an error.
+  package func linkName() throws(DeviceTreeError) -> String? {
+    guard let target = try linkTarget() else { return nil }
+    var status = stat()
+    guard unsafe stat(path.string, &status) == 0 else {
+      throw malformed("the link leads to \(quoted(target.string)), which is not there")
+    }
+    guard let name = target.lastComponent, name.kind == .regular else {
+      throw malformed("the link leads to \(quoted(target.string)), which has no name")
+    }
+    return name.string
+  }
+
+  // MARK: Errors
+
+  /// The error for content that is not as documented. Lines count from 1.
+  package func malformed(_ problem: String, _ line: Int? = nil) -> DeviceTreeError {
+    .malformed(place: line.map { "\(path.string):\($0)" } ?? path.string, problem: problem)
+  }
+
+  /// The error for the system call that has just failed: read `errno` before anything else.
+  private func failure(_ operation: String) -> DeviceTreeError {
+    let number = errno
+    return .system(
+      SystemError(operation: operation, subject: path.string, errno: Errno(rawValue: number)))
+  }
+
+  /// `call` again as long as a signal interrupts it.
+  private func retrying<Count: SignedInteger>(_ call: () -> Count) -> Count {
+    while true {
+      let result = call()
+      if result >= 0 || errno != EINTR { return result }
+    }
+  }
+}
+
+/// Foreign text for an error: in quotes, short, without control characters.
+package func quoted(_ text: String) -> String {
+  let shown = text.unicodeScalars.prefix(60).map { scalar in
+    scalar.properties.generalCategory == .control ? "\u{fffd}" : String(scalar)
+  }
+  return "\"" + shown.joined() + (text.unicodeScalars.count > 60 ? "…\"" : "\"")
+}
