@@ -85,7 +85,7 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation", "PCINames",
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceEmulation", "PCINames",
         "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
@@ -126,7 +126,8 @@ let package = Package(
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux", "CTestProcess",
+        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
+        "CTestProcess",
         logging, system,
       ],
       swiftSettings: house),

@@ -213,8 +213,10 @@ extension AttachedRegion {
 
   /// What a lease of `request` takes: whole granules.
   fileprivate func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
-    guard let size = request.bytes.roundedUp(to: granule.byteCount) else { throw .invalid("bytes") }
-    guard size <= usable else { throw .broker(full(size)) }
+    // Before rounding, which could leave what varlink's integers hold.
+    guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
+      throw .broker(full(request.bytes))
+    }
     if let offset = request.offset {
       guard offset.isMultiple(of: granule.byteCount), offset <= usable - size else {
         throw .invalid("offset")

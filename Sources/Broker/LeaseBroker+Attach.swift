@@ -1,6 +1,7 @@
 public import BrokerProtocol
 import DeviceMemory
 import GenPool
+import Glibc
 import Logging
 
 // Pools come and go.
@@ -27,10 +28,16 @@ extension LeaseBroker {
     let region = try AttachedRegion(
       id: AttachedRegion.ID(rawValue: nextNumber()), name: parameters.name, granule: granule,
       open: open)
-    // The provider locks BARs against others. That two pools of ours would reach one BAR, and two
-    // users by them, is ours to refuse.
-    if let other = regions.first(where: { $0.name == region.name || $0.isSameBAR(as: region) }) {
-      throw .broker(.poolExists(pool: other.name))
+    guard !regions.contains(where: { $0.name == region.name }) else {
+      throw .broker(.poolExists(pool: region.name))
+    }
+    // The provider locks BARs against other processes. That descriptors of two pools of ours would
+    // reach one BAR, and two users by them, is ours to refuse.
+    if let other = regions.first(where: { $0.isSameBAR(as: region) }) {
+      throw .broker(
+        .deviceError(
+          operation: "attach", subject: region.label, errno: EBUSY,
+          cause: "pool \(other.name) has a part of this BAR, and a descriptor reaches all of it"))
     }
     regions.append(region)
     scrub(region, at: .zero, region.usable)

@@ -104,7 +104,7 @@ public final class LeaseBroker {
     try loop.run()
   }
 
-  /// Stops when `descriptor`, a signalfd, has something to read. It must stay open until then.
+  /// Stops when `descriptor`, a signalfd say, has something to read. It must stay open until then.
   public func stop(whenReadable descriptor: CInt) throws(SystemError) {
     _ = try loop.add(descriptor, .readable) { [unowned self] _ in loop.stop() }
   }

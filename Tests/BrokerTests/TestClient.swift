@@ -8,7 +8,8 @@ import SystemPackage
 import Testing
 
 /// A connection that sends what a test wants, right or wrong, and waits at most ten seconds.
-final class TestClient {
+// SAFETY: only receiving changes anything in here, and no test receives on two threads.
+final class TestClient: @unchecked Sendable {
   /// A lease and its descriptor.
   struct Held: ~Copyable {
     let lease: Broker1.Lease
@@ -57,17 +58,20 @@ final class TestClient {
   }
 
   /// Acquires, and takes the descriptor.
+  @discardableResult
   func acquire(_ parameters: Broker1.Acquire.Parameters) throws -> Held {
     try send(Call(Broker1.Acquire.self, parameters).frame())
     return try receiveLease()
   }
 
+  @discardableResult
   func acquire(
     _ bytes: ByteCount, pool: String? = nil, key: String? = nil
   ) throws -> Held {
     try acquire(.init(pool: pool, bytes: bytes, requestKey: key))
   }
 
+  @discardableResult
   func receiveLease() throws -> Held {
     let reply = try receive().result(of: Broker1.Acquire.self)
     #expect(reply.descriptor == 0)
@@ -101,7 +105,8 @@ final class TestClient {
     var descriptors = descriptors
     while !rest.isEmpty {
       let count = unsafe Array(rest).withUnsafeBytes { bytes in
-        unsafe gl_send(socket.rawValue, bytes.baseAddress, bytes.count, descriptors, CInt(descriptors.count))
+        unsafe gl_send(
+          socket.rawValue, bytes.baseAddress, bytes.count, descriptors, CInt(descriptors.count))
       }
       guard count > 0 else { throw Errno(rawValue: CInt(-count)) }
       rest = rest.dropFirst(count)

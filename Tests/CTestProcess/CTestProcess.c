@@ -87,6 +87,17 @@ pid_t ct_start(const char *path, int uid, bool forks, int *control) {
   return process;
 }
 
+int ct_count_sockets(const char *path) {
+  int count = 0;
+  for (int descriptor = 0; descriptor < 65536; descriptor++) {
+    struct sockaddr_un address = {0};
+    socklen_t length = sizeof address - 1;
+    if (getsockname(descriptor, (struct sockaddr *)&address, &length) != 0) continue;
+    if (address.sun_family == AF_UNIX && strcmp(address.sun_path, path) == 0) count++;
+  }
+  return count;
+}
+
 void ct_kill(pid_t process) {
   kill(process, SIGKILL);
   while (waitpid(process, NULL, 0) < 0 && errno == EINTR) {}

@@ -17,5 +17,8 @@
  */
 pid_t ct_start(const char *path, int uid, bool forks, int *control);
 
+/* How many sockets of this process are bound to `path`: a listening one, and those it accepted. */
+int ct_count_sockets(const char *path);
+
 /* Kills it with SIGKILL and waits for its end. */
 void ct_kill(pid_t process);

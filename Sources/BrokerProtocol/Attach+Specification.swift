@@ -1,0 +1,58 @@
+import GenPool
+
+extension Broker1.Attach.Parameters {
+  /// What `text` says to attach, as people write it on command lines:
+  /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]]`, such as
+  /// `0000:01:00.0:2,size=32M,name=cmb`.
+  ///
+  /// Whether there is such a device is the broker's to say.
+  /// - Throws: the first field that cannot be read.
+  public init(specification text: String) throws(InvalidSpecification) {
+    func problem(_ problem: String) -> InvalidSpecification {
+      InvalidSpecification(text: text, problem: problem)
+    }
+    var fields = text.split(separator: ",", omittingEmptySubsequences: false)[...]
+    let place = fields.removeFirst()
+    guard let colon = place.lastIndex(of: ":"), place[..<colon].contains(":") else {
+      throw problem("it starts with a device and a BAR, like 0000:01:00.0:2")
+    }
+    guard let bar = Int(place[place.index(after: colon)...]), 0...5 ~= bar else {
+      throw problem("a BAR is a number from 0 to 5")
+    }
+    self.init(device: String(place[..<colon]), bar: bar)
+
+    var seen: Set<Substring> = []
+    for field in fields {
+      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, !parts[1].isEmpty else {
+        throw problem("\(parts[0]) lacks its value: \(parts[0])=…")
+      }
+      let (key, value) = (parts[0], String(parts[1]))
+      guard seen.insert(key).inserted else { throw problem("\(key) is given twice") }
+      func size() throws(InvalidSpecification) -> ByteCount {
+        guard let size = ByteCount(value) else {
+          throw problem("\(key)=\(value) is no size; write 65536, 0x10000 or 64K")
+        }
+        return size
+      }
+      switch key {
+      case "offset": offset = try size()
+      case "size": self.size = try size()
+      case "granule": granule = try size()
+      case "name": name = value
+      case "allow": allow = value.split(separator: "+").map(String.init)
+      default: throw problem("no option \(key); there are offset, size, granule, name and allow")
+      }
+    }
+  }
+}
+
+/// A specification of a piece of a BAR that cannot be read.
+public struct InvalidSpecification: Error, Equatable, CustomStringConvertible {
+  /// The whole text.
+  public let text: String
+  /// What is wrong with it.
+  public let problem: String
+
+  public var description: String { "attach \(text): \(problem)" }
+}

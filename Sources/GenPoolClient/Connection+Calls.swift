@@ -1,0 +1,41 @@
+public import BrokerProtocol
+
+/// The broker's methods but for Acquire, which makes a ``Lease``.
+///
+/// All throw what ``Connection`` says, and the broker's errors as `ClientError.broker`.
+extension Connection {
+  /// Who the broker is, and whom it takes this process for. `name` is what its log calls us.
+  public func hello(as name: String? = nil) throws(ClientError) -> Broker1.Hello.Reply {
+    try call(Broker1.Hello.self, .init(client: name))
+  }
+
+  /// The machine's PCI devices that have memory, attached or not.
+  public func devices() throws(ClientError) -> [Broker1.Device] {
+    try call(Broker1.ListDevices.self, .init()).devices
+  }
+
+  /// The pools, in the order in which they were attached.
+  public func pools() throws(ClientError) -> [Broker1.Pool] {
+    try call(Broker1.ListPools.self, .init()).pools
+  }
+
+  /// One pool with its chunks and free memory.
+  public func describe(pool: String) throws(ClientError) -> Broker1.DescribePool.Reply {
+    try call(Broker1.DescribePool.self, .init(pool: pool))
+  }
+
+  /// This user's leases of `pool`, or of all pools; everyone's for admins.
+  public func leases(of pool: String? = nil) throws(ClientError) -> [Broker1.Lease] {
+    try call(Broker1.ListLeases.self, .init(pool: pool)).leases
+  }
+
+  /// Makes a pool of a BAR or a part of it, which is erased. For admins.
+  public func attach(_ piece: Broker1.Attach.Parameters) throws(ClientError) -> Broker1.Pool {
+    try call(Broker1.Attach.self, piece).pool
+  }
+
+  /// Gives a pool's BAR back. For admins.
+  public func detach(pool: String) throws(ClientError) {
+    _ = try call(Broker1.Detach.self, .init(pool: pool))
+  }
+}

@@ -1,0 +1,232 @@
+public import BrokerProtocol
+import CLinux
+import DeviceMemory
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A session with the broker: a socket on which one call at a time is made and answered.
+///
+/// Leases belong to it and end at the latest with this process. All calls block, from any thread;
+/// those of several threads take turns. After a deadline was missed or an answer made no sense the
+/// two ends no longer agree on whose turn it is, so every further call throws.
+///
+/// **fork().** A child has the socket but not the session: its calls throw EPERM. It connects anew.
+public final class Connection: Sendable {
+  /// Where the broker listens.
+  public let socket: BrokerSocket
+  /// The socket's number, to be polled for the broker's end or left open over exec(3). Valid as
+  /// long as this object; nobody else reads, writes or closes it.
+  public let descriptor: CInt
+
+  /// How long a call may take, sending, waiting and receiving together.
+  private let timeout: Duration
+  /// Who connected.
+  private let process: pid_t
+  private let state: Mutex<State>
+
+  private struct State: ~Copyable {
+    var wire: Wire
+    /// The two ends do not agree any more on whose turn it is.
+    var isBroken = false
+  }
+
+  /// What errors call the two operations.
+  static let connecting = "connect"
+  static let calling = "call"
+
+  /// Connects to the broker at `socket`.
+  ///
+  /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet
+  ///   it is still being scrubbed.
+  /// - Throws: `system`, where `isUnreachable` says that no broker listens.
+  public init(to socket: BrokerSocket, timeout: Duration = .seconds(30)) throws(ClientError) {
+    func refusal(_ errno: Errno) -> ClientError {
+      .system(
+        SystemError(
+          operation: Self.connecting, subject: socket.path, errno: errno,
+          cause: errno.causeInConnecting))
+    }
+    let result = unsafe socket.path.withCString { path in unsafe gl_connect(path) }
+    guard result >= 0 else { throw refusal(Errno(rawValue: -result)) }
+    let wire: Wire
+    do {
+      wire = try Wire(Descriptor(owning: result))
+    } catch {
+      throw refusal(error.errno)
+    }
+    descriptor = wire.descriptor
+    self.socket = socket
+    self.timeout = timeout
+    process = getpid()
+    state = Mutex(State(wire: wire))
+  }
+
+  /// What a method answered, and the descriptors that came with it.
+  struct Answer<Method: VarlinkMethod>: ~Copyable, Sendable {
+    let reply: Method.Reply
+    var descriptors: ReceivedDescriptors
+  }
+
+  /// Calls `method` and waits for its answer. Descriptors that nobody expects are closed.
+  package func call<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws(ClientError) -> Method.Reply {
+    try callTakingDescriptors(method, parameters).reply
+  }
+
+  /// Calls `method` and waits for its answer.
+  func callTakingDescriptors<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws(ClientError) -> Answer<Method> {
+    let deadline = ContinuousClock.now + timeout
+    let frame = try frame(Call(method, parameters))
+    try refuseForkedChild(method)
+    return try state.withLock { (state) throws(ClientError) -> Answer<Method> in
+      try refuseBroken(state, method)
+      // Until an answer has been understood.
+      state.isBroken = true
+      var descriptors = ReceivedDescriptors()
+      let received = try exchange(method, frame, on: &state.wire, &descriptors, before: deadline)
+      do throws(ReplyError) {
+        let reply = try received.result(of: method)
+        state.isBroken = false
+        return Answer(reply: reply, descriptors: descriptors)
+      } catch {
+        if case .malformed = error {} else { state.isBroken = false }
+        throw clientError(error, method)
+      }
+    }
+  }
+
+  /// Tells the broker without waiting for anything: for `deinit`, which can neither wait nor fail.
+  func tell<Method: VarlinkMethod>(_ method: Method.Type, _ parameters: Method.Parameters) {
+    guard process == getpid(), let frame = try? frame(Call(method, parameters, oneway: true))
+    else { return }
+    state.withLock { state in
+      guard !state.isBroken else { return }
+      do {
+        try state.wire.send(frame, before: .now)
+      } catch {
+        // Half a frame may have gone. The lease ends with this process.
+        state.isBroken = true
+      }
+    }
+  }
+}
+
+extension Connection {
+  /// Sends a call and takes the one reply to it.
+  private func exchange<Method: VarlinkMethod>(
+    _ method: Method.Type, _ frame: [UInt8], on wire: inout Wire,
+    _ descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) -> ReceivedReply {
+    let answer: [UInt8]
+    do {
+      try wire.send(frame, before: deadline)
+      answer = try wire.receive(into: &descriptors, before: deadline)
+    } catch {
+      throw clientError(error, method)
+    }
+    let reply: ReceivedReply
+    do {
+      reply = try ReceivedReply(frame: answer)
+    } catch {
+      throw violation(method, error.description)
+    }
+    guard !reply.continues, !wire.hasUnaskedBytes else {
+      throw violation(method, "more than one came")
+    }
+    return reply
+  }
+
+  private func frame<Method: VarlinkMethod>(_ call: Call<Method>) throws(ClientError) -> [UInt8] {
+    do {
+      return try call.frame()
+    } catch {
+      throw .service(error)
+    }
+  }
+
+  private func refuseForkedChild<Method: VarlinkMethod>(
+    _ method: Method.Type
+  ) throws(ClientError) {
+    guard process == getpid() else {
+      throw failedCall(method, .notPermitted, "a forked child has to connect anew")
+    }
+  }
+
+  private func refuseBroken<Method: VarlinkMethod>(
+    _ state: borrowing State, _ method: Method.Type
+  ) throws(ClientError) {
+    guard !state.isBroken else {
+      throw failedCall(
+        method, Errno(rawValue: ENOTCONN),
+        "an earlier call on this connection failed half-way; connect anew")
+    }
+  }
+
+  private func clientError<Method: VarlinkMethod>(
+    _ failure: Wire.Failure, _ method: Method.Type
+  ) -> ClientError {
+    switch failure {
+    case .closed:
+      failedCall(
+        method, .connectionReset,
+        "genpoold has ended or closed the connection; its log says why (journalctl -u genpoold)")
+    case .late:
+      failedCall(
+        method, .timedOut, "no answer within \(timeout); genpoold is busy, stopped, or hangs")
+    case .malformed(let cause):
+      violation(method, cause)
+    case .system(let errno): failedCall(method, errno, nil)
+    }
+  }
+
+  private func failedCall<Method: VarlinkMethod>(
+    _ method: Method.Type, _ errno: Errno, _ cause: String?
+  ) -> ClientError {
+    .system(
+      SystemError(
+        operation: Self.calling, subject: "\(Method.name) at \(socket)", errno: errno, cause: cause
+      ))
+  }
+
+  private func clientError<Method: VarlinkMethod>(
+    _ error: ReplyError, _ method: Method.Type
+  ) -> ClientError {
+    switch error {
+    case .broker(let error): .broker(error)
+    case .service(let error): .service(error)
+    case .unknown(let name): .unknown(name: name)
+    case .malformed(let error): violation(method, error.description)
+    }
+  }
+
+  private func violation<Method: VarlinkMethod>(
+    _ method: Method.Type, _ cause: String
+  ) -> ClientError {
+    .violation(ProtocolViolation(method: Method.name, cause: cause))
+  }
+}
+
+extension Wire.Failure {
+  /// The number of the failure where there has been no call yet.
+  fileprivate var errno: Errno {
+    if case .system(let errno) = self { errno } else { .ioError }
+  }
+}
+
+extension Errno {
+  /// What connect(2) means by it here, and what helps.
+  fileprivate var causeInConnecting: String? {
+    switch self {
+    case .noSuchFileOrDirectory, .connectionRefused:
+      "is genpoold running? systemctl start genpoold, or genpoold --attach …; "
+        + "GENPOOL_SOCKET or --socket names another socket"
+    case .permissionDenied: "the socket is for root and the group genpool: usermod -aG genpool USER"
+    case .fileNameTooLong: "a socket's path has at most 107 bytes; choose a shorter one"
+    default: nil
+    }
+  }
+}

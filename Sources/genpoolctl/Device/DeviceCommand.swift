@@ -1,0 +1,9 @@
+import ArgumentParser
+
+/// `genpoolctl device …`
+struct DeviceCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "device",
+    abstract: "Shows the machine's PCI devices and their memory, without a daemon.",
+    subcommands: [DeviceList.self, DeviceShow.self])
+}

@@ -1,0 +1,106 @@
+import ArgumentParser
+import BrokerProtocol
+import GenPool
+import PCIDevices
+import SystemPackage
+
+/// `genpoolctl device show BDF`
+struct DeviceShow: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show",
+    abstract: "Shows one device, and whether its memory could be attached.",
+    discussion: """
+      For each memory BAR it says which attach rules refuse it, why, and what helps. Nothing is \
+      opened or changed. With --json, "refusals" has a list for each memory BAR that can be empty.
+
+      EXAMPLE
+        genpoolctl device show 01:00.0
+      """)
+
+  @Argument(help: "The device's address, like 0000:01:00.0 or 01:00.0.")
+  var address: PCIAddress
+
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let tree = DeviceTree()
+    let device = try tree.device(at: address)
+    let lockdown = try tree.lockdown()
+    let verdicts = device.bars.filter { $0.kind == .memory }.map { bar in
+      Verdict(
+        bar: bar,
+        refusals: AttachRule.refusals(
+          of: .init(
+            request: BARRequest(device: address, bar: bar.index), device: device,
+            lockdown: lockdown)))
+    }
+    let names = DeviceNames()
+    try output.write(
+      Document(device: DeviceDocument(device, names), refusals: verdicts),
+      text: Self.text(of: device, verdicts, names))
+  }
+
+  /// What the attach rules say of a BAR.
+  struct Verdict {
+    let bar: BAR
+    let refusals: [AttachRule.Refusal]
+  }
+
+  /// The device's own fields, and `refusals`.
+  private struct Document: Encodable {
+    let device: DeviceDocument
+    let refusals: [Verdict]
+
+    enum CodingKeys: CodingKey { case refusals }
+
+    func encode(to encoder: any Encoder) throws {
+      try device.encode(to: encoder)
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(refusals, forKey: .refusals)
+    }
+  }
+
+  static func text(
+    of device: Device, _ verdicts: [Verdict], _ names: borrowing DeviceNames
+  ) -> String {
+    var sheet = FactSheet()
+    sheet.add("device", device.address.description)
+    sheet.add("name", names.name(of: device)?.cut(to: 66))
+    sheet.add(
+      "class", device.classCode.description + (names.className(of: device).map { " \($0)" } ?? ""))
+    sheet.add("ids", "\(device.identity), board \(device.subsystem)")
+    sheet.add("driver", device.driver ?? "none")
+    sheet.add("memory", device.isMemoryEnabled ? "on" : "off; attaching switches it on")
+    sheet.add("power", device.powerState?.rawValue)
+    sheet.add("IOMMU group", device.iommuGroup.map { String($0.number) })
+    sheet.add("NUMA node", device.numaNode.map { String($0.rawValue) })
+    sheet.add("slot", device.hotplugSlot.map { "hot-plug slot \($0)" })
+    var text = sheet.text
+    for bar in device.bars {
+      text += "\n\(bar)  \(bar.size)\n"
+      if let bus = bar.differingBus { text += "  bus \(bus)\n" }
+      guard let verdict = verdicts.first(where: { $0.bar == bar }) else { continue }
+      if verdict.refusals.isEmpty {
+        text += "  can be attached: genpoolctl pool attach \(device.address):\(bar.index)\n"
+      }
+      for refusal in verdict.refusals {
+        text += "refused by \(refusal.rule): \(refusal.cause)".wrapped(indent: "  ") + "\n"
+        text += "cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
+      }
+    }
+    return text
+  }
+}
+
+extension DeviceShow.Verdict: Encodable {
+  private enum CodingKeys: CodingKey { case bar, refusals }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(bar.index.rawValue, forKey: .bar)
+    try container.encode(
+      refusals.map {
+        Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
+      }, forKey: .refusals)
+  }
+}

@@ -1,0 +1,59 @@
+import ArgumentParser
+import DeviceEmulation
+import DeviceMemory
+import GenPoolClient
+import Glibc
+import PCIDevices
+
+/// What a command could not do: the text for standard error, and the exit status.
+struct Failure: Error {
+  /// Operation, subject, cause and cure.
+  let message: String
+  /// What the shell sees.
+  let status: CInt
+
+  /// sysexits.h EX_UNAVAILABLE: no daemon.
+  static let unavailable: CInt = 69
+  /// sysexits.h EX_TEMPFAIL: full or busy; the same call may work later.
+  static let temporary: CInt = 75
+
+  init(_ message: String, status: CInt = EXIT_FAILURE) {
+    self.message = message
+    self.status = status
+  }
+
+  /// The failure that `error` is, nil for ArgumentParser's own errors.
+  init?(_ error: any Error) {
+    switch error {
+    case let error as Failure: self = error
+    case let error as ClientError: self.init(error)
+    case let error as SystemError: self.init(error.description)
+    case let error as DeviceFault: self.init(error.description)
+    case let error as DeviceTreeError: self.init(error.description)
+    case let error as EmulationError: self.init(error.description)
+    default: return nil
+    }
+  }
+
+  private init(_ error: ClientError) {
+    let isTemporary = [ENOMEM, ENOSPC, EBUSY].contains(error.errno)
+    self.init(
+      error.description,
+      status: error.isUnreachable
+        ? Self.unavailable : error.isFromBroker && isTemporary ? Self.temporary : EXIT_FAILURE)
+  }
+
+  /// Writes the message to standard error. Nobody may be listening.
+  func report() {
+    // A reader of standard output that has had enough is no failure to talk about.
+    guard !message.isEmpty else { return }
+    StandardError.write("genpoolctl: \(message)\n")
+  }
+}
+
+extension ClientError {
+  /// Whether the broker decided so, rather than the system here.
+  fileprivate var isFromBroker: Bool {
+    if case .broker = self { true } else { false }
+  }
+}

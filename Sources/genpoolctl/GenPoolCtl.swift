@@ -1,0 +1,49 @@
+import ArgumentParser
+import Glibc
+
+/// The root of the command line: parse, run, say what went wrong.
+@main
+struct GenPoolCtl: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "genpoolctl",
+    abstract: "Shows PCIe device memory, and leases it from genpoold.",
+    discussion: """
+      device, emulate and --help work without a daemon. pool and lease talk to genpoold at \
+      --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
+      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1.
+
+      Results go to standard output, everything else to standard error. With --json the result is \
+      one JSON document with sorted keys: addresses are strings ("0x" and 16 digits), sizes are \
+      numbers of bytes, unknown facts are left out. Pools and leases have the fields of the varlink \
+      interface io.genpool.Broker1.
+
+      Sizes may be written 65536, 0x10000, 64K or "64 KiB"; K, M, G and T are binary.
+
+      Exit status: 0 done, 1 failed, 64 wrong usage, 69 no daemon, 75 memory full or busy (try \
+      again later). `lease acquire -- COMMAND` ends as COMMAND does (126, 127: it cannot be run).
+
+      EXAMPLE: device memory on a machine without a device
+        eval "$(genpoolctl emulate --ephemeral --device nvme,cmb=64M)"
+        genpoold --attach 0000:01:00.0:2 &
+        genpoolctl lease acquire --size 2M --align 2M --fill 0x5a --dump=64
+      """,
+    version: version,
+    subcommands: [
+      DeviceCommand.self, PoolCommand.self, LeaseCommand.self, Emulate.self,
+    ])
+
+  static let version = "genpoolctl 0.1.0"
+
+  static func main() {
+    StandardStreams.open()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      // ArgumentParser's own: help, version, wrong usage.
+      guard let failure = Failure(error) else { exit(withError: error) }
+      failure.report()
+      Glibc.exit(failure.status)
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import ArgumentParser
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import GenPoolClient
+
+/// `genpoolctl lease acquire`
+struct LeaseAcquire: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "acquire",
+    abstract: "Leases device memory, and holds it, fills it, dumps it, or runs a command with it.",
+    discussion: """
+      In this order: acquires and maps the memory, fills it, prints the lease, dumps it; then runs \
+      COMMAND, or holds the lease until SIGINT or SIGTERM (--hold, and by default when there is \
+      nothing else to do), and gives it back. genpoold zeroes it before anyone else gets it, also \
+      when this process is killed.
+
+      COMMAND takes the place of this process, so the lease ends when COMMAND does. It inherits the \
+      descriptor, to be mapped shared at the given offset, and finds in its environment:
+        GENPOOL_LEASE_FD, _OFFSET, _SIZE  what to map, in decimal
+        GENPOOL_LEASE_PHYSICAL, _BUS      its addresses, 0x..., if they are known
+        GENPOOL_LEASE_ID, _GENERATION     which lease it is
+      The lease is printed on standard error then, unless --json is given, so that standard output \
+      is COMMAND's.
+
+      EXAMPLES
+        genpoolctl lease acquire --size 2M --align 2M
+        genpoolctl lease acquire --size 64K --fill 0xa5 --dump=32
+        genpoolctl lease acquire --size 1M --fill-from in --dump-to out --json
+        genpoolctl lease acquire --size 64K -- sh -c 'echo hello | dd \\
+          of=/proc/self/fd/$GENPOOL_LEASE_FD bs=1 \\
+          seek=$GENPOOL_LEASE_OFFSET conv=notrunc'
+      """)
+
+  @Option(help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"))
+  var size: ByteCount
+
+  @Option(help: ArgumentHelp("The pool (default: the first that can).", valueName: "name"))
+  var pool: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Align the physical and the bus address to this power of two.", valueName: "n"))
+  var align: ByteCount?
+
+  @Option(help: "How to choose among the free runs.")
+  var fit: FitChoice?
+
+  @Option(help: ArgumentHelp("Where in the pool, for the fixed fit.", valueName: "n"))
+  var offset: ByteCount?
+
+  @Option(help: ArgumentHelp("Fill it with this byte, like 165 or 0xa5.", valueName: "byte"))
+  var fill: FillByte?
+
+  @Option(
+    help: ArgumentHelp(
+      "Fill it with this file, from its start; - is standard input.", valueName: "file"))
+  var fillFrom: String?
+
+  @Option(
+    defaultAsFlag: DumpLength.all, parsing: .next,
+    help: ArgumentHelp("Print its first N bytes, or all, like hexdump -C.", valueName: "n"))
+  var dump: DumpLength?
+
+  @Option(help: ArgumentHelp("Write all of it to this file.", valueName: "file"))
+  var dumpTo: String?
+
+  @Flag(help: "Hold it until SIGINT or SIGTERM.")
+  var hold = false
+
+  @OptionGroup var broker: BrokerOptions
+  @OptionGroup var output: OutputOptions
+
+  @Argument(
+    parsing: .postTerminator,
+    help: ArgumentHelp("After --: what to run with the lease.", valueName: "command"))
+  var command: [String] = []
+
+  func validate() throws {
+    if size == .zero { throw ValidationError("--size: a lease has at least one byte.") }
+    if fill != nil, fillFrom != nil {
+      throw ValidationError("--fill and --fill-from exclude each other.")
+    }
+    if hold, !command.isEmpty {
+      throw ValidationError("--hold and a command exclude each other: the command holds the lease.")
+    }
+    if output.json, dump != nil {
+      throw ValidationError("--dump prints text; with --json use --dump-to FILE.")
+    }
+    if let align, !align.isPowerOfTwo {
+      throw ValidationError("--align: \(align) is no power of two.")
+    }
+    if align != nil, let fit, fit != .first {
+      throw ValidationError("--align goes with the first fit only, not with \(fit.rawValue).")
+    }
+    if (offset != nil) != (fit == .fixed) {
+      throw ValidationError("--offset and --fit fixed go together.")
+    }
+  }
+
+  func run() throws {
+    let contents = try FillSource(byte: fill?.value, file: fillFrom, size: size)
+    let signals = isHeld ? try EndSignals() : nil
+    try FaultGuard.enable()
+    let connection = try broker.connect()
+    let lease = try connection.acquire(
+      size, from: pool, alignment: align, fit: fit?.name, offset: offset)
+    try contents?.fill(lease.region)
+    try printFacts(of: lease.grant)
+    if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
+    if let dumpTo { try lease.region.writeDump(to: dumpTo) }
+
+    if let program = Program(command) {
+      throw program.replaceProcess(with: lease, of: connection)
+    }
+    try signals?.wait(whileConnected: connection)
+    try lease.release()
+  }
+
+  /// Whether the lease outlives what is done with it.
+  private var isHeld: Bool {
+    let isForSomething = !command.isEmpty || fill != nil || fillFrom != nil || dump != nil
+    return hold || !(isForSomething || dumpTo != nil)
+  }
+
+  private func printFacts(of grant: Broker1.Lease) throws(Failure) {
+    if output.json {
+      try StandardOutput.write(JSONDocument(grant).text)
+    } else if command.isEmpty {
+      try StandardOutput.write(grant.facts)
+    } else {
+      StandardError.write(grant.facts)
+    }
+  }
+}
+
+extension Broker1.Lease {
+  /// What people want to know of a lease.
+  fileprivate var facts: String {
+    var sheet = FactSheet()
+    sheet.add("lease", "\(lease), generation \(generation)")
+    sheet.add("pool", "\(pool), at offset \(offset.hex)")
+    sheet.add("size", size.description)
+    sheet.add("physical", physical?.description)
+    sheet.add("bus", bus?.description)
+    sheet.add("map offset", mapOffset.hex)
+    sheet.add("caching", caching)
+    sheet.add("isolation", isolation)
+    return sheet.text
+  }
+}

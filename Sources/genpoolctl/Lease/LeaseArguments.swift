@@ -1,0 +1,60 @@
+// What is written after the options of `lease acquire`.
+
+import ArgumentParser
+import BrokerProtocol
+import GenPool
+
+/// The fits that the broker has, by the words of its interface.
+enum FitChoice: String, CaseIterable, ExpressibleByArgument {
+  case first
+  case best
+  case orderAligned = "order-aligned"
+  case fixed
+
+  /// The wire's word for it.
+  var name: Broker1.FitName { .init(rawValue: rawValue) }
+}
+
+/// A byte as people write it: `165` or `0xa5`.
+struct FillByte: ExpressibleByArgument {
+  let value: UInt8
+
+  init?(argument: String) {
+    guard let number = UInt64(argument) ?? parseHexadecimal(argument),
+      let value = UInt8(exactly: number)
+    else { return nil }
+    self.value = value
+  }
+}
+
+/// How much of a lease is dumped.
+enum DumpLength: ExpressibleByArgument, CustomStringConvertible {
+  case all
+  case first(ByteCount)
+
+  init?(argument: String) {
+    if argument == "all" {
+      self = .all
+    } else if let count = ByteCount(argument) {
+      self = .first(count)
+    } else {
+      return nil
+    }
+  }
+
+  /// As it is written on the command line.
+  var description: String {
+    switch self {
+    case .all: "all"
+    case .first(let count): count.description
+    }
+  }
+
+  /// So many bytes of a lease of `size`.
+  func bytes(of size: ByteCount) -> ByteCount {
+    switch self {
+    case .all: size
+    case .first(let count): min(count, size)
+    }
+  }
+}

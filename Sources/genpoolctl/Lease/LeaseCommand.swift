@@ -1,0 +1,9 @@
+import ArgumentParser
+
+/// `genpoolctl lease …`
+struct LeaseCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "lease",
+    abstract: "Leases device memory, and shows who has how much.",
+    subcommands: [LeaseAcquire.self, LeaseList.self])
+}

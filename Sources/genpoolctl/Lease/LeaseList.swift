@@ -1,0 +1,43 @@
+import ArgumentParser
+import BrokerProtocol
+import GenPool
+import GenPoolClient
+
+/// `genpoolctl lease list`
+struct LeaseList: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list",
+    abstract: "Lists your leases; root sees everyone's.",
+    discussion: """
+      An orphaned lease is one whose process has closed its connection and lives on: it may still \
+      reach the memory. A lease in quarantine has ended and is being zeroed.
+
+      The table shows a lease's first eight digits and its offset in the pool; --json shows all.
+      """)
+
+  @Option(help: ArgumentHelp("Only this pool's leases.", valueName: "name"))
+  var pool: String?
+
+  @OptionGroup var broker: BrokerOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let leases = try broker.connect().leases(of: pool)
+    try output.write(Broker1.ListLeases.Reply(leases: leases), text: Self.table(of: leases))
+  }
+
+  static func table(of leases: [Broker1.Lease]) -> String {
+    guard !leases.isEmpty else { return "There are no leases.\n" }
+    var table = Table([
+      .init("LEASE"), .init("POOL", flexible: true), .init("OFFSET", .right), .init("SIZE", .right),
+      .init("UID", .right), .init("PID", .right), .init("STATE"),
+    ])
+    for lease in leases {
+      table.add([
+        String(lease.lease.rawValue.prefix(8)), lease.pool, lease.offset.hex,
+        lease.size.description, lease.uid.description, lease.pid.description, lease.state.rawValue,
+      ])
+    }
+    return table.text
+  }
+}

@@ -1,0 +1,48 @@
+import ArgumentParser
+import BrokerProtocol
+import GenPoolClient
+
+/// `genpoolctl pool attach SPEC`
+struct PoolAttach: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "attach",
+    abstract: "Makes a pool of a BAR or a part of it. ERASES what is in it.",
+    discussion: """
+      For root, or whom genpoold takes for an admin. The device must keep the attach rules: \
+      `genpoolctl device show` says which it breaks, and what helps.
+
+      SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]]. Without offset \
+      and size it is the whole BAR; a granule is a power of two, at least a page; without a name it \
+      is called BDF/BAR; allow names rules that need not hold this once.
+
+      EXAMPLES
+        genpoolctl pool attach 0000:01:00.0:2
+        genpoolctl pool attach 01:00.0:2,offset=1M,size=32M,granule=64K,name=cmb
+        genpoolctl pool attach 0000:02:00.0:2,allow=hotplug
+      """)
+
+  @Argument(
+    help: ArgumentHelp("What to attach: BDF:BAR and options.", valueName: "spec"),
+    transform: Broker1.Attach.Parameters.parse)
+  var specification: Broker1.Attach.Parameters
+
+  @OptionGroup var broker: BrokerOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let pool = try broker.connect().attach(specification)
+    try output.write(Broker1.Attach.Reply(pool: pool), text: PoolList.table(of: [pool]))
+  }
+}
+
+extension Broker1.Attach.Parameters {
+  /// Reads a specification, or says what is wrong with it as ArgumentParser wants to hear it.
+  @Sendable
+  fileprivate static func parse(_ text: String) throws -> Self {
+    do {
+      return try Self(specification: text)
+    } catch {
+      throw ValidationError(error.description)
+    }
+  }
+}

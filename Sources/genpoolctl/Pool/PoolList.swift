@@ -1,0 +1,52 @@
+import ArgumentParser
+import BrokerProtocol
+import GenPool
+import GenPoolClient
+
+/// `genpoolctl pool list`
+struct PoolList: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "list",
+    abstract: "Lists the pools: how large, how full, how fragmented.",
+    discussion: """
+      AVAILABLE is clean and free; LARGEST is its longest piece. Memory that is being zeroed after a \
+      lease is neither available nor leased.
+
+      EXAMPLE
+        genpoolctl pool list --json | jq -r '.pools[] | "\\(.name) \\(.available)"'
+      """)
+
+  @OptionGroup var broker: BrokerOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let pools = try broker.connect().pools()
+    try output.write(Broker1.ListPools.Reply(pools: pools), text: Self.table(of: pools))
+  }
+
+  static func table(of pools: [Broker1.Pool]) -> String {
+    guard !pools.isEmpty else {
+      return "No pool is attached: genpoolctl pool attach BDF:BAR makes one.\n"
+    }
+    var table = Table([
+      .init("POOL"), .init("SIZE", .right), .init("AVAILABLE", .right), .init("LARGEST", .right),
+      .init("LEASES", .right), .init("ISOLATION"), .init("STATE", flexible: true),
+    ])
+    for pool in pools {
+      table.add([
+        pool.name, pool.size.description, pool.available.description,
+        pool.largestFree.description, String(pool.leases), pool.isolation, pool.condition,
+      ])
+    }
+    return table.text
+  }
+}
+
+extension Broker1.Pool {
+  /// Its state, and what people want to know beside: who has it, how much is being zeroed.
+  fileprivate var condition: String {
+    if state == .revoked { return "revoked" }
+    if dirty > .zero { return "zeroing \(dirty)" }
+    return exclusiveUid.map { "uid \($0)" } ?? state.rawValue
+  }
+}

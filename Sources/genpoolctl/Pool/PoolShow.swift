@@ -1,0 +1,84 @@
+import ArgumentParser
+import BrokerProtocol
+import GenPool
+import GenPoolClient
+
+/// `genpoolctl pool show NAME`
+struct PoolShow: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "show",
+    abstract: "Shows one pool: its facts, its free memory, and a map of it.",
+    discussion: """
+      In the map each character is a 64th of the pool: "." is free, "#" is leased or being zeroed, \
+      ":" is some of both.
+      """)
+
+  @Argument(help: "The pool's name, as pool list shows it.")
+  var name: String
+
+  @OptionGroup var broker: BrokerOptions
+  @OptionGroup var output: OutputOptions
+
+  func run() throws {
+    let description = try broker.connect().describe(pool: name)
+    try output.write(description, text: Self.text(of: description))
+  }
+
+  static func text(of description: Broker1.DescribePool.Reply) -> String {
+    let pool = description.pool
+    var sheet = FactSheet()
+    sheet.add("pool", pool.name)
+    sheet.add("memory", "BAR \(pool.bar) of \(pool.device), \(pool.size) from \(pool.offset.hex)")
+    sheet.add("physical", pool.physical?.description)
+    sheet.add("bus", pool.bus?.description)
+    sheet.add("NUMA node", pool.numaNode.map(String.init))
+    sheet.add("granule", pool.granule.description)
+    sheet.add("caching", pool.caching)
+    sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
+    sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
+    sheet.add("leases", "\(pool.leases), in reach of \(pool.holders) processes")
+    sheet.add("leased", pool.leased.description)
+    sheet.add("zeroing", pool.dirty > .zero ? pool.dirty.description : nil)
+    sheet.add("available", pool.available.description)
+    sheet.add("free runs", freeRuns(of: description))
+    // Runs that are not listed are not known to be free: the map would show them as leased.
+    if !description.moreFreeRuns { sheet.add("map", "[\(map(of: description))]") }
+    return sheet.text
+  }
+
+  private static func freeRuns(of description: Broker1.DescribePool.Reply) -> String {
+    let runs = description.freeRuns
+    guard let largest = runs.max(by: { $0.size < $1.size }) else { return "none" }
+    guard !description.moreFreeRuns else {
+      return "more than \(runs.count), the largest \(description.pool.largestFree)"
+    }
+    return "\(runs.count), the largest \(largest.size) at \(largest.offset.hex)"
+  }
+
+  /// The pool on one line.
+  static func map(of description: Broker1.DescribePool.Reply) -> String {
+    let size = description.pool.size.rawValue
+    let cells = min(64, size / max(1, description.pool.granule.rawValue))
+    var map = ""
+    var runs = description.freeRuns[...]
+    for cell in 0..<cells {
+      let start = size / cells * cell + size % cells * cell / cells
+      let end = size / cells * (cell + 1) + size % cells * (cell + 1) / cells
+      while let run = runs.first, run.end <= start { runs.removeFirst() }
+      let free = runs.prefix { $0.offset.rawValue < end }
+        .map { min(end, $0.end) - min(end, max(start, $0.offset.rawValue)) }.reduce(0, +)
+      map += free == 0 ? "#" : free == end - start ? "." : ":"
+    }
+    return map
+  }
+}
+
+extension Broker1.FreeRun {
+  /// The offset after its last byte.
+  fileprivate var end: UInt64 { offset.rawValue + size.rawValue }
+}
+
+extension ByteCount {
+  /// `0x200000`: an offset, as people compare it with addresses.
+  var hex: String { "0x" + hexadecimal(rawValue, digits: 1) }
+}

@@ -1,0 +1,93 @@
+import ArgumentParser
+import Broker
+import BrokerProtocol
+import CLinux
+import DeviceMemory
+import FoundationEssentials
+import Glibc
+import Logging
+import PCIDevices
+import SystemPackage
+
+/// The daemon's command line: parse, set up, run.
+@main
+struct GenPoolD: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "genpoold",
+    abstract: "Leases the memory of PCIe devices to processes.",
+    discussion: """
+      Listens at --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
+      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the socket that systemd passes it \
+      (LISTEN_FDS). It accepts connections once everything of --attach is attached.
+
+      Attaching ERASES memory. A device is refused unless all attach rules hold: `genpoolctl device \
+      show` says which do not, and what helps. SPEC is \
+      BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]].
+
+      Members of the group genpool may connect, those of genpool-admin may attach and detach, where \
+      there are such groups. SIGTERM and SIGINT stop it: all devices are given back as they were, \
+      and every lease is void.
+
+      Exit status: 0 stopped, 1 failed, 64 wrong usage.
+
+      EXAMPLE
+        genpoold --attach 0000:01:00.0:2,name=cmb --attach 0000:02:00.0:2,size=32M
+      """,
+    version: "genpoold " + Release.version)
+
+  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))
+  var socket: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Where devices are found (default: GENPOOL_SYSFS_ROOT, else /sys).", valueName: "dir"))
+  var sysfsRoot: String?
+
+  @Option(
+    name: .customLong("attach"), help: ArgumentHelp("A pool to start with.", valueName: "spec"),
+    transform: parseSpecification)
+  var attachments: [Broker1.Attach.Parameters] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Log this and what is more severe: trace, debug, info, notice, warning, error, critical "
+        + "(default: GENPOOL_LOG, else info).", valueName: "level"),
+    transform: parseLevel)
+  var logLevel: Logger.Level?
+
+  func run() throws {
+    do {
+      try Daemon(self).run()
+    } catch {
+      // Not through the log: whoever started it by hand waits for this.
+      FileDescriptor.standardError.writeLine("genpoold: \(error)")
+      throw ExitCode.failure
+    }
+  }
+}
+
+/// Reads a specification, or says what is wrong with it as ArgumentParser wants to hear it.
+@Sendable
+private func parseSpecification(_ text: String) throws -> Broker1.Attach.Parameters {
+  do {
+    return try Broker1.Attach.Parameters(specification: text)
+  } catch {
+    throw ValidationError(error.description)
+  }
+}
+
+@Sendable
+private func parseLevel(_ text: String) throws -> Logger.Level {
+  guard let level = Logger.Level(rawValue: text) else {
+    let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+    throw ValidationError("\(text) is no level; there are \(levels)")
+  }
+  return level
+}
+
+extension FileDescriptor {
+  /// Writes `text` and a line's end, or as much as goes: there is nobody to tell.
+  fileprivate func writeLine(_ text: String) {
+    _ = try? writeAll((text + "\n").utf8)
+  }
+}

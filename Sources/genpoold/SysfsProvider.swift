@@ -1,0 +1,100 @@
+import Broker
+import BrokerProtocol
+import DeviceMemory
+import DeviceSources
+import GenPool
+import PCIDevices
+import PCINames
+import SystemPackage
+
+/// The devices of a sysfs root, for the broker.
+final class SysfsProvider: DeviceProvider {
+  private let source: SysfsSource
+  private let names: PCINames?
+
+  /// The devices under `root`. Opens the database of names, nothing else.
+  init(root: SysfsRoot) {
+    source = SysfsSource(root: root)
+    names = PCINames()
+  }
+
+  func devices() throws(ProviderError) -> [Broker1.Device] {
+    let listing: DeviceTree.Listing
+    do {
+      listing = try source.tree.list()
+    } catch {
+      throw ProviderError(error)
+    }
+    return listing.devices.compactMap { device in
+      let bars = device.bars.compactMap(Broker1.BAR.init)
+      return bars.isEmpty ? nil : describe(device, bars)
+    }
+  }
+
+  private func describe(_ device: Device, _ bars: [Broker1.BAR]) -> Broker1.Device {
+    let identity = device.identity
+    return Broker1.Device(
+      address: device.address.description, vendorID: identity.vendor, deviceID: identity.device,
+      classCode: device.classCode.rawValue,
+      className: names?.name(class: UInt16(truncatingIfNeeded: device.classCode.rawValue >> 8)),
+      name: names?.name(vendor: identity.vendor, device: identity.device),
+      driver: device.driver, iommuGroup: device.iommuGroup.map { Int($0.number) },
+      numaNode: device.numaNode?.rawValue, powerState: device.powerState?.rawValue, bars: bars)
+  }
+
+  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
+    guard let address = PCIAddress(request.device) else { throw .invalid(parameter: "device") }
+    guard let bar = BAR.Index(request.bar) else { throw .invalid(parameter: "bar") }
+    let wanted = BARRequest(
+      device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
+      allowed: Set(request.allow))
+    do {
+      let range = try source.open(wanted)
+      // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
+      let node = try? source.tree.device(at: address).numaNode
+      return OpenBAR(
+        device: address.description, bar: bar.rawValue, offset: wanted.offset,
+        numaNode: node?.rawValue, range: range)
+    } catch {
+      throw ProviderError(error)
+    }
+  }
+}
+
+extension Broker1.BAR {
+  /// A BAR that is memory and has an address; nil for any other.
+  fileprivate init?(_ bar: BAR) {
+    guard bar.kind == .memory, let physical = bar.physical else { return nil }
+    self.init(
+      index: bar.index.rawValue, physical: physical.first, bus: bar.bus, size: bar.size,
+      kind: bar.kind.rawValue, prefetchable: bar.isPrefetchable, width64: bar.is64Bit)
+  }
+}
+
+extension ProviderError {
+  fileprivate init(_ error: AttachError) {
+    switch error {
+    case .unreadable(let error): self.init(error)
+    case .refused(let address, let refusals):
+      self = .refused(
+        device: address.description,
+        rules: refusals.map {
+          Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
+        })
+    case .invalid(let subject, let problem), .overlapping(let subject, let problem):
+      self = .system(
+        SystemError(operation: "attach", subject: subject, errno: error.errno, cause: problem))
+    case .system(let error): self = .system(error)
+    }
+  }
+
+  fileprivate init(_ error: DeviceTreeError) {
+    switch error {
+    case .noSuchDevice(let address, _): self = .noSuchDevice(device: address.description, bar: nil)
+    case .malformed(let place, let problem):
+      self = .system(
+        SystemError(operation: "read", subject: place, errno: error.errno, cause: problem))
+    case .system(let error): self = .system(error)
+    }
+  }
+}

@@ -1,0 +1,37 @@
+import BrokerProtocol
+import GenPool
+import Testing
+
+@Suite struct AttachSpecificationTests {
+  @Test func `a device and a BAR are enough`() throws {
+    let piece = try Broker1.Attach.Parameters(specification: "0000:01:00.0:2")
+    #expect(piece == .init(device: "0000:01:00.0", bar: 2))
+  }
+
+  @Test func `all options are understood, in any order`() throws {
+    let text =
+      "01:00.0:0,name=cmb,allow=hotplug+not-prefetchable,granule=64K,size=0x100000,offset=1M"
+    let piece = try Broker1.Attach.Parameters(specification: text)
+    #expect(
+      piece
+        == .init(
+          device: "01:00.0", bar: 0, offset: .mebibytes(1), size: .mebibytes(1),
+          granule: .kibibytes(64), name: "cmb", allow: ["hotplug", "not-prefetchable"]))
+  }
+
+  @Test(arguments: [
+    ("", "starts with"), ("2", "starts with"), ("1:2", "starts with"),
+    ("0000:01:00.0", "from 0 to 5"), ("0000:01:00.0:6", "from 0 to 5"),
+    ("0000:01:00.0:2,", "lacks its value"), ("0000:01:00.0:2,size", "size lacks its value"),
+    ("0000:01:00.0:2,size=", "size lacks its value"), ("0000:01:00.0:2,size=big", "is no size"),
+    ("0000:01:00.0:2,size=1,size=2", "size is given twice"),
+    ("0000:01:00.0:2,colour=red", "no option colour"),
+  ])
+  func `what cannot be read is named`(text: String, problem: String) {
+    let error = #expect(throws: InvalidSpecification.self) {
+      try Broker1.Attach.Parameters(specification: text)
+    }
+    #expect(error?.description.contains(problem) == true)
+    #expect(error?.description.hasPrefix("attach \(text): ") == true)
+  }
+}
