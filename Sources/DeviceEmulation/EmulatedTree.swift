@@ -64,7 +64,7 @@ public struct EmulatedTree: Sendable {
     return try alone { () throws(EmulationError) in
       var map = AddressMap(of: try devices())
       let address = try map.place(device)
-      let staging = try TreeWriter(path: root.path).directory(Self.staging)
+      let staging = try TreeWriter(path: root.path.string).directory(Self.staging)
       let name = address.description
       // What a crashed writer may have left.
       staging.removeAll(name)
@@ -102,7 +102,7 @@ public struct EmulatedTree: Sendable {
   private func plugIn(
     _ device: EmulatedDevice, _ name: String, from staging: TreeWriter
   ) throws(EmulationError) {
-    let writer = TreeWriter(path: root.path)
+    let writer = TreeWriter(path: root.path.string)
     let bridge = hostBridge(name)
     try staging.move(name, into: writer.directories(bridge))
     if let group = device.iommuGroup {
@@ -118,7 +118,7 @@ public struct EmulatedTree: Sendable {
 
   /// Undoes ``plugIn(_:_:from:)``, as far as it got.
   private func unplug(_ name: String) throws(EmulationError) {
-    let writer = TreeWriter(path: root.path)
+    let writer = TreeWriter(path: root.path.string)
     let directory = root[hostBridge(name)][name]
     try writer.directories("bus/pci/devices").unlink(name)
     if let group = (try? directory["iommu_group"].linkTarget())?.lastComponent?.string {
@@ -130,7 +130,7 @@ public struct EmulatedTree: Sendable {
     guard (try? directory.exists()) == true else { return }
     let staging = try writer.directory(Self.staging)
     staging.removeAll(name)
-    try TreeWriter(path: directory.path.removingLastComponent()).move(name, into: staging)
+    try TreeWriter(path: root[hostBridge(name)].path).move(name, into: staging)
     staging.removeAll(name)
   }
 
@@ -151,11 +151,12 @@ public struct EmulatedTree: Sendable {
   /// Makes an empty tree of `path` unless it is a tree.
   /// - Returns: whether it was not.
   private static func prepare(_ path: FilePath) throws(EmulationError) -> Bool {
-    let writer = TreeWriter(path: path.removingLastComponent())
-    if let name = path.lastComponent?.string { _ = try writer.directory(name) }
+    guard unsafe mkdir(path.string, 0o755) == 0 || errno == EEXIST else {
+      throw failure("make directory", path)
+    }
     let entries: [String]
     do throws(DeviceTreeError) {
-      entries = try SysfsNode(path: path).entries()
+      entries = try SysfsNode(path: path.string).entries()
     } catch {
       throw .unreadable(error)
     }
@@ -164,7 +165,7 @@ public struct EmulatedTree: Sendable {
       throw .invalid(
         subject: path.string, problem: "the directory is not empty and no emulated tree")
     }
-    let tree = TreeWriter(path: path)
+    let tree = TreeWriter(path: path.string)
     do throws(EmulationError) {
       for name in ["bus/pci/devices", "bus/pci/drivers", "bus/pci/slots", "kernel/iommu_groups"] {
         _ = try tree.directories(name)
@@ -180,7 +181,7 @@ public struct EmulatedTree: Sendable {
 
   /// Removes what is in a tree, the marker first, and the directory when it lets itself be removed.
   private static func discard(_ path: FilePath) {
-    let tree = TreeWriter(path: path)
+    let tree = TreeWriter(path: path.string)
     tree.removeAll(marker)
     for name in ["bus", "devices", "kernel", staging] { tree.removeAll(name) }
     unsafe rmdir(path.string)

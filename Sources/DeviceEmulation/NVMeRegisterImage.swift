@@ -34,8 +34,9 @@ package struct NVMeRegisterImage: Sendable {
   /// CMBSZ (NVMe 1.3 section 3.1.12) for `memory` bytes. Submission queues (bit 0), PRP and SGL lists
   /// (2), read (3) and write data (4) may lie there; completion queues may not, as in QEMU.
   private static func bufferSize(_ memory: ByteCount) throws(EmulationError) -> UInt32 {
-    // The largest unit of 4 KiB, 64 KiB, … 64 GiB (SZU 0-6) that divides it; SZ has 20 bits.
-    for unit in (0...6 as ClosedRange<UInt64>).reversed() {
+    // Units of 4 KiB, 64 KiB, … 64 GiB (SZU 0-6), of which SZ counts up to 2^20 - 1. In MiB (SZU 2) if
+    // that will do, as QEMU does.
+    for unit in [2, 1, 0, 3, 4, 5, 6] as [UInt64] {
       let bytes = ByteCount.kibibytes(4 << (4 * unit))
       let count = memory.rawValue / bytes.rawValue
       guard memory.isMultiple(of: bytes), 1..<(1 << 20) ~= count else { continue }

@@ -8,12 +8,12 @@ import SystemPackage
 /// operation and the path.
 struct TreeWriter {
   /// The directory.
-  let path: FilePath
+  let path: String
 
   /// The directory `name` of this one, made if it is not there.
   func directory(_ name: String) throws(EmulationError) -> TreeWriter {
-    let child = path.appending(name)
-    guard unsafe mkdir(child.string, 0o755) == 0 || errno == EEXIST else {
+    let child = path + "/" + name
+    guard unsafe mkdir(child, 0o755) == 0 || errno == EEXIST else {
       throw failure("make directory", child)
     }
     return TreeWriter(path: child)
@@ -35,8 +35,8 @@ struct TreeWriter {
   func file(
     _ name: String, _ content: [UInt8], size: ByteCount = .zero, mode: mode_t
   ) throws(EmulationError) {
-    let child = path.appending(name)
-    let number = unsafe open(child.string, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+    let child = path + "/" + name
+    let number = unsafe open(child, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
     guard number >= 0 else { throw failure("create", child) }
     let file = Descriptor(owning: number)
     // First the length, so that a size beyond what the file system takes is found out at once.
@@ -57,30 +57,30 @@ struct TreeWriter {
 
   /// A link called `name` to `target`.
   func link(_ name: String, to target: String) throws(EmulationError) {
-    let child = path.appending(name)
-    guard unsafe symlink(target, child.string) == 0 else { throw failure("link", child) }
+    let child = path + "/" + name
+    guard unsafe symlink(target, child) == 0 else { throw failure("link", child) }
   }
 
   /// A second name for a file of this directory.
   func hardLink(_ name: String, to existing: String) throws(EmulationError) {
-    let child = path.appending(name)
-    guard unsafe Glibc.link(path.appending(existing).string, child.string) == 0 else {
+    let child = path + "/" + name
+    guard unsafe Glibc.link(path + "/" + existing, child) == 0 else {
       throw failure("link", child)
     }
   }
 
   /// Moves `name` of this directory into `directory`, in one step.
   func move(_ name: String, into directory: TreeWriter) throws(EmulationError) {
-    let child = path.appending(name)
-    guard unsafe rename(child.string, directory.path.appending(name).string) == 0 else {
+    let child = path + "/" + name
+    guard unsafe rename(child, directory.path + "/" + name) == 0 else {
       throw failure("move", child)
     }
   }
 
   /// Removes the file or link `name`, if it is there.
   func unlink(_ name: String) throws(EmulationError) {
-    let child = path.appending(name)
-    guard unsafe Glibc.unlink(child.string) == 0 || errno == ENOENT else {
+    let child = path + "/" + name
+    guard unsafe Glibc.unlink(child) == 0 || errno == ENOENT else {
       throw failure("remove", child)
     }
   }
@@ -88,17 +88,17 @@ struct TreeWriter {
   /// Removes `name` and what is below it, following no link. Goes on after a failure, and says
   /// nothing of it: what is left stays in the way of nobody.
   func removeAll(_ name: String) {
-    let child = path.appending(name)
-    if unsafe Glibc.unlink(child.string) == 0 { return }
+    let child = path + "/" + name
+    if unsafe Glibc.unlink(child) == 0 { return }
     for entry in (try? SysfsNode(path: child).entries()) ?? [] {
       TreeWriter(path: child).removeAll(entry)
     }
-    unsafe rmdir(child.string)
+    unsafe rmdir(child)
   }
 
-  private func failure(_ operation: String, _ path: FilePath) -> EmulationError {
+  private func failure(_ operation: String, _ path: String) -> EmulationError {
     let number = errno
     return .system(
-      SystemError(operation: operation, subject: path.string, errno: Errno(rawValue: number)))
+      SystemError(operation: operation, subject: path, errno: Errno(rawValue: number)))
   }
 }

@@ -8,7 +8,7 @@ extension Device {
     at address: PCIAddress, _ node: SysfsNode, slots: [HotplugSlot]
   ) throws(DeviceTreeError) {
     self.address = address
-    path = node.path
+    path = FilePath(node.path)
     identity = try Self.identity(node["vendor"], node["device"])
     subsystem = try Self.identity(node["subsystem_vendor"], node["subsystem_device"])
     revision = UInt8(

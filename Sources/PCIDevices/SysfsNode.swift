@@ -6,15 +6,15 @@ package import SystemPackage
 /// anyone, and a real one changes while it is read. Nothing here blocks, traps or reads more than it
 /// was asked to, whatever lies at the path.
 package struct SysfsNode: Sendable {
-  /// Where it is.
-  package let path: FilePath
+  /// Where it is. Not a FilePath: taking one apart costs more than reading most files here.
+  package let path: String
 
-  package init(path: FilePath) {
+  package init(path: String) {
     self.path = path
   }
 
   /// The node `name` of this directory.
-  package subscript(_ name: String) -> SysfsNode { SysfsNode(path: path.appending(name)) }
+  package subscript(_ name: String) -> SysfsNode { SysfsNode(path: path + "/" + name) }
 
   /// More than the kernel shows in any text attribute: one page.
   private static let attributeLimit = 4096
@@ -24,7 +24,7 @@ package struct SysfsNode: Sendable {
   /// At most the first `limit` bytes of a regular file.
   package func bytes(limit: Int) throws(DeviceTreeError) -> [UInt8] {
     // O_NONBLOCK: a FIFO in an emulated tree must not hang the daemon.
-    let number = retrying { unsafe open(path.string, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+    let number = retrying { unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard number >= 0 else { throw failure("open") }
     let file = Descriptor(owning: number)
     var status = stat()
@@ -91,14 +91,14 @@ package struct SysfsNode: Sendable {
   /// Whether something is at the path. A link counts even if it leads nowhere.
   package func exists() throws(DeviceTreeError) -> Bool {
     var status = stat()
-    if unsafe lstat(path.string, &status) == 0 { return true }
+    if unsafe lstat(path, &status) == 0 { return true }
     if errno == ENOENT || errno == ENOTDIR { return false }
     throw failure("examine")
   }
 
   /// The names in a directory, sorted.
   package func entries() throws(DeviceTreeError) -> [String] {
-    guard let directory = unsafe opendir(path.string) else { throw failure("open") }
+    guard let directory = unsafe opendir(path) else { throw failure("open") }
     defer { unsafe closedir(directory) }
     var names: [String] = []
     while true {
@@ -119,7 +119,7 @@ package struct SysfsNode: Sendable {
     var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
     let count = unsafe buffer.withUnsafeMutableBytes { bytes in
       guard let start = bytes.baseAddress else { return 0 }
-      return unsafe readlink(path.string, start.assumingMemoryBound(to: CChar.self), bytes.count)
+      return unsafe readlink(path, start.assumingMemoryBound(to: CChar.self), bytes.count)
     }
     guard count >= 0 else {
       switch errno {
@@ -136,7 +136,7 @@ package struct SysfsNode: Sendable {
   package func linkName() throws(DeviceTreeError) -> String? {
     guard let target = try linkTarget() else { return nil }
     var status = stat()
-    guard unsafe stat(path.string, &status) == 0 else {
+    guard unsafe stat(path, &status) == 0 else {
       throw malformed("the link leads to \(quoted(target.string)), which is not there")
     }
     guard let name = target.lastComponent, name.kind == .regular else {
@@ -149,14 +149,14 @@ package struct SysfsNode: Sendable {
 
   /// The error for content that is not as documented. Lines count from 1.
   package func malformed(_ problem: String, _ line: Int? = nil) -> DeviceTreeError {
-    .malformed(place: line.map { "\(path.string):\($0)" } ?? path.string, problem: problem)
+    .malformed(place: line.map { "\(path):\($0)" } ?? path, problem: problem)
   }
 
   /// The error for the system call that has just failed: read `errno` before anything else.
   private func failure(_ operation: String) -> DeviceTreeError {
     let number = errno
     return .system(
-      SystemError(operation: operation, subject: path.string, errno: Errno(rawValue: number)))
+      SystemError(operation: operation, subject: path, errno: Errno(rawValue: number)))
   }
 
   /// `call` again as long as a signal interrupts it.

@@ -21,5 +21,7 @@ public struct SysfsRoot: Hashable, Sendable, CustomStringConvertible {
   public var description: String { path.string }
 
   /// A file or directory below the root.
-  package subscript(_ relative: String) -> SysfsNode { SysfsNode(path: path.appending(relative)) }
+  package subscript(_ relative: String) -> SysfsNode {
+    SysfsNode(path: path.string + "/" + relative)
+  }
 }

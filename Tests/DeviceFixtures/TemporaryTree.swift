@@ -32,16 +32,20 @@ package final class TemporaryTree: Sendable {
 
   /// A directory of its own, to be removed by the caller.
   package static func makeDirectory() throws -> FilePath {
-    var template = Array("/tmp/genpool-test-XXXXXX".utf8CString)
+    // Thousands of small files: in memory where that is possible.
+    let parent = unsafe access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+    var template = Array("\(parent)/genpool-test-XXXXXX".utf8CString)
     guard unsafe mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
     return FilePath(String(decoding: template.dropLast().map { UInt8($0) }, as: UTF8.self))
   }
 
   /// Removes `path` and all below it, following no link.
-  package static func removeAll(_ path: FilePath) {
-    if unsafe unlink(path.string) == 0 { return }
-    for name in (try? SysfsNode(path: path).entries()) ?? [] { removeAll(path.appending(name)) }
-    unsafe rmdir(path.string)
+  package static func removeAll(_ path: FilePath) { removeAll(path.string) }
+
+  private static func removeAll(_ path: String) {
+    if unsafe unlink(path) == 0 { return }
+    for name in (try? SysfsNode(path: path).entries()) ?? [] { removeAll(path + "/" + name) }
+    unsafe rmdir(path)
   }
 
   /// The only device's address, the first of several.
@@ -56,11 +60,11 @@ package final class TemporaryTree: Sendable {
 
   // MARK: Damage
 
-  /// Replaces or makes a file; missing directories above it as well.
+  /// Replaces or makes a file; missing directories above it as well. Not the content of a FIFO.
   package func write(_ name: String, _ content: [UInt8]) throws {
     try makeDirectories(path(name).removingLastComponent())
     let file = try FileDescriptor.open(
-      path(name), .writeOnly, options: [.create, .truncate],
+      path(name), .writeOnly, options: [.create, .truncate, .nonBlocking],
       permissions: FilePermissions(rawValue: 0o644))
     try file.closeAfter { _ = try file.writeAll(content) }
   }
@@ -126,7 +130,7 @@ package final class TemporaryTree: Sendable {
 
   /// A file's content, at most 64 KiB of it.
   package func read(_ name: String) throws -> [UInt8] {
-    try SysfsNode(path: path(name)).bytes(limit: 65536)
+    try SysfsNode(path: path(name).string).bytes(limit: 65536)
   }
 
   /// A text file's content without the last line's end.

@@ -65,8 +65,9 @@ import Testing
   @Test func `a bridge that translates gives a BAR two different addresses`() throws {
     let buffer = try #require(
       try device(TemporaryTree("nvme,cmb=64M,bus-offset=-0x4000000000")).bar(2))
-    #expect(buffer.physical?.first == PhysicalAddress(0x80_0000_0000))
-    #expect(buffer.bus == BusAddress(0x40_0000_0000))
+    let physical = try #require(buffer.physical)
+    #expect(physical.first >= PhysicalAddress(0x80_0000_0000))
+    #expect(buffer.bus == BusAddress(physical.first.rawValue - 0x40_0000_0000))
   }
 
   @Test func `an I/O BAR has a size and no address in memory`() throws {

@@ -1,6 +1,7 @@
 import DeviceFixtures
 import GenPool
 import PCIDevices
+import SystemPackage
 import Testing
 
 @Suite struct ResourceTableTests {
@@ -11,7 +12,7 @@ import Testing
     let tree = try TemporaryTree("nvme")
     try tree.write(
       "resource", ([row] + Array(repeating: Self.empty, count: 6)).joined(separator: "\n") + "\n")
-    return try ResourceTable(SysfsNode(path: tree.path("resource")))
+    return try ResourceTable(SysfsNode(path: tree.path("resource").string))
   }
 
   @Test func `a memory row has a range with both ends`() throws {

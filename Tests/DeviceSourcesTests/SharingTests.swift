@@ -1,0 +1,160 @@
+import DeviceEmulation
+import DeviceFixtures
+import DeviceMemory
+import DeviceSources
+import GenPool
+import PCIDevices
+import SystemPackage
+import Testing
+
+/// Who may use a BAR at the same time as whom.
+@Suite struct SharingTests {
+  private func request(_ tree: TemporaryTree, _ pages: ClosedRange<UInt64>? = nil) -> BARRequest {
+    guard let pages else { return BARRequest(device: tree.address, bar: 2) }
+    return BARRequest(
+      device: tree.address, bar: 2, offset: .kibibytes(4 * pages.lowerBound),
+      size: .kibibytes(4 * (pages.upperBound - pages.lowerBound + 1)))
+  }
+
+  private func expectBusy(_ source: SysfsSource, _ request: BARRequest) throws {
+    let error = try #require(throws: AttachError.self) { _ = try source.open(request) }
+    #expect(error.errno == .resourceBusy || error.errno == .wouldBlock)
+    #expect(error.description.hasPrefix("lock BAR 2 of 0000:01:00.0: "), "\(error)")
+    #expect(error.description.contains("another genpool user has it open, or a process still maps"))
+  }
+
+  @Test func `ranges of one BAR lie side by side but not over each other`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let source = SysfsSource(root: tree.root)
+    let first = try source.open(request(tree, 0...3))
+    do {
+      let second = try source.open(request(tree, 4...7))
+      for pages in [0...0, 3...4, 7...8, 0...255, 2...5] as [ClosedRange<UInt64>] {
+        let error = try #require(throws: AttachError.self) {
+          _ = try source.open(request(tree, pages))
+        }
+        #expect(error.errno == .resourceBusy)
+        #expect(error.description.contains("which is open already"))
+      }
+      _ = second.size
+    }
+    // Given back, it can be had again.
+    let third = try source.open(request(tree, 4...7))
+    _ = (first.size, third.size)
+  }
+
+  @Test func `a second user of a BAR is told to wait, and changes nothing`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let (first, second) = (SysfsSource(root: tree.root), SysfsSource(root: tree.root))
+    do {
+      let range = try first.open(request(tree, 0...0))
+      let open = try tree.openFiles()
+      try expectBusy(second, request(tree, 8...8))
+      #expect(try tree.state() == .attached)
+      #expect(try tree.openFiles() == open)
+      _ = range.size
+    }
+    let range = try second.open(request(tree))
+    #expect(range.size == .mebibytes(1))
+  }
+
+  @Test func `a descriptor that a client still holds keeps the BAR locked`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    do {
+      let client: Descriptor
+      do {
+        client = try SysfsSource(root: tree.root).open(request(tree)).descriptor.duplicate()
+      }
+      #expect(try tree.state() == .untouched, "the source itself is gone")
+      try expectBusy(SysfsSource(root: tree.root), request(tree))
+      _ = client.rawValue
+    }
+    let range = try SysfsSource(root: tree.root).open(request(tree))
+    _ = range.size
+  }
+
+  @Test func `a mapping that outlives its descriptors keeps the BAR locked`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    do {
+      let orphan: Mapping
+      do {
+        let range = try SysfsSource(root: tree.root).open(request(tree))
+        orphan = try Mapping(mapping: range)
+      }
+      #expect(try tree.openFiles() == 0)
+      try expectBusy(SysfsSource(root: tree.root), request(tree))
+      _ = orphan.size
+    }
+    let range = try SysfsSource(root: tree.root).open(request(tree))
+    _ = range.size
+  }
+
+  @Test(arguments: [true, false])
+  func `write-combining through a file of its own locks both`(wc: Bool) throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    // As on real sysfs: two files.
+    tree.remove("resource2_wc")
+    try tree.write("resource2_wc", [UInt8](repeating: 0, count: 1 << 20))
+    let source = SysfsSource(root: tree.root)
+    do {
+      let region = try Region(mapping: source.open(request(tree)))
+      try region.write([1, 2, 3], at: 0)
+      #expect(try tree.read("resource2_wc")[0..<3] == [1, 2, 3])
+      #expect(try tree.read("resource2")[0..<3] == [0, 0, 0])
+      // Whichever of the two a second user would go by.
+      tree.remove(wc ? "resource2" : "resource2_wc")
+      if wc { try tree.write("resource2", [UInt8](repeating: 0, count: 1 << 20)) }
+      try expectBusy(SysfsSource(root: tree.root), request(tree))
+      _ = region.range.size
+    }
+    #expect(try tree.openFiles() == 0)
+    let range = try source.open(request(tree))
+    _ = range.size
+  }
+
+  @Test func `a device that was plugged into the place of one in use is not mixed up with it`()
+    throws
+  {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let source = SysfsSource(root: tree.root)
+    do {
+      let old = try source.open(request(tree, 0...0))
+      try tree.tree.remove(tree.address)
+      try tree.tree.add(EmulatedDevice.parse("nvme,cmb=1M,address=\(tree.address)"))
+      let error = try #require(throws: AttachError.self) {
+        _ = try source.open(request(tree, 1...1))
+      }
+      #expect(error.description.contains("another device was plugged in there"))
+      #expect(try tree.state() == .untouched)
+      _ = old.size
+    }
+    #expect(try tree.state() == .untouched, "the old device is undone, not the new one")
+    let new = try source.open(request(tree))
+    #expect(try tree.state() == .attached)
+    _ = new.size
+  }
+
+  @Test func `many threads open and close what they can get, and all is undone`() async throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let source = SysfsSource(root: tree.root)
+    await withTaskGroup(of: Int.self) { group in
+      for task in 0..<4 as Range<UInt64> {
+        group.addTask {
+          var count = 0
+          for round in 0..<50 as Range<UInt64> {
+            let page = (task * 7 + round) % 8
+            if let range = try? source.open(request(tree, page...page)) {
+              count += range.size > 0 ? 1 : 0
+            }
+          }
+          return count
+        }
+      }
+      var opened = 0
+      for await count in group { opened += count }
+      #expect(opened > 0)
+    }
+    #expect(try tree.state() == .untouched)
+    #expect(try tree.openFiles() == 0)
+  }
+}

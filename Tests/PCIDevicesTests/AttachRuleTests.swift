@@ -1,0 +1,199 @@
+import DeviceEmulation
+import DeviceFixtures
+import GenPool
+import PCIDevices
+import Testing
+
+/// Every rule, broken alone on an otherwise good device.
+@Suite struct AttachRuleTests {
+  struct Break: CustomTestStringConvertible, Sendable {
+    /// The rule that says no.
+    let rule: String
+    /// What it is about, when a rule is broken in more ways than one.
+    let way: String
+    /// The device, and what goes wrong with it.
+    let device: String
+    /// What is asked for besides BAR 2 of the device.
+    let ask: @Sendable (inout BARRequest) -> Void
+    let apply: @Sendable (TemporaryTree) throws -> Void
+
+    init(
+      _ rule: String, _ way: String = "", device: String = "nvme,cmb=64M",
+      apply: @escaping @Sendable (TemporaryTree) throws -> Void = { _ in },
+      ask: @escaping @Sendable (inout BARRequest) -> Void = { _ in }
+    ) {
+      self.rule = rule
+      self.way = way
+      self.device = device
+      self.ask = ask
+      self.apply = apply
+    }
+
+    var testDescription: String { rule + (way.isEmpty ? "" : ": " + way) }
+
+    /// The broken tree, and what one of its devices is asked for.
+    func make() throws -> (TemporaryTree, BARRequest) {
+      let tree = try TemporaryTree(device)
+      try apply(tree)
+      var request = BARRequest(device: tree.address, bar: 2)
+      ask(&request)
+      return (tree, request)
+    }
+  }
+
+  static let breaks: [Break] = [
+    Break("no-response") { try $0.writeConfig(0, [0xff, 0xff]) },
+    Break("display", device: "ivshmem") { try $0.write("class", "0x030000\n") },
+    Break("bridge", device: "ivshmem") { try $0.write("class", "0x060400\n") },
+    Break("boot-vga") { try $0.write("boot_vga", "1\n") },
+    Break("named-by-address", "storage", ask: { $0.naming = .bySearch }),
+    Break(
+      "named-by-address", "network", apply: { try $0.write("class", "0x020000\n") },
+      ask: { $0.naming = .bySearch }),
+    Break("power-state", "D3hot") { try $0.write("power_state", "D3hot\n") },
+    Break("power-state", "error") { try $0.write("power_state", "error\n") },
+    Break("hotplug", "removable") { try $0.write("removable", "removable\n") },
+    Break("hotplug", "slot") {
+      try $0.write("/bus/pci/slots/1/address", "0000:01:00\n")
+      try $0.write("/bus/pci/slots/1/power", "1\n")
+    },
+    Break("lockdown", "integrity") {
+      try $0.write("/kernel/security/lockdown", "none [integrity] confidentiality\n")
+    },
+    Break("lockdown", "confidentiality") {
+      try $0.write("/kernel/security/lockdown", "none integrity [confidentiality]\n")
+    },
+    Break("driver-bound", device: "nvme,cmb=64M,driver=nvme"),
+    Break("driver-bound", "in a group of its own", device: "nvme,cmb=64M,driver=nvme,group=1"),
+    Break(
+      "force-mismatch", device: "nvme,cmb=64M,driver=nvme",
+      ask: { $0.forced = DeviceIdentity(vendor: 0x1b36, device: 0x0011) }),
+    Break("group-not-viable", device: "nvme,cmb=64M,group=1") {
+      try $0.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=ivshmem"))
+    },
+    Break("group-not-viable", "not PCI", device: "nvme,cmb=64M,group=1") {
+      try $0.makeDirectory("/bus/platform/drivers/arm-smmu-test")
+      try $0.makeDirectory("/kernel/iommu_groups/1/devices/platform-thing")
+      try $0.link(
+        "/kernel/iommu_groups/1/devices/platform-thing/driver",
+        to: "../../../../../bus/platform/drivers/arm-smmu-test")
+    },
+    Break("group-not-viable", "pcieport on no bridge", device: "nvme,cmb=64M,group=1") {
+      try $0.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=pcieport"))
+    },
+    Break("no-such-bar", ask: { $0.bar = 4 }),
+    Break("not-memory") {
+      try $0.write(
+        "resource", line: 3, "0x000000000000c000 0x000000000000c0ff 0x0000000000040101")
+    },
+    Break("empty-bar") {
+      try $0.write(
+        "resource", line: 3, "0x0000000000000000 0x0000000000000000 0x000000000014220c")
+    },
+    Break("unassigned-bar") {
+      try $0.write(
+        "resource", line: 3, "0x0000000000000000 0x0000000003ffffff 0x000000002014220c")
+    },
+    Break("partial-page", "size") {
+      try $0.write(
+        "resource", line: 3, "0x0000008000000000 0x00000080000007ff 0x000000000014220c")
+    },
+    Break("partial-page", "start") {
+      try $0.write(
+        "resource", line: 3, "0x0000008000000800 0x00000080000017ff 0x000000000014220c")
+    },
+    Break("not-prefetchable", ask: { $0.bar = 0 }),
+    Break("no-resource-file") { $0.remove("resource2") },
+  ]
+
+  /// Who refuses, in the table's order.
+  private func refusals(
+    _ tree: TemporaryTree, _ request: BARRequest, under rules: [AttachRule] = AttachRule.sysfs
+  ) throws -> [AttachRule.Refusal] {
+    let devices = DeviceTree(root: tree.root)
+    let subject = AttachRule.Subject(
+      request: request, device: try devices.device(at: request.device),
+      lockdown: try devices.lockdown())
+    return AttachRule.refusals(of: subject, under: rules)
+  }
+
+  @Test(arguments: ["nvme,cmb=64M", "ivshmem,size=16M", "nvme,cmb=64M,group=1,removable=no"])
+  func `a good device is not refused`(device: String) throws {
+    let tree = try TemporaryTree(device)
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+
+  @Test(arguments: breaks)
+  func `a rule that is broken refuses, alone, and says why`(broken: Break) throws {
+    let (tree, request) = try broken.make()
+    let refusals = try refusals(tree, request)
+    #expect(refusals.map(\.rule) == [broken.rule])
+    let refusal = try #require(refusals.first)
+    #expect(refusal.subject == "BAR \(request.bar) of \(tree.address)")
+    #expect(!refusal.cause.isEmpty && !refusal.cure.isEmpty)
+  }
+
+  @Test(arguments: breaks)
+  func `without the rule in the table the same device is accepted`(broken: Break) throws {
+    let (tree, request) = try broken.make()
+    let others = AttachRule.sysfs.filter { $0.name != broken.rule }
+    #expect(others.count == AttachRule.sysfs.count - 1)
+    #expect(try refusals(tree, request, under: others).isEmpty)
+  }
+
+  @Test(arguments: breaks)
+  func `only rules that can be allowed give way to allow`(broken: Break) throws {
+    var (tree, request) = try broken.make()
+    request.allowed = [broken.rule]
+    let rule = try #require(AttachRule.sysfs.first { $0.name == broken.rule })
+    #expect(try refusals(tree, request).isEmpty == rule.canBeAllowed)
+    request.allowed = Set(AttachRule.sysfs.map(\.name)).subtracting([broken.rule])
+    #expect(try refusals(tree, request).map(\.rule) == [broken.rule])
+  }
+
+  @Test func `every rule is broken by a test, and has a name of its own`() {
+    let names = AttachRule.sysfs.map(\.name)
+    #expect(Set(names).count == names.count)
+    #expect(Set(Self.breaks.map(\.rule)) == Set(names))
+  }
+
+  @Test func `all that is wrong is said at once`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,driver=nvme,removable=yes")
+    try tree.write("power_state", "D3cold\n")
+    let refusals = try refusals(tree, BARRequest(device: tree.address, bar: 0))
+    #expect(
+      refusals.map(\.rule) == ["power-state", "hotplug", "driver-bound", "not-prefetchable"])
+    #expect(refusals[1].cure.hasSuffix(", or say allow=hotplug"))
+    #expect(
+      refusals[2].description.hasPrefix("driver nvme is bound to it [driver-bound]; unbind it"))
+  }
+
+  @Test(arguments: ["vfio-pci", "uio_pci_generic"])
+  func `a driver that only waits to be opened is no obstacle`(driver: String) throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,group=1,driver=\(driver)")
+    try tree.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=\(driver)"))
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+
+  @Test func `a bridge with its port driver does not spoil a group`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,group=1")
+    let bridge = try tree.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=pcieport"))
+    try tree.write("/bus/pci/devices/\(bridge)/class", "0x060400\n")
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+
+  @Test func `typing the ids again forces a bound driver`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,driver=nvme")
+    var request = BARRequest(device: tree.address, bar: 2)
+    request.forced = DeviceIdentity(vendor: 0x1b36, device: 0x0010)
+    #expect(try refusals(tree, request).isEmpty)
+  }
+
+  @Test func `a device that no driver ever enabled has no power state to refuse`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    try tree.write("power_state", "unknown\n")
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+    tree.remove("power_state")
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+}
