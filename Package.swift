@@ -127,12 +127,23 @@ let package = Package(
       name: "BrokerTests",
       dependencies: [
         "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
-        "CTestProcess",
-        logging, system,
+        "CTestProcess", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
-      name: "EndToEndTests", dependencies: ["genpoold", "genpoolctl", "GenPoolClient"],
+      name: "GenPoolClientTests",
+      dependencies: [
+        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
+      swiftSettings: house),
+    .testTarget(
+      name: "EndToEndTests",
+      dependencies: [
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+      ],
       path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
   ]
 )

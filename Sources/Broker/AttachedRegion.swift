@@ -51,7 +51,8 @@ final class AttachedRegion {
   private(set) var leased = ByteCount.zero
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
-  /// descriptor cannot be taken back, so they stay until they die.
+  /// descriptor cannot be taken back, so they stay until they die. What a holder passes on, to a child
+  /// or by a socket of its own, is beyond the broker's sight.
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?

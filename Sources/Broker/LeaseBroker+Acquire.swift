@@ -1,7 +1,5 @@
 import BrokerProtocol
-import DeviceMemory
 import GenPool
-import Glibc
 import Logging
 
 // Who gets memory, and who waits for it.
@@ -169,7 +167,6 @@ extension LeaseBroker {
 
   /// Looks at all who wait in the loop's next round.
   func scheduleRetry() {
-    guard !parked.isEmpty else { return }
     loop.after(.zero) { [unowned self] in retryParked() }
   }
 }
@@ -189,88 +186,6 @@ extension Broker1.Acquire.Parameters {
     guard (1...Self.keyLimit).contains(requestKey?.utf8.count ?? 1) else {
       throw .invalid("requestKey")
     }
-  }
-}
-
-extension AttachedRegion {
-  /// Refuses who may not lease here now.
-  fileprivate func admit(_ user: UID) throws(CallFailure) {
-    if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
-    guard isolation == .uidExclusive,
-      let other = holders.values.joined().first(where: { $0 != user })
-    else { return }
-    throw .broker(
-      .poolBusy(
-        pool: name, reason: .uidExclusive, uid: other, leases: leaseCount, holders: holders.count))
-  }
-
-  /// Whether another user's processes, all dead by now, could write all of it since it was erased. A
-  /// descriptor reaches the whole BAR, so scrubbing their leases alone did not make it clean.
-  fileprivate func isOthers(than user: UID) -> Bool {
-    guard isolation == .uidExclusive, let lastUser else { return false }
-    return lastUser != user
-  }
-
-  /// What a lease of `request` takes: whole granules.
-  fileprivate func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
-    // Before rounding, which could leave what varlink's integers hold.
-    guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
-      throw .broker(full(request.bytes))
-    }
-    if let offset = request.offset {
-      guard offset.isMultiple(of: granule.byteCount), offset <= usable - size else {
-        throw .invalid("offset")
-      }
-    }
-    return size
-  }
-
-  fileprivate func fit(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> Fit {
-    switch request.fit ?? .first {
-    case .best: return .best
-    case .orderAligned: return .orderAligned
-    case .fixed: return .fixed(offset: request.offset ?? .zero)
-    default: break
-    }
-    guard let alignment = request.alignment, alignment > granule.byteCount else { return .first }
-    guard let physical else { return .firstAligned(alignment) }
-    if let bus {
-      let bridge = bus.rawValue &- physical.rawValue
-      guard bridge & (alignment.rawValue - 1) == 0 else {
-        throw .broker(
-          .deviceError(
-            operation: "align to \(alignment)", subject: label, errno: EINVAL,
-            cause: "the host bridge's offset between bus and physical addresses is no multiple"))
-      }
-    }
-    // The kernel's search, over physical addresses: the mapping is congruent to them only up to the
-    // largest power of two in its size.
-    let granule = granule
-    return .custom { bitmap, request in
-      let inPhysical = Fit.Request(
-        start: request.start, count: request.count,
-        chunkStart: VirtualAddress(physical.rawValue), granule: granule)
-      return Fit.firstAligned(alignment).place(inPhysical, in: bitmap)
-    }
-  }
-
-  /// Takes memory if there is some; nil when there may be once what is dirty has been scrubbed.
-  fileprivate func take(_ size: ByteCount, fit: Fit) throws(CallFailure) -> ByteCount? {
-    do {
-      return try allocate(size, fit: fit)
-    } catch .full, .fragmented {
-      if scrubbing > .zero, size <= available + scrubbing { return nil }
-      guard size <= available else { throw .broker(full(size)) }
-      throw .broker(
-        .poolFragmented(
-          pool: name, bytes: size, available: available, largestFree: pool.largestFreeRun))
-    } catch {
-      throw .pool(error, label)
-    }
-  }
-
-  private func full(_ size: ByteCount) -> BrokerError {
-    .poolFull(pool: name, bytes: size, available: available)
   }
 }
 

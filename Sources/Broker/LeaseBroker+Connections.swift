@@ -41,7 +41,12 @@ extension LeaseBroker {
     logger.warning("not accepting for now", metadata: ["reason": "\(reason)"])
     loop.change(watch, to: [])
     listener?.isPaused = true
-    loop.after(.seconds(1)) { [unowned self] in resumeAccepting() }
+    guard listener?.isResumeTimed == false else { return }
+    listener?.isResumeTimed = true
+    loop.after(.seconds(1)) { [unowned self] in
+      listener?.isResumeTimed = false
+      resumeAccepting()
+    }
   }
 
   private func resumeAccepting() {
@@ -102,17 +107,13 @@ extension LeaseBroker {
 
   /// A connection is ready for something.
   private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
+    guard readiness.isDisjoint(with: [.hangUp, .failed]) else { return drain(session) }
     do throws(SystemError) {
-      if readiness.contains(.hangUp) || readiness.contains(.failed) {
-        try drain(session)
-        return close(session)
-      }
       if readiness.contains(.writable) { try session.flush() }
       if readiness.contains(.readable) { _ = try session.receive() }
       proceed(session)
     } catch {
-      logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
-      close(session)
+      drain(session)
     }
   }
 
@@ -123,8 +124,7 @@ extension LeaseBroker {
     do throws(SystemError) {
       try session.flush()
     } catch {
-      logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
-      return close(session)
+      return drain(session)
     }
     if session.isDone { return close(session) }
     // Room again: what had to wait for it is looked at in the loop's next round.
@@ -152,22 +152,30 @@ extension LeaseBroker {
     }
   }
 
-  /// A connection that hung up may have said something before. It hears no answer.
-  private func drain(_ session: Session) throws(SystemError) {
+  /// Ends a connection whose peer has gone. What it said before is done, but hears no answer.
+  private func drain(_ session: Session) {
     session.hangUp()
     unpark(session)
-    repeat {
-      takeCalls(of: session, atMost: .max)
-      guard sessions[session.id] != nil else { return }
-    } while try session.receive()
+    do throws(SystemError) {
+      repeat {
+        takeCalls(of: session, atMost: .max)
+        guard sessions[session.id] != nil else { return }
+      } while try session.receive()
+    } catch {
+      logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
+    }
+    close(session)
   }
+
+  // Timers know a session by its identity: its socket is open as long as the object lives.
 
   private func schedule(_ session: Session) {
     guard !session.isScheduled else { return }
     session.isScheduled = true
-    loop.after(.zero) { [unowned self] in
+    loop.after(.zero) { [unowned self, id = session.id] in
+      guard let session = sessions[id] else { return }
       session.isScheduled = false
-      if sessions[session.id] != nil { proceed(session) }
+      proceed(session)
     }
   }
 
@@ -177,9 +185,10 @@ extension LeaseBroker {
     guard !session.isStallWatched else { return }
     session.isStallWatched = true
     let sent = session.output.sentByteCount
-    loop.after(configuration.stallLimit) { [unowned self] in
+    loop.after(configuration.stallLimit) { [unowned self, id = session.id] in
+      guard let session = sessions[id] else { return }
       session.isStallWatched = false
-      guard sessions[session.id] != nil, !session.output.isEmpty else { return }
+      guard !session.output.isEmpty else { return }
       guard session.output.sentByteCount == sent else { return watchForStall(session) }
       logger.notice("dropped: it does not read", metadata: session.metadata)
       close(session)

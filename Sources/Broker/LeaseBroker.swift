@@ -74,6 +74,8 @@ public final class LeaseBroker {
     var watch: EventLoop.Watch
     /// No connection is accepted for now.
     var isPaused = false
+    /// A timer will end the pause.
+    var isResumeTimed = false
   }
 
   /// A broker without pools that nobody can reach yet. Signals should be blocked by now: the

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// The socket that a broker listens on. If the broker made it, its end removes it from the file system.
 public struct ListeningSocket: ~Copyable {
-  /// Where clients connect; nil for a socket that somebody else made.
+  /// What is to be removed; nil for a socket that somebody else made, or that is in no directory.
   private let path: String?
   private let socket: Descriptor
 
@@ -22,14 +22,15 @@ public struct ListeningSocket: ~Copyable {
 
   /// Makes a socket at `path`, for its owner and `group` to connect to. Its directory is made if it
   /// is missing. A socket that nobody answers at any more is removed; one that somebody does is an
-  /// error, EADDRINUSE.
+  /// error, EADDRINUSE. A leading `@` is the abstract namespace, open to everybody.
   public init(path: String, group: UInt32? = nil) throws(SystemError) {
-    let directory = try Self.lockDirectory(of: path)
+    let isAbstract = path.hasPrefix("@")
+    let directory = isAbstract ? nil : try Self.lockDirectory(of: path)
     try Self.removeStale(path)
     // -1 is "leave it", here and in chown(2).
     let result = unsafe gl_listen(path, 0o660, group ?? .max)
     socket = try Descriptor(owningResult: result, of: "listen on", path)
-    self.path = path
+    self.path = isAbstract ? nil : path
     _ = consume directory
   }
 

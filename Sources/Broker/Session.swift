@@ -11,10 +11,8 @@ import SystemPackage
 /// no further call, so its replies stay in order.
 final class Session {
   /// Names it in this run of the broker.
-  struct ID: Hashable, Comparable {
+  struct ID: Hashable {
     let rawValue: Int
-
-    static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
   }
 
   let id: ID
@@ -37,6 +35,8 @@ final class Session {
   var isParked = false
   /// The peer sends no more. It may still read.
   private(set) var inputHasEnded = false
+  /// The peer closed with answers unread.
+  private var wasReset = false
   /// The peer neither sends nor reads any more.
   private(set) var isHungUp = false
   /// Calls may have been received that were not taken yet.
@@ -49,7 +49,7 @@ final class Session {
   /// No further call is taken while this much output waits.
   static let outputMark = 256 * 1024
   /// How much is received at once.
-  static let receiveSize = 64 * 1024
+  static let receiveSize = 16 * 1024
 
   init(
     id: ID, name: String, socket: consuming Descriptor, process: ClientProcess, user: UID,
@@ -89,6 +89,11 @@ final class Session {
     guard count >= 0 else {
       let errno = Errno(rawValue: CInt(-count))
       if errno == .wouldBlock { return false }
+      // It closed without reading all. That is said once; what it sent before is still to be read.
+      if errno == .connectionReset, !wasReset {
+        wasReset = true
+        return try receive()
+      }
       throw SystemError(operation: "receive", subject: "a call", errno: errno)
     }
     guard count > 0 else {

@@ -70,8 +70,10 @@ extension BrokerError: CustomStringConvertible {
     case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
     case .poolExists(let pool): "a pool \(pool) is attached already; give another name"
     case .leaseTableFull(let capacity): "lease table full: the broker holds \(capacity) leases"
-    case .noSuchDevice(let device, nil): "no device \(device) here"
-    case .noSuchDevice(let device, let bar?): "device \(device) has no memory BAR \(bar)"
+    case .noSuchDevice(let device, nil):
+      "find \(device): no such device here; `genpoolctl device list` shows those that are"
+    case .noSuchDevice(let device, let bar?):
+      "find BAR \(bar) of \(device): it has no such BAR, or it is no memory"
     case .deviceRefused(let device, let rules):
       "attach \(device): refused\n"
         + rules.map { "  \($0.rule): \($0.cause)" + ($0.cure.map { " (\($0))" } ?? "") }

@@ -92,7 +92,7 @@ final class BARFiles: Sendable {
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.
   private static func cause(of number: CInt, _ device: Device) -> String? {
     switch number {
-    case EPERM: return "kernel lockdown: use VFIO, or boot without it"
+    case EPERM: return "kernel lockdown: boot without secure boot and lockdown="
     case EINVAL:
       let claimant = device.driver.map { "driver \($0) has" } ?? "a part of the kernel has"
       return "\(claimant) claimed the memory, see /proc/iomem; such memory is not mapped "

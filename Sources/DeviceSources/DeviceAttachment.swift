@@ -15,10 +15,12 @@ final class DeviceAttachment: Sendable {
     self.directory = directory
     process = getpid()
     changes = try directory.changing { () throws(AttachError) in
+      // Alone, the lock is exclusive until all is done; otherwise it is shared from the start.
       let isAlone = directory.isAlone()
+      if !isAlone { try directory.join() }
       let changes = try DeviceChanges(device, directory, isAlone: isAlone)
       do throws(AttachError) {
-        try directory.join()
+        if isAlone { try directory.join() }
       } catch {
         changes.undo(directory, isLast: isAlone)
         throw error

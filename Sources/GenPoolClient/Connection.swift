@@ -79,9 +79,10 @@ public final class Connection: Sendable {
   func callTakingDescriptors<Method: VarlinkMethod>(
     _ method: Method.Type, _ parameters: Method.Parameters
   ) throws(ClientError) -> Answer<Method> {
+    // Before all else: a child of several threads may find locks taken for ever, the runtime's too.
+    try refuseForkedChild(method)
     let deadline = ContinuousClock.now + timeout
     let frame = try frame(Call(method, parameters))
-    try refuseForkedChild(method)
     return try state.withLock { (state) throws(ClientError) -> Answer<Method> in
       try refuseBroken(state, method)
       // Until an answer has been understood.

@@ -59,13 +59,13 @@ extension AttachRule {
       return subject.device.isRemovable
         ? "the firmware calls it removable, and a mapping through sysfs is not revoked then" : nil
     } cure: { _ in
-      "use VFIO"
+      "see to it that it stays, or move it to a fixed slot"
     },
     AttachRule("lockdown") { subject in
       subject.lockdown == .none
         ? nil : "the kernel is locked down (\(subject.lockdown.rawValue)), so BARs cannot be mapped"
     } cure: { _ in
-      "use VFIO, or boot without secure boot and lockdown="
+      "boot without secure boot and lockdown="
     },
   ]
 
@@ -156,7 +156,7 @@ extension AttachRule {
       }
       return "sysfs has no \(bar.resourceFile) of it: this kernel cannot map BARs through sysfs"
     } cure: { _ in
-      "use VFIO, or another kernel"
+      "boot a kernel that can (HAVE_PCI_MMAP or ARCH_GENERIC_PCI_MMAP_RESOURCE)"
     },
   ]
 

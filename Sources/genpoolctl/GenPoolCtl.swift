@@ -1,4 +1,5 @@
 import ArgumentParser
+import BrokerProtocol
 import Glibc
 
 /// The root of the command line: parse, run, say what went wrong.
@@ -27,12 +28,10 @@ struct GenPoolCtl: ParsableCommand {
         genpoold --attach 0000:01:00.0:2 &
         genpoolctl lease acquire --size 2M --align 2M --fill 0x5a --dump=64
       """,
-    version: version,
+    version: "genpoolctl " + Release.version,
     subcommands: [
       DeviceCommand.self, PoolCommand.self, LeaseCommand.self, Emulate.self,
     ])
-
-  static let version = "genpoolctl 0.1.0"
 
   static func main() {
     StandardStreams.open()

@@ -9,7 +9,7 @@ import PCIDevices
 import SystemPackage
 
 /// Sets a broker up as a daemon and runs it to its end.
-struct Daemon: ~Copyable {
+struct Daemon {
   private let options: GenPoolD
   private let environment = ProcessInfo.processInfo.environment
   private let logger: Logger

@@ -177,41 +177,59 @@ extension BrokerTests {
       #expect(try client.call(Broker1.ListLeases.self, .init(pool: "gone")).leases.isEmpty)
     }
 
-    /// One slice that takes long enough for a writer to get its turn before it is read back.
-    private static func largeSlice(attached: Bool) throws -> TestBroker {
+    /// One slice that takes long enough for a writer to get its turn before it is read back. On a busy
+    /// machine it may not, so the tests below try again.
+    private static func largeSlice() throws -> TestBroker {
       try TestBroker(
-        [.init(address: "0000:01:00.0", size: .mebibytes(128))],
-        attached: attached ? [.init(device: "0000:01:00.0", bar: 0, name: "pool0")] : [],
-        configure: { $0.scrubSlice = .mebibytes(128) })
+        [.init(address: "0000:01:00.0", size: .mebibytes(64))], attached: [],
+        configure: { $0.scrubSlice = .mebibytes(64) })
     }
+    private static let attach = Broker1.Attach.Parameters(
+      device: "0000:01:00.0", bar: 0, name: "pool0")
 
     @Test func `memory that a holder keeps writing to is not leased before the holder dies`() throws
     {
-      let broker = try Self.largeSlice(attached: true)
+      let broker = try Self.largeSlice()
       let watcher = try broker.client()
+      let size = try watcher.call(Broker1.Attach.self, Self.attach).pool.size
       let process = try TestProcess(broker)
-      let lease = try process.connection().acquire(.mebibytes(128)).lease
-      let scribbler = Scribbler(on: broker.provider.memory(of: "0000:01:00.0"))
-      try process.connection().release(lease)
-      // Nobody waits for it any more once it is clear that it may take for ever.
-      #expect(
-        throws: ReplyError.broker(.poolFull(pool: "pool0", bytes: 4096, available: .zero))
-      ) { try process.connection().acquire(4096) }
+      let connection = try process.connection()
+      let scribbler = try connection.acquire(size).scribbler()
+      try wait(for: "the writer to get its turn") {
+        let held = try watcher.call(Broker1.ListLeases.self, .init()).leases.first
+        try connection.release(#require(held))
+        do {
+          try connection.acquire(size)
+          return false
+        } catch ReplyError.broker(let error) {
+          // Nobody waits for memory of which it is clear that it may take for ever.
+          #expect(error == .poolFull(pool: "pool0", bytes: size, available: .zero))
+          return true
+        }
+      }
       let pool = try watcher.pool()
-      #expect(pool.state == .active && pool.dirty == pool.size)
+      #expect(pool.state == .active && pool.dirty == size)
       let leases = try watcher.call(Broker1.ListLeases.self, .init()).leases
       #expect(leases.map(\.state) == [.quarantine])
       scribbler.stop()
       process.kill()
-      try wait(for: "the pool to be clean") { try watcher.pool().available == pool.size }
+      try wait(for: "the pool to be clean") { try watcher.pool().available == size }
     }
 
     @Test func `memory that does not stay zero although nobody can write is revoked`() throws {
-      let broker = try Self.largeSlice(attached: false)
+      let broker = try Self.largeSlice()
       let client = try broker.client()
       let scribbler = Scribbler(on: broker.provider.memory(of: "0000:01:00.0"))
-      _ = try client.call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "pool0"))
-      try wait(for: "the pool to be revoked") { try client.pool().state == .revoked }
+      try wait(for: "the writer to get its turn") {
+        _ = try client.call(Broker1.Attach.self, Self.attach)
+        try wait(for: "the end of scrubbing") {
+          let pool = try client.pool()
+          return pool.dirty == .zero || pool.state == .revoked
+        }
+        if try client.pool().state == .revoked { return true }
+        _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
+        return false
+      }
       #expect(try client.pool().failure?.contains("not zero") == true)
       scribbler.stop()
       _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
@@ -230,8 +248,14 @@ extension BrokerTests {
   }
 }
 
+extension TestClient.Held {
+  /// Something that writes to the lease and does not stop when it ends.
+  fileprivate func scribbler() -> Scribbler { Scribbler(on: descriptor.rawValue) }
+}
+
 /// Writes to the first byte of a memory as fast as it can: a device or a process that does not stop.
 private final class Scribbler: Sendable {
+  private let started = DispatchSemaphore(value: 0)
   private let stopped = DispatchSemaphore(value: 0)
   private let ended = DispatchSemaphore(value: 0)
 
@@ -239,16 +263,20 @@ private final class Scribbler: Sendable {
     // Mapped, for a store is quicker than a system call, and the scrubber must not win.
     let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
     let address = UInt(bitPattern: page)
-    Thread.detachNewThread { [stopped, ended] in
+    Thread.detachNewThread { [started, stopped, ended] in
       guard let page = unsafe UnsafeMutableRawPointer(bitPattern: address) else { return }
+      unsafe page.storeBytes(of: 1, as: UInt64.self)
+      started.signal()
       while stopped.wait(timeout: .now()) == .timedOut {
         for _ in 0..<10_000 { unsafe page.storeBytes(of: 1, as: UInt64.self) }
       }
       unsafe munmap(page, 4096)
       ended.signal()
     }
+    started.wait()
   }
 
+  /// Ends it, and returns when it has.
   func stop() {
     stopped.signal()
     ended.wait()

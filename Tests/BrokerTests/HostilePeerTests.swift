@@ -1,6 +1,7 @@
 import Broker
 import BrokerProtocol
 import CLinux
+import CTestProcess
 import DeviceMemory
 import Foundation
 import GenPool
@@ -111,6 +112,41 @@ extension BrokerTests {
       for _ in 0..<count {
         let reply = try client.receive().result(of: VarlinkService.GetInterfaceDescription.self)
         #expect(reply.description == Broker1.interfaceDescription)
+      }
+    }
+
+    @Test func `what a peer asked before it went is done, although it read no answer`() throws {
+      let broker = try TestBroker()
+      let watcher = try broker.client()
+      // The lease is the process's, so its other connection may release it.
+      let lease = try watcher.acquire(4096).lease
+      let hasty = try broker.client()
+      let unread = try Call(
+        VarlinkService.GetInterfaceDescription.self, .init(interface: Broker1.interface)
+      ).frame()
+      let release = try Call(
+        Broker1.Release.self, .init(lease: lease.lease, generation: lease.generation)
+      ).frame()
+      try hasty.send(Array(repeating: unread, count: 100).flatMap { $0 } + release)
+      #expect(shutdown(hasty.socket.rawValue, CInt(SHUT_RDWR)) == 0)
+      try wait(for: "the release to be done") { try watcher.pool().leases == 0 }
+    }
+
+    @Test func `a dropped connection is closed at once, not when its timers end`() throws {
+      let broker = try TestBroker()
+      let client = try broker.client()
+      let flags = fcntl(client.socket.rawValue, F_GETFL)
+      #expect(fcntl(client.socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0)
+      let call = try Call(
+        VarlinkService.GetInterfaceDescription.self, .init(interface: Broker1.interface)
+      ).frame()
+      // Until the broker takes no more: now it watches for a stall, for half a minute.
+      #expect(throws: Errno.resourceTemporarilyUnavailable) {
+        while true { try client.send(call) }
+      }
+      #expect(shutdown(client.socket.rawValue, CInt(SHUT_RDWR)) == 0)
+      try wait(for: "the broker's end to be closed") {
+        unsafe ct_count_sockets(broker.path) == 1
       }
     }
 

@@ -21,11 +21,18 @@ package final class TemporaryTree: Sendable {
 
   /// A tree of any devices.
   package init(_ devices: [EmulatedDevice]) throws {
-    path = try Self.makeDirectory()
-    tree = try EmulatedTree.create(at: path.appending("sys"), devices: [])
+    let path = try Self.makeDirectory()
+    do {
+      let tree = try EmulatedTree.create(at: path.appending("sys"), devices: [])
+      addresses = try devices.map { try tree.add($0) }
+      self.tree = tree
+    } catch {
+      // What is not fully made has no deinit.
+      Self.removeAll(path)
+      throw error
+    }
+    self.path = path
     root = tree.root
-    let tree = tree
-    addresses = try devices.map { try tree.add($0) }
   }
 
   deinit { Self.removeAll(path) }

@@ -3,6 +3,7 @@ import DeviceFixtures
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Glibc
 import PCIDevices
 import Synchronization
 import SystemPackage
@@ -205,6 +206,22 @@ import Testing
     #expect((try? tree.text("driver_override")) == before.1)
     #expect(try tree.read("config") == before.2)
     #expect(try tree.openFiles() == 0)
+  }
+
+  @Test func `a foreign lock on a device is an error, and changes nothing`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    do {
+      let config = try FileDescriptor.open(tree.path("config"), .readOnly)
+      defer { try? config.close() }
+      try #require(flock(config.rawValue, LOCK_EX) == 0)
+      let error = try #require(throws: AttachError.self) {
+        _ = try SysfsSource(root: tree.root).open(request(tree))
+      }
+      #expect(error.errno == .resourceBusy)
+      #expect(error.description.contains("another process keeps its config file locked"))
+      #expect(try tree.openFiles() == 1, "the test's own")
+    }
+    #expect(try tree.state() == .untouched)
   }
 
   @Test func `a failure leaves other ranges of the device alone`() throws {

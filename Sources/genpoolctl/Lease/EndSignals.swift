@@ -7,7 +7,7 @@ import SystemPackage
 /// The signals that end a held lease: SIGINT, SIGTERM and SIGHUP, read from a descriptor, so that the
 /// lease is given back in the ordinary way.
 ///
-/// From its making on these signals wait; make it before there is anything to give back.
+/// From its making on these signals wait: make it when nothing slow is left to do.
 struct EndSignals: ~Copyable {
   private let descriptor: Descriptor
 

@@ -9,9 +9,10 @@ struct LeaseAcquire: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "acquire",
     abstract: "Leases device memory, and holds it, fills it, dumps it, or runs a command with it.",
+    usage: "genpoolctl lease acquire --size <n> [<options>] [-- <command> ...]",
     discussion: """
-      In this order: acquires and maps the memory, fills it, prints the lease, dumps it; then runs \
-      COMMAND, or holds the lease until SIGINT or SIGTERM (--hold, and by default when there is \
+      In this order: acquires and maps the memory, fills it, writes it to a file, prints the lease, \
+      dumps it; then runs COMMAND, or holds the lease until SIGINT or SIGTERM (--hold, and by default when there is \
       nothing else to do), and gives it back. genpoold zeroes it before anyone else gets it, also \
       when this process is killed.
 
@@ -100,15 +101,16 @@ struct LeaseAcquire: ParsableCommand {
 
   func run() throws {
     let contents = try FillSource(byte: fill?.value, file: fillFrom, size: size)
-    let signals = isHeld ? try EndSignals() : nil
     try FaultGuard.enable()
     let connection = try broker.connect()
     let lease = try connection.acquire(
       size, from: pool, alignment: align, fit: fit?.name, offset: offset)
     try contents?.fill(lease.region)
+    if let dumpTo { try lease.region.writeDump(to: dumpTo) }
+    // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.
+    let signals = isHeld ? try EndSignals() : nil
     try printFacts(of: lease.grant)
     if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
-    if let dumpTo { try lease.region.writeDump(to: dumpTo) }
 
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)

@@ -8,6 +8,7 @@ struct LeaseList: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list",
     abstract: "Lists your leases; root sees everyone's.",
+    usage: "genpoolctl lease list [<options>]",
     discussion: """
       An orphaned lease is one whose process has closed its connection and lives on: it may still \
       reach the memory. A lease in quarantine has ended and is being zeroed.

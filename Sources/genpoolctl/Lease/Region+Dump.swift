@@ -5,6 +5,7 @@ import SystemPackage
 extension Region {
   /// Prints the first `count` bytes as `hexdump -C` does.
   func printDump(of count: ByteCount) throws {
+    try StandardOutput.write("\n")
     var dump = HexDump()
     try readAll(count, "reading") { piece throws(Failure) in
       try StandardOutput.write(dump.add(piece))

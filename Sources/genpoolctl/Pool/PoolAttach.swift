@@ -7,6 +7,7 @@ struct PoolAttach: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "attach",
     abstract: "Makes a pool of a BAR or a part of it. ERASES what is in it.",
+    usage: "genpoolctl pool attach <spec> [<options>]",
     discussion: """
       For root, or whom genpoold takes for an admin. The device must keep the attach rules: \
       `genpoolctl device show` says which it breaks, and what helps.

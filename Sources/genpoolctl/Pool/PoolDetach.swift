@@ -7,6 +7,7 @@ struct PoolDetach: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "detach",
     abstract: "Ends a pool and gives its BAR back.",
+    usage: "genpoolctl pool detach <name> [<options>]",
     discussion: """
       For root, or whom genpoold takes for an admin. A pool that has leases, or whose memory a living \
       process still reaches, is busy (exit status 75): `genpoolctl lease list --pool NAME` shows \

@@ -8,6 +8,7 @@ struct PoolList: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list",
     abstract: "Lists the pools: how large, how full, how fragmented.",
+    usage: "genpoolctl pool list [<options>]",
     discussion: """
       AVAILABLE is clean and free; LARGEST is its longest piece. Memory that is being zeroed after a \
       lease is neither available nor leased.

@@ -8,6 +8,7 @@ struct PoolShow: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show",
     abstract: "Shows one pool: its facts, its free memory, and a map of it.",
+    usage: "genpoolctl pool show <name> [<options>]",
     discussion: """
       In the map each character is a 64th of the pool: "." is free, "#" is leased or being zeroed, \
       ":" is some of both.

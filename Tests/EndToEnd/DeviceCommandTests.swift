@@ -1,0 +1,179 @@
+import Foundation
+import Testing
+
+/// `genpoolctl device` and `emulate`, which need no daemon.
+@Suite struct DeviceCommandTests {
+  @Test func `the list has each device with its BARs as the kernel prints them`() throws {
+    let machine = try EmulatedMachine()
+    let result = try machine.control("device", "list")
+    #expect(result.status == 0)
+    #expect(result.errors.isEmpty)
+    #expect(result.output.hasPrefix("0000:01:00.0  1b36:0010  "))
+    let bar = /BAR 2 \[mem 0x[0-9a-f]{16}-0x[0-9a-f]{16} 64bit pref\]  16 MiB\n/
+    #expect(try bar.firstMatch(in: result.output) != nil)
+    #expect(!result.output.contains("bus "))
+    #expect(result.fitsTerminal)
+  }
+
+  @Test func `a bus address is shown where it differs`() throws {
+    let machine = try EmulatedMachine("ivshmem,size=16M,bus-offset=0x40000000")
+    let output = try machine.control("device", "list").output
+    let pattern =
+      /BAR 2 \[mem (?<physical>0x[0-9a-f]+)-[^\n]*\n +bus (?<bus>0x[0-9a-f]+)\n/
+    let match = try #require(try pattern.firstMatch(in: output))
+    let physical = try #require(UInt64(match.physical.dropFirst(2), radix: 16))
+    #expect(UInt64(match.bus.dropFirst(2), radix: 16) == physical + 0x4000_0000)
+  }
+
+  private struct Devices: Decodable {
+    let devices: [Device]
+  }
+
+  private struct Device: Decodable {
+    let address: String
+    let vendorID: Int
+    let deviceID: Int
+    let classCode: Int
+    let driver: String?
+    let bars: [BAR]
+    let refusals: [Verdict]?
+  }
+
+  private struct BAR: Decodable {
+    let index: Int
+    let physical: String
+    let bus: String
+    let size: Int
+    let kind: String
+    let prefetchable: Bool
+    let width64: Bool
+  }
+
+  private struct Verdict: Decodable {
+    let bar: Int
+    let refusals: [Refusal]
+  }
+
+  private struct Refusal: Decodable {
+    let rule: String
+    let cause: String
+    let cure: String
+  }
+
+  @Test func `the JSON has addresses as strings, sizes as numbers, and sorted keys`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    let result = try machine.control("device", "list", "--json")
+    #expect(result.keys == ["devices"])
+    let device = try #require(try result.document(Devices.self).devices.first)
+    #expect(device.address == "0000:01:00.0")
+    #expect(device.vendorID == 0x1b36 && device.deviceID == 0x10 && device.classCode == 0x010802)
+    #expect(device.driver == "nvme")
+    let bar = try #require(device.bars.first { $0.index == 2 })
+    #expect(bar.size == 16 << 20 && bar.kind == "memory" && bar.prefetchable && bar.width64)
+    #expect(bar.physical.wholeMatch(of: /0x[0-9a-f]{16}/) != nil)
+    #expect(bar.bus == bar.physical)
+  }
+
+  @Test func `a device is shown with the rules that would refuse its memory, and their cures`()
+    throws
+  {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    let result = try machine.control("device", "show", "01:00.0")
+    #expect(result.status == 0)
+    #expect(result.output.contains("refused by driver-bound: driver nvme is bound to it"))
+    #expect(result.output.contains("cure: unbind it"))
+    #expect(result.output.contains("refused by not-prefetchable"))
+    #expect(!result.output.contains("can be attached"))
+    let document = try machine.control("device", "show", "--json", "01:00.0")
+    #expect(document.keys == document.keys.sorted())
+    let verdicts = try #require(try document.document(Device.self).refusals)
+    #expect(verdicts.map(\.bar) == [0, 2])
+    #expect(verdicts[1].refusals.map(\.rule) == ["driver-bound"])
+    #expect(verdicts[1].refusals[0].cause.contains("nvme"))
+    #expect(verdicts[1].refusals[0].cure.contains("unbind"))
+  }
+
+  @Test func `memory that can be attached is shown with the command for it`() throws {
+    let machine = try EmulatedMachine()
+    let result = try machine.control("device", "show", "0000:01:00.0")
+    #expect(result.output.contains("can be attached: genpoolctl pool attach 0000:01:00.0:2\n"))
+    #expect(try machine.attribute("enable") == "0\n", "looking changes nothing")
+  }
+
+  @Test func `a device that is not there, and an address that is none`() throws {
+    let machine = try EmulatedMachine()
+    let missing = try machine.control("device", "show", "0000:09:00.0")
+    #expect(missing.status == 1)
+    #expect(missing.errors.contains("0000:09:00.0: no such PCI device"))
+    #expect(missing.output.isEmpty)
+    #expect(try machine.control("device", "show", "nine").status == 64)
+  }
+
+  @Test func `a root that is not there is an error that names it`() throws {
+    let result = try Executable.run(
+      Executable.genpoolctl, ["device", "list"],
+      environment: ["GENPOOL_SYSFS_ROOT": "/nonexistent"])
+    #expect(result.status == 1)
+    #expect(result.errors.contains("/nonexistent"))
+  }
+
+  @Test func `a shell can take over an ephemeral tree`() throws {
+    let line = """
+      set -e; unset XDG_RUNTIME_DIR
+      eval "$(genpoolctl emulate --ephemeral --device nvme,cmb=1M --device ivshmem,size=1M)"
+      dirname "$GENPOOL_SOCKET"; genpoolctl device list
+      rm -r "$(dirname "$GENPOOL_SOCKET")"
+      """
+    let directory = FileManager.default.temporaryDirectory.path()
+    let result = try Executable.run(
+      "/bin/sh", ["-c", line],
+      environment: ["PATH": Executable.searchPath, "TMPDIR": directory])
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.hasPrefix(directory + "genpool-"))
+    #expect(result.output.contains("0000:02:00.0  1af4:1110"))
+  }
+
+  @Test(arguments: [
+    (["emulate"], "--device"), (["emulate", "--device", "nvme,cmb=1M"], "directory"),
+    (["emulate", "/tmp/x", "--device", "toaster"], "toaster"),
+    (["emulate", "/tmp/x", "--device", "nvme,colour=red"], "colour"),
+    (["device", "lost"], "lost"), (["device", "list", "--colour"], "--colour"),
+  ])
+  func `wrong usage ends with 64 and names what is wrong`(arguments: [String], named: String)
+    throws
+  {
+    let result = try Executable.run(Executable.genpoolctl, arguments)
+    #expect(result.status == 64)
+    #expect(result.errors.contains(named), "\(result.errors)")
+    #expect(result.output.isEmpty)
+  }
+
+  @Test func `a reader that has had enough is no error to talk about`() throws {
+    let machine = try EmulatedMachine()
+    let environment = machine.environment.merging(["PATH": Executable.searchPath]) { $1 }
+    for trap in ["", "trap '' PIPE; "] {
+      let result = try Executable.run(
+        "/bin/sh", ["-c", trap + "(sleep 0.2; genpoolctl device list; echo $? >&2) | true"],
+        environment: environment)
+      #expect(result.errors == "141\n")
+    }
+    let closed = try Executable.run(
+      "/bin/sh", ["-c", "genpoolctl device list >&-"], environment: environment)
+    #expect(closed.status == 1)
+    #expect(closed.errors.contains("write standard output"))
+  }
+
+  @Test func `it says its version and explains itself`() throws {
+    #expect(
+      try Executable.run(Executable.genpoolctl, ["--version"]).output.hasPrefix("genpoolctl "))
+    for verb in [
+      [], ["device", "list"], ["device", "show"], ["pool", "list"], ["pool", "show"],
+      ["pool", "attach"], ["pool", "detach"], ["lease", "list"], ["lease", "acquire"], ["emulate"],
+    ] {
+      let help = try Executable.run(Executable.genpoolctl, verb + ["--help"])
+      #expect(help.status == 0)
+      #expect(help.output.hasPrefix("OVERVIEW: "))
+      #expect(help.fitsTerminal, "\(verb)")
+    }
+  }
+}

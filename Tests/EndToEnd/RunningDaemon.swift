@@ -1,0 +1,124 @@
+import CLinux
+import Foundation
+import Testing
+
+/// The executables that were built with these tests.
+enum Executable {
+  static let genpoold = path("genpoold")
+  static let genpoolctl = path("genpoolctl")
+
+  private static func path(_ name: String) -> String {
+    let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: name).path()
+  }
+
+  /// What a command says and how it ends.
+  struct Result {
+    let status: Int32
+    let output: String
+    let errors: String
+  }
+
+  /// Runs a command to its end.
+  static func run(
+    _ path: String, _ arguments: [String], environment: [String: String] = [:]
+  ) throws -> Result {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
+    let (output, errors) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = errors
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let said = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return Result(status: process.terminationStatus, output: text, errors: said)
+  }
+}
+
+/// An emulated sysfs tree with a device, by default an NVMe one whose BAR 2 is a controller memory
+/// buffer of 16 MiB.
+final class EmulatedMachine {
+  let directory: String
+  let device = "0000:01:00.0"
+
+  init(_ kind: String = "nvme,cmb=16M") throws {
+    directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
+    let made = try Executable.run(
+      Executable.genpoolctl, ["emulate", directory, "--device", kind])
+    try #require(made.status == 0, "\(made.errors)")
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+  var socket: String { directory + "/run/io.genpool.Broker1" }
+
+  var environment: [String: String] {
+    ["GENPOOL_SYSFS_ROOT": directory, "GENPOOL_SOCKET": socket]
+  }
+
+  /// A file of the device as it is now.
+  func attribute(_ name: String) throws -> String {
+    try String(
+      contentsOfFile: "\(directory)/bus/pci/devices/\(device)/\(name)", encoding: .utf8)
+  }
+
+  func control(_ arguments: String...) throws -> Executable.Result {
+    try Executable.run(Executable.genpoolctl, arguments, environment: environment)
+  }
+}
+
+/// A genpoold that runs, killed at the latest with this object.
+final class RunningDaemon {
+  let process = Process()
+  private let log = Pipe()
+
+  /// Starts `command`, a genpoold with arguments or something that becomes one.
+  init(
+    _ machine: EmulatedMachine, _ arguments: [String], path: String = Executable.genpoold,
+    environment: [String: String] = [:], input: FileHandle = .nullDevice
+  ) throws {
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(machine.environment) {
+      $1
+    }.merging(environment) { $1 }
+    process.standardError = log
+    process.standardOutput = FileHandle.nullDevice
+    process.standardInput = input
+    try process.run()
+  }
+
+  deinit {
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+  }
+
+  /// Waits until the socket accepts connections.
+  func waitUntilReady(at path: String) throws {
+    for _ in 0..<1000 {
+      let connection = unsafe gl_connect(path)
+      if connection >= 0 {
+        close(connection)
+        return
+      }
+      try #require(process.isRunning, "\(readLog())")
+      usleep(10_000)
+    }
+    Issue.record("genpoold does not get ready")
+  }
+
+  /// Asks it to end, and says how it did.
+  func end(_ signal: Int32 = SIGTERM) -> Int32 {
+    kill(process.processIdentifier, signal)
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  /// All that it logged, once it has ended.
+  func readLog() -> String {
+    String(decoding: log.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+  }
+}

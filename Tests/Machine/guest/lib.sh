@@ -1,0 +1,69 @@
+# What scenarios check with. Each check is one line on the console; the host counts them.
+# A sentence that starts with "@pass" or "@fail" is a result, "@stop" asks the host to look.
+
+failures=0
+
+# check SENTENCE COMMAND...: the command must succeed.
+check() {
+  sentence=$1
+  shift
+  if detail=$("$@" 2>&1); then
+    echo "@pass $sentence"
+  else
+    failures=$((failures + 1))
+    echo "@fail $sentence: $(echo "$detail" | tail -n 3 | tr '\n' ' ')"
+  fi
+}
+
+# equal GOT EXPECTED
+equal() {
+  [ "$1" = "$2" ] || { echo "got '$1', expected '$2'"; return 1; }
+}
+
+# fails_with STATUS TEXT COMMAND...: the command must end with that status and say that text.
+fails_with() {
+  status=$1 text=$2
+  shift 2
+  said=$("$@" 2>&1)
+  got=$?
+  echo "exit status $got: $said"
+  [ "$got" = "$status" ] && echo "$said" | grep -qiE "$text"
+}
+
+# refused RULE TEXT COMMAND...: the same, and of all attach rules it is this one that is named.
+refused() {
+  rule=$1 text=$2
+  shift 2
+  fails_with 1 "$text" "$@" || return 1
+  equal "$(echo "$said" | sed -n 's/^  \([a-z-]*\): .*/\1/p')" "$rule"
+}
+
+# within SECONDS COMMAND...: the command must succeed before the time is up.
+within() {
+  deadline=$(($(uptime_seconds) + $1))
+  shift
+  until "$@"; do
+    [ "$(uptime_seconds)" -lt "$deadline" ] || return 1
+    sleep 0.1
+  done
+}
+
+uptime_seconds() {
+  cut -d. -f1 /proc/uptime
+}
+
+# stop NAME: lets the host look at the machine as it is now.
+stop() {
+  echo "@stop $1"
+  within 30 test -e "/host/$1.seen" || exit 2
+}
+
+# command_register BDF: the PCI COMMAND register (PCI 3.0, 6.2.2), four hexadecimal digits.
+command_register() {
+  hexdump -s 4 -n 2 -e '1/2 "%04x"' "/sys/bus/pci/devices/$1/config"
+}
+
+# behind PORT: the device behind a root port.
+behind() {
+  basename "/sys/bus/pci/devices/$1"/????:??:??.?
+}

@@ -1,0 +1,90 @@
+import BrokerProtocol
+import GenPool
+import SystemPackage
+import Testing
+
+@testable import genpoolctl
+
+@Suite struct RenderingTests {
+  @Test func `columns are as wide as their widest cell, numbers to the right`() {
+    var table = Table([.init("NAME"), .init("SIZE", .right), .init("STATE")])
+    table.add(["a", "64 MiB", "x"])
+    table.add(["longer", "4 KiB", ""])
+    #expect(
+      table.text == """
+        NAME      SIZE  STATE
+        a       64 MiB  x
+        longer   4 KiB
+
+        """)
+  }
+
+  @Test func `only the flexible column is cut, and only to fit`() {
+    var table = Table([.init("NAME", flexible: true), .init("KEY")])
+    table.add([String(repeating: "n", count: 90), "0123456789"])
+    let lines = table.text.split(separator: "\n")
+    #expect(lines[1].count == 80)
+    #expect(lines[1].hasSuffix("n…  0123456789"))
+    table.add(["short", String(repeating: "k", count: 90)])
+    #expect(table.text.contains(String(repeating: "k", count: 90)))
+  }
+
+  @Test func `long texts are broken at blanks and keep their indentation`() {
+    let text = "one two three four".wrapped(indent: "  ", to: 11)
+    #expect(text == "  one two\n    three\n    four")
+    #expect("word".wrapped(indent: "", to: 2) == "word")
+  }
+
+  @Test func `facts that are not known are not shown`() {
+    var sheet = FactSheet()
+    sheet.add("a", "1")
+    sheet.add("unknown", nil)
+    sheet.add("long", "2")
+    #expect(sheet.text == "a     1\nlong  2\n")
+  }
+
+  @Test func `the map shows what is free, what is not, and what is both`() {
+    func map(size: ByteCount, _ runs: [(ByteCount, ByteCount)]) -> String {
+      PoolShow.map(
+        of: .init(
+          pool: .init(
+            name: "p", device: "d", bar: 2, offset: .zero, size: size, physical: nil, bus: nil,
+            numaNode: nil, granule: 4096, caching: "", isolation: "", state: .active, failure: nil,
+            available: .zero, dirty: .zero, leased: .zero, leases: 0, holders: 0,
+            largestFree: .zero, exclusiveUid: nil),
+          chunks: [], freeRuns: runs.map { .init(offset: $0.0, size: $0.1) }, moreFreeRuns: false,
+          largestFree: []))
+    }
+    #expect(map(size: .kibibytes(16), [(4096, 8192)]) == "#..#")
+    #expect(map(size: .kibibytes(16), []) == "####")
+    #expect(map(size: .kibibytes(16), [(0, .kibibytes(16))]) == "....")
+    let large = map(size: .mebibytes(64), [(4096, .mebibytes(1)), (.mebibytes(2), .mebibytes(62))])
+    #expect(large == "::" + String(repeating: ".", count: 62))
+    // 65 granules in 64 cells: none is lost.
+    #expect(map(size: 65 * 4096, [(64 * 4096, 4096)]).hasSuffix("#:"))
+    #expect(map(size: 65 * 4096, [(0, 65 * 4096)]) == String(repeating: ".", count: 64))
+    // Nonsense from the broker is drawn, not died of.
+    let far = ByteCount(UInt64(Int64.max))
+    #expect(map(size: .kibibytes(16), [(far, far), (0, 4096)]).count == 4)
+  }
+
+  @Test(arguments: [("0", 0), ("165", 165), ("0xa5", 165), ("255", 255)] as [(String, UInt8)])
+  func `a byte can be written in decimal and in hexadecimal`(text: String, value: UInt8) {
+    #expect(FillByte(argument: text)?.value == value)
+  }
+
+  @Test(arguments: ["", "256", "-1", "0x100", "a5", "0x"])
+  func `what is no byte is refused`(text: String) {
+    #expect(FillByte(argument: text) == nil)
+  }
+
+  @Test func `an emulated tree's lines can be evaluated by a shell`() {
+    let plain = EmulationPlace(tree: "/tmp/tree")
+    #expect(
+      plain.exports
+        == "export GENPOOL_SYSFS_ROOT=/tmp/tree\nexport GENPOOL_SOCKET=/tmp/tree.socket\n")
+    let odd = EmulationPlace(tree: "/tmp/it's $HOME")
+    #expect(odd.exports.contains("export GENPOOL_SYSFS_ROOT='/tmp/it'\\''s $HOME'\n"))
+    #expect(EmulationPlace(tree: "relative").tree.isAbsolute)
+  }
+}
