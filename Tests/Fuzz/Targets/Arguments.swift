@@ -9,9 +9,18 @@ extension FuzzTarget {
   /// What is accepted prints as something that is read as the same.
   static let arguments = FuzzTarget(name: "arguments") { bytes in
     let text = String(decoding: bytes, as: UTF8.self)
-    check(text, ByteCount.self)
+    if let size = check(text, ByteCount.self) {
+      // In decimal, that is, for the rest is a unit.
+      let count = UInt64(text.prefix { $0.isASCII && $0.isNumber }) ?? 0
+      precondition(size.rawValue >= count, "a unit makes it no less")
+    }
     check(text, PhysicalAddress.self)
-    check(text, PCIAddress.self)
+    if let address = check(text, PCIAddress.self) {
+      let fields = text.lowercased().split(separator: ":")
+      let domain = fields.count == 3 ? UInt64(fields[0], radix: 16) : 0
+      precondition(domain == UInt64(address.domain), "a domain is read whole")
+      precondition(address.description.hasSuffix(":" + fields.suffix(2).joined(separator: ":")))
+    }
     check(text, DeviceIdentity.self)
     check(text, BAR.Index.self)
     check(text, BusOffset.self)
@@ -29,12 +38,14 @@ extension FuzzTarget {
     }
   }
 
+  @discardableResult
   private static func check<Value: LosslessStringConvertible & Equatable>(
     _ text: String, _ type: Value.Type
-  ) {
-    guard let value = Value(text) else { return }
+  ) -> Value? {
+    guard let value = Value(text) else { return nil }
     precondition(text.utf8.allSatisfy { $0 < 0x80 }, "nothing but ASCII has a meaning")
     precondition(Value(value.description) == value, "what is printed can be read")
+    return value
   }
 
   /// Writes the specification `text`, read as `piece`, anew.

@@ -10,13 +10,17 @@ extension FuzzTarget {
     let content = Array(bytes.dropFirst(name.count + 1))
     do throws(DeviceTreeError) {
       let text = try AttributeText(content, at: "file")
-      precondition(content.count <= AttributeText.limit)
+      precondition(content.count <= AttributeText.limit, "no attribute is longer")
       try check(text, named: String(decoding: name, as: UTF8.self))
     } catch {
       // The error of a file of any content fits on a line of a log.
       let description = error.description
-      precondition(description.hasPrefix("read file") && description.utf8.count < 1000)
-      precondition(description.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f })
+      precondition(description.hasPrefix("read file"), "an error says of what")
+      precondition(description.utf8.count < 1000, "an error is short")
+      let isPrintable = description.unicodeScalars.allSatisfy {
+        $0.value >= 0x20 && $0.value != 0x7f
+      }
+      precondition(isPrintable, "no file steers a terminal")
     }
   }
 
@@ -54,7 +58,7 @@ extension FuzzTarget {
           let isIn =
             UInt8(bus, radix: 16) == UInt8(fields[1], radix: 16)
             && (fields.count == 2 || UInt8(device, radix: 16) == UInt8(fields[2], radix: 16))
-          precondition(slot.contains(address) == isIn)
+          precondition(slot.contains(address) == isIn, "a slot holds its own devices")
         }
       }
     }

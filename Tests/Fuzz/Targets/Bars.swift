@@ -34,7 +34,8 @@ extension FuzzTarget {
       precondition(flags & 0x300 == 0 && start == 0 && end == 0, "no BAR, no range")
       return
     }
-    precondition(row.kind == (flags & 0x100 != 0 ? .io : .memory))
+    precondition(row.kind == (flags & 0x100 != 0 ? .io : .memory), "the kind is in the flags")
+    precondition(start <= end && end < .max, "a size can be counted")
     precondition(row.size.rawValue == (end == 0 ? 0 : end &- start &+ 1), "the end is included")
     if let range = row.range {
       precondition(range.first.rawValue == start && range.last.rawValue == end)
@@ -44,10 +45,14 @@ extension FuzzTarget {
 
   private static func check(_ config: ConfigSpace) {
     _ = (config.identity.description, config.command, config.isAllOnes)
+    let room = [6, 2, 1]
     for index in BAR.Index.allCases {
       guard let register = config[index] else { continue }
-      precondition(register.bus.rawValue != 0 && config.headerType <= 2)
-      precondition(register.is64Bit || register.bus.rawValue <= UInt64(UInt32.max))
+      precondition(config.headerType < room.count, "other layouts have no BARs")
+      let last = index.rawValue + (register.is64Bit ? 1 : 0)
+      precondition(last < room[Int(config.headerType)], "a BAR lies in the layout's registers")
+      precondition(register.bus.rawValue != 0, "0 is not assigned")
+      precondition(register.is64Bit || register.bus.rawValue <= UInt64(UInt32.max), "32 bits")
       precondition(register.bus.isAligned(to: register.isIO ? 4 : 16), "flags are no address bits")
     }
   }

@@ -32,8 +32,8 @@ extension FuzzTarget {
     do {
       let sent = Call(Method.self, parameters, oneway: call.oneway, more: call.more)
       let again = try ReceivedCall(frame: Methods.frame(sent.frame()))
-      precondition(again.method == Method.name)
-      precondition(again.oneway == call.oneway && again.more == call.more && !again.upgrade)
+      precondition(again.method == Method.name, "a call names its method")
+      precondition(again.oneway == call.oneway && again.more == call.more, "options are kept")
       let parametersAgain = try again.parameters(as: Method.Parameters.self)
       precondition(parametersAgain == parameters, "a call decodes to itself")
     } catch {
