@@ -49,7 +49,8 @@ extension LeaseBroker {
     }
   }
 
-  private func resumeAccepting() {
+  /// Accepts again after a pause.
+  func resumeAccepting() {
     guard let watch = listener?.watch, listener?.isPaused == true else { return }
     listener?.isPaused = false
     loop.change(watch, to: .readable)
@@ -59,6 +60,9 @@ extension LeaseBroker {
     do throws(SystemError) {
       let peer = try Peer(of: connection.rawValue)
       let user = peer.user
+      if let excess = connectionExcess(of: user) {
+        return turnAway(connection, because: excess)
+      }
       let isAdmin = isAdmin(user, peer.groups)
       let process = try adopt(peer)
       let session = Session(
@@ -135,7 +139,8 @@ extension LeaseBroker {
 
   private func takeCalls(of session: Session, atMost limit: Int) {
     session.hasUntakenCalls = true
-    for _ in 0..<limit where session.takesCalls {
+    for _ in 0..<limit {
+      guard session.takesCalls else { return }
       do throws(MalformedMessage) {
         guard let frame = try session.nextFrame() else {
           session.hasUntakenCalls = false
@@ -169,7 +174,8 @@ extension LeaseBroker {
 
   // Timers know a session by its identity: its socket is open as long as the object lives.
 
-  private func schedule(_ session: Session) {
+  /// Goes on with a connection in the loop's next round.
+  func schedule(_ session: Session) {
     guard !session.isScheduled else { return }
     session.isScheduled = true
     loop.after(.zero) { [unowned self, id = session.id] in
@@ -202,6 +208,7 @@ extension LeaseBroker {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
     if let watch = session.watch { loop.remove(watch) }
     session.watch = nil
+    monitors[session.id] = nil
     unpark(session)
     session.process.sessions.remove(session.id)
     for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {

@@ -1,8 +1,6 @@
 import ArgumentParser
 import BrokerProtocol
-import FoundationEssentials
 import GenPoolClient
-import Glibc
 
 /// The option that every verb has.
 struct OutputOptions: ParsableArguments {
@@ -33,9 +31,7 @@ struct BrokerOptions: ParsableArguments {
 
   /// A connection to the broker.
   func connect() throws(ClientError) -> Connection {
-    let place =
-      socket.map { BrokerSocket(path: $0) }
-      ?? BrokerSocket(environment: ProcessInfo.processInfo.environment, uid: getuid())
-    return try Connection(to: place, timeout: .seconds(Int64(timeout)))
+    try Connection(
+      to: socket.map { BrokerSocket(path: $0) } ?? .standard, timeout: .seconds(Int64(timeout)))
   }
 }
