@@ -29,7 +29,7 @@ public struct ListeningSocket: ~Copyable {
   public init(path: String, group: UInt32? = nil) throws(SystemError) {
     let isAbstract = path.hasPrefix("@")
     let directory = isAbstract ? nil : try Self.lockDirectory(of: path)
-    try Self.removeStale(path)
+    try Self.makeWay(at: path)
     // -1 is "leave it", here and in chown(2).
     let result = unsafe gl_listen(path, 0o660, group ?? .max)
     socket = try Descriptor(owningResult: result, of: "listen on", path)
@@ -72,7 +72,9 @@ public struct ListeningSocket: ~Copyable {
       cause: "another broker is starting there")
   }
 
-  private static func removeStale(_ path: String) throws(SystemError) {
+  /// Removes a socket at `path` that nobody answers at any more. Throws EADDRINUSE where a broker
+  /// answers: to be found out before a device is touched that one will not serve.
+  public static func makeWay(at path: String) throws(SystemError) {
     let connection = unsafe gl_connect(path)
     guard connection < 0 else {
       close(connection)

@@ -44,8 +44,8 @@ struct Daemon {
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
     // Before anything is attached, and so erased: a second daemon finds out here that it is one.
-    // Whoever connects meanwhile waits in the socket's queue.
-    let socket = try listeningSocket()
+    var inherited = try SocketActivation.socket(environment)
+    if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
 
     let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
     let provider = SysfsProvider(root: root)
@@ -73,7 +73,11 @@ struct Daemon {
     for attachment in options.attachments { _ = try broker.attach(attachment) }
     reload.apply(to: broker)
 
-    try broker.listen(on: socket)
+    if let socket = inherited.take() {
+      try broker.listen(on: ListeningSocket(inherited: socket))
+    } else {
+      try broker.listen(on: ownSocket())
+    }
     readiness.tell("READY=1")
     logger.notice(
       "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
@@ -95,14 +99,13 @@ struct Daemon {
     }
   }
 
-  /// The socket that the service manager passed, or one of our own.
-  private func listeningSocket() throws -> ListeningSocket {
-    if let inherited = try SocketActivation.socket(environment) {
-      return try ListeningSocket(inherited: inherited)
-    }
-    let place =
-      (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
+  /// Where to listen, unless the service manager passes a socket.
+  private var place: BrokerSocket {
+    (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
+  }
+
+  private func ownSocket() throws(SystemError) -> ListeningSocket {
     logger.info("listen", metadata: ["socket": "\(place)"])
     // Giving a file to a group that one is not in takes root.
     let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil
