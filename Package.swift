@@ -98,7 +98,9 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(
-      name: "genpool-bench", dependencies: ["GenPool", argumentParser], swiftSettings: house),
+      name: "genpool-bench",
+      dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
+      swiftSettings: house),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
@@ -154,6 +156,12 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "genpooldTests",
+      dependencies: [
+        "genpoold", "Broker", "BrokerProtocol", "DeviceMemory", "GenPool", "PCIDevices", logging,
+      ],
+      swiftSettings: house),
+    .testTarget(
       name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
       swiftSettings: house),
     .testTarget(
@@ -161,6 +169,6 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
+      path: "Tests/EndToEnd", exclude: ["demo", "emulated.py"], swiftSettings: house),
   ]
 )

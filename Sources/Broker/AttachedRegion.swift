@@ -43,6 +43,8 @@ final class AttachedRegion {
   /// physical address.
   let start: VirtualAddress
 
+  /// Nobody leases here any more, and it is detached once nobody reaches it.
+  var isDraining = false
   /// Why the device's memory is not used any more; nil while it is.
   private(set) var failure: String?
   /// Its device was removed: it is forgotten once nobody holds it.
@@ -77,9 +79,11 @@ final class AttachedRegion {
     let lease: LeaseID?
   }
 
-  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed.
+  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed. `isolation` is given to
+  /// promise less than the opened range does; nil promises what it can.
   init(
-    id: ID, name: String?, granule: GranuleSize, open: consuming OpenBAR
+    id: ID, name: String?, granule: GranuleSize, isolation: Isolation? = nil,
+    open: consuming OpenBAR
   ) throws(CallFailure) {
     self.id = id
     device = open.device
@@ -93,7 +97,7 @@ final class AttachedRegion {
     physical = open.range.physical
     bus = open.range.bus
     caching = open.range.caching
-    isolation = open.range.isolation
+    self.isolation = isolation ?? open.range.isolation
     label = open.range.label
     descriptor = open.range.descriptor.rawValue
 

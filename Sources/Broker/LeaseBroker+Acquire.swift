@@ -57,8 +57,7 @@ extension LeaseBroker {
 
   /// The pools that may serve a request, in the order of preference.
   private func candidates(_ request: Broker1.Acquire.Parameters) -> [AttachedRegion] {
-    guard let name = request.pool else { return regions }
-    return regions.filter { $0.name == name }
+    regions.filter { !$0.isDraining && (request.pool == nil || $0.name == request.pool) }
   }
 
   /// Leases from the first pool that can, but nothing that those ahead wait for. `isPatient`: whether
@@ -154,7 +153,7 @@ extension LeaseBroker {
     leases.insert(lease)
     if let key = request.requestKey { session.leasesByRequestKey[key] = lease.id }
     region.addHolder(session.process.id, session.user)
-    logger.info("lease", metadata: metadata(of: lease))
+    logger.notice("lease", metadata: metadata(of: lease))
     if region.noticePressure() {
       publish(
         Broker1.Event(event: .pressure, pool: region.name, available: region.available))

@@ -49,7 +49,8 @@ extension LeaseBroker {
     }
   }
 
-  private func resumeAccepting() {
+  /// Accepts again after a pause.
+  func resumeAccepting() {
     guard let watch = listener?.watch, listener?.isPaused == true else { return }
     listener?.isPaused = false
     loop.change(watch, to: .readable)

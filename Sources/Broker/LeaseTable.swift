@@ -29,7 +29,7 @@ struct LeaseTable {
   }
 
   /// How many entries there may be.
-  let capacity: Int
+  var capacity: Int
 
   private var entries: [LeaseID: Entry] = [:]
   /// The sums over the entries of each user who has some.

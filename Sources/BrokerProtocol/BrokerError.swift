@@ -62,7 +62,7 @@ extension BrokerError: CustomStringConvertible {
     case .staleGeneration(let lease, let generation):
       "lease \(lease) has generation \(generation) now: the one meant has ended"
     case .poolFull(let pool, let bytes, let available):
-      "lease \(bytes) of pool \(pool): it is full, \(available) free"
+      "lease \(bytes) of pool \(pool): only \(available) are free"
     case .poolFragmented(let pool, let bytes, let available, let largest):
       "lease \(bytes) of pool \(pool): \(available) free, but at most \(largest) in one piece"
     case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):

@@ -116,8 +116,12 @@ public struct ReceivedCall: Sendable {
       } catch let error where !(error is DecodingError) {
         // Of a number that is no 64-bit integer Foundation throws an error of its own, without a path.
         let culprit = given.allKeys.first { name in
-          (try? given.decode(Double.self, forKey: name)) != nil
-            && (try? given.decode(Int64.self, forKey: name)) == nil
+          do {
+            _ = try given.decode(Int64.self, forKey: name)
+            return false
+          } catch {
+            return !(error is DecodingError)
+          }
         }
         throw DecodingError.dataCorrupted(
           .init(

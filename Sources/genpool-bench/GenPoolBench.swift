@@ -5,6 +5,6 @@ import ArgumentParser
 struct GenPoolBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "genpool-bench",
-    abstract: "Checks the genpool allocator against recorded and made-up work.",
-    subcommands: [ReplayCommand.self, StressCommand.self])
+    abstract: "Checks and measures genpool: the allocator, and the broker.",
+    subcommands: [ReplayCommand.self, StressCommand.self, LeaseCommand.self])
 }

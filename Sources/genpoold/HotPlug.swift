@@ -16,16 +16,20 @@ final class HotPlug {
   /// nothing is missed then.
   /// - Parameter wanted: the pools to attach whenever their device is plugged in. One that an admin has
   ///   detached stays so until then.
+  /// - Parameter pools: those of the configuration, which are looked after too.
   init(
     of root: SysfsRoot, for broker: LeaseBroker, wanted: [Broker1.Attach.Parameters],
-    logger: Logger
+    pools: ConfiguredPools, logger: Logger
   ) throws(SystemError) {
     events = try DeviceEvents.watch(DeviceTree(root: root))
     self.wanted = wanted
     self.logger = logger
     // The broker keeps this alive, as long as it waits for the descriptor.
     try broker.watchDevices(events.descriptor) { self.drain() }
-    broker.onDeviceReady = { broker, device in self.attach(device, to: broker) }
+    broker.onDeviceReady = { broker, device in
+      self.attach(device, to: broker)
+      pools.reconcile(broker)
+    }
   }
 
   private func drain() -> [DeviceNews]? {

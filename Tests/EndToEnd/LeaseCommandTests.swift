@@ -147,7 +147,7 @@ import Testing
   @Test func `failures have their exit status, say what is wrong, and hold nothing`() throws {
     let machine = try PoolMachine()
     let cases: [(arguments: [String], status: Int32, cause: String)] = [
-      (["--size", "64M"], 75, "lease 64 MiB of pool cmb: it is full"),
+      (["--size", "64M"], 75, "lease 64 MiB of pool cmb: only"),
       (["--size", "4K", "--pool", "attic"], 1, "no pool attic"),
       (["--size", "4K", "--fill-from", "/nonexistent"], 1, "open /nonexistent"),
       (["--size", "4K", "--fill-from", "/proc/self/exe"], 1, "longer than the lease of 4 KiB"),

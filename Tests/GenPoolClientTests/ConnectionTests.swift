@@ -198,9 +198,7 @@ import Testing
     }
     #expect(try broker.connect().pools().isEmpty)
     _ = try broker.calls()
-    // End of file, and not a wait: nobody can write any more.
-    var byte: UInt8 = 0
-    #expect(unsafe read(reading, &byte, 1) == 0)
+    #expect(isAtEnd(reading))
   }
 
   @Test func `threads take turns`() throws {

@@ -13,6 +13,13 @@ final class Locked: Sendable {
   var value: Int { state.withLock { $0 } }
 }
 
+/// Whether nobody can write to a pipe any more. Waits: a child that another test forks may have the
+/// other end for a moment.
+func isAtEnd(_ pipe: CInt) -> Bool {
+  var entry = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
+  return unsafe poll(&entry, 1, 10_000) == 1 && entry.revents == Int16(POLLHUP)
+}
+
 /// Forks, runs `body` in the child, and gives its verdict back. Swift hides fork(), the loader does
 /// not.
 ///

@@ -28,9 +28,9 @@ struct LeaseAcquire: ParsableCommand {
         genpoolctl lease acquire --size 2M --align 2M
         genpoolctl lease acquire --size 64K --fill 0xa5 --dump=32
         genpoolctl lease acquire --size 1M --fill-from in --dump-to out --json
-        genpoolctl lease acquire --size 64K -- sh -c 'echo hello | dd \\
-          of=/proc/self/fd/$GENPOOL_LEASE_FD bs=1 \\
-          seek=$GENPOOL_LEASE_OFFSET conv=notrunc'
+        genpoolctl lease acquire --size 64K -- python3 -c 'import mmap, os; \\
+          n = lambda key: int(os.environ["GENPOOL_LEASE_" + key]); \\
+          m = mmap.mmap(n("FD"), n("SIZE"), offset=n("OFFSET")); m[:5] = b"hello"'
       """)
 
   @Option(help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"))
