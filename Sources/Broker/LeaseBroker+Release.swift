@@ -36,8 +36,8 @@ extension LeaseBroker {
     for region in regions where region.removeHolder(process.id) {
       // Who kept it from staying zero may have been this one.
       resubmitContested(region)
-      finishDraining(region)
       forgetIfGone(region)
+      finishDraining(region)
     }
     scheduleRetry()
   }

@@ -68,7 +68,8 @@ struct Daemon {
       }
     }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
-    watchDevices(of: root, for: broker) { pools.reconcile($0) }
+    // Before anything is attached, so that nothing is missed.
+    watchDevices(of: root, for: broker, pools)
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments { _ = try broker.attach(attachment) }
     reload.apply(to: broker)
@@ -89,11 +90,11 @@ struct Daemon {
   /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
   /// the same.
   private func watchDevices(
-    of root: SysfsRoot, for broker: LeaseBroker, then reconcile: @escaping (LeaseBroker) -> Void
+    of root: SysfsRoot, for broker: LeaseBroker, _ pools: ConfiguredPools
   ) {
     do throws(SystemError) {
       _ = try HotPlug(
-        of: root, for: broker, wanted: options.attachments, then: reconcile, logger: logger)
+        of: root, for: broker, wanted: options.attachments, pools: pools, logger: logger)
     } catch {
       logger.warning("no hot-plug", metadata: ["cause": "\(error)"])
     }

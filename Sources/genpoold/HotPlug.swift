@@ -16,10 +16,10 @@ final class HotPlug {
   /// nothing is missed then.
   /// - Parameter wanted: the pools to attach whenever their device is plugged in. One that an admin has
   ///   detached stays so until then.
-  /// - Parameter reconcile: called after those, for whoever else waits for devices.
+  /// - Parameter pools: those of the configuration, which are looked after too.
   init(
     of root: SysfsRoot, for broker: LeaseBroker, wanted: [Broker1.Attach.Parameters],
-    then reconcile: @escaping (LeaseBroker) -> Void, logger: Logger
+    pools: ConfiguredPools, logger: Logger
   ) throws(SystemError) {
     events = try DeviceEvents.watch(DeviceTree(root: root))
     self.wanted = wanted
@@ -28,7 +28,7 @@ final class HotPlug {
     try broker.watchDevices(events.descriptor) { self.drain() }
     broker.onDeviceReady = { broker, device in
       self.attach(device, to: broker)
-      reconcile(broker)
+      pools.reconcile(broker)
     }
   }
 
