@@ -43,14 +43,23 @@ struct Daemon {
       provider: SysfsProvider(root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard),
       configuration: configuration, logger: logger)
     try broker.stop(whenReadable: signals.rawValue)
-    for attachment in options.attachments { _ = try broker.attach(attachment) }
+    let readiness = Readiness(environment)
+    for attachment in options.attachments {
+      readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")
+      _ = try broker.attach(attachment)
+    }
 
     try broker.listen(on: listeningSocket())
-    let readiness = Readiness(environment)
-    readiness.tell("READY=1")
+    readiness?.tell("READY=1", "STATUS=\(broker.status)")
+    if let readiness, let interval = readiness.heartbeatInterval {
+      broker.every(interval) { [unowned broker] in
+        readiness.tell("WATCHDOG=1", "STATUS=\(broker.status)")
+      }
+    }
     logger.notice("ready", metadata: ["version": "\(Release.version)"])
     try broker.run()
-    readiness.tell("STOPPING=1")
+    // From here on the manager's stop time-out counts, no longer its watchdog.
+    readiness?.tell("STOPPING=1", "STATUS=Giving the devices back")
     logger.notice("stopped")
   }
 
