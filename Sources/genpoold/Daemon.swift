@@ -62,16 +62,19 @@ struct Daemon {
     try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
       while case let signal = gl_signals_next(signals), signal > 0 {
         guard signal == SIGHUP, reloads else { return broker.stop() }
-        readiness.tellReloading()
+        readiness?.tellReloading()
         reload.reload(broker)
-        readiness.tell("READY=1")
+        readiness?.tell("READY=1")
       }
     }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
     // Before anything is attached, so that nothing is missed.
     watchDevices(of: root, for: broker, pools)
     // What the command line names must be there; what the configuration does may come later.
-    for attachment in options.attachments { _ = try broker.attach(attachment) }
+    for attachment in options.attachments {
+      readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")
+      _ = try broker.attach(attachment)
+    }
     reload.apply(to: broker)
 
     if let socket = inherited.take() {
@@ -79,11 +82,17 @@ struct Daemon {
     } else {
       try broker.listen(on: ownSocket())
     }
-    readiness.tell("READY=1")
+    readiness?.tell("READY=1", "STATUS=\(broker.status)")
+    if let readiness, let interval = readiness.heartbeatInterval {
+      broker.every(interval) { [unowned broker] in
+        readiness.tell("WATCHDOG=1", "STATUS=\(broker.status)")
+      }
+    }
     logger.notice(
       "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
-    readiness.tell("STOPPING=1")
+    // From here on the manager's stop time-out counts, no longer its watchdog.
+    readiness?.tell("STOPPING=1", "STATUS=Giving the devices back")
     logger.notice("stopped")
   }
 
