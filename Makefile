@@ -6,7 +6,7 @@ RELEASE := .build/release
 RELEASE_FLAGS := -c release --static-swift-stdlib
 SOURCES := Package.swift Sources Tests
 
-.PHONY: help run test client-test machine-test build lint format deps clean
+.PHONY: help run test client-test hostile-test machine-test build lint format deps clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,13 +16,19 @@ run: build  ## build, start the daemon on an emulated device, lease, write, read
 
 test: deps  ## all tests that need no virtual machine
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build --skip MockedUdevTests
+	@echo "== udev's events, from a mocked bus"
+	@if command -v umockdev-wrapper >/dev/null; then umockdev-wrapper $(SWIFT) test --skip-build --filter MockedUdevTests; \
+	else echo "MockedUdevTests skipped: umockdev-wrapper is missing (apt-get install umockdev)"; fi
 	@echo "== the pool under the thread sanitizer"
 	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
 	.build-tsan/release/genpool-bench stress --operations 50000
 
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)
+
+hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
+	Tests/EndToEnd/hostile.py $(RELEASE)
 
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	Tests/Machine/run --bin $(RELEASE)

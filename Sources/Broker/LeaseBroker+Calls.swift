@@ -82,6 +82,12 @@ extension LeaseBroker {
       return try answer(call, Broker1.Release.self) { parameters throws(CallFailure) in
         try release(parameters, by: session)
       }
+    case Broker1.ForceRelease.name:
+      return try answer(call, Broker1.ForceRelease.self) { parameters throws(CallFailure) in
+        try forceRelease(parameters, by: session)
+      }
+    case Broker1.Monitor.name:
+      return try monitor(call, by: session)
     case Broker1.Attach.name:
       return try answer(call, Broker1.Attach.self) { parameters throws(CallFailure) in
         try attach(parameters, by: session)
@@ -119,9 +125,11 @@ extension LeaseBroker {
   }
 
   /// A reply's bytes. What cannot be said is a fault of ours or of the device's description.
-  func encode(_ reply: some Encodable) throws(CallFailure) -> [UInt8] {
+  func encode(
+    _ reply: some Encodable, continues: Bool = false
+  ) throws(CallFailure) -> [UInt8] {
     do {
-      return try Reply.frame(reply)
+      return try Reply.frame(reply, continues: continues)
     } catch {
       throw .broker(
         .deviceError(

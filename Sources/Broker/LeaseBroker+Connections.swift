@@ -51,7 +51,8 @@ extension LeaseBroker {
     }
   }
 
-  private func resumeAccepting() {
+  /// Accepts again after a pause.
+  func resumeAccepting() {
     guard let watch = listener?.watch, listener?.isPaused == true else { return }
     listener?.isPaused = false
     loop.change(watch, to: .readable)
@@ -61,6 +62,9 @@ extension LeaseBroker {
     do throws(SystemError) {
       let peer = try Peer(of: connection.rawValue)
       let user = peer.user
+      if let excess = connectionExcess(of: user) {
+        return turnAway(connection, because: excess)
+      }
       let isAdmin = isAdmin(user, peer.groups)
       let process = try adopt(peer)
       let session = Session(
@@ -138,7 +142,8 @@ extension LeaseBroker {
   private func takeCalls(of session: Session) {
     session.hasUntakenCalls = true
     let end = ContinuousClock.now + Self.turnTime
-    for count in 0..<Self.turn where session.takesCalls && (count == 0 || .now < end) {
+    for count in 0..<Self.turn {
+      guard session.takesCalls, count == 0 || .now < end else { return }
       do throws(MalformedMessage) {
         guard let frame = try session.nextFrame() else {
           session.hasUntakenCalls = false
@@ -162,9 +167,11 @@ extension LeaseBroker {
     do throws(SystemError) {
       takeCalls(of: session)
       guard sessions[session.id] != nil else { return }
-      // What a full socket holds is more than others should wait for.
-      if session.hasUntakenCalls { return schedule(session) }
-      if try session.receive() { return schedule(session) }
+      // What a full socket holds is more than others should wait for. A monitor takes no calls.
+      if session.takesCalls {
+        if session.hasUntakenCalls { return schedule(session) }
+        if try session.receive() { return schedule(session) }
+      }
     } catch {
       logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
     }
@@ -173,7 +180,8 @@ extension LeaseBroker {
 
   // Timers know a session by its identity: its socket is open as long as the object lives.
 
-  private func schedule(_ session: Session) {
+  /// Goes on with a connection in the loop's next round.
+  func schedule(_ session: Session) {
     guard !session.isScheduled else { return }
     session.isScheduled = true
     loop.after(.zero) { [unowned self, id = session.id] in
@@ -206,6 +214,7 @@ extension LeaseBroker {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
     if let watch = session.watch { loop.remove(watch) }
     session.watch = nil
+    monitors[session.id] = nil
     unpark(session)
     session.process.sessions.remove(session.id)
     for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {

@@ -6,7 +6,7 @@ public struct Call<Method: VarlinkMethod>: Sendable {
   public var parameters: Method.Parameters
   /// Asks for no reply, not even an error.
   public var oneway: Bool
-  /// Allows several replies. No method of ``Broker1`` makes use of it yet.
+  /// Allows several replies, as ``Broker1/Monitor`` gives.
   public var more: Bool
 
   /// A call of `Method`.

@@ -30,7 +30,7 @@ struct GenPoolCtl: ParsableCommand {
       """,
     version: "genpoolctl " + Release.version,
     subcommands: [
-      DeviceCommand.self, PoolCommand.self, LeaseCommand.self, Emulate.self,
+      DeviceCommand.self, PoolCommand.self, LeaseCommand.self, Monitor.self, Emulate.self,
     ])
 
   static func main() {

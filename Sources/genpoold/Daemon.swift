@@ -12,43 +12,66 @@ import SystemPackage
 struct Daemon {
   private let options: GenPoolD
   private let environment = ProcessInfo.processInfo.environment
+  private let configuration: Configuration
+  private let threshold: LogThreshold
   private let logger: Logger
 
   /// Enough for 1024 connections with a socket and a pidfd each, and the devices.
   private static let descriptorLimit: UInt64 = 8192
 
-  init(_ options: GenPoolD) {
+  init(_ options: GenPoolD, _ configuration: Configuration) {
     self.options = options
-    var logger = Logger(label: "genpoold") { StreamLogHandler.standardError(label: $0) }
-    let wanted = ProcessInfo.processInfo.environment["GENPOOL_LOG"].flatMap {
-      Logger.Level(rawValue: $0)
-    }
-    logger.logLevel = options.logLevel ?? wanted ?? .info
-    self.logger = logger
+    self.configuration = configuration
+    let threshold = LogThreshold(
+      options.logLevel ?? configuration.logLevel ?? Self.levelVariable(environment) ?? .info)
+    let form = EventLogHandler.Form.ofStandardError(environment)
+    self.threshold = threshold
+    logger = Logger(label: "genpoold") { _ in EventLogHandler(form: form, threshold: threshold) }
+  }
+
+  private static func levelVariable(_ environment: [String: String]) -> Logger.Level? {
+    environment["GENPOOL_LOG"].flatMap { Logger.Level(rawValue: $0) }
   }
 
   /// Returns when a signal has stopped it, with every device given back and the socket removed.
   func run() throws {
     openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
-    let signals = try Self.endSignals()
+    let signals = try Self.signals()
     // A log that nobody reads any more is no reason to die.
     signal(SIGPIPE, SIG_IGN)
     try FaultGuard.enable()
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
-    var configuration = LeaseBroker.Configuration(version: Release.version)
-    configuration.adminGroup = Self.group(named: "genpool-admin")
+    let provider = SysfsProvider(
+      root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard)
     let broker = try LeaseBroker(
-      provider: SysfsProvider(root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard),
-      configuration: configuration, logger: logger)
-    try broker.stop(whenReadable: signals.rawValue)
+      provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
+      logger: logger)
+    let readiness = Readiness(environment)
+    let pools = ConfiguredPools(provider: provider, logger: logger)
+    let reload = Reload(
+      of: configuration, from: options.config, levelOption: options.logLevel,
+      levelVariable: Self.levelVariable(environment), threshold: threshold, logger: logger,
+      pools: pools)
+    let reloads = reloadsOnHangUp
+    try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
+      while case let signal = gl_signals_next(signals), signal > 0 {
+        guard signal == SIGHUP, reloads else { return broker.stop() }
+        readiness.tellReloading()
+        reload.reload(broker)
+        readiness.tell("READY=1")
+      }
+    }
+    broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
+    // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments { _ = try broker.attach(attachment) }
+    reload.apply(to: broker)
 
     try broker.listen(on: listeningSocket())
-    let readiness = Readiness(environment)
     readiness.tell("READY=1")
-    logger.notice("ready", metadata: ["version": "\(Release.version)"])
+    logger.notice(
+      "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
     readiness.tell("STOPPING=1")
     logger.notice("stopped")
@@ -60,16 +83,23 @@ struct Daemon {
       return try ListeningSocket(inherited: inherited)
     }
     let place =
-      options.socket.map { BrokerSocket(path: $0) }
+      (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
     logger.info("listen", metadata: ["socket": "\(place)"])
     // Giving a file to a group that one is not in takes root.
-    let group = geteuid() == 0 ? Self.group(named: "genpool") : nil
+    let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil
     return try ListeningSocket(path: place.path, group: group)
   }
 
-  /// What stops it: SIGHUP too, so that closing a terminal does not leave devices changed.
-  private static func endSignals() throws(SystemError) -> Descriptor {
+  /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a terminal
+  /// does not leave devices changed; but a service manager may find a file that has come since.
+  private var reloadsOnHangUp: Bool {
+    options.config != nil || Configuration.isThereAStandardFile
+      || environment["NOTIFY_SOCKET"] != nil
+  }
+
+  /// What it waits for: the end, and SIGHUP.
+  private static func signals() throws(SystemError) -> Descriptor {
     let signals = [SIGTERM, SIGINT, SIGHUP]
     let result = unsafe signals.withUnsafeBufferPointer {
       unsafe gl_signals_create($0.baseAddress, CInt($0.count))
@@ -79,11 +109,6 @@ struct Daemon {
         operation: "wait for", subject: "signals", errno: Errno(rawValue: -result))
     }
     return Descriptor(owning: result)
-  }
-
-  private static func group(named name: String) -> gid_t? {
-    var group: gid_t = 0
-    return unsafe gl_group(name, &group) == 0 ? group : nil
   }
 
   /// Opens those of the three standard streams that are closed, so that no device gets their numbers,
