@@ -37,6 +37,7 @@ extension LeaseBroker {
       // Who kept it from staying zero may have been this one.
       resubmitContested(region)
       finishDraining(region)
+      forgetIfGone(region)
     }
     scheduleRetry()
   }
