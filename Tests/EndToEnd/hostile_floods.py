@@ -143,6 +143,17 @@ def vanishing(report, broker) -> None:
     report.check(f"20 that ask {sent >> 10} KiB of questions and leave", True)
 
 
+def monitors(report, broker) -> None:
+    """Listeners that ask on, though a monitor is not answered, and leave."""
+    for rest in (b"", frame(f"{INTERFACE}.ListPools") * 1000):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(Peer(broker.socket)) for _ in range(20)]
+            events = [peer.ask(frame(f"{INTERFACE}.Monitor", more=True)) for peer in peers]
+            for peer in peers:
+                fill(peer, rest or b" ")
+    expect(report, "40 monitors that leave", [event for event in events if not event])
+
+
 def oneway(report, broker) -> None:
     """Questions whose answer nobody wants, about many leases and a pool in pieces."""
     with Peer(broker.socket) as peer:
@@ -173,4 +184,4 @@ def noise(report, broker) -> None:
 
 
 ATTACKS = (connections, reconnections, never_reads, slow, descriptors, half_closed, vanishing,
-           oneway, noise)
+           monitors, oneway, noise)
