@@ -2,11 +2,15 @@
 
 SWIFT   ?= swift
 RELEASE := .build/release
+COMPLETIONS := $(RELEASE)/completions
 # The executables bring Swift's runtime along, so that they run where no Swift is installed.
 RELEASE_FLAGS := -c release --static-swift-stdlib
 SOURCES := Package.swift Sources Tests
+# Commands, and the Debian packages that have them.
+TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test client-test machine-test build lint format deps clean
+.PHONY: help run test client-test hostile-test machine-test fuzz build lint lint-system man format \
+  deps clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,14 +31,25 @@ test: deps  ## all tests that need no virtual machine
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)
 
+hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
+	Tests/EndToEnd/hostile.py $(RELEASE)
+
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	Tests/Machine/run --bin $(RELEASE)
 
-build: deps  ## the executables, in .build/release
+SECONDS ?= 60
+fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60
+	Tests/Fuzz/run $(SECONDS)
+
+build: deps  ## the executables and their shell completions, in .build/release
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoold
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoolctl
+	@mkdir -p $(COMPLETIONS)
+	@for program in genpoold genpoolctl; do for shell in bash zsh fish; do \
+	  $(RELEASE)/$$program --generate-completion-script $$shell > $(COMPLETIONS)/$$program.$$shell || exit 1; done; done
 
-lint: deps  ## format, arrows between modules, what the core may import
+lint: TOOLS += systemd-analyze:systemd groff:groff-base
+lint: deps lint-system  ## format, arrows between modules, what the core may import, units, man pages
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 	$(SWIFT) build --build-tests --explicit-target-dependency-import-check error
 	@echo "== the core imports nothing but Synchronization and its inlines"
@@ -44,15 +59,31 @@ lint: deps  ## format, arrows between modules, what the core may import
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
-	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' $$(find Tests -name '*.py')
+	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run $$(find Tests -name '*.py')
+	@echo "== the man pages say what the programs say"
+	@man/render --check .build/debug
+
+lint-system: deps  # what the system's own tools say of units, udev rules and man pages
+	@echo "== units"
+	@rm -rf .build/units && mkdir -p .build/units && cp systemd/*.service systemd/*.socket systemd/*.target .build/units
+	@sed -i 's|/usr/sbin/genpoold|/bin/true|' .build/units/genpoold.service
+	@! systemd-analyze verify --man=no .build/units/* 2>&1 | grep .
+	@echo "== udev rules"
+	@if udevadm verify --help >/dev/null 2>&1; then udevadm verify udev/*.rules; \
+	else echo 'not checked: needs the udevadm of systemd 254 or later'; fi
+	@echo "== man pages"
+	@! groff -man -ww -z man/genpoold.8 man/genpoolctl.1 2>&1 | grep .
+
+man: build  ## the man pages anew, from man/*.in and what the programs say of their options
+	man/render $(RELEASE)
 
 format:  ## put the sources into the house style
 	$(SWIFT) format format --in-place --parallel --recursive $(SOURCES)
 
-# What the build needs beside Swift 6.2 or later. Installed if missing and root, else named.
+# What is needed beside Swift 6.2 or later. Installed if missing and root, else named.
 deps:
 	@command -v $(SWIFT) >/dev/null || { echo 'genpool needs Swift 6.2 or later: https://swift.org/install' >&2; exit 1; }
-	@missing=; for p in pkg-config:pkg-config; do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	@missing=; for p in $(TOOLS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	for lib in libpci libudev; do pkg-config --exists $$lib 2>/dev/null || missing="$$missing $$lib-dev"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \
@@ -60,3 +91,5 @@ deps:
 
 clean:  ## remove what was built
 	rm -rf .build .build-tsan
+
+include install.mk

@@ -47,6 +47,8 @@ final class AttachedRegion {
   var isDraining = false
   /// Why the device's memory is not used any more; nil while it is.
   private(set) var failure: String?
+  /// Its device was removed: it is forgotten once nobody holds it.
+  var hasGone = false
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
   private(set) var leaseCount = 0

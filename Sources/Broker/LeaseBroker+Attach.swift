@@ -49,6 +49,13 @@ extension LeaseBroker {
           operation: "attach", subject: region.label, errno: EBUSY,
           cause: "pool \(other.name) has a part of this BAR, and a descriptor reaches all of it"))
     }
+    // Whoever holds memory of a device that was removed would reach this one by it.
+    if let old = regions.first(where: { $0.isRevoked && $0.overlaps(region) }) {
+      throw .broker(
+        .deviceError(
+          operation: "attach", subject: region.label, errno: EBUSY,
+          cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
+    }
     regions.append(region)
     scrub(region, at: .zero, region.usable)
     var metadata: Logger.Metadata = [
@@ -152,6 +159,13 @@ extension LeaseBroker {
 }
 
 extension AttachedRegion {
+  fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
+    guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
+      let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
+    else { return false }
+    return mine.overlaps(others)
+  }
+
   fileprivate func isSameBAR(as other: AttachedRegion) -> Bool {
     device == other.device && bar == other.bar
   }

@@ -8,8 +8,10 @@ import SystemPackage
 // Who is connected. A connection's end is not its process's end: only the latter frees memory.
 
 extension LeaseBroker {
-  /// How many calls of a connection are answered before others get their turn.
+  /// How many calls of a connection are answered before others get their turn, and for how long
+  /// another one is begun: some calls take as long as there are leases or devices.
   private static let turn = 32
+  private static let turnTime = Duration.milliseconds(1)
 
   /// Accepts connections from `socket` once the broker runs.
   public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
@@ -123,7 +125,7 @@ extension LeaseBroker {
 
   /// Takes what a connection has to say, and sends what it is to hear, as far as both go now.
   func proceed(_ session: Session) {
-    takeCalls(of: session, atMost: Self.turn)
+    takeCalls(of: session)
     guard sessions[session.id] != nil, let watch = session.watch else { return }
     do throws(SystemError) {
       try session.flush()
@@ -137,10 +139,11 @@ extension LeaseBroker {
     if !session.output.isEmpty { watchForStall(session) }
   }
 
-  private func takeCalls(of session: Session, atMost limit: Int) {
+  private func takeCalls(of session: Session) {
     session.hasUntakenCalls = true
-    for _ in 0..<limit {
-      guard session.takesCalls else { return }
+    let end = ContinuousClock.now + Self.turnTime
+    for count in 0..<Self.turn {
+      guard session.takesCalls, count == 0 || .now < end else { return }
       do throws(MalformedMessage) {
         guard let frame = try session.nextFrame() else {
           session.hasUntakenCalls = false
@@ -162,10 +165,13 @@ extension LeaseBroker {
     session.hangUp()
     unpark(session)
     do throws(SystemError) {
-      repeat {
-        takeCalls(of: session, atMost: .max)
-        guard sessions[session.id] != nil else { return }
-      } while try session.receive()
+      takeCalls(of: session)
+      guard sessions[session.id] != nil else { return }
+      // What a full socket holds is more than others should wait for. A monitor takes no calls.
+      if session.takesCalls {
+        if session.hasUntakenCalls { return schedule(session) }
+        if try session.receive() { return schedule(session) }
+      }
     } catch {
       logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
     }
@@ -181,7 +187,7 @@ extension LeaseBroker {
     loop.after(.zero) { [unowned self, id = session.id] in
       guard let session = sessions[id] else { return }
       session.isScheduled = false
-      proceed(session)
+      if session.isHungUp { drain(session) } else { proceed(session) }
     }
   }
 

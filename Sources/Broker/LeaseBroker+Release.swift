@@ -36,6 +36,7 @@ extension LeaseBroker {
     for region in regions where region.removeHolder(process.id) {
       // Who kept it from staying zero may have been this one.
       resubmitContested(region)
+      forgetIfGone(region)
       finishDraining(region)
     }
     scheduleRetry()

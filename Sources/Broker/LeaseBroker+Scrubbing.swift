@@ -81,6 +81,8 @@ extension LeaseBroker {
   func revoke(_ region: AttachedRegion, because cause: String) {
     guard !region.isRevoked else { return }
     logger.error("revoke", metadata: ["pool": "\(region.name)", "cause": "\(cause)"])
+    // Jobs are queued still, and the address may become another device's.
+    region.memory.stopScrubbing()
     region.revoke(because: cause)
     publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     for lease in leases.entries(in: region.id) {

@@ -50,6 +50,10 @@ public final class LeaseBroker {
   /// Ends it from any thread.
   public let stopper: Stopper
 
+  /// Told the address of a device that was added, or of one that was removed once its memory is not
+  /// held any more: pools of it that are wanted can be attached now, if it is there.
+  public var onDeviceReady: (LeaseBroker, String) -> Void = { _, _ in }
+
   let provider: any DeviceProvider
   /// What is decided from outside. Changed by ``reconfigure(_:)``.
   private(set) var configuration: Configuration

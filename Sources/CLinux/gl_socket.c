@@ -71,17 +71,20 @@ int gl_accept(int socket) {
   return connection >= 0 ? connection : -errno;
 }
 
-int gl_send_datagram(const char *path, const void *bytes, size_t count) {
+int gl_datagram_create(void) {
+  int result = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  return result < 0 ? -errno : result;
+}
+
+int gl_send_datagram(int sender, const char *path, const void *bytes, size_t count) {
   struct sockaddr_un address;
   socklen_t length;
   int result = address_of(path, &address, &length);
   if (result != 0) return result;
-  int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (sender < 0) return -errno;
   ssize_t sent;
   do sent = sendto(sender, bytes, count, MSG_NOSIGNAL, (struct sockaddr *)&address, length);
   while (sent < 0 && errno == EINTR);
-  return close_and_return(sender, sent < 0 ? -errno : 0);
+  return sent < 0 ? -errno : 0;
 }
 
 ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,

@@ -43,8 +43,12 @@ struct Daemon {
     try FaultGuard.enable()
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
-    let provider = SysfsProvider(
-      root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard)
+    // Before anything is attached, and so erased: a second daemon finds out here that it is one.
+    var inherited = try SocketActivation.socket(environment)
+    if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
+
+    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+    let provider = SysfsProvider(root: root)
     let broker = try LeaseBroker(
       provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
       logger: logger)
@@ -58,33 +62,60 @@ struct Daemon {
     try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
       while case let signal = gl_signals_next(signals), signal > 0 {
         guard signal == SIGHUP, reloads else { return broker.stop() }
-        readiness.tellReloading()
+        readiness?.tellReloading()
         reload.reload(broker)
-        readiness.tell("READY=1")
+        readiness?.tell("READY=1")
       }
     }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
+    // Before anything is attached, so that nothing is missed.
+    watchDevices(of: root, for: broker, pools)
     // What the command line names must be there; what the configuration does may come later.
-    for attachment in options.attachments { _ = try broker.attach(attachment) }
+    for attachment in options.attachments {
+      readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")
+      _ = try broker.attach(attachment)
+    }
     reload.apply(to: broker)
 
-    try broker.listen(on: listeningSocket())
-    readiness.tell("READY=1")
+    if let socket = inherited.take() {
+      try broker.listen(on: ListeningSocket(inherited: socket))
+    } else {
+      try broker.listen(on: ownSocket())
+    }
+    readiness?.tell("READY=1", "STATUS=\(broker.status)")
+    if let readiness, let interval = readiness.heartbeatInterval {
+      broker.every(interval) { [unowned broker] in
+        readiness.tell("WATCHDOG=1", "STATUS=\(broker.status)")
+      }
+    }
     logger.notice(
       "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
-    readiness.tell("STOPPING=1")
+    // From here on the manager's stop time-out counts, no longer its watchdog.
+    readiness?.tell("STOPPING=1", "STATUS=Giving the devices back")
     logger.notice("stopped")
   }
 
-  /// The socket that the service manager passed, or one of our own.
-  private func listeningSocket() throws -> ListeningSocket {
-    if let inherited = try SocketActivation.socket(environment) {
-      return try ListeningSocket(inherited: inherited)
+  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
+  /// the same.
+  private func watchDevices(
+    of root: SysfsRoot, for broker: LeaseBroker, _ pools: ConfiguredPools
+  ) {
+    do throws(SystemError) {
+      _ = try HotPlug(
+        of: root, for: broker, wanted: options.attachments, pools: pools, logger: logger)
+    } catch {
+      logger.warning("no hot-plug", metadata: ["cause": "\(error)"])
     }
-    let place =
-      (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
+  }
+
+  /// Where to listen, unless the service manager passes a socket.
+  private var place: BrokerSocket {
+    (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
+  }
+
+  private func ownSocket() throws(SystemError) -> ListeningSocket {
     logger.info("listen", metadata: ["socket": "\(place)"])
     // Giving a file to a group that one is not in takes root.
     let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil

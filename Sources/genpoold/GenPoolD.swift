@@ -29,6 +29,9 @@ struct GenPoolD: ParsableCommand {
       show` says which do not, and what helps. SPEC is \
       BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]].
 
+      When a device is pulled out, its pools and their leases are revoked; when one is plugged in at \
+      the address of an --attach, that pool is attached, as soon as no process holds the old memory.
+
       Members of the group genpool may connect, those of genpool-admin may attach and detach, where \
       there are such groups or the configuration names others. SIGTERM and SIGINT stop it: all devices are given back as they were, \
       and every lease is void.

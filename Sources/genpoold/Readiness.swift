@@ -1,12 +1,29 @@
 import CLinux
+import DeviceMemory
 import Glibc
 
-/// Tells the service manager how far the daemon is: sd_notify(3), without its library.
-struct Readiness {
-  private let socket: String?
+/// Tells the service manager how far the daemon is, and that it lives: sd_notify(3), without its
+/// library.
+final class Readiness {
+  /// How often the manager wants to be told `WATCHDOG=1`: twice in the time after which it would give
+  /// the daemon up. Nil when it does not watch this process. sd_watchdog_enabled(3).
+  let heartbeatInterval: Duration?
 
-  init(_ environment: [String: String]) {
-    socket = environment["NOTIFY_SOCKET"].flatMap { $0.isEmpty ? nil : $0 }
+  /// Where the manager listens.
+  private let path: String
+  /// Made once, so that a daemon that has run out of descriptors is not taken for dead.
+  private let socket: Descriptor
+
+  /// What `environment` says of the manager; nil when none wants to know.
+  init?(_ environment: [String: String]) {
+    guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return nil }
+    let socket = gl_datagram_create()
+    guard socket >= 0 else { return nil }
+    self.path = path
+    self.socket = Descriptor(owning: socket)
+    let isWatched = environment["WATCHDOG_PID"].map { $0 == String(getpid()) } ?? true
+    let limit = environment["WATCHDOG_USEC"].flatMap { Int64($0) } ?? 0
+    heartbeatInterval = isWatched && limit > 0 ? .microseconds(limit) / 2 : nil
   }
 
   /// Says that a reload begins, which ends with `READY=1`: sd_notify(3).
@@ -16,13 +33,12 @@ struct Readiness {
     tell("RELOADING=1\nMONOTONIC_USEC=\(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)")
   }
 
-  /// Says `state`, such as `READY=1`, if anybody wants to know. A manager that does not listen is not
-  /// the daemon's concern.
-  func tell(_ state: String) {
-    guard let socket else { return }
-    let bytes = Array(state.utf8)
+  /// Says `states`, such as `READY=1`, in one message. A manager that does not listen is not the
+  /// daemon's concern.
+  func tell(_ states: String...) {
+    let bytes = Array(states.joined(separator: "\n").utf8)
     _ = unsafe bytes.withUnsafeBytes {
-      unsafe gl_send_datagram(socket, $0.baseAddress, $0.count)
+      unsafe gl_send_datagram(socket.rawValue, path, $0.baseAddress, $0.count)
     }
   }
 }

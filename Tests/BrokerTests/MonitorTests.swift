@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import Foundation
 import GenPool
+import GenPoolClient
 import Testing
 
 extension BrokerTests {
@@ -142,6 +143,26 @@ extension BrokerTests {
       #expect(throws: ReplyError.broker(.noSuchLease(lease: lease))) {
         try admin.call(Broker1.ForceRelease.self, .init(lease: lease))
       }
+    }
+
+    @Test func `a client that finds its lease revoked does not reach the device any more`() throws {
+      let broker = try TestBroker(
+        [.init(address: "0000:01:00.0", size: .mebibytes(4))])
+      let connection = try Connection(to: BrokerSocket(path: broker.path))
+      let lease = try connection.acquire(.mebibytes(3))
+      try lease.region.write([1, 2, 3], at: .zero)
+      #expect(try !lease.checkRevoked())
+      _ = try broker.client().call(Broker1.ForceRelease.self, .init(lease: lease.grant.lease))
+      for _ in 0..<2 {
+        #expect(try lease.checkRevoked())
+        let bytes = try lease.region.read(at: 4096, count: .mebibytes(3) - 4096)
+        #expect(bytes.allSatisfy { $0 == 0xff })
+      }
+      try lease.region.write([9, 9, 9], at: .zero)
+      var found = [UInt8](repeating: 0, count: 3)
+      #expect(unsafe pread(broker.provider.memory(of: "0000:01:00.0"), &found, 3, 0) == 3)
+      #expect(found == [1, 2, 3])
+      try lease.release()
     }
 
     @Test func `who releases what was taken by force ends it`() throws {

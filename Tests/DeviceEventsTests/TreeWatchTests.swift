@@ -164,7 +164,7 @@ import Testing
   /// How many events the kernel keeps for a watch, and more is no problem to make.
   private static var queueLength: Int? {
     let node = SysfsNode(path: "/proc/sys/fs/inotify/max_queued_events")
-    return (try? node.attribute())?.lines.first.flatMap { Int($0) }.flatMap {
+    return (try? node.attribute()).flatMap { $0.lines.first.flatMap { Int($0) } }.flatMap {
       $0 <= 200_000 ? $0 : nil
     }
   }

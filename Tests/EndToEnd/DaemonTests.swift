@@ -197,11 +197,12 @@ import Testing
       return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
     }
     let daemon = try RunningDaemon(machine, attachment, environment: ["NOTIFY_SOCKET": path])
-    #expect(next() == "READY=1")
+    #expect(next() == "STATUS=Attaching BAR 2 of \(machine.device)")
+    #expect(next() == "READY=1\nSTATUS=1 pool, 0 leases, 0 connections")
     // Ready means that it answers.
     #expect(try machine.control("pool", "list").status == 0)
     #expect(daemon.end() == 0)
-    #expect(next() == "STOPPING=1")
+    #expect(next().hasPrefix("STOPPING=1\n"))
   }
 
   @Test func `it says its version and nothing else on standard output`() throws {

@@ -22,8 +22,10 @@ int gl_listen(const char *path, mode_t mode, gid_t group);
 int gl_connect(const char *path);
 /* The next connection, non-blocking; -EAGAIN when none waits. */
 int gl_accept(int socket);
+/* A blocking datagram socket without a name, to send from. */
+int gl_datagram_create(void);
 /* Sends one datagram to the socket at `path`. */
-int gl_send_datagram(const char *path, const void *bytes, size_t count);
+int gl_send_datagram(int sender, const char *path, const void *bytes, size_t count);
 
 /*
  * Sends bytes, and with the first of them the descriptors, as far as the socket takes them. How many

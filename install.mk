@@ -1,0 +1,58 @@
+# make install, what undoes it, and what tests it.
+
+# Everything goes below PREFIX; DESTDIR stands in front of it, for packages.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+ROOT    := $(DESTDIR)$(PREFIX)
+# Debian's packages have share/zsh/vendor-completions.
+ZSH_COMPLETIONS ?= share/zsh/site-functions
+
+# Mode, what is installed, and where.
+define INSTALLED
+755 $(RELEASE)/genpoold        sbin/genpoold
+755 $(RELEASE)/genpoolctl      bin/genpoolctl
+644 systemd/genpoold.service   lib/systemd/system/genpoold.service
+644 systemd/genpoold.socket    lib/systemd/system/genpoold.socket
+644 systemd/genpool.target     lib/systemd/system/genpool.target
+644 systemd/sysusers.conf      lib/sysusers.d/genpool.conf
+644 systemd/tmpfiles.conf      lib/tmpfiles.d/genpool.conf
+644 udev/70-genpool.rules      lib/udev/rules.d/70-genpool.rules
+644 man/genpoold.8             share/man/man8/genpoold.8
+644 man/genpoolctl.1           share/man/man1/genpoolctl.1
+644 $(COMPLETIONS)/genpoold.bash    share/bash-completion/completions/genpoold
+644 $(COMPLETIONS)/genpoolctl.bash  share/bash-completion/completions/genpoolctl
+644 $(COMPLETIONS)/genpoold.zsh     $(ZSH_COMPLETIONS)/_genpoold
+644 $(COMPLETIONS)/genpoolctl.zsh   $(ZSH_COMPLETIONS)/_genpoolctl
+644 $(COMPLETIONS)/genpoold.fish    share/fish/vendor_completions.d/genpoold.fish
+644 $(COMPLETIONS)/genpoolctl.fish  share/fish/vendor_completions.d/genpoolctl.fish
+644 systemd/attach.conf        share/doc/genpool/examples/attach.conf
+644 README.md                  share/doc/genpool/README.md
+644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
+644 LICENSE                    share/doc/genpool/LICENSE
+endef
+export INSTALLED
+
+.PHONY: install uninstall install-test
+
+# Builds nothing, so that `sudo make install` does not compile as root.
+install:  ## what `make build` built, units, man pages, … (PREFIX=/usr/local DESTDIR=)
+	@test -x $(RELEASE)/genpoold -a -d $(COMPLETIONS) || { echo 'nothing is built yet: make build' >&2; exit 1; }
+	@echo "$$INSTALLED" | while read -r mode source place; do \
+	  echo "$(ROOT)/$$place"; \
+	  case $$mode in \
+	  755) install -D -m 755 -s $$source "$(ROOT)/$$place" ;; \
+	  *) install -D -m $$mode $$source "$(ROOT)/$$place" && \
+	    sed -i 's|/usr/sbin/genpoold|$(PREFIX)/sbin/genpoold|' "$(ROOT)/$$place" ;; \
+	  esac || exit 1; done
+ifeq ($(DESTDIR),)
+	@echo
+	@echo 'Next: systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload && systemctl daemon-reload'
+	@echo 'Then: systemctl enable --now genpoold.socket'
+endif
+
+uninstall:  ## what `make install` installed, given the same PREFIX and DESTDIR
+	@echo "$$INSTALLED" | while read -r mode source place; do rm -f "$(ROOT)/$$place" || exit 1; done
+	@if [ -d "$(ROOT)/share/doc/genpool" ]; then find "$(ROOT)/share/doc/genpool" -type d -empty -delete; fi
+
+install-test: build  ## install into a temporary tree, use what is there, uninstall
+	@Tests/Install/run
