@@ -24,7 +24,8 @@ enum Fuzz {
       unsafe CommandLine.unsafeArgv
     // SAFETY: libFuzzer's bytes live during the call, and they are copied.
     let status = unsafe LLVMFuzzerRunDriver(&count, &arguments) { bytes, count in
-      unsafe Fuzz.test([UInt8](UnsafeBufferPointer(start: bytes, count: count)))
+      let input = unsafe [UInt8](UnsafeBufferPointer(start: bytes, count: count))
+      unsafe Fuzz.test(expandingRepetitions(input))
       return 0
     }
     exit(status)

@@ -6,7 +6,7 @@
 struct FuzzTarget: Sendable {
   /// Names its corpus and dictionary as well.
   let name: String
-  /// Tries one input. Must depend on nothing else, or findings could not be reproduced.
+  /// Tries one input, its repetitions written out (``expandingRepetitions(_:)``). Must depend on nothing else, or findings could not be reproduced.
   let test: @Sendable ([UInt8]) -> Void
 
   static let all: [FuzzTarget] = [

@@ -29,6 +29,7 @@ extension FuzzTarget {
       FuzzTarget.checkRoundTrip(of: error)
       return
     }
+    _ = (parameters as? Broker1.Acquire.Parameters)?.wait?.duration
     do {
       let sent = Call(Method.self, parameters, oneway: call.oneway, more: call.more)
       let again = try ReceivedCall(frame: Methods.frame(sent.frame()))

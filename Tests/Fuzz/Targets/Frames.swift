@@ -7,7 +7,7 @@ extension FuzzTarget {
   /// - What is kept never exceeds the limit once the frames are taken.
   /// - The frames, with a NUL after each, are the stream.
   static let frames = FuzzTarget(name: "frames") { bytes in
-    for limit in [8, 64, FrameDecoder.callLimit] {
+    for limit in [8, 64, 1000] {
       let whole = Cut(bytes, limit: limit) { bytes.count }
       whole.check(against: bytes, limit: limit)
       // Pieces of up to 1, 2, 4 … 128 bytes.
@@ -18,8 +18,9 @@ extension FuzzTarget {
       }
       precondition(pieces == whole, "splits change nothing")
     }
-    let bytewise = Cut(bytes, limit: 64) { 1 }
-    precondition(bytewise == Cut(bytes, limit: 64) { bytes.count }, "splits change nothing")
+    let start = Array(bytes.prefix(128))
+    let bytewise = Cut(start, limit: 64) { 1 }
+    precondition(bytewise == Cut(start, limit: 64) { start.count }, "splits change nothing")
   }
 
   /// What a decoder makes of a stream.
