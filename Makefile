@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test machine-test build lint lint-system man format deps clean
+.PHONY: help run test client-test machine-test build lint lint-system man format deps clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ test: deps  ## all tests that need no virtual machine
 	@echo "== the pool under the thread sanitizer"
 	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
 	.build-tsan/release/genpool-bench stress --operations 50000
+
+client-test: build  ## a client that is not ours: PyPI's varlink
+	Tests/ForeignClients/run $(RELEASE)
 
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	Tests/Machine/run --bin $(RELEASE)

@@ -85,7 +85,8 @@ let package = Package(
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "PCINames",
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
+        "PCINames",
         "BrokerProtocol", "Broker", argumentParser, logging, system,
       ],
       swiftSettings: house),
@@ -155,6 +156,12 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "genpooldTests",
+      dependencies: [
+        "genpoold", "Broker", "BrokerProtocol", "DeviceMemory", "GenPool", "PCIDevices", logging,
+      ],
+      swiftSettings: house),
+    .testTarget(
       name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
       swiftSettings: house),
     .testTarget(
@@ -162,6 +169,19 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["demo"], swiftSettings: house),
+      path: "Tests/EndToEnd", exclude: ["demo", "emulated.py"], swiftSettings: house),
   ]
 )
+
+// The fuzz targets take a runtime of their own and flags for all modules, so they are there only when
+// Tests/Fuzz/run asks for them. In this package, because they test what is `package` as well.
+if Context.environment["GENPOOL_FUZZ"] != nil {
+  package.targets += [
+    .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: ["CLibFuzzer", "GenPool", "PCIDevices", "DeviceEmulation", "BrokerProtocol"],
+      path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
+      swiftSettings: house),
+  ]
+}

@@ -3,18 +3,29 @@ import DeviceMemory
 import GenPool
 import Glibc
 
-// What a region makes of an Acquire.
+// What a pool makes of an Acquire.
 
 extension AttachedRegion {
-  /// Refuses who may not lease here now.
-  func admit(_ user: UID) throws(CallFailure) {
+  /// Refuses everybody once the device does not answer.
+  func refuseRevoked() throws(CallFailure) {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
+  }
+
+  /// Why `user` may not lease here while others live who reach it; nil when it may.
+  func refusal(of user: UID) -> CallFailure? {
     guard isolation == .uidExclusive,
       let other = holders.values.joined().first(where: { $0 != user })
-    else { return }
-    throw .broker(
+    else { return nil }
+    return .broker(
       .poolBusy(
         pool: name, reason: .uidExclusive, uid: other, leases: leaseCount, holders: holders.count))
+  }
+
+  /// What is told who may not overtake those that wait for this pool's memory.
+  var queue: CallFailure {
+    .broker(
+      .poolBusy(
+        pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count))
   }
 
   /// Whether another user's processes, all dead by now, could write all of it since it was erased. A
@@ -28,7 +39,7 @@ extension AttachedRegion {
   func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
     // Before rounding, which could leave what varlink's integers hold.
     guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
-      throw .broker(full(request.bytes))
+      throw full(request.bytes)
     }
     if let offset = request.offset {
       guard offset.isMultiple(of: granule.byteCount), offset <= usable - size else {
@@ -67,22 +78,33 @@ extension AttachedRegion {
     }
   }
 
-  /// Takes memory if there is some; nil when there may be once what is dirty has been scrubbed.
-  func take(_ size: ByteCount, fit: Fit) throws(CallFailure) -> ByteCount? {
+  /// How taking memory goes.
+  enum Taking {
+    /// From this offset on.
+    case taken(ByteCount)
+    /// It may come free.
+    case missing(Wait.Term, CallFailure)
+  }
+
+  /// Takes memory if there is some.
+  func take(_ size: ByteCount, fit: Fit) throws(CallFailure) -> Taking {
     do {
-      return try allocate(size, fit: fit)
+      return .taken(try allocate(size, fit: fit))
     } catch .full, .fragmented {
-      if scrubbing > .zero, size <= available + scrubbing { return nil }
-      guard size <= available else { throw .broker(full(size)) }
-      throw .broker(
-        .poolFragmented(
-          pool: name, bytes: size, available: available, largestFree: pool.largestFreeRun))
+      let term: Wait.Term =
+        scrubbing > .zero && size <= available + scrubbing ? .brief : .lasting
+      guard size <= available else { return .missing(term, full(size)) }
+      return .missing(
+        term,
+        .broker(
+          .poolFragmented(
+            pool: name, bytes: size, available: available, largestFree: pool.largestFreeRun)))
     } catch {
       throw .pool(error, label)
     }
   }
 
-  private func full(_ size: ByteCount) -> BrokerError {
-    .poolFull(pool: name, bytes: size, available: available)
+  func full(_ size: ByteCount) -> CallFailure {
+    .broker(.poolFull(pool: name, bytes: size, available: available))
   }
 }

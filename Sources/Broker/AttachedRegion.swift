@@ -43,8 +43,12 @@ final class AttachedRegion {
   /// physical address.
   let start: VirtualAddress
 
+  /// Nobody leases here any more, and it is detached once nobody reaches it.
+  var isDraining = false
   /// Why the device's memory is not used any more; nil while it is.
   private(set) var failure: String?
+  /// Its device was removed: it is forgotten once nobody holds it.
+  var hasGone = false
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
   private(set) var leaseCount = 0
@@ -57,6 +61,9 @@ final class AttachedRegion {
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
   private(set) var moment = Scrubber.Moment()
+
+  /// A quarter was free since pressure was noticed.
+  private var isRelieved = false
 
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
@@ -72,9 +79,11 @@ final class AttachedRegion {
     let lease: LeaseID?
   }
 
-  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed.
+  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed. `isolation` is given to
+  /// promise less than the opened range does; nil promises what it can.
   init(
-    id: ID, name: String?, granule: GranuleSize, open: consuming OpenBAR
+    id: ID, name: String?, granule: GranuleSize, isolation: Isolation? = nil,
+    open: consuming OpenBAR
   ) throws(CallFailure) {
     self.id = id
     device = open.device
@@ -88,7 +97,7 @@ final class AttachedRegion {
     physical = open.range.physical
     bus = open.range.bus
     caching = open.range.caching
-    isolation = open.range.isolation
+    self.isolation = isolation ?? open.range.isolation
     label = open.range.label
     descriptor = open.range.descriptor.rawValue
 
@@ -157,6 +166,13 @@ final class AttachedRegion {
     return offset
   }
 
+  /// Whether less than an eighth is free, for the first time since a quarter was.
+  func noticePressure() -> Bool {
+    guard isRelieved, available.rawValue < usable.rawValue / 8 else { return false }
+    isRelieved = false
+    return true
+  }
+
   /// The generation of the next lease.
   func nextGeneration() -> Generation {
     newestGeneration += 1
@@ -193,6 +209,7 @@ final class AttachedRegion {
   func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
     try pool.free(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
+    if available.rawValue >= usable.rawValue / 4 { isRelieved = true }
     guard var scrub = scrubs[slice.job] else { return nil }
     scrub.remaining -= slice.size
     scrubs[slice.job] = scrub.remaining > .zero ? scrub : nil

@@ -26,15 +26,19 @@ public struct AttachRequest: Hashable, Sendable {
   public var size: ByteCount?
   /// Rules of the attach policy that need not hold this once.
   public var allow: [String]
+  /// Whether a search chose the device, and nobody named it by its address.
+  public var isSearched: Bool
 
   public init(
-    device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil, allow: [String] = []
+    device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
+    allow: [String] = [], isSearched: Bool = false
   ) {
     self.device = device
     self.bar = bar
     self.offset = offset
     self.size = size
     self.allow = allow
+    self.isSearched = isSearched
   }
 }
 

@@ -29,7 +29,13 @@ final class EventLoop {
     let handler: (Readiness) -> Void
   }
 
-  private struct Timer {
+  /// Names a call that is to come.
+  struct Timer: Hashable {
+    fileprivate let token: UInt64
+  }
+
+  private struct Pending {
+    let timer: Timer
     let deadline: ContinuousClock.Instant
     let handler: () -> Void
   }
@@ -39,7 +45,7 @@ final class EventLoop {
   private let epoll: Descriptor
   private var watched: [UInt64: Watched] = [:]
   private var lastToken: UInt64 = 0
-  private var timers: [Timer] = []
+  private var timers: [Pending] = []
   private var isStopped = false
 
   init() throws(SystemError) {
@@ -74,8 +80,17 @@ final class EventLoop {
   }
 
   /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now.
-  func after(_ delay: Duration, handler: @escaping () -> Void) {
-    timers.append(Timer(deadline: .now + delay, handler: handler))
+  @discardableResult
+  func after(_ delay: Duration, handler: @escaping () -> Void) -> Timer {
+    lastToken += 1
+    let timer = Timer(token: lastToken)
+    timers.append(Pending(timer: timer, deadline: .now + delay, handler: handler))
+    return timer
+  }
+
+  /// Makes nothing of a call that is to come. One that came already is no matter.
+  func cancel(_ timer: Timer) {
+    timers.removeAll { $0.timer == timer }
   }
 
   /// Makes ``run()`` return after the present event.

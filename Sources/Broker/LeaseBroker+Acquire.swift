@@ -2,19 +2,13 @@ import BrokerProtocol
 import GenPool
 import Logging
 
-// Who gets memory, and who waits for it.
-
-/// An Acquire that waits for memory to be scrubbed.
-struct ParkedAcquire {
-  let session: Session
-  let call: ReceivedCall
-  let request: Broker1.Acquire.Parameters
-}
+// Who gets memory.
 
 extension LeaseBroker {
-  private enum Attempt {
+  /// How it goes to lease memory now.
+  enum Attempt {
     case leased(LeaseTable.Entry)
-    case mustWait
+    case mustWait(Wait)
     case refused(CallFailure)
   }
 
@@ -28,14 +22,14 @@ extension LeaseBroker {
     if let lease = try repeated(request, of: session) { return try grant(lease) }
     try request.check()
 
-    let ahead = parked.reduce(into: Set()) { $0.formUnion(candidates($1.request).map(\.id)) }
-    switch attempt(request, for: session, behind: ahead) {
+    let time = request.wait?.duration
+    let isPatient = time.map { $0 > .zero } ?? false
+    switch attempt(request, for: session, behind: line, isPatient: isPatient) {
     case .leased(let lease): return try grant(lease)
     case .refused(let failure): throw failure
-    case .mustWait:
-      session.isParked = true
-      parked.append(ParkedAcquire(session: session, call: call, request: request))
-      logger.debug("parked", metadata: session.metadata)
+    case .mustWait(let wait):
+      if time == .zero { throw wait.failure }
+      park(call, of: session, request, for: wait)
       return nil
     }
   }
@@ -48,11 +42,11 @@ extension LeaseBroker {
       let lease = leases[id], lease.state == .leased
     else { return nil }
     // The same key for something else is a client's mistake, and no repetition.
-    guard lease.request == request else { throw .invalid("requestKey") }
+    guard lease.request.isSame(as: request) else { throw .invalid("requestKey") }
     return lease
   }
 
-  private func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+  func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
     guard let region = regions.first(where: { $0.id == lease.region }),
       let description = describe(lease)
     else { throw .broker(.noSuchLease(lease: lease.id)) }
@@ -63,48 +57,89 @@ extension LeaseBroker {
 
   /// The pools that may serve a request, in the order of preference.
   private func candidates(_ request: Broker1.Acquire.Parameters) -> [AttachedRegion] {
-    guard let name = request.pool else { return regions }
-    return regions.filter { $0.name == name }
+    regions.filter { !$0.isDraining && (request.pool == nil || $0.name == request.pool) }
   }
 
-  /// Leases from the first pool that can, but from none that others wait for.
-  private func attempt(
-    _ request: Broker1.Acquire.Parameters, for session: Session, behind: Set<AttachedRegion.ID>
+  /// Leases from the first pool that can, but nothing that those ahead wait for. `isPatient`: whether
+  /// it may wait for more than the scrubber.
+  func attempt(
+    _ request: Broker1.Acquire.Parameters, for session: Session, behind line: Line, isPatient: Bool
   ) -> Attempt {
     let candidates = candidates(request)
     guard !candidates.isEmpty else {
       return .refused(.broker(request.pool.map { .noSuchPool(pool: $0) } ?? .noPool))
     }
     guard !leases.isFull else {
-      return .refused(.broker(.leaseTableFull(capacity: leases.capacity)))
+      let failure = CallFailure.broker(.leaseTableFull(capacity: leases.capacity))
+      guard isPatient else { return .refused(failure) }
+      let all = candidates.map { ($0.id, Wait.Term.lasting) }
+      return .mustWait(Wait(pools: Dictionary(uniqueKeysWithValues: all), failure: failure))
     }
     var failures: [CallFailure] = []
-    var mustWait = false
+    var pools: [AttachedRegion.ID: Wait.Term] = [:]
+    var quota: Wait.Term?
     var mustBeErased: [AttachedRegion] = []
     for region in candidates {
-      do throws(CallFailure) {
-        try region.admit(session.user)
-        let size = try region.size(of: request)
-        let fit = try region.fit(of: request)
-        if behind.contains(region.id) {
-          mustWait = true
-        } else if region.isOthers(than: session.user) {
-          mustBeErased.append(region)
-        } else if let offset = try region.take(size, fit: fit) {
-          return .leased(enter(request, for: session, from: region, at: offset, size))
-        } else {
-          mustWait = true
-        }
-      } catch {
-        failures.append(error)
+      switch consider(region, for: request, of: session, behind: line) {
+      case .leased(let lease): return .leased(lease)
+      case .never(let failure): failures.append(failure)
+      case .pool(.lasting, let failure) where !isPatient: failures.append(failure)
+      case .quota(.lasting, let failure) where !isPatient: failures.append(failure)
+      case .pool(let term, let failure):
+        pools[region.id] = term
+        failures.append(failure)
+      case .quota(let term, let failure):
+        quota = quota == .brief ? .brief : term
+        failures.append(failure)
+      case .erasure(let failure):
+        mustBeErased.append(region)
+        failures.append(failure)
       }
     }
-    if !mustWait, let region = mustBeErased.first {
-      mustWait = true
+    if !pools.values.contains(.brief), quota != .brief, let region = mustBeErased.first {
       erase(region)
+      pools[region.id] = .brief
     }
-    guard !mustWait else { return .mustWait }
-    return .refused(failures.min { $0.rank < $1.rank } ?? .broker(.noPool))
+    let failure = failures.min { $0.rank < $1.rank } ?? .broker(.noPool)
+    guard !pools.isEmpty || quota != nil else { return .refused(failure) }
+    return .mustWait(Wait(pools: pools, quota: quota, failure: failure))
+  }
+
+  /// What one pool answers, and what has to happen before it leases.
+  private enum Answer {
+    case leased(LeaseTable.Entry)
+    case pool(Wait.Term, CallFailure)
+    case quota(Wait.Term, CallFailure)
+    case erasure(CallFailure)
+    case never(CallFailure)
+  }
+
+  private func consider(
+    _ region: AttachedRegion, for request: Broker1.Acquire.Parameters, of session: Session,
+    behind line: Line
+  ) -> Answer {
+    do throws(CallFailure) {
+      try region.refuseRevoked()
+      let size = try region.size(of: request)
+      let fit = try region.fit(of: request)
+      if let busy = region.refusal(of: session.user) { return .pool(.lasting, busy) }
+      switch quotaVerdict(on: session.user, size: size) {
+      case .within: break
+      case .aboveForNow(let failure): return .quota(.brief, failure)
+      case .above(let failure): return .quota(.lasting, failure)
+      case .never(let failure): return .never(failure)
+      }
+      if let term = line.users[session.user] { return .quota(term, region.queue) }
+      if let term = line.pools[region.id] { return .pool(term, region.queue) }
+      if region.isOthers(than: session.user) { return .erasure(region.full(size)) }
+      switch try region.take(size, fit: fit) {
+      case .taken(let offset):
+        return .leased(enter(request, for: session, from: region, at: offset, size))
+      case .missing(let term, let failure): return .pool(term, failure)
+      }
+    } catch {
+      return .never(error)
+    }
   }
 
   private func enter(
@@ -118,62 +153,26 @@ extension LeaseBroker {
     leases.insert(lease)
     if let key = request.requestKey { session.leasesByRequestKey[key] = lease.id }
     region.addHolder(session.process.id, session.user)
-    logger.info("lease", metadata: metadata(of: lease))
-    return lease
-  }
-
-  // MARK: Waiting
-
-  /// Looks at all who wait, first come first. Called when memory came free or will not any more.
-  func retryParked() {
-    var ahead: Set<AttachedRegion.ID> = []
-    var stillParked: [ParkedAcquire] = []
-    var settled: [Session] = []
-    let waiting = parked
-    // Nobody is in the list meanwhile, so that what is settled here cannot be settled twice.
-    parked = []
-    for acquire in waiting {
-      let session = acquire.session
-      guard sessions[session.id] != nil else { continue }
-      do throws(CallFailure) {
-        switch attempt(acquire.request, for: session, behind: ahead) {
-        case .mustWait:
-          ahead.formUnion(candidates(acquire.request).map(\.id))
-          stillParked.append(acquire)
-          continue
-        case .refused(let failure): throw failure
-        case .leased(let lease):
-          let message = try grant(lease)
-          if !acquire.call.oneway { session.send(message) }
-        }
-      } catch {
-        refuse(acquire.call, of: session, because: error)
-      }
-      session.isParked = false
-      settled.append(session)
+    logger.notice("lease", metadata: metadata(of: lease))
+    if region.noticePressure() {
+      publish(
+        Broker1.Event(event: .pressure, pool: region.name, available: region.available))
     }
-    parked = stillParked
-    for session in settled where sessions[session.id] != nil { proceed(session) }
-  }
-
-  /// Takes a session's Acquire out of the list, unanswered.
-  func unpark(_ session: Session) {
-    guard session.isParked else { return }
-    session.isParked = false
-    parked.removeAll { $0.session === session }
-    // Those behind it may be first now.
-    scheduleRetry()
-  }
-
-  /// Looks at all who wait in the loop's next round.
-  func scheduleRetry() {
-    loop.after(.zero) { [unowned self] in retryParked() }
+    return lease
   }
 }
 
 extension Broker1.Acquire.Parameters {
   /// How long a request key may be.
   private static let keyLimit = 256
+
+  /// Whether it asks for the same, however long it waits.
+  fileprivate func isSame(as other: Self) -> Bool {
+    var (left, right) = (self, other)
+    left.wait = nil
+    right.wait = nil
+    return left == right
+  }
 
   /// Refuses what makes no sense for any pool.
   fileprivate func check() throws(CallFailure) {
@@ -183,6 +182,7 @@ extension Broker1.Acquire.Parameters {
     guard [.first, .best, .orderAligned, .fixed].contains(fit) else { throw .invalid("fit") }
     guard alignment == nil || fit == .first else { throw .invalid("alignment") }
     guard (offset != nil) == (fit == .fixed) else { throw .invalid("offset") }
+    guard wait?.rawValue ?? 0 >= 0 else { throw .invalid("wait") }
     guard (1...Self.keyLimit).contains(requestKey?.utf8.count ?? 1) else {
       throw .invalid("requestKey")
     }
@@ -193,7 +193,7 @@ extension CallFailure {
   /// Which of several pools' reasons is told: the lowest, that a client can do most about.
   fileprivate var rank: Int {
     switch self {
-    case .broker(.poolFragmented): 0
+    case .broker(.quotaExceeded), .broker(.poolFragmented): 0
     case .broker(.poolFull): 1
     case .broker(.poolBusy): 2
     case .broker(.poolRevoked): 4

@@ -1,5 +1,5 @@
 public import BrokerProtocol
-import DeviceMemory
+public import DeviceMemory
 import GenPool
 import Glibc
 import Logging
@@ -8,8 +8,18 @@ import Logging
 
 extension LeaseBroker {
   /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
+  ///
+  /// `isolation` may promise clients less than the device's opener does: `cooperative`. `isSearched`
+  /// says that nobody named the device by its address.
   public func attach(
-    _ parameters: Broker1.Attach.Parameters
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
+  ) throws(CallFailure) -> Broker1.Pool {
+    try attach(parameters, isolation, isSearched, audit: ownMetadata)
+  }
+
+  private func attach(
+    _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?, _ isSearched: Bool,
+    audit: Logger.Metadata
   ) throws(CallFailure) -> Broker1.Pool {
     let granule = try parameters.checkedGranule()
     try parameters.checkName()
@@ -18,7 +28,7 @@ extension LeaseBroker {
     }
     let request = AttachRequest(
       device: parameters.device, bar: parameters.bar, offset: parameters.offset,
-      size: parameters.size, allow: parameters.allow ?? [])
+      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched)
     let open: OpenBAR
     do {
       open = try provider.open(request)
@@ -27,7 +37,7 @@ extension LeaseBroker {
     }
     let region = try AttachedRegion(
       id: AttachedRegion.ID(rawValue: nextNumber()), name: parameters.name, granule: granule,
-      open: open)
+      isolation: isolation, open: open)
     guard !regions.contains(where: { $0.name == region.name }) else {
       throw .broker(.poolExists(pool: region.name))
     }
@@ -39,14 +49,24 @@ extension LeaseBroker {
           operation: "attach", subject: region.label, errno: EBUSY,
           cause: "pool \(other.name) has a part of this BAR, and a descriptor reaches all of it"))
     }
+    // Whoever holds memory of a device that was removed would reach this one by it.
+    if let old = regions.first(where: { $0.isRevoked && $0.overlaps(region) }) {
+      throw .broker(
+        .deviceError(
+          operation: "attach", subject: region.label, errno: EBUSY,
+          cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
+    }
     regions.append(region)
     scrub(region, at: .zero, region.usable)
-    logger.info(
-      "attach",
-      metadata: [
-        "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
-        "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
-      ])
+    var metadata: Logger.Metadata = [
+      "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
+      "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
+    ]
+    if let allowed = parameters.allow, !allowed.isEmpty {
+      metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
+    }
+    logger.notice("attach", metadata: metadata.merging(audit) { $1 })
+    publish(Broker1.Event(event: .regionAdded, pool: region.name))
     return region.description
   }
 
@@ -55,11 +75,8 @@ extension LeaseBroker {
     _ parameters: Broker1.Attach.Parameters, by session: Session
   ) throws(CallFailure) -> Broker1.Attach.Reply {
     guard session.isAdmin else { throw .service(.permissionDenied) }
-    let pool = try attach(parameters)
-    var metadata = session.metadata
-    metadata["pool"] = "\(pool.name)"
-    logger.info("attached", metadata: metadata)
-    return Broker1.Attach.Reply(pool: pool)
+    return Broker1.Attach.Reply(
+      pool: try attach(parameters, nil, false, audit: session.metadata))
   }
 
   /// Detach, for admins. The BAR has been given back when the reply is sent.
@@ -68,25 +85,87 @@ extension LeaseBroker {
   ) throws(CallFailure) -> EmptyReply {
     guard session.isAdmin else { throw .service(.permissionDenied) }
     let region = try region(named: parameters.pool)
-    guard region.leaseCount == 0, region.holders.isEmpty else {
-      throw .broker(
-        .poolBusy(
-          pool: region.name, reason: region.leaseCount > 0 ? .leases : .holders,
-          uid: region.exclusiveUser, leases: region.leaseCount, holders: region.holders.count))
-    }
+    guard isIdle(region) else { throw .broker(busy(region)) }
+    detach(region, audit: session.metadata)
+    return EmptyReply()
+  }
+
+  private func detach(_ region: AttachedRegion, audit: Logger.Metadata) {
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
     region.memory.close()
-    var metadata = session.metadata
-    metadata["pool"] = "\(region.name)"
-    logger.info("detach", metadata: metadata)
+    logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
+    publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.
     scheduleRetry()
-    return EmptyReply()
   }
+
+  /// Gives every BAR back, whoever still reaches it: the broker ends, and all leases are void.
+  func detachAll() {
+    for region in regions {
+      var metadata = ownMetadata
+      metadata["cause"] = "the broker ends"
+      metadata["leases"] = "\(region.leaseCount)"
+      detach(region, audit: metadata)
+    }
+  }
+
+  // MARK: Draining
+
+  /// The pools' names.
+  public var poolNames: [String] { regions.map(\.name) }
+
+  /// Detaches a pool as soon as nobody reaches its memory; nobody leases of it meanwhile. What keeps
+  /// it, if anything does: then ``onDrained`` will be told.
+  public func drain(pool name: String) throws(CallFailure) -> BrokerError? {
+    let region = try region(named: name)
+    region.isDraining = true
+    scheduleRetry()
+    guard isIdle(region) else { return busy(region) }
+    detach(region, audit: ownMetadata)
+    return nil
+  }
+
+  /// Takes a ``drain(pool:)`` back that has not come to its end.
+  public func keep(pool name: String) throws(CallFailure) {
+    try region(named: name).isDraining = false
+  }
+
+  /// Detaches a region that is draining when its last holder has gone.
+  func finishDraining(_ region: AttachedRegion) {
+    guard region.isDraining, isIdle(region) else { return }
+    // Whoever is told may attach, which is nothing for the middle of a loop over regions.
+    loop.after(.zero) { [unowned self] in
+      guard region.isDraining, isIdle(region), regions.contains(where: { $0 === region }) else {
+        return
+      }
+      detach(region, audit: ownMetadata)
+      onDrained(region.name)
+    }
+  }
+
+  private func isIdle(_ region: AttachedRegion) -> Bool {
+    region.leaseCount == 0 && region.holders.isEmpty
+  }
+
+  private func busy(_ region: AttachedRegion) -> BrokerError {
+    .poolBusy(
+      pool: region.name, reason: region.leaseCount > 0 ? .leases : .holders,
+      uid: region.exclusiveUser, leases: region.leaseCount, holders: region.holders.count)
+  }
+
+  /// Who does what nobody asked for over a connection: the broker.
+  private var ownMetadata: Logger.Metadata { ["uid": "\(geteuid())", "pid": "\(getpid())"] }
 }
 
 extension AttachedRegion {
+  fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
+    guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
+      let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
+    else { return false }
+    return mine.overlaps(others)
+  }
+
   fileprivate func isSameBAR(as other: AttachedRegion) -> Bool {
     device == other.device && bar == other.bar
   }

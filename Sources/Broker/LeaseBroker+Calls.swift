@@ -5,9 +5,18 @@ import Logging
 // From a frame to an answer.
 
 extension LeaseBroker {
+  /// Methods that change nothing.
+  private static let questions: Set = [
+    VarlinkService.GetInfo.name, VarlinkService.GetInterfaceDescription.name,
+    Broker1.ListDevices.name, Broker1.ListPools.name, Broker1.DescribePool.name,
+    Broker1.ListLeases.name,
+  ]
+
   /// Answers a call, now or, if it has to wait for memory, later. Throws when it is none.
   func answer(_ frame: [UInt8], of session: Session) throws(MalformedMessage) {
     let call = try ReceivedCall(frame: frame)
+    // The bound on replies that wait does not hold back who wants none, and questions can be costly.
+    if call.oneway || session.isHungUp, Self.questions.contains(call.method) { return }
     do throws(CallFailure) {
       guard let message = try reply(to: call, of: session) else { return }
       if !call.oneway { session.send(message) }
@@ -73,6 +82,12 @@ extension LeaseBroker {
       return try answer(call, Broker1.Release.self) { parameters throws(CallFailure) in
         try release(parameters, by: session)
       }
+    case Broker1.ForceRelease.name:
+      return try answer(call, Broker1.ForceRelease.self) { parameters throws(CallFailure) in
+        try forceRelease(parameters, by: session)
+      }
+    case Broker1.Monitor.name:
+      return try monitor(call, by: session)
     case Broker1.Attach.name:
       return try answer(call, Broker1.Attach.self) { parameters throws(CallFailure) in
         try attach(parameters, by: session)
@@ -110,9 +125,11 @@ extension LeaseBroker {
   }
 
   /// A reply's bytes. What cannot be said is a fault of ours or of the device's description.
-  func encode(_ reply: some Encodable) throws(CallFailure) -> [UInt8] {
+  func encode(
+    _ reply: some Encodable, continues: Bool = false
+  ) throws(CallFailure) -> [UInt8] {
     do {
-      return try Reply.frame(reply)
+      return try Reply.frame(reply, continues: continues)
     } catch {
       throw .broker(
         .deviceError(

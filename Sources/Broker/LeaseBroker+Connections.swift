@@ -8,8 +8,10 @@ import SystemPackage
 // Who is connected. A connection's end is not its process's end: only the latter frees memory.
 
 extension LeaseBroker {
-  /// How many calls of a connection are answered before others get their turn.
+  /// How many calls of a connection are answered before others get their turn, and for how long
+  /// another one is begun: some calls take as long as there are leases or devices.
   private static let turn = 32
+  private static let turnTime = Duration.milliseconds(1)
 
   /// Accepts connections from `socket` once the broker runs.
   public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
@@ -49,7 +51,8 @@ extension LeaseBroker {
     }
   }
 
-  private func resumeAccepting() {
+  /// Accepts again after a pause.
+  func resumeAccepting() {
     guard let watch = listener?.watch, listener?.isPaused == true else { return }
     listener?.isPaused = false
     loop.change(watch, to: .readable)
@@ -59,6 +62,9 @@ extension LeaseBroker {
     do throws(SystemError) {
       let peer = try Peer(of: connection.rawValue)
       let user = peer.user
+      if let excess = connectionExcess(of: user) {
+        return turnAway(connection, because: excess)
+      }
       let isAdmin = isAdmin(user, peer.groups)
       let process = try adopt(peer)
       let session = Session(
@@ -119,7 +125,7 @@ extension LeaseBroker {
 
   /// Takes what a connection has to say, and sends what it is to hear, as far as both go now.
   func proceed(_ session: Session) {
-    takeCalls(of: session, atMost: Self.turn)
+    takeCalls(of: session)
     guard sessions[session.id] != nil, let watch = session.watch else { return }
     do throws(SystemError) {
       try session.flush()
@@ -133,9 +139,10 @@ extension LeaseBroker {
     if !session.output.isEmpty { watchForStall(session) }
   }
 
-  private func takeCalls(of session: Session, atMost limit: Int) {
+  private func takeCalls(of session: Session) {
     session.hasUntakenCalls = true
-    for _ in 0..<limit where session.takesCalls {
+    let end = ContinuousClock.now + Self.turnTime
+    for count in 0..<Self.turn where session.takesCalls && (count == 0 || .now < end) {
       do throws(MalformedMessage) {
         guard let frame = try session.nextFrame() else {
           session.hasUntakenCalls = false
@@ -157,10 +164,11 @@ extension LeaseBroker {
     session.hangUp()
     unpark(session)
     do throws(SystemError) {
-      repeat {
-        takeCalls(of: session, atMost: .max)
-        guard sessions[session.id] != nil else { return }
-      } while try session.receive()
+      takeCalls(of: session)
+      guard sessions[session.id] != nil else { return }
+      // What a full socket holds is more than others should wait for.
+      if session.hasUntakenCalls { return schedule(session) }
+      if try session.receive() { return schedule(session) }
     } catch {
       logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
     }
@@ -169,13 +177,14 @@ extension LeaseBroker {
 
   // Timers know a session by its identity: its socket is open as long as the object lives.
 
-  private func schedule(_ session: Session) {
+  /// Goes on with a connection in the loop's next round.
+  func schedule(_ session: Session) {
     guard !session.isScheduled else { return }
     session.isScheduled = true
     loop.after(.zero) { [unowned self, id = session.id] in
       guard let session = sessions[id] else { return }
       session.isScheduled = false
-      proceed(session)
+      if session.isHungUp { drain(session) } else { proceed(session) }
     }
   }
 
@@ -202,6 +211,7 @@ extension LeaseBroker {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
     if let watch = session.watch { loop.remove(watch) }
     session.watch = nil
+    monitors[session.id] = nil
     unpark(session)
     session.process.sessions.remove(session.id)
     for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {

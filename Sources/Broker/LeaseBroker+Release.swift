@@ -20,7 +20,7 @@ extension LeaseBroker {
     guard lease.generation == parameters.generation else {
       throw .broker(.staleGeneration(lease: lease.id, generation: lease.generation))
     }
-    logger.info("release", metadata: metadata(of: lease))
+    logger.notice("release", metadata: metadata(of: lease))
     end(lease)
     return EmptyReply()
   }
@@ -30,12 +30,14 @@ extension LeaseBroker {
     forget(process)
     for id in process.sessions { sessions[id].map(close) }
     for lease in leases.held(where: { $0.process == process.id }) {
-      logger.info("reclaim", metadata: metadata(of: lease))
+      logger.notice("reclaim", metadata: metadata(of: lease))
       end(lease)
     }
     for region in regions where region.removeHolder(process.id) {
       // Who kept it from staying zero may have been this one.
       resubmitContested(region)
+      forgetIfGone(region)
+      finishDraining(region)
     }
     scheduleRetry()
   }
@@ -52,6 +54,8 @@ extension LeaseBroker {
     region.endLease(of: lease.size)
     guard !region.isRevoked else {
       leases.remove(lease.id)
+      // No memory, but room in the table and in a quota.
+      scheduleRetry()
       return
     }
     leases.setState(.quarantine, of: lease.id)

@@ -78,13 +78,18 @@ extension LeaseBroker {
   }
 
   /// Gives a region up: its device does not answer, or not as memory. The others go on.
-  private func revoke(_ region: AttachedRegion, because cause: String) {
+  func revoke(_ region: AttachedRegion, because cause: String) {
     guard !region.isRevoked else { return }
     logger.error("revoke", metadata: ["pool": "\(region.name)", "cause": "\(cause)"])
+    // Jobs are queued still, and the address may become another device's.
+    region.memory.stopScrubbing()
     region.revoke(because: cause)
+    publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     for lease in leases.entries(in: region.id) {
       if lease.isHeld {
         leases.setState(.revoked, of: lease.id)
+        // One that was revoked before has been told.
+        if lease.state != .revoked { publishRevocation(of: lease, because: cause) }
       } else {
         leases.remove(lease.id)
       }

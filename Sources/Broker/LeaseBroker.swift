@@ -9,7 +9,7 @@ public import Logging
 /// scrubbing, which takes as long as the device does, has a thread of its own. Not Sendable: made,
 /// run and ended on one thread; ``stopper`` reaches it from others.
 public final class LeaseBroker {
-  /// What is decided once.
+  /// What is decided from outside.
   public struct Configuration: Sendable {
     /// What Hello and GetInfo say.
     public var version: String
@@ -19,6 +19,8 @@ public final class LeaseBroker {
     public var connectionLimit = 1024
     /// Leases at a time, those being scrubbed included.
     public var leaseLimit = 65_536
+    /// What each user may have of all that.
+    public var quotas = Quotas()
     /// How long a connection may leave replies unread.
     public var stallLimit: Duration = .seconds(30)
     /// How much is zeroed before its memory can be leased.
@@ -48,8 +50,13 @@ public final class LeaseBroker {
   /// Ends it from any thread.
   public let stopper: Stopper
 
+  /// Told the address of a device that was added, or of one that was removed once its memory is not
+  /// held any more: pools of it that are wanted can be attached now, if it is there.
+  public var onDeviceReady: (LeaseBroker, String) -> Void = { _, _ in }
+
   let provider: any DeviceProvider
-  let configuration: Configuration
+  /// What is decided from outside. Changed by ``reconfigure(_:)``.
+  private(set) var configuration: Configuration
   let logger: Logger
 
   let loop: EventLoop
@@ -58,11 +65,16 @@ public final class LeaseBroker {
 
   var listener: Listener?
   var sessions: [Session.ID: Session] = [:]
+  /// Those that hear events.
+  var monitors: [Session.ID: Session] = [:]
   var processes: [ClientProcess.ID: ClientProcess] = [:]
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []
   var leases: LeaseTable
-  /// Acquires that wait for memory to be scrubbed, first come first.
+  /// Told the name of a pool that was drained and is detached now.
+  public var onDrained: (String) -> Void = { _ in }
+
+  /// Acquires that wait for memory, first come first.
   var parked: [ParkedAcquire] = []
 
   /// Counts sessions, processes, regions and jobs.
@@ -100,15 +112,33 @@ public final class LeaseBroker {
     scrubber.stop()
   }
 
-  /// Serves until it is stopped. Then every connection has been closed and every BAR given back once
-  /// the broker itself goes.
+  /// Serves until it is stopped. Then every BAR has been given back, and every connection is closed
+  /// once the broker itself goes.
   public func run() throws(SystemError) {
     try loop.run()
+    detachAll()
   }
 
-  /// Stops when `descriptor`, a signalfd say, has something to read. It must stay open until then.
-  public func stop(whenReadable descriptor: CInt) throws(SystemError) {
-    _ = try loop.add(descriptor, .readable) { [unowned self] _ in loop.stop() }
+  /// Calls `handler` when `descriptor`, a signalfd say, has something to read, between two calls of
+  /// clients. The descriptor must stay open until the broker ends.
+  public func watch(
+    _ descriptor: CInt, handler: @escaping (LeaseBroker) -> Void
+  ) throws(SystemError) {
+    _ = try loop.add(descriptor, .readable) { [unowned self] _ in handler(self) }
+  }
+
+  /// Makes ``run()`` return after the present event. From other threads: ``stopper``.
+  public func stop() {
+    loop.stop()
+  }
+
+  /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The admins'
+  /// group is that of new connections.
+  public func reconfigure(_ change: (inout Configuration) -> Void) {
+    change(&configuration)
+    leases.capacity = configuration.leaseLimit
+    resumeAccepting()
+    scheduleRetry()
   }
 
   /// A number that was never given before.

@@ -29,9 +29,11 @@ struct LeaseTable {
   }
 
   /// How many entries there may be.
-  let capacity: Int
+  var capacity: Int
 
   private var entries: [LeaseID: Entry] = [:]
+  /// The sums over the entries of each user who has some.
+  private var usages: [UID: Usage] = [:]
 
   init(capacity: Int) {
     self.capacity = capacity
@@ -52,9 +54,19 @@ struct LeaseTable {
     entries.values.filter { $0.isHeld && condition($0) }
   }
 
+  /// What the entries of a user come to, in whatever state. O(1).
+  func usage(of user: UID) -> Usage { usages[user] ?? Usage() }
+
+  /// A user's leases that ended, but are not clean yet. O(n).
+  func quarantined(of user: UID) -> [Entry] {
+    entries.values.filter { $0.user == user && $0.state == .quarantine }
+  }
+
   mutating func insert(_ entry: Entry) {
     precondition(entries[entry.id] == nil, "a lease's identity is never used twice")
     entries[entry.id] = entry
+    usages[entry.user, default: Usage()].bytes += entry.size
+    usages[entry.user, default: Usage()].leases += 1
   }
 
   mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
@@ -63,7 +75,13 @@ struct LeaseTable {
 
   @discardableResult
   mutating func remove(_ id: LeaseID) -> Entry? {
-    entries.removeValue(forKey: id)
+    guard let entry = entries.removeValue(forKey: id) else { return nil }
+    if var usage = usages[entry.user] {
+      usage.bytes -= entry.size
+      usage.leases -= 1
+      usages[entry.user] = usage.leases > 0 ? usage : nil
+    }
+    return entry
   }
 }
 

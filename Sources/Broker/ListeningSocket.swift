@@ -7,6 +7,8 @@ import SystemPackage
 public struct ListeningSocket: ~Copyable {
   /// What is to be removed; nil for a socket that somebody else made, or that is in no directory.
   private let path: String?
+  /// Which file that was, lest another broker's socket that has taken its place is removed.
+  private let inode: (device: UInt, number: UInt)?
   private let socket: Descriptor
 
   /// A socket that is listening already: socket activation. Made non-blocking.
@@ -17,6 +19,7 @@ public struct ListeningSocket: ~Copyable {
         operation: "use", subject: "the inherited socket", errno: Errno(rawValue: errno))
     }
     path = nil
+    inode = nil
     self.socket = socket
   }
 
@@ -26,17 +29,24 @@ public struct ListeningSocket: ~Copyable {
   public init(path: String, group: UInt32? = nil) throws(SystemError) {
     let isAbstract = path.hasPrefix("@")
     let directory = isAbstract ? nil : try Self.lockDirectory(of: path)
-    try Self.removeStale(path)
+    try Self.makeWay(at: path)
     // -1 is "leave it", here and in chown(2).
     let result = unsafe gl_listen(path, 0o660, group ?? .max)
     socket = try Descriptor(owningResult: result, of: "listen on", path)
     self.path = isAbstract ? nil : path
+    inode = Self.inode(of: path)
     _ = consume directory
   }
 
   deinit {
-    guard let path else { return }
+    guard let path, let inode, let present = Self.inode(of: path), inode == present else { return }
     _ = unsafe unlink(path)
+  }
+
+  private static func inode(of path: String) -> (device: UInt, number: UInt)? {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else { return nil }
+    return (UInt(status.st_dev), UInt(status.st_ino))
   }
 
   var descriptor: CInt { socket.rawValue }
@@ -62,7 +72,9 @@ public struct ListeningSocket: ~Copyable {
       cause: "another broker is starting there")
   }
 
-  private static func removeStale(_ path: String) throws(SystemError) {
+  /// Removes a socket at `path` that nobody answers at any more. Throws EADDRINUSE where a broker
+  /// answers: to be found out before a device is touched that one will not serve.
+  public static func makeWay(at path: String) throws(SystemError) {
     let connection = unsafe gl_connect(path)
     guard connection < 0 else {
       close(connection)

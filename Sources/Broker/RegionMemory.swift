@@ -23,18 +23,24 @@ final class RegionMemory: Sendable {
   /// How often memory that does not stay zero is zeroed.
   private static let attempts = 3
 
-  private let region: Mutex<Region?>
+  private struct State: ~Copyable {
+    var region: Region?
+    var isStopped = false
+  }
+
+  private let state: Mutex<State>
 
   init(_ region: consuming Region) {
-    self.region = Mutex(region)
+    state = Mutex(State(region: region))
   }
 
   /// Zeroes `count` bytes from `offset` on and reads samples back. Slow: for the scrubber's thread.
   func scrub(at offset: ByteCount, count: ByteCount) -> Outcome {
-    region.withLock { region in
+    state.withLock { state in
       var outcome = Outcome.closed
+      guard !state.isStopped else { return outcome }
       for _ in 0..<Self.attempts {
-        outcome = Self.scrub(&region, at: offset, count: count)
+        outcome = Self.scrub(&state.region, at: offset, count: count)
         guard case .notZero = outcome else { break }
       }
       return outcome
@@ -54,8 +60,13 @@ final class RegionMemory: Sendable {
     }
   }
 
+  /// Touches it no more. Waits for the slice that is being scrubbed, if any.
+  func stopScrubbing() {
+    state.withLock { $0.isStopped = true }
+  }
+
   /// Unmaps it and gives it back. Waits for the slice that is being scrubbed, if any.
   func close() {
-    region.withLock { $0 = nil }
+    state.withLock { $0.region = nil }
   }
 }

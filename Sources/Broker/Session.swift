@@ -33,6 +33,8 @@ final class Session {
 
   /// An Acquire of its is waiting for memory.
   var isParked = false
+  /// It hears events, and makes no further call.
+  var isMonitoring = false
   /// The peer sends no more. It may still read.
   private(set) var inputHasEnded = false
   /// The peer closed with answers unread.
@@ -66,10 +68,14 @@ final class Session {
   var descriptor: CInt { socket.rawValue }
 
   /// Whether another call may be taken now.
-  var takesCalls: Bool { !isParked && output.pendingByteCount < Self.outputMark }
+  var takesCalls: Bool {
+    !isParked && !isMonitoring && output.pendingByteCount < Self.outputMark
+  }
 
   /// Whether everything that will ever come has been answered.
-  var isDone: Bool { inputHasEnded && !isParked && !hasUntakenCalls && output.isEmpty }
+  var isDone: Bool {
+    inputHasEnded && !isParked && !isMonitoring && !hasUntakenCalls && output.isEmpty
+  }
 
   /// What to wait for.
   var interest: EventLoop.Readiness {

@@ -16,7 +16,9 @@ extension Broker1.Attach.Parameters {
     guard let colon = place.lastIndex(of: ":"), place[..<colon].contains(":") else {
       throw problem("it starts with a device and a BAR, like 0000:01:00.0:2")
     }
-    guard let bar = Int(place[place.index(after: colon)...]), 0...5 ~= bar else {
+    let number = place[place.index(after: colon)...]
+    // One digit: Int takes a sign and leading zeros too.
+    guard number.utf8.count == 1, let bar = Int(number), 0...5 ~= bar else {
       throw problem("a BAR is a number from 0 to 5")
     }
     self.init(device: String(place[..<colon]), bar: bar)
@@ -40,7 +42,12 @@ extension Broker1.Attach.Parameters {
       case "size": self.size = try size()
       case "granule": granule = try size()
       case "name": name = value
-      case "allow": allow = value.split(separator: "+").map(String.init)
+      case "allow":
+        let rules = value.split(separator: "+", omittingEmptySubsequences: false)
+        guard !rules.contains("") else {
+          throw problem("\(key)=\(value) has a rule without a name")
+        }
+        allow = rules.map(String.init)
       default: throw problem("no option \(key); there are offset, size, granule, name and allow")
       }
     }

@@ -20,14 +20,17 @@ extension Broker1 {
       public var offset: ByteCount?
       /// Asking again with the key of a lease that this session still has gives that lease again.
       public var requestKey: String?
+      /// How long to wait until memory comes free. Nil for as long as memory is being scrubbed that
+      /// would do.
+      public var wait: Milliseconds?
 
       public enum CodingKeys: CodingKey, CaseIterable {
-        case pool, bytes, alignment, fit, offset, requestKey
+        case pool, bytes, alignment, fit, offset, requestKey, wait
       }
 
       public init(
         pool: String? = nil, bytes: ByteCount, alignment: ByteCount? = nil, fit: FitName? = nil,
-        offset: ByteCount? = nil, requestKey: String? = nil
+        offset: ByteCount? = nil, requestKey: String? = nil, wait: Milliseconds? = nil
       ) {
         self.pool = pool
         self.bytes = bytes
@@ -35,6 +38,7 @@ extension Broker1 {
         self.fit = fit
         self.offset = offset
         self.requestKey = requestKey
+        self.wait = wait
       }
     }
 

@@ -99,7 +99,8 @@ extension Broker1 {
     # generation: higher each time a pool's memory is leased again.
     # offset: from the pool's start. mapOffset: where to mmap the descriptor.
     # state: "leased", "orphaned" (its connection closed, its process lives), "quarantine" (ended, being
-    # scrubbed), "revoked" (the device stopped answering).
+    # scrubbed), "revoked" (the device stopped answering, or an admin took it back: use it no longer; its
+    # memory is not leased again before it is released or the process has died).
     type Lease (
       lease: string,
       generation: int,
@@ -122,6 +123,24 @@ extension Broker1 {
       subject: string,
       cause: string,
       cure: ?string
+    )
+
+    # Something that happened. event:
+    # "started": what happens from here on is told; the first event.
+    # "regionAdded", "regionRemoved": pool was attached, detached.
+    # "regionRevoked": pool's device was removed or stopped answering (cause).
+    # "leaseRevoked": the holder of lease must use it no longer (cause). Told to its uid and to admins.
+    # "pressure": less than an eighth of pool is free (available). Told again after a quarter was free.
+    # There may be others; ignore those that you do not know.
+    type Event (
+      event: string,
+      pool: ?string,
+      available: ?int,
+      lease: ?string,
+      generation: ?int,
+      uid: ?int,
+      pid: ?int,
+      cause: ?string
     )
 
     # Who is talking to whom. client: a name for the broker's log. admin: may Attach and Detach.
@@ -154,19 +173,31 @@ extension Broker1 {
     # with "first", offset with "fixed". requestKey: asking again with the key of a lease that
     # this session still has gives that lease again, so a client may repeat an Acquire it lost track of.
     # descriptor: the index of the lease's file descriptor among those sent with this reply.
-    # While memory is still being scrubbed an Acquire that cannot be met waits for it, first come first
-    # served.
+    # wait, in milliseconds: how long to wait for memory, or for room in a quota, that others' or one's own
+    # Release, or the end of a process, may bring; then the error is the one without waiting. null: only
+    # while memory is being scrubbed that would do. 0: not at all. Closing the connection ends the wait.
+    # First come first served: nobody gets memory of a pool that somebody waits for who asked before, but
+    # waits as well, or hears PoolBusy ("queue").
     method Acquire(
       pool: ?string,
       bytes: int,
       alignment: ?int,
       fit: ?string,
       offset: ?int,
-      requestKey: ?string
+      requestKey: ?string,
+      wait: ?int
     ) -> (lease: Lease, descriptor: int)
 
     # Ends a lease of this session. Unmap it first; no device may use it any more.
     method Release(lease: string, generation: int) -> ()
+
+    # For admins: takes a lease back. It is revoked, and its holder told by Monitor. Nothing takes the
+    # memory from the holder, so it is not leased again before the holder has released it or died.
+    method ForceRelease(lease: string) -> (lease: Lease)
+
+    # Tells what happens until the connection is closed. Needs more. Who does not read is disconnected
+    # before much is kept for it.
+    method Monitor() -> (event: Event)
 
     # The leases of the caller's uid; for admins, everyone's.
     method ListLeases(pool: ?string) -> (leases: []Lease)
@@ -203,8 +234,8 @@ extension Broker1 {
     # ENOSPC: bytes are free, but not in one piece of that fit and alignment.
     error PoolFragmented (pool: string, bytes: int, available: int, largestFree: int)
 
-    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "leases" or "holders"
-    # (it cannot be detached yet).
+    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "queue" (others asked before
+    # and wait for its memory), "leases" or "holders" (it cannot be detached yet).
     error PoolBusy (pool: string, reason: string, uid: ?int, leases: int, holders: int)
 
     # ENODEV: its device stopped answering.
@@ -215,6 +246,11 @@ extension Broker1 {
 
     # ENOSPC: the broker holds as many leases as it can.
     error LeaseTableFull (capacity: int)
+
+    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases" or "connections"; limit and
+    # used count those. Leases count until their memory is clean again: orphaned, revoked and quarantined
+    # ones too. A connection above its limit is closed with this error, whatever it was going to call.
+    error QuotaExceeded (what: string, limit: int, used: int)
 
     # bar: null when the device itself is not there.
     error NoSuchDevice (device: string, bar: ?int)

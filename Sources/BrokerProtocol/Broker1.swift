@@ -8,7 +8,7 @@ public enum Broker1 {
   /// The full names of its methods.
   public static let methods: Set<String> = [
     Hello.name, ListDevices.name, ListPools.name, DescribePool.name, Acquire.name, Release.name,
-    ListLeases.name, Attach.name, Detach.name,
+    ForceRelease.name, Monitor.name, ListLeases.name, Attach.name, Detach.name,
   ]
 
   /// Why a pool is busy.
@@ -19,10 +19,24 @@ public enum Broker1 {
 
     /// Another user holds leases or descriptors of a pool that one user at a time may use.
     public static let uidExclusive = Self(rawValue: "uid-exclusive")
+    /// Others asked before and still wait for its memory.
+    public static let queue = Self(rawValue: "queue")
     /// It has leases, so it cannot be detached.
     public static let leases = Self(rawValue: "leases")
     /// Processes that were given its descriptor still live, so it cannot be detached.
     public static let holders = Self(rawValue: "holders")
+  }
+
+  /// What a quota limits.
+  public struct QuotaSubject: RawRepresentable, Hashable, Codable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// The bytes of all leases.
+    public static let bytes = Self(rawValue: "bytes")
+    public static let leases = Self(rawValue: "leases")
+    public static let connections = Self(rawValue: "connections")
   }
 
   /// What a pool can do.
@@ -49,7 +63,7 @@ public enum Broker1 {
     public static let orphaned = Self(rawValue: "orphaned")
     /// It ended; its memory waits for the scrubber.
     public static let quarantine = Self(rawValue: "quarantine")
-    /// The device stopped answering while it was leased.
+    /// The device stopped answering while it was leased, or an admin took it back.
     public static let revoked = Self(rawValue: "revoked")
   }
 

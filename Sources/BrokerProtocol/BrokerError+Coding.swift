@@ -14,6 +14,7 @@ extension BrokerError {
       case .poolRevoked: "PoolRevoked"
       case .poolExists: "PoolExists"
       case .leaseTableFull: "LeaseTableFull"
+      case .quotaExceeded: "QuotaExceeded"
       case .noSuchDevice: "NoSuchDevice"
       case .deviceRefused: "DeviceRefused"
       case .deviceError: "DeviceError"
@@ -62,6 +63,10 @@ extension BrokerError {
     case "PoolExists": self = .poolExists(pool: try require(fields.pool, .pool))
     case "LeaseTableFull":
       self = .leaseTableFull(capacity: try require(fields.capacity, .capacity))
+    case "QuotaExceeded":
+      self = .quotaExceeded(
+        what: try require(fields.what, .what), limit: try require(fields.limit, .limit),
+        used: try require(fields.used, .used))
     case "NoSuchDevice":
       self = .noSuchDevice(device: try require(fields.device, .device), bar: fields.bar)
     case "DeviceRefused":
@@ -90,6 +95,9 @@ private struct Fields: Codable {
   var leases: Int?
   var holders: Int?
   var capacity: Int?
+  var what: Broker1.QuotaSubject?
+  var limit: Int?
+  var used: Int?
   var device: String?
   var bar: Int?
   var rules: [Broker1.Refusal]?
@@ -100,7 +108,7 @@ private struct Fields: Codable {
 
   enum CodingKeys: CodingKey {
     case pool, lease, generation, bytes, available, largestFree, reason, uid, leases, holders
-    case capacity, device, bar, rules, operation, subject, errno, cause
+    case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
   }
 
   init(_ error: BrokerError) {
@@ -120,6 +128,8 @@ private struct Fields: Codable {
       (self.leases, self.holders) = (leases, holders)
     case .poolRevoked(let pool, let cause): (self.pool, self.cause) = (pool, cause)
     case .leaseTableFull(let capacity): self.capacity = capacity
+    case .quotaExceeded(let what, let limit, let used):
+      (self.what, self.limit, self.used) = (what, limit, used)
     case .noSuchDevice(let device, let bar): (self.device, self.bar) = (device, bar)
     case .deviceRefused(let device, let rules): (self.device, self.rules) = (device, rules)
     case .deviceError(let operation, let subject, let errno, let cause):

@@ -25,6 +25,8 @@ public enum BrokerError: VarlinkError, Equatable {
   case poolExists(pool: String)
   /// The broker holds as many leases as it can.
   case leaseTableFull(capacity: Int)
+  /// The caller's uid has as much as it may: `limit` and `used` count what `what` says.
+  case quotaExceeded(what: Broker1.QuotaSubject, limit: Int, used: Int)
   /// No such device, or no such BAR of it.
   case noSuchDevice(device: String, bar: Int?)
   /// The attach policy forbids it, by these rules.
@@ -39,6 +41,7 @@ public enum BrokerError: VarlinkError, Equatable {
     case .staleGeneration: ESTALE
     case .poolFull: ENOMEM
     case .poolFragmented, .leaseTableFull: ENOSPC
+    case .quotaExceeded: EDQUOT
     case .poolBusy: EBUSY
     case .poolRevoked: ENODEV
     case .poolExists: EEXIST
@@ -65,11 +68,19 @@ extension BrokerError: CustomStringConvertible {
     case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):
       "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(leases) leases, \(holders) processes "
         + "that still reach it), and its descriptors reach the whole BAR: one user at a time"
+    case .poolBusy(let pool, .queue, _, _, _):
+      "pool \(pool) has others waiting for its memory who asked before; `lease acquire --wait` joins "
+        + "them"
     case .poolBusy(let pool, _, _, let leases, let holders):
       "pool \(pool) is in use: \(leases) leases, \(holders) processes that still reach it"
     case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
     case .poolExists(let pool): "a pool \(pool) is attached already; give another name"
     case .leaseTableFull(let capacity): "lease table full: the broker holds \(capacity) leases"
+    case .quotaExceeded(.bytes, let limit, let used):
+      "quota exceeded: this user has leases of \(used) bytes, and may have \(limit) (being zeroed "
+        + "counts); release some"
+    case .quotaExceeded(let what, let limit, let used):
+      "quota exceeded: this user has \(used) \(what.rawValue), and may have \(limit); end some"
     case .noSuchDevice(let device, nil):
       "find \(device): no such device here; `genpoolctl device list` shows those that are"
     case .noSuchDevice(let device, let bar?):

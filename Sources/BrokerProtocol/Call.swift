@@ -6,7 +6,7 @@ public struct Call<Method: VarlinkMethod>: Sendable {
   public var parameters: Method.Parameters
   /// Asks for no reply, not even an error.
   public var oneway: Bool
-  /// Allows several replies. No method of ``Broker1`` makes use of it yet.
+  /// Allows several replies, as ``Broker1/Monitor`` gives.
   public var more: Bool
 
   /// A call of `Method`.
@@ -116,8 +116,12 @@ public struct ReceivedCall: Sendable {
       } catch let error where !(error is DecodingError) {
         // Of a number that is no 64-bit integer Foundation throws an error of its own, without a path.
         let culprit = given.allKeys.first { name in
-          (try? given.decode(Double.self, forKey: name)) != nil
-            && (try? given.decode(Int64.self, forKey: name)) == nil
+          do {
+            _ = try given.decode(Int64.self, forKey: name)
+            return false
+          } catch {
+            return !(error is DecodingError)
+          }
         }
         throw DecodingError.dataCorrupted(
           .init(

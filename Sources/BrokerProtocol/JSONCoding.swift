@@ -34,6 +34,10 @@ func encodeFrame(_ message: some Encodable) throws(CodingFailure) -> [UInt8] {
 func decodeEnvelope<Envelope: Decodable>(
   _ type: Envelope.Type, from frame: [UInt8]
 ) throws(MalformedMessage) -> Envelope {
+  // Not left to Foundation, whose own limit is 512: of 513 brackets and no more it traps (Swift 6.3).
+  guard !isNested(frame, deeperThan: nestingLimit) else {
+    throw .notAnEnvelope(cause: "nested deeper than \(nestingLimit) levels")
+  }
   do {
     return try JSONDecoder().decode(type, from: Data(frame))
   } catch let error as DecodingError where !error.codingPath.isEmpty {
@@ -42,6 +46,35 @@ func decodeEnvelope<Envelope: Decodable>(
   } catch {
     throw .notAnEnvelope(cause: "not a JSON object")
   }
+}
+
+/// How deep arrays and objects of a message may lie in each other. Ours need 6.
+let nestingLimit = 64
+
+/// Whether a JSON text opens more than `limit` arrays and objects inside each other. What is no JSON
+/// is counted as well as it goes. O(n), without recursion.
+func isNested(_ text: [UInt8], deeperThan limit: Int) -> Bool {
+  var depth = 0
+  var isInString = false
+  var isEscaped = false
+  for byte in text {
+    if isEscaped {
+      isEscaped = false
+      continue
+    }
+    switch byte {
+    case UInt8(ascii: "\\"): isEscaped = isInString
+    case UInt8(ascii: "\""): isInString.toggle()
+    case UInt8(ascii: "["), UInt8(ascii: "{"):
+      guard !isInString else { continue }
+      depth += 1
+      if depth > limit { return true }
+    case UInt8(ascii: "]"), UInt8(ascii: "}"):
+      if !isInString { depth -= 1 }
+    default: break
+    }
+  }
+  return false
 }
 
 /// The `parameters` of a reply or an error; missing and null are `{}`.

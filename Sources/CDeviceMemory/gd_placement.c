@@ -3,7 +3,9 @@
 #include "gd_placement.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Device memory of an open descriptor. */
 struct source {
@@ -68,3 +70,44 @@ int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uin
 }
 
 int gd_unmap(void *mapped, size_t length) { return munmap(mapped, length) ? -errno : 0; }
+
+/* A file of `length` bytes of ones. */
+static int make_ones(size_t length) {
+  int file = memfd_create("genpool-ones", MFD_CLOEXEC);
+  if (file < 0) return -errno;
+  void *ones = MAP_FAILED;
+  if (ftruncate(file, (off_t)length) == 0)
+    ones = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (ones == MAP_FAILED) {
+    int error = -errno;
+    close(file);
+    return error;
+  }
+  memset(ones, 0xff, length);
+  munmap(ones, length);
+  return file;
+}
+
+/*
+ * One small file, mapped privately again and again, so that it costs memory only where it is written
+ * to; at most some 1024 times, for a process may have 65,530 mappings (vm.max_map_count). Each part
+ * changes from the device to ones at once, with nothing in between for a thread to fault on.
+ */
+int gd_overmap(void *mapped, size_t length) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t part = length / 1024 / page * page + page;
+  if (part < 1 << 20) part = 1 << 20;
+  if (part > length) part = length;
+  int ones = make_ones(part);
+  if (ones < 0) return ones;
+  int error = 0;
+  for (size_t done = 0; done < length && !error; done += part) {
+    size_t count = length - done < part ? length - done : part;
+    if (mmap((char *)mapped + done, count, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, ones, 0) == MAP_FAILED)
+      error = -errno;
+  }
+  close(ones);
+  if (!error && madvise(mapped, length, MADV_DONTFORK)) error = -errno;
+  return error;
+}

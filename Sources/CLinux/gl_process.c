@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,6 +27,20 @@ int gl_group(const char *name, gid_t *group) {
     struct group entry, *found = NULL;
     int error = getgrnam_r(name, &entry, buffer, room, &found);
     if (found != NULL) *group = found->gr_gid;
+    free(buffer);
+    if (found != NULL) return 0;
+    if (error != ERANGE) return error == 0 ? -ENOENT : -error;
+  }
+  return -ERANGE;
+}
+
+int gl_user(const char *name, uid_t *user) {
+  for (size_t room = 1024; room <= 1024 * 1024; room *= 4) {
+    char *buffer = malloc(room);
+    if (buffer == NULL) return -ENOMEM;
+    struct passwd entry, *found = NULL;
+    int error = getpwnam_r(name, &entry, buffer, room, &found);
+    if (found != NULL) *user = found->pw_uid;
     free(buffer);
     if (found != NULL) return 0;
     if (error != ERANGE) return error == 0 ? -ENOENT : -error;

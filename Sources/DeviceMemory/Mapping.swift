@@ -79,6 +79,22 @@ public struct Mapping: ~Copyable, Sendable {
 }
 
 extension Mapping {
+  /// Puts pages of all-ones in the memory's place, as a device that is gone reads: no load or store
+  /// reaches the device by this mapping any more, nor another one that is plugged in at its address.
+  /// What is stored is kept in pages of this process and goes nowhere. Other threads may use the
+  /// mapping meanwhile.
+  /// - Throws: ENOMEM, EMFILE. Part of the memory may still be the device's then.
+  /// - Complexity: O(size / 1 MiB) system calls, 1,024 at most.
+  public func overmap() throws(SystemError) {
+    // A forked child does not have the mapping.
+    guard process == getpid() else { return }
+    let result = unsafe gd_overmap(
+      UnsafeMutableRawPointer(bitPattern: UInt(pages.rawValue)), Int(length.rawValue))
+    guard result == 0 else {
+      throw SystemError(operation: "overmap", subject: label, errno: Errno(rawValue: -result))
+    }
+  }
+
   /// The address of `count` bytes at `offset`, all of them inside.
   func pointer(
     at offset: ByteCount, count: ByteCount, for operation: String

@@ -97,7 +97,8 @@ struct ChunkStorage: ~Copyable {
     VirtualAddress(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))
   }
 
-  /// The addresses of the chunk's granules, the tail left out; nil when there are none.
+  /// The granules that `size` bytes from `first` on touch or round up to. They may pass the chunk's
+  /// last whole granule.
   func run(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun {
     let index = offset(of: first).rawValue >> UInt64(granule.order)
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))

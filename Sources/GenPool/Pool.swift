@@ -247,6 +247,7 @@ public final class Pool: Sendable {
       }
       next = chunk.pointee.next
     }
+    try refuseIfDestroyed()
     throw failure(size)
   }
 
@@ -315,6 +316,11 @@ public final class Pool: Sendable {
     return nil
   }
 
+  /// Before any other reason is given; only on ways that fail anyway.
+  private func refuseIfDestroyed() throws(PoolError) {
+    if state.withLock({ $0.isDestroyed }) { throw .destroyed }
+  }
+
   private func failure(_ size: ByteCount) -> PoolError {
     let fits = list.first { chunk in
       chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
@@ -352,9 +358,15 @@ public final class Pool: Sendable {
   @discardableResult
   public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
     guard !forkGuard.isForked else { throw .forked }
-    guard let chunk = list.chunk(at: start) else { throw .noSuchAddress(start) }
+    guard let chunk = list.chunk(at: start) else {
+      try refuseIfDestroyed()
+      throw .noSuchAddress(start)
+    }
     let offset = chunk.pointee.offset(of: start)
-    guard size <= chunk.pointee.size - offset else { throw .pastChunkEnd(start, size) }
+    guard size <= chunk.pointee.size - offset else {
+      try refuseIfDestroyed()
+      throw .pastChunkEnd(start, size)
+    }
     let run = chunk.pointee.run(start, size)
     return try chunk.pointee.state.withLock { (state) throws(PoolError) in
       guard !state.isClosed else { throw .destroyed }

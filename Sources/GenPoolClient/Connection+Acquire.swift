@@ -12,16 +12,22 @@ extension Connection {
   ///   - alignment: a power of two, of the physical and the bus address; with the first fit only.
   ///   - fit: how to pick among the free runs; nil for the first.
   ///   - offset: from the pool's start; with the fixed fit only.
+  ///   - wait: how long to wait until memory comes free, those first who asked first; a year at most.
+  ///     Nil for as long as memory is being scrubbed that would do, within the connection's `timeout`;
+  ///     zero for not at all. Other calls on this connection wait meanwhile.
   /// - Throws: `broker` with `poolFull`, `poolFragmented`, `poolBusy` and others; `violation` when what
   ///   the broker lends is not what it says; `system` when it cannot be mapped. The lease is given
   ///   back then.
   public func acquire(
     _ size: ByteCount, from pool: String? = nil, alignment: ByteCount? = nil,
-    fit: Broker1.FitName? = nil, offset: ByteCount? = nil
+    fit: Broker1.FitName? = nil, offset: ByteCount? = nil,
+    wait: Duration? = nil
   ) throws(ClientError) -> Lease {
     let request = Broker1.Acquire.Parameters(
-      pool: pool, bytes: size, alignment: alignment, fit: fit, offset: offset)
-    var answer = try callTakingDescriptors(Broker1.Acquire.self, request)
+      pool: pool, bytes: size, alignment: alignment, fit: fit, offset: offset,
+      wait: wait.map { Milliseconds($0) })
+    var answer = try callTakingDescriptors(
+      Broker1.Acquire.self, request, patience: request.wait?.duration ?? .zero)
     let grant = answer.reply.lease
     // From here on every way out gives the lease back.
     let claim = Claim(lease: grant.lease, generation: grant.generation, connection: self)

@@ -77,13 +77,13 @@ public final class Connection: Sendable {
     try callTakingDescriptors(method, parameters).reply
   }
 
-  /// Calls `method` and waits for its answer.
+  /// Calls `method` and waits for its answer, `patience` longer than for others.
   func callTakingDescriptors<Method: VarlinkMethod>(
-    _ method: Method.Type, _ parameters: Method.Parameters
+    _ method: Method.Type, _ parameters: Method.Parameters, patience: Duration = .zero
   ) throws(ClientError) -> Answer<Method> {
     // Before all else: a child of several threads may find locks taken for ever, the runtime's too.
     try refuseForkedChild(method)
-    let deadline = ContinuousClock.now + timeout
+    let deadline = ContinuousClock.now + timeout + patience
     let frame = try frame(Call(method, parameters))
     return try state.withLock { (state) throws(ClientError) -> Answer<Method> in
       try refuseBroken(state, method)
@@ -101,6 +101,36 @@ public final class Connection: Sendable {
       }
     }
   }
+
+  /// Calls `method` for several replies, without an end but the connection's, unless `handle` returns
+  /// false. Nobody can use the connection afterwards: replies may still come.
+  func stream<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters, _ handle: (Method.Reply) -> Bool
+  ) throws(ClientError) {
+    try refuseForkedChild(method)
+    let frame = try frame(Call(method, parameters, more: true))
+    try state.withLock { (state) throws(ClientError) in
+      try refuseBroken(state, method)
+      state.isBroken = true
+      var bytes = frame
+      while true {
+        let reply = try receive(
+          method, sending: bytes, on: &state.wire,
+          // The first is an answer like any other.
+          before: .now + (bytes.isEmpty ? Self.unlimited : timeout))
+        bytes = []
+        do throws(ReplyError) {
+          let result = try reply.result(of: method)
+          guard reply.continues, handle(result) else { return }
+        } catch {
+          throw clientError(error, method)
+        }
+      }
+    }
+  }
+
+  /// As good as for ever: a hundred years.
+  private static let unlimited = Duration.seconds(100 * 365 * 86_400)
 
   /// Tells the broker without waiting for anything: for `deinit`, which can neither wait nor fail.
   func tell<Method: VarlinkMethod>(_ method: Method.Type, _ parameters: Method.Parameters) {
@@ -124,23 +154,43 @@ extension Connection {
     _ method: Method.Type, _ frame: [UInt8], on wire: inout Wire,
     _ descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
   ) throws(ClientError) -> ReceivedReply {
-    let answer: [UInt8]
-    do {
-      try wire.send(frame, before: deadline)
-      answer = try wire.receive(into: &descriptors, before: deadline)
-    } catch {
-      throw clientError(error, method)
-    }
-    let reply: ReceivedReply
-    do {
-      reply = try ReceivedReply(frame: answer)
-    } catch {
-      throw violation(method, error.description)
-    }
+    let reply = try receive(method, sending: frame, on: &wire, &descriptors, before: deadline)
     guard !reply.continues, !wire.hasUnaskedBytes else {
       throw violation(method, "more than one came")
     }
     return reply
+  }
+
+  /// Sends `frame`, if it is not empty, and takes one reply, whose descriptors nobody expects.
+  private func receive<Method: VarlinkMethod>(
+    _ method: Method.Type, sending frame: [UInt8], on wire: inout Wire,
+    before deadline: ContinuousClock.Instant
+  ) throws(ClientError) -> ReceivedReply {
+    var descriptors = ReceivedDescriptors()
+    return try receive(method, sending: frame, on: &wire, &descriptors, before: deadline)
+  }
+
+  /// Sends `frame`, if it is not empty, and takes one reply.
+  private func receive<Method: VarlinkMethod>(
+    _ method: Method.Type, sending frame: [UInt8], on wire: inout Wire,
+    _ descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) -> ReceivedReply {
+    let answer: [UInt8]
+    do {
+      do throws(Wire.Failure) {
+        try wire.send(frame, before: deadline)
+      } catch .closed {
+        // Perhaps it said why: that this user has too many connections.
+      }
+      answer = try wire.receive(into: &descriptors, before: deadline)
+    } catch {
+      throw clientError(error, method)
+    }
+    do {
+      return try ReceivedReply(frame: answer)
+    } catch {
+      throw violation(method, error.description)
+    }
   }
 
   private func frame<Method: VarlinkMethod>(_ call: Call<Method>) throws(ClientError) -> [UInt8] {

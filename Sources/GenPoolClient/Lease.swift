@@ -32,6 +32,30 @@ public struct Lease: ~Copyable, Sendable {
   /// Higher each time that the pool's memory is leased again.
   public var generation: Generation { grant.generation }
 
+  /// Asks the broker whether the lease was revoked: its device was removed or failed, or an admin took
+  /// it back. Then the memory is overmapped with all-ones, so that nothing here reaches the device any
+  /// more, or another one that was plugged in at its address.
+  ///
+  /// Nobody is told unasked: a sysfs mapping of a device that has gone goes on reading and writing,
+  /// without a fault. Who cares asks now and then, or waits in ``Connection/monitor(_:)`` on another
+  /// connection for `leaseRevoked` and asks then. A lease that a pool has taken (`Pool.add`) cannot ask.
+  /// Whoever was given the descriptor itself still reaches the device by it.
+  /// - Throws: when the broker does not answer, or the memory cannot be overmapped.
+  /// - Complexity: O(leases of this user).
+  public func checkRevoked() throws(ClientError) -> Bool {
+    guard let connection = claim.connection else { return false }
+    let isHeld = try connection.leases().contains {
+      $0.lease == grant.lease && $0.state != .revoked
+    }
+    if isHeld { return false }
+    do throws(SystemError) {
+      try region.mapping.overmap()
+    } catch {
+      throw .system(error)
+    }
+    return true
+  }
+
   /// Unmaps the memory, gives it back, and waits until the broker has heard so.
   ///
   /// The broker zeroes it before anyone else gets it. If this throws, the memory is unmapped all the
@@ -48,7 +72,7 @@ struct Claim: ~Copyable, Sendable {
   private let lease: LeaseID
   private let generation: Generation
   /// Nil once the broker was told.
-  private var connection: Connection?
+  fileprivate var connection: Connection?
 
   init(lease: LeaseID, generation: Generation, connection: Connection) {
     self.lease = lease

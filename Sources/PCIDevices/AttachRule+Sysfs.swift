@@ -77,8 +77,7 @@ extension AttachRule {
       else { return nil }
       return "driver \(driver) is bound to it"
     } cure: { subject in
-      "unbind it (echo \(subject.device.address) > \(subject.device.path.string)/driver/unbind), "
-        + "or force it by typing its ids again, \(subject.device.identity)"
+      "unbind it (echo \(subject.device.address) > \(subject.device.path.string)/driver/unbind)"
     },
     AttachRule("force-mismatch") { subject in
       guard let forced = subject.request.forced, forced != subject.device.identity else {

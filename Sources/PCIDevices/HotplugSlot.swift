@@ -20,14 +20,15 @@ package struct HotplugSlot: Hashable, Sendable {
     guard try slots.exists() else { return [] }
     var found: [HotplugSlot] = []
     for name in try slots.entries() where try slots[name]["power"].exists() {
-      found.append(try HotplugSlot(name: name, slots[name]["address"]))
+      found.append(try HotplugSlot(name: name, address: slots[name]["address"].attribute()))
     }
     return found
   }
 
-  private init(name: String, _ node: SysfsNode) throws(DeviceTreeError) {
-    // The kernel prints domain:bus:device, or domain:bus for a slot that is a whole bus.
-    let (first, isWholeBus) = try node.value("the address of a slot") { text in
+  /// The slot `name`. The kernel prints as its `address` domain:bus:device, or domain:bus for a slot
+  /// that is a whole bus.
+  package init(name: String, address: AttributeText) throws(DeviceTreeError) {
+    let (first, isWholeBus) = try address.value("the address of a slot") { text in
       switch text.count(where: { $0 == ":" }) {
       case 1: PCIAddress(text + ":00.0").map { ($0, true) }
       case 2: PCIAddress(text + ".0").map { ($0, false) }

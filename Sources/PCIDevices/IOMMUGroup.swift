@@ -34,7 +34,7 @@ public struct IOMMUGroup: Hashable, Sendable {
       members.append(
         Member(
           name: name, address: address, driver: try device["driver"].linkName(),
-          classCode: address == nil ? nil : try device["class"].value("a class code", parseClass)))
+          classCode: address == nil ? nil : try device["class"].attribute().classCode()))
     }
     self.members = members
   }

@@ -14,9 +14,14 @@ public enum Lockdown: String, Hashable, Sendable, CaseIterable {
       self = .none
       return
     }
-    // The kernel lists all and brackets the one in force: `none [integrity] confidentiality`.
-    self = try node.value("a list of lockdown states with one in brackets") { text in
-      let words = text.split(separator: " ")
+    self = try Lockdown(node.attribute())
+  }
+
+  /// The state in `text`: the kernel lists all and brackets the one in force, as in
+  /// `none [integrity] confidentiality`.
+  package init(_ text: AttributeText) throws(DeviceTreeError) {
+    self = try text.value("a list of lockdown states with one in brackets") { line in
+      let words = line.split(separator: " ")
       return Self.allCases.first { words.contains("[\($0.rawValue)]") }
     }
   }

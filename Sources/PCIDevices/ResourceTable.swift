@@ -18,18 +18,18 @@ package struct ResourceTable: Hashable, Sendable {
     package let is64Bit: Bool
   }
 
-  /// Reads `node`, a `resource` file.
-  package init(_ node: SysfsNode) throws(DeviceTreeError) {
-    let lines = try node.lines()
+  /// The table in `text`, what a `resource` file says.
+  package init(_ text: AttributeText) throws(DeviceTreeError) {
+    let lines = text.lines
     guard lines.count >= BAR.Index.allCases.count else {
-      throw node.malformed("it has \(lines.count) lines, not one for each of 6 BARs")
+      throw text.malformed("it has \(lines.count) lines, not one for each of 6 BARs")
     }
     var rows: [Row?] = []
     for (number, line) in lines.prefix(BAR.Index.allCases.count).enumerated() {
       do throws(RowProblem) {
         rows.append(try Self.row(line))
       } catch {
-        throw node.malformed(error.text, number + 1)
+        throw text.malformed(error.text, number + 1)
       }
     }
     self.rows = rows

@@ -16,9 +16,6 @@ package struct SysfsNode: Sendable {
   /// The node `name` of this directory.
   package subscript(_ name: String) -> SysfsNode { SysfsNode(path: path + "/" + name) }
 
-  /// More than the kernel shows in any text attribute: one page.
-  private static let attributeLimit = 4096
-
   // MARK: Files
 
   /// At most the first `limit` bytes of a regular file.
@@ -48,42 +45,15 @@ package struct SysfsNode: Sendable {
     return content
   }
 
-  /// The lines of a text attribute, without their ends.
-  package func lines() throws(DeviceTreeError) -> [String] {
-    let content = try bytes(limit: Self.attributeLimit + 1)
-    guard content.count <= Self.attributeLimit else {
-      throw malformed("it is longer than \(Self.attributeLimit) bytes, which no attribute is")
-    }
-    var lines = content.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    if lines.last?.isEmpty == true { lines.removeLast() }
-    return lines.map { line in
-      // Lossy on purpose: what is not UTF-8 will not parse, and shows in the error.
-      String(decoding: line, as: UTF8.self)
-    }
+  /// The text of an attribute.
+  package func attribute() throws(DeviceTreeError) -> AttributeText {
+    // One byte more than is allowed, so that too much is noticed.
+    try AttributeText(bytes(limit: AttributeText.limit + 1), at: path)
   }
 
-  /// The only line of a text attribute.
-  package func text() throws(DeviceTreeError) -> String {
-    let lines = try lines()
-    guard let line = lines.first, lines.count == 1 else {
-      throw malformed("it has \(lines.count) lines, not 1")
-    }
-    return line
-  }
-
-  /// The only line of an attribute that some devices or kernels lack; nil when it is not there.
-  package func optionalText() throws(DeviceTreeError) -> String? {
-    try exists() ? text() : nil
-  }
-
-  /// The value of an attribute, as `parse` understands its only line.
-  /// - Parameter expected: what the error says should have been there.
-  package func value<Value>(
-    _ expected: String, _ parse: (String) -> Value?
-  ) throws(DeviceTreeError) -> Value {
-    let line = try text()
-    guard let value = parse(line) else { throw malformed("\(quoted(line)) is not \(expected)", 1) }
-    return value
+  /// The text of an attribute that some devices or kernels lack; nil when it is not there.
+  package func optionalAttribute() throws(DeviceTreeError) -> AttributeText? {
+    try exists() ? attribute() : nil
   }
 
   // MARK: Directories and links
@@ -147,9 +117,9 @@ package struct SysfsNode: Sendable {
 
   // MARK: Errors
 
-  /// The error for content that is not as documented. Lines count from 1.
-  package func malformed(_ problem: String, _ line: Int? = nil) -> DeviceTreeError {
-    .malformed(place: line.map { "\(path):\($0)" } ?? path, problem: problem)
+  /// The error for a node that is not as documented.
+  package func malformed(_ problem: String) -> DeviceTreeError {
+    .malformed(place: path, problem: problem)
   }
 
   /// The error for the system call that has just failed: read `errno` before anything else.
@@ -166,12 +136,4 @@ package struct SysfsNode: Sendable {
       if result >= 0 || errno != EINTR { return result }
     }
   }
-}
-
-/// Foreign text for an error: in quotes, short, without control characters.
-package func quoted(_ text: String) -> String {
-  let shown = text.unicodeScalars.prefix(60).map { scalar in
-    scalar.properties.generalCategory == .control ? "\u{fffd}" : String(scalar)
-  }
-  return "\"" + shown.joined() + (text.unicodeScalars.count > 60 ? "…\"" : "\"")
 }

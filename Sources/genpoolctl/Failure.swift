@@ -36,7 +36,7 @@ struct Failure: Error {
   }
 
   private init(_ error: ClientError) {
-    let isTemporary = [ENOMEM, ENOSPC, EBUSY].contains(error.errno)
+    let isTemporary = [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno)
     self.init(
       error.description,
       status: error.isUnreachable

@@ -12,73 +12,125 @@ import SystemPackage
 struct Daemon {
   private let options: GenPoolD
   private let environment = ProcessInfo.processInfo.environment
+  private let configuration: Configuration
+  private let threshold: LogThreshold
   private let logger: Logger
 
   /// Enough for 1024 connections with a socket and a pidfd each, and the devices.
   private static let descriptorLimit: UInt64 = 8192
 
-  init(_ options: GenPoolD) {
+  init(_ options: GenPoolD, _ configuration: Configuration) {
     self.options = options
-    var logger = Logger(label: "genpoold") { StreamLogHandler.standardError(label: $0) }
-    let wanted = ProcessInfo.processInfo.environment["GENPOOL_LOG"].flatMap {
-      Logger.Level(rawValue: $0)
-    }
-    logger.logLevel = options.logLevel ?? wanted ?? .info
-    self.logger = logger
+    self.configuration = configuration
+    let threshold = LogThreshold(
+      options.logLevel ?? configuration.logLevel ?? Self.levelVariable(environment) ?? .info)
+    let form = EventLogHandler.Form.ofStandardError(environment)
+    self.threshold = threshold
+    logger = Logger(label: "genpoold") { _ in EventLogHandler(form: form, threshold: threshold) }
+  }
+
+  private static func levelVariable(_ environment: [String: String]) -> Logger.Level? {
+    environment["GENPOOL_LOG"].flatMap { Logger.Level(rawValue: $0) }
   }
 
   /// Returns when a signal has stopped it, with every device given back and the socket removed.
   func run() throws {
     openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
-    let signals = try Self.endSignals()
+    let signals = try Self.signals()
     // A log that nobody reads any more is no reason to die.
     signal(SIGPIPE, SIG_IGN)
     try FaultGuard.enable()
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
-    var configuration = LeaseBroker.Configuration(version: Release.version)
-    configuration.adminGroup = Self.group(named: "genpool-admin")
+    // Before anything is attached, and so erased: a second daemon finds out here that it is one.
+    var inherited = try SocketActivation.socket(environment)
+    if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
+
+    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+    let provider = SysfsProvider(root: root)
     let broker = try LeaseBroker(
-      provider: SysfsProvider(root: options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard),
-      configuration: configuration, logger: logger)
-    try broker.stop(whenReadable: signals.rawValue)
+      provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
+      logger: logger)
     let readiness = Readiness(environment)
+    let pools = ConfiguredPools(provider: provider, logger: logger)
+    let reload = Reload(
+      of: configuration, from: options.config, levelOption: options.logLevel,
+      levelVariable: Self.levelVariable(environment), threshold: threshold, logger: logger,
+      pools: pools)
+    let reloads = reloadsOnHangUp
+    try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
+      while case let signal = gl_signals_next(signals), signal > 0 {
+        guard signal == SIGHUP, reloads else { return broker.stop() }
+        readiness?.tellReloading()
+        reload.reload(broker)
+        readiness?.tell("READY=1")
+      }
+    }
+    broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
+    // Before anything is attached, so that nothing is missed.
+    watchDevices(of: root, for: broker, pools)
+    // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments {
       readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")
       _ = try broker.attach(attachment)
     }
+    reload.apply(to: broker)
 
-    try broker.listen(on: listeningSocket())
+    if let socket = inherited.take() {
+      try broker.listen(on: ListeningSocket(inherited: socket))
+    } else {
+      try broker.listen(on: ownSocket())
+    }
     readiness?.tell("READY=1", "STATUS=\(broker.status)")
     if let readiness, let interval = readiness.heartbeatInterval {
       broker.every(interval) { [unowned broker] in
         readiness.tell("WATCHDOG=1", "STATUS=\(broker.status)")
       }
     }
-    logger.notice("ready", metadata: ["version": "\(Release.version)"])
+    logger.notice(
+      "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
     // From here on the manager's stop time-out counts, no longer its watchdog.
     readiness?.tell("STOPPING=1", "STATUS=Giving the devices back")
     logger.notice("stopped")
   }
 
-  /// The socket that the service manager passed, or one of our own.
-  private func listeningSocket() throws -> ListeningSocket {
-    if let inherited = try SocketActivation.socket(environment) {
-      return try ListeningSocket(inherited: inherited)
+  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
+  /// the same.
+  private func watchDevices(
+    of root: SysfsRoot, for broker: LeaseBroker, _ pools: ConfiguredPools
+  ) {
+    do throws(SystemError) {
+      _ = try HotPlug(
+        of: root, for: broker, wanted: options.attachments, pools: pools, logger: logger)
+    } catch {
+      logger.warning("no hot-plug", metadata: ["cause": "\(error)"])
     }
-    let place =
-      options.socket.map { BrokerSocket(path: $0) }
+  }
+
+  /// Where to listen, unless the service manager passes a socket.
+  private var place: BrokerSocket {
+    (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
+  }
+
+  private func ownSocket() throws(SystemError) -> ListeningSocket {
     logger.info("listen", metadata: ["socket": "\(place)"])
     // Giving a file to a group that one is not in takes root.
-    let group = geteuid() == 0 ? Self.group(named: "genpool") : nil
+    let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil
     return try ListeningSocket(path: place.path, group: group)
   }
 
-  /// What stops it: SIGHUP too, so that closing a terminal does not leave devices changed.
-  private static func endSignals() throws(SystemError) -> Descriptor {
+  /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a terminal
+  /// does not leave devices changed; but a service manager may find a file that has come since.
+  private var reloadsOnHangUp: Bool {
+    options.config != nil || Configuration.isThereAStandardFile
+      || environment["NOTIFY_SOCKET"] != nil
+  }
+
+  /// What it waits for: the end, and SIGHUP.
+  private static func signals() throws(SystemError) -> Descriptor {
     let signals = [SIGTERM, SIGINT, SIGHUP]
     let result = unsafe signals.withUnsafeBufferPointer {
       unsafe gl_signals_create($0.baseAddress, CInt($0.count))
@@ -88,11 +140,6 @@ struct Daemon {
         operation: "wait for", subject: "signals", errno: Errno(rawValue: -result))
     }
     return Descriptor(owning: result)
-  }
-
-  private static func group(named name: String) -> gid_t? {
-    var group: gid_t = 0
-    return unsafe gl_group(name, &group) == 0 ? group : nil
   }
 
   /// Opens those of the three standard streams that are closed, so that no device gets their numbers,

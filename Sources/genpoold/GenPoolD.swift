@@ -16,7 +16,12 @@ struct GenPoolD: ParsableCommand {
     commandName: "genpoold",
     abstract: "Leases the memory of PCIe devices to processes.",
     discussion: """
-      Listens at --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
+      Reads --config, else (as root) /etc/genpool/genpoold.json if there is one: genpoold.json(5). \
+      Options override it, it overrides variables; pools of --attach come in addition. SIGHUP reads \
+      it again: pools come and go, limits and log level hold at once, and a file with mistakes \
+      changes nothing. Without a configuration SIGHUP stops the daemon.
+
+      Listens at --socket, else the configuration's, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the socket that systemd passes it \
       (LISTEN_FDS). It accepts connections once everything of --attach is attached.
 
@@ -24,16 +29,29 @@ struct GenPoolD: ParsableCommand {
       show` says which do not, and what helps. SPEC is \
       BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]].
 
+      When a device is pulled out, its pools and their leases are revoked; when one is plugged in at \
+      the address of an --attach, that pool is attached, as soon as no process holds the old memory.
+
       Members of the group genpool may connect, those of genpool-admin may attach and detach, where \
-      there are such groups. SIGTERM and SIGINT stop it: all devices are given back as they were, \
+      there are such groups or the configuration names others. SIGTERM and SIGINT stop it: all devices are given back as they were, \
       and every lease is void.
 
-      Exit status: 0 stopped, 1 failed, 64 wrong usage.
+      Logs one line an event on standard error, with priorities if that is the journal. Every \
+      attach, detach, lease, release and reclaim is a notice with uid and pid.
+
+      Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration.
 
       EXAMPLE
         genpoold --attach 0000:01:00.0:2,name=cmb --attach 0000:02:00.0:2,size=32M
+        genpoold --config genpoold.json --check-config
       """,
     version: "genpoold " + Release.version)
+
+  @Option(help: ArgumentHelp("The configuration.", valueName: "file"))
+  var config: String?
+
+  @Flag(help: "Say what the configuration means, or every mistake in it, and end.")
+  var checkConfig = false
 
   @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))
   var socket: String?
@@ -51,17 +69,41 @@ struct GenPoolD: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Log this and what is more severe: trace, debug, info, notice, warning, error, critical "
-        + "(default: GENPOOL_LOG, else info).", valueName: "level"),
+        + "(default: the configuration's, else GENPOOL_LOG, else info).", valueName: "level"),
     transform: parseLevel)
   var logLevel: Logger.Level?
 
   func run() throws {
+    let configuration = try readConfiguration()
+    guard !checkConfig else { return }
     do {
-      try Daemon(self).run()
+      try Daemon(self, configuration).run()
     } catch {
       // Not through the log: whoever started it by hand waits for this.
       FileDescriptor.standardError.writeLine("genpoold: \(error)")
       throw ExitCode.failure
+    }
+  }
+}
+
+extension GenPoolD {
+  /// sysexits.h: EX_CONFIG.
+  private static let misconfigured = ExitCode(78)
+
+  /// The configuration, said if it is to be checked. Mistakes are said and end the program.
+  private func readConfiguration() throws -> Configuration {
+    do throws(InvalidConfiguration) {
+      // A check without a file is a mistake, a start without one is not.
+      let path = config ?? (checkConfig ? Configuration.standardPath : nil)
+      let configuration = try Configuration.current(path)
+      if checkConfig, let path {
+        FileDescriptor.standardOutput.writeLine("\(path): correct")
+        for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
+      }
+      return configuration
+    } catch {
+      for line in error.lines { FileDescriptor.standardError.writeLine(line) }
+      throw Self.misconfigured
     }
   }
 }

@@ -26,6 +26,13 @@ final class Readiness {
     heartbeatInterval = isWatched && limit > 0 ? .microseconds(limit) / 2 : nil
   }
 
+  /// Says that a reload begins, which ends with `READY=1`: sd_notify(3).
+  func tellReloading() {
+    var now = timespec()
+    guard unsafe clock_gettime(CLOCK_MONOTONIC, &now) == 0 else { return }
+    tell("RELOADING=1\nMONOTONIC_USEC=\(now.tv_sec * 1_000_000 + now.tv_nsec / 1000)")
+  }
+
   /// Says `states`, such as `READY=1`, in one message. A manager that does not listen is not the
   /// daemon's concern.
   func tell(_ states: String...) {

@@ -47,7 +47,7 @@ final class SysfsProvider: DeviceProvider {
     guard let bar = BAR.Index(request.bar) else { throw .invalid(parameter: "bar") }
     let wanted = BARRequest(
       device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
-      allowed: Set(request.allow))
+      naming: request.isSearched ? .bySearch : .byAddress, allowed: Set(request.allow))
     do {
       let range = try source.open(wanted)
       // Only a hint, so a device that is gone meanwhile is somebody else's to notice.

@@ -22,6 +22,9 @@ import Testing
   @Test(arguments: [
     ("", "starts with"), ("2", "starts with"), ("1:2", "starts with"),
     ("0000:01:00.0", "from 0 to 5"), ("0000:01:00.0:6", "from 0 to 5"),
+    ("0000:01:00.0:+2", "from 0 to 5"), ("0000:01:00.0:02", "from 0 to 5"),
+    ("0000:01:00.0:2,allow=+", "rule without a name"),
+    ("0000:01:00.0:2,allow=hotplug++display", "rule without a name"),
     ("0000:01:00.0:2,", "lacks its value"), ("0000:01:00.0:2,size", "size lacks its value"),
     ("0000:01:00.0:2,size=", "size lacks its value"), ("0000:01:00.0:2,size=big", "is no size"),
     ("0000:01:00.0:2,size=1,size=2", "size is given twice"),

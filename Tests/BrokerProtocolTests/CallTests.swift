@@ -40,7 +40,7 @@ struct CallTests {
     ("{\"bytes\":true}", "bytes"), ("{\"bytes\":1,\"pool\":7}", "pool"),
     ("{\"bytes\":1,\"alignment\":\"4K\"}", "alignment"), ("{\"bytes\":1,\"fit\":[]}", "fit"),
     ("{\"bytes\":1,\"requestKey\":{}}", "requestKey"), ("[]", "parameters"), ("7", "parameters"),
-    ("\"bytes\"", "parameters"),
+    ("\"bytes\"", "parameters"), ("{\"bytes\":1e400}", "bytes"), ("{\"bytes\":-1e400}", "bytes"),
   ])
   func `a wrong type is refused by the name of the parameter`(_ json: String, _ name: String) {
     #expect(throws: ServiceError.invalidParameter(parameter: name)) { try acquire(json) }
@@ -77,10 +77,24 @@ struct CallTests {
     "", " ", "null", "7", "[]", "\"x\"", "{", "{}", "{\"method\":7}", "{\"method\":null}",
     "{\"method\":\"x.Y\",\"more\":\"yes\"}", "{\"method\":\"x.Y\"} {}", "\u{feff}",
     "{\"method\":\"\\u00",
-    String(repeating: "[", count: 60_000),
+    String(repeating: "[", count: 60_000), String(repeating: "[", count: 513),
+    String(repeating: "{\"a\":", count: 513),
   ])
   func `what is no envelope is malformed`(json: String) {
     #expect(throws: MalformedMessage.self) { try call(json) }
+  }
+
+  @Test func `a call nests 64 levels at most, and its strings hold any bracket`() throws {
+    func nested(_ depth: Int) -> String {
+      let opened = String(repeating: "[", count: depth)
+      let closed = String(repeating: "]", count: depth)
+      return "{\"method\":\"x.Y\",\"a\":\"[[\\\"{{\",\"b\":\(opened)\(closed)}"
+    }
+    // The call itself is one level.
+    #expect(try call(nested(63)).method == "x.Y")
+    #expect(throws: MalformedMessage.self) { try call(nested(64)) }
+    let brackets = String(repeating: "[", count: 1000)
+    #expect(try call("{\"method\":\"x.\(brackets)\"}").method == "x." + brackets)
   }
 
   @Test func `a call cut off at any byte is malformed`() throws {

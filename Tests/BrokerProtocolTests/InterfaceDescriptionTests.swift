@@ -31,6 +31,8 @@ struct InterfaceDescriptionTests {
     check(Broker1.DescribePool.self)
     check(Broker1.Acquire.self)
     check(Broker1.Release.self)
+    check(Broker1.ForceRelease.self)
+    check(Broker1.Monitor.self)
     check(Broker1.ListLeases.self)
     check(Broker1.Attach.self)
     check(Broker1.Detach.self)
@@ -83,6 +85,14 @@ struct InterfaceDescriptionTests {
     try expectAllFields(
       of: Broker1.LargestFree(alignment: 1, size: 1), are: interface.types["LargestFree"])
 
+    let event = Broker1.Event(
+      event: .pressure, pool: "p", available: 0, lease: LeaseID(rawValue: "l"),
+      generation: Generation(rawValue: 1), uid: UID(rawValue: 1), pid: PID(rawValue: 1), cause: "c")
+    try expectAllFields(of: event, are: interface.types["Event"])
+    try expectAllFields(
+      of: Broker1.Monitor.Reply(event: event), are: interface.methods["Monitor"]?.reply)
+    try expectAllFields(
+      of: Broker1.ForceRelease.Reply(lease: lease), are: interface.methods["ForceRelease"]?.reply)
     let hello = Broker1.Hello.Reply(
       session: "s", version: "v", uid: UID(rawValue: 1), pid: PID(rawValue: 1), admin: true)
     try expectAllFields(of: hello, are: interface.methods["Hello"]?.reply)

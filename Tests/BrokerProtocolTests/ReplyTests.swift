@@ -12,6 +12,8 @@ struct ReplyTests {
       pool: "p", reason: .uidExclusive, uid: UID(rawValue: 1000), leases: 1, holders: 2),
     .poolBusy(pool: "p", reason: .leases, uid: nil, leases: 1, holders: 0),
     .poolRevoked(pool: "p", cause: "gone"), .poolExists(pool: "p"), .leaseTableFull(capacity: 3),
+    .quotaExceeded(what: .bytes, limit: 4096, used: 4096),
+    .quotaExceeded(what: .connections, limit: 3, used: 3),
     .noSuchDevice(device: "0000:01:00.0", bar: nil), .noSuchDevice(device: "0000:01:00.0", bar: 2),
     .deviceRefused(
       device: "0000:01:00.0",

@@ -164,7 +164,9 @@ import Testing
   /// How many events the kernel keeps for a watch, and more is no problem to make.
   private static var queueLength: Int? {
     let node = SysfsNode(path: "/proc/sys/fs/inotify/max_queued_events")
-    return (try? node.text()).flatMap { Int($0) }.flatMap { $0 <= 200_000 ? $0 : nil }
+    return (try? node.attribute()).flatMap { $0.lines.first.flatMap { Int($0) } }.flatMap {
+      $0 <= 200_000 ? $0 : nil
+    }
   }
 
   /// Plugs a device in and out until the kernel has no room for more, without anybody reading.

@@ -51,7 +51,9 @@ struct ByteCountTests {
     #expect(ByteCount(text)?.rawValue == bytes)
   }
 
-  @Test(arguments: ["", "K", "-1", "1.5G", "64X", "17179869184G", "1 K B", "64  K"])
+  @Test(arguments: [
+    "", "K", "-1", "1.5G", "64X", "17179869184G", "1 K B", "64  K", "64\u{212A}", "٦٤K",
+  ])
   func `anything else is no size`(text: String) {
     #expect(ByteCount(text) == nil)
   }

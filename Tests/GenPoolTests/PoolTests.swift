@@ -350,6 +350,9 @@ struct PoolTests {
     try pool.free(allocation)
     try pool.destroy()
     #expect(throws: PoolError.destroyed) { try pool.allocate(1) }
+    #expect(throws: PoolError.destroyed) { try pool.allocate(.gibibytes(1)) }
+    #expect(throws: PoolError.destroyed) { try pool.free(VirtualAddress(1), size: 1) }
+    #expect(throws: PoolError.destroyed) { try pool.free(Self.start, size: .gibibytes(1)) }
     #expect(throws: PoolError.destroyed) { try pool.destroy() }
     #expect(throws: PoolError.destroyed) { try pool.add(start: VirtualAddress(1), size: 1) }
   }

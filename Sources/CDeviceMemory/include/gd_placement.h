@@ -19,3 +19,10 @@ int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uin
 
 /* Ends a mapping made by gd_map. Returns 0 or -errno. */
 int gd_unmap(void *mapped, size_t length);
+
+/*
+ * Puts pages of all-ones in the place of a mapping made by gd_map, as a device that is gone reads.
+ * They are this process's own: what is written to them goes nowhere. Other threads may use the memory
+ * meanwhile. Returns 0 or -errno; then part of it may still be the device's, or nothing.
+ */
+int gd_overmap(void *mapped, size_t length);

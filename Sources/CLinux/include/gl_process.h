@@ -2,7 +2,7 @@
  * What a daemon asks of the system for itself.
  *
  * Why C: memfd_create's flags and the rlimit enum do not import as they are used, and getgrnam_r
- * wants a buffer that grows.
+ * and getpwnam_r want a buffer that grows.
  */
 #pragma once
 #include <stdint.h>
@@ -12,6 +12,8 @@
 int gl_memfd(const char *name, uint64_t size);
 /* The group called `name`: 0, -ENOENT when there is none, or -errno. */
 int gl_group(const char *name, gid_t *group);
+/* The user called `name`, likewise. */
+int gl_user(const char *name, uid_t *user);
 /*
  * Raises this process's limit of open descriptors to `wanted`, or to the hard limit if that is lower.
  * The limit then, or -errno.

@@ -102,6 +102,8 @@ extension ByteCount: LosslessStringConvertible {
     guard let number = UInt64(digits) else { return nil }
     var unit = description.dropFirst(digits.count)
     if unit.first == " " { unit = unit.dropFirst() }
+    // Lower case turns the Kelvin sign (U+212A) into a k.
+    guard unit.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
     let shift: UInt64
     switch unit.lowercased() {
     case "", "b": shift = 0

@@ -49,7 +49,19 @@ public struct GranuleBitmap: ~Copyable {
 
   /// The lowest free granule at or after `start`, or ``count`` when there is none. O(words).
   @inline(__always)
-  func nextFree(from start: Int) -> Int { next(from: start, flip: ~0) }
+  func nextFree(from start: Int) -> Int {
+    let limit = count.rawValue
+    guard start < limit else { return limit }
+    var word = start >> 6
+    var bits = unsafe ~words[word] & (~0 &<< UInt64(truncatingIfNeeded: start))
+    let last = (limit &- 1) >> 6
+    while bits == 0 {
+      guard word < last else { return limit }
+      word &+= 1
+      bits = unsafe ~words[word]
+    }
+    return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
+  }
 
   /// The lowest allocated granule in `start ..< limit`, or `limit`. `limit` ≤ ``count``. O(words).
   @inline(__always)
@@ -62,21 +74,6 @@ public struct GranuleBitmap: ~Copyable {
       guard word < last else { return limit }
       word &+= 1
       bits = unsafe words[word]
-    }
-    return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
-  }
-
-  @inline(__always)
-  private func next(from start: Int, flip: UInt64) -> Int {
-    let limit = count.rawValue
-    guard start < limit else { return limit }
-    var word = start >> 6
-    var bits = unsafe (words[word] ^ flip) & (~0 &<< UInt64(truncatingIfNeeded: start))
-    let last = (limit &- 1) >> 6
-    while bits == 0 {
-      guard word < last else { return limit }
-      word &+= 1
-      bits = unsafe words[word] ^ flip
     }
     return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
   }

@@ -28,9 +28,9 @@ struct LeaseAcquire: ParsableCommand {
         genpoolctl lease acquire --size 2M --align 2M
         genpoolctl lease acquire --size 64K --fill 0xa5 --dump=32
         genpoolctl lease acquire --size 1M --fill-from in --dump-to out --json
-        genpoolctl lease acquire --size 64K -- sh -c 'echo hello | dd \\
-          of=/proc/self/fd/$GENPOOL_LEASE_FD bs=1 \\
-          seek=$GENPOOL_LEASE_OFFSET conv=notrunc'
+        genpoolctl lease acquire --size 64K -- python3 -c 'import mmap, os; \\
+          n = lambda key: int(os.environ["GENPOOL_LEASE_" + key]); \\
+          m = mmap.mmap(n("FD"), n("SIZE"), offset=n("OFFSET")); m[:5] = b"hello"'
       """)
 
   @Option(help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"))
@@ -49,6 +49,12 @@ struct LeaseAcquire: ParsableCommand {
 
   @Option(help: ArgumentHelp("Where in the pool, for the fixed fit.", valueName: "n"))
   var offset: ByteCount?
+
+  @Option(
+    help: ArgumentHelp(
+      "Wait so long for memory to come free, those first who asked first (default: only for memory "
+        + "that is being zeroed).", valueName: "seconds"))
+  var wait: Seconds?
 
   @Option(help: ArgumentHelp("Fill it with this byte, like 165 or 0xa5.", valueName: "byte"))
   var fill: FillByte?
@@ -104,7 +110,7 @@ struct LeaseAcquire: ParsableCommand {
     try FaultGuard.enable()
     let connection = try broker.connect()
     let lease = try connection.acquire(
-      size, from: pool, alignment: align, fit: fit?.name, offset: offset)
+      size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
     try contents?.fill(lease.region)
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
     // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.

@@ -15,6 +15,16 @@ enum FitChoice: String, CaseIterable, ExpressibleByArgument {
   var name: Broker1.FitName { .init(rawValue: rawValue) }
 }
 
+/// A time as people write it: `30` or `0.5`.
+struct Seconds: ExpressibleByArgument {
+  let duration: Duration
+
+  init?(argument: String) {
+    guard let number = Double(argument), number >= 0, number <= 1e9 else { return nil }
+    duration = .milliseconds(Int64((number * 1000).rounded(.up)))
+  }
+}
+
 /// A byte as people write it: `165` or `0xa5`.
 struct FillByte: ExpressibleByArgument {
   let value: UInt8

@@ -1,0 +1,63 @@
+public import BrokerProtocol
+public import GenPool
+
+/// How much each user may have at a time, so that none can take everything.
+///
+/// A lease counts for its uid from Acquire until its memory is clean again: orphaned, revoked and
+/// quarantined memory too, for nobody else can have it meanwhile, and who leaves memory behind shall
+/// not get more by it. Unlimited unless something is said.
+public struct Quotas: Hashable, Sendable {
+  /// What one user may have; nil is unlimited.
+  public struct Limits: Hashable, Sendable {
+    /// Of all leases together, in whole granules.
+    public var bytes: ByteCount?
+    /// Leases.
+    public var leases: Int?
+    /// Connections. One more is told so and closed, while ``LeaseBroker/Configuration/connectionLimit``
+    /// makes everybody wait.
+    public var connections: Int?
+
+    public init(bytes: ByteCount? = nil, leases: Int? = nil, connections: Int? = nil) {
+      self.bytes = bytes
+      self.leases = leases
+      self.connections = connections
+    }
+
+    /// No limits.
+    public static let unlimited = Self()
+  }
+
+  /// For every user without an override but root, who can open the BARs without asking, so that a
+  /// limit would only lock out who comes to put things right. An override for uid 0 does count.
+  public var defaults: Limits
+  /// For single users, instead of the defaults: what is nil here is unlimited.
+  public var overrides: [UID: Limits]
+
+  public init(defaults: Limits = .unlimited, overrides: [UID: Limits] = [:]) {
+    self.defaults = defaults
+    self.overrides = overrides
+  }
+
+  /// What `user` may have.
+  public func limits(of user: UID) -> Limits {
+    overrides[user] ?? (user.rawValue == 0 ? .unlimited : defaults)
+  }
+}
+
+/// What a user has of what its quota limits.
+struct Usage: Hashable {
+  var bytes = ByteCount.zero
+  var leases = 0
+
+  /// Why one more lease of `size` is above `limits`; nil when it is not.
+  func excess(over limits: Quotas.Limits, with size: ByteCount) -> BrokerError? {
+    if let limit = limits.leases, leases >= limit {
+      return .quotaExceeded(what: .leases, limit: limit, used: leases)
+    }
+    if let limit = limits.bytes, size > limit || bytes > limit - size {
+      return .quotaExceeded(
+        what: .bytes, limit: Int(clamping: limit.rawValue), used: Int(clamping: bytes.rawValue))
+    }
+    return nil
+  }
+}

@@ -1,0 +1,71 @@
+import Broker
+import BrokerProtocol
+import FoundationEssentials
+import Glibc
+import Logging
+
+extension Configuration: Decodable {
+  /// How many leases a table may be made for: a slot costs about 200 bytes.
+  static let leaseLimits = 1...1_048_576
+  /// sockaddr_un's room for a path and its NUL.
+  private static let socketPathLimit = 107
+
+  init(from decoder: any Decoder) throws {
+    let section = try ConfigurationSection(
+      decoder,
+      known: [
+        "socket", "group", "adminGroup", "logLevel", "maxLeases", "quotas", "pools",
+      ])
+    socket = section.value(
+      "socket", from: String.self,
+      else: "a path from / on, or @ and a name, of at most \(Self.socketPathLimit) bytes"
+    ) { text in
+      let isPlace = text.hasPrefix("/") || text.hasPrefix("@")
+      return isPlace && (2...Self.socketPathLimit).contains(text.utf8.count) ? text : nil
+    }
+    group = section.group("group")
+    adminGroup = section.group("adminGroup")
+    logLevel = section.value(
+      "logLevel", from: String.self,
+      else: "there are " + Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+    ) { Logger.Level(rawValue: $0) }
+    maxLeases = section.value(
+      "maxLeases", from: Int.self, else: "from 1 to \(Self.leaseLimits.upperBound)"
+    ) { Self.leaseLimits.contains($0) ? $0 : nil }
+    quotas = section.value("quotas") ?? Quotas()
+    let entries: [ConfigurationElement<PoolEntry>] = section.value("pools") ?? []
+    pools = entries.compactMap(\.value)
+    refuseRepetitions(entries.map(\.value), decoder.problemCollector)
+  }
+
+  /// Two pools cannot have one name, and not one BAR either: a descriptor reaches all of it.
+  private func refuseRepetitions(_ entries: [PoolEntry?], _ problems: ProblemCollector) {
+    var names: [String: Int] = [:]
+    var places: [String: Int] = [:]
+    for case (let index, let entry?) in entries.enumerated() {
+      let path: [JSONPlaces.Step] = [.key("pools"), .index(index)]
+      if let name = entry.name {
+        if let earlier = names[name] {
+          problems.add("pools[\(earlier)] has this name already", at: path + [.key("name")])
+        }
+        names[name] = names[name] ?? index
+      }
+      // A search overlaps others as the machine has it: that is found out when it is attached.
+      if let earlier = places[entry.description] {
+        problems.add(
+          "pools[\(earlier)] has \(entry) already, and a descriptor reaches all of a BAR",
+          at: path + [.key("device")])
+      }
+      places[entry.description] = places[entry.description] ?? index
+    }
+  }
+}
+
+extension ConfigurationSection {
+  fileprivate func group(_ key: String) -> Configuration.Group? {
+    value(key, from: String.self, else: "there is no such group here; groupadd --system makes one")
+    { name in
+      SystemNames.group(name).map { Configuration.Group(name: name, gid: $0) }
+    }
+  }
+}

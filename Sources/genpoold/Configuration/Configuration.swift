@@ -1,0 +1,30 @@
+import Broker
+import BrokerProtocol
+import Logging
+
+/// What `genpoold.json` says. What it leaves out is nil, and the daemon's default holds.
+struct Configuration: Equatable {
+  /// Where the daemon looks when no `--config` is given.
+  static let standardPath = "/etc/genpool/genpoold.json"
+
+  /// The path to listen at.
+  var socket: String?
+  /// Whose members may connect.
+  var group: Group?
+  /// Whose members may attach and detach.
+  var adminGroup: Group?
+  /// What is logged: this and what is more severe.
+  var logLevel: Logger.Level?
+  /// Leases at a time, of all users.
+  var maxLeases: Int?
+  /// What one user may have.
+  var quotas = Quotas()
+  /// In the order of the file.
+  var pools: [PoolEntry] = []
+
+  /// A group of users that exists.
+  struct Group: Equatable {
+    let name: String
+    let gid: UInt32
+  }
+}

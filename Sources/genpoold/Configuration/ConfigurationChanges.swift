@@ -1,0 +1,55 @@
+import Broker
+import BrokerProtocol
+import GenPool
+import Logging
+
+/// What a new configuration says differently, for the log. Pools are told when they come and go.
+struct ConfigurationChanges {
+  /// `maxLeases: 65536 -> 10`; in the order of the keys.
+  private(set) var lines: [String] = []
+  /// Those that a running daemon cannot follow.
+  private(set) var afterRestart: [String] = []
+
+  init(from old: Configuration, to new: Configuration) {
+    note("adminGroup", old.adminGroup?.name, new.adminGroup?.name)
+    note("logLevel", old.logLevel?.rawValue, new.logLevel?.rawValue)
+    note("maxLeases", old.maxLeases?.description, new.maxLeases?.description)
+    note("quotas.defaults", old.quotas.defaults.summary, new.quotas.defaults.summary)
+    let users = Set(old.quotas.overrides.keys).union(new.quotas.overrides.keys)
+    for user in users.sorted(by: { $0.rawValue < $1.rawValue }) {
+      note(
+        "quotas.users.\(user)", old.quotas.overrides[user]?.summary,
+        new.quotas.overrides[user]?.summary)
+    }
+    if old.pools != new.pools {
+      let (gone, come) = (
+        Set(old.pools).subtracting(new.pools), Set(new.pools).subtracting(old.pools)
+      )
+      lines.append("pools: \(gone.count) removed, \(come.count) added or changed")
+    }
+    for (key, old, new) in [
+      ("socket", old.socket, new.socket), ("group", old.group?.name, new.group?.name),
+    ] where old != new {
+      afterRestart.append(Self.line(key, old, new))
+    }
+  }
+
+  private mutating func note(_ key: String, _ old: String?, _ new: String?) {
+    if old != new { lines.append(Self.line(key, old, new)) }
+  }
+
+  private static func line(_ key: String, _ old: String?, _ new: String?) -> String {
+    "\(key): \(old ?? "default") -> \(new ?? "default")"
+  }
+}
+
+extension Quotas.Limits {
+  /// `bytes=64 MiB leases=10`, `unlimited`.
+  var summary: String {
+    let limits = [
+      bytes.map { "bytes=\($0)" }, leases.map { "leases=\($0)" },
+      connections.map { "connections=\($0)" },
+    ].compactMap { $0 }
+    return limits.isEmpty ? "unlimited" : limits.joined(separator: " ")
+  }
+}

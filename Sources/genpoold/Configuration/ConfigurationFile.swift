@@ -1,0 +1,72 @@
+import FoundationEssentials
+import SystemPackage
+
+extension Configuration {
+  /// A configuration larger than this is something else.
+  private static let sizeLimit = 1 << 20
+
+  /// Reads a configuration file. Changes nothing.
+  /// - Throws: everything that is wrong with it.
+  init(file path: String) throws(InvalidConfiguration) {
+    let text: [UInt8]
+    do {
+      text = try Self.read(path)
+    } catch {
+      throw InvalidConfiguration(
+        file: path,
+        problems: [ConfigurationProblem(place: nil, key: "", cause: " \(error)")])
+    }
+    try self.init(text: text, file: path)
+  }
+
+  /// Reads a configuration's text; `file` is what errors call it.
+  init(text: [UInt8], file: String) throws(InvalidConfiguration) {
+    func invalid(_ problems: [ConfigurationProblem]) -> InvalidConfiguration {
+      InvalidConfiguration(file: file, problems: problems)
+    }
+    guard String(validating: text, as: UTF8.self) != nil else {
+      throw invalid([ConfigurationProblem(place: .start, key: "", cause: "it is not UTF-8")])
+    }
+    guard text.count <= Self.sizeLimit else {
+      throw invalid([ConfigurationProblem(place: .start, key: "", cause: "more than 1 MiB")])
+    }
+    let places: JSONPlaces
+    do {
+      places = try JSONPlaces(text)
+    } catch {
+      throw invalid([error])
+    }
+    let collector = ProblemCollector()
+    let decoder = JSONDecoder()
+    if let key = ProblemCollector.key { decoder.userInfo[key] = collector }
+    let decoded = Result { try decoder.decode(Configuration.self, from: Data(text)) }
+    if case .failure(let error) = decoded { collector.add(error, under: []) }
+    let repeated = places.repeated.map {
+      ConfigurationProblem(
+        place: $0.place, key: JSONPlaces.name(of: $0.path),
+        cause: "the key is given twice"
+          + (places.keys[$0.path].map { " (first at \($0))" } ?? ""))
+    }
+    let problems = (repeated + collector.problems(in: places)).sorted {
+      ($0.place ?? .start) < ($1.place ?? .start)
+    }
+    guard problems.isEmpty, case .success(let configuration) = decoded else {
+      throw invalid(problems)
+    }
+    self = configuration
+  }
+
+  private static func read(_ path: String) throws -> [UInt8] {
+    let file = try FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec)
+    return try file.closeAfter {
+      var text: [UInt8] = []
+      var room = [UInt8](repeating: 0, count: 64 * 1024)
+      while text.count <= sizeLimit {
+        let count = try unsafe room.withUnsafeMutableBytes { try unsafe file.read(into: $0) }
+        guard count > 0 else { break }
+        text += room.prefix(count)
+      }
+      return text
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import Broker
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import Logging
+
+extension Configuration {
+  /// What it says, for who checks it: one line a key, and one a pool.
+  var summary: [String] {
+    var lines: [String] = []
+    func add(_ key: String, _ value: String?) {
+      if let value { lines.append("\(key): \(value)") }
+    }
+    add("socket", socket)
+    add("group", group?.name)
+    add("adminGroup", adminGroup?.name)
+    add("logLevel", logLevel?.rawValue)
+    add("maxLeases", maxLeases?.description)
+    add("quotas", quotas.defaults.summary)
+    for (user, limits) in quotas.overrides.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      add("quotas of uid \(user)", limits.summary)
+    }
+    for pool in pools {
+      var words = [pool.name.map { "pool \($0):" } ?? "pool:", pool.description]
+      if let offset = pool.offset { words.append("from \(offset)") }
+      if let size = pool.size { words.append("of \(size)") }
+      if let granule = pool.granule { words.append("granule \(granule)") }
+      words.append(pool.isolation.rawValue)
+      if !pool.allow.isEmpty { words.append("allow " + pool.allow.joined(separator: "+")) }
+      lines.append(words.joined(separator: ", ").replacing(":, ", with: ": "))
+    }
+    return lines
+  }
+}

@@ -1,0 +1,111 @@
+import Broker
+import BrokerProtocol
+import DeviceMemory
+import Logging
+
+/// Sees to it that the pools of the configuration are attached, and none that it has given up.
+///
+/// Pools that others attached, by `--attach` or over the socket, are not its business.
+final class ConfiguredPools {
+  private let provider: any DeviceProvider
+  private let logger: Logger
+  private var entries: [PoolEntry] = []
+  /// What it has attached, by the pool's name. Those not wanted any more are being drained.
+  private var attached: [String: WantedPool] = [:]
+  /// What could not be done and was said, not to be said again for every other event.
+  private var said: [String: String] = [:]
+
+  init(provider: any DeviceProvider, logger: Logger) {
+    self.provider = provider
+    self.logger = logger
+  }
+
+  /// The configuration wants `entries` from now on.
+  func want(_ entries: [PoolEntry]) {
+    self.entries = entries
+    said = [:]
+  }
+
+  /// Attaches what is wanted and missing, and drains what is not wanted. What fails is logged and
+  /// tried again the next time: at a reload, when a pool has been drained, when a device comes.
+  func reconcile(_ broker: LeaseBroker) {
+    let names = Set(broker.poolNames)
+    // An admin may have detached some.
+    attached = attached.filter { names.contains($0.key) }
+    guard let wanted = wantedPools() else { return }
+    for (name, pool) in attached.sorted(by: { $0.key < $1.key }) where !wanted.contains(pool) {
+      giveUp(name, broker)
+    }
+    // What is in the way of a pool is being drained, and its end brings us back here.
+    for pool in wanted {
+      if attached[pool.name] == pool {
+        // It may have been on its way out.
+        try? broker.keep(pool: pool.name)
+      } else if !attached.values.contains(where: { $0.isInTheWay(of: pool) }) {
+        attach(pool, broker)
+      }
+    }
+  }
+
+  /// All that is wanted of the devices there are; nil if those cannot be told.
+  private func wantedPools() -> [WantedPool]? {
+    guard !entries.isEmpty else { return [] }
+    let devices: [Broker1.Device]
+    do {
+      devices = try provider.devices()
+    } catch {
+      say(.error, "no devices", "", ["cause": "\(error)"])
+      return nil
+    }
+    return entries.flatMap { entry in
+      let wanted = entry.wanted(among: devices)
+      if wanted.isEmpty {
+        say(
+          .warning, "no device for a pool", entry.description,
+          [
+            "pool": "\(entry.name ?? "unnamed")", "wanted": "\(entry)",
+            "cause": "it is not plugged in; the pool comes when it is",
+          ])
+      }
+      return wanted
+    }
+  }
+
+  private func attach(_ pool: WantedPool, _ broker: LeaseBroker) {
+    do throws(CallFailure) {
+      _ = try broker.attach(
+        pool.parameters, isolation: pool.isolation == .cooperative ? .cooperative : nil,
+        isSearched: pool.isSearched)
+      attached[pool.name] = pool
+      said[pool.name] = nil
+    } catch {
+      say(.error, "cannot attach", pool.name, ["pool": "\(pool.name)", "cause": "\(error)"])
+    }
+  }
+
+  private func giveUp(_ name: String, _ broker: LeaseBroker) {
+    do throws(CallFailure) {
+      guard let reason = try broker.drain(pool: name) else {
+        attached[name] = nil
+        return
+      }
+      say(
+        .notice, "drain", name,
+        [
+          "pool": "\(name)", "cause": "\(reason)",
+          "then": "no new leases; detached when those processes have ended",
+        ])
+    } catch {
+      say(.error, "cannot detach", name, ["pool": "\(name)", "cause": "\(error)"])
+    }
+  }
+
+  /// Logs an event, but not the same of the same subject twice in a row.
+  private func say(
+    _ level: Logger.Level, _ event: Logger.Message, _ subject: String, _ metadata: Logger.Metadata
+  ) {
+    let text = "\(event) \(metadata["cause"] ?? "")"
+    guard said.updateValue(text, forKey: subject) != text else { return }
+    logger.log(level: level, event, metadata: metadata)
+  }
+}

@@ -1,0 +1,81 @@
+import DeviceMemory
+import FoundationEssentials
+import GenPool
+import Glibc
+import PCIDevices
+
+extension PoolEntry: Decodable {
+  /// Rules of the attach policy that a configuration may let be broken.
+  private static let rules = AttachRule.sysfs.filter(\.canBeAllowed).map(\.name).sorted()
+  private static let isolations = [Isolation.uidExclusive, .cooperative]
+  private static let page = ByteCount(UInt64(getpagesize()))
+
+  init(from decoder: any Decoder) throws {
+    let section = try ConfigurationSection(
+      decoder,
+      known: [
+        "device", "nth", "bar", "offset", "size", "granule", "name", "isolation", "allow",
+      ],
+      hints: ["erase": "attaching always erases: there is no memory yet that could be kept"])
+    section.require("device", "bar")
+    let choice = Self.device(of: section)
+    let bar = section.value("bar", from: Int.self, else: "a BAR is a number from 0 to 5") {
+      BAR.Index($0)
+    }
+    func size(_ key: String, _ rule: String, _ holds: (ByteCount) -> Bool) -> ByteCount? {
+      guard let size = section.value(key, as: ConfiguredSize.self)?.size else { return nil }
+      if !holds(size) { section.refuse(key, "\(size) is not possible; \(rule)") }
+      return size
+    }
+    let page = Self.page
+    offset = size("offset", "a multiple of the page size, \(page)") { $0.isMultiple(of: page) }
+    self.size = size("size", "a multiple of the page size, \(page), and not 0") {
+      $0.isMultiple(of: page) && $0 > .zero
+    }
+    granule = size("granule", "a power of two, at least the page size, \(page)") {
+      GranuleSize($0) != nil && $0 >= page
+    }
+    name = section.value(
+      "name", from: String.self, else: "1 to 40 printable ASCII characters without spaces"
+    ) { text in
+      // A search appends an address, and a pool's name has at most 64.
+      let isPlain = text.unicodeScalars.allSatisfy { ("!"..."~").contains($0) }
+      return isPlain && (1...40).contains(text.unicodeScalars.count) ? text : nil
+    }
+    isolation =
+      section.value(
+        "isolation", from: String.self,
+        else: "there are " + Self.isolations.map(\.rawValue).joined(separator: " and ")
+      ) { text in Self.isolations.first { $0.rawValue == text } } ?? .uidExclusive
+    allow = section.value("allow", as: [String].self) ?? []
+    if let unknown = allow.first(where: { !Self.rules.contains($0) }) {
+      section.refuse(
+        "allow",
+        "\(quotedForLog(unknown)) is not possible; there are "
+          + Self.rules.joined(separator: ", "))
+    }
+    // Why is noted already.
+    guard let choice, let bar else { throw Incomplete() }
+    device = choice
+    self.bar = bar.rawValue
+  }
+
+  private static func device(of section: ConfigurationSection) -> DeviceChoice? {
+    let nth = section.value("nth", from: Int.self, else: "1 is the first") { $0 >= 1 ? $0 : nil }
+    return section.value(
+      "device", from: String.self,
+      else: "an address like 0000:01:00.0, or vendor:device like 1af4:1110"
+    ) { text in
+      if let address = PCIAddress(text) {
+        if section.has("nth") {
+          section.refuse("nth", "an address names one device already", isAboutKey: true)
+        }
+        return .address(address)
+      }
+      return DeviceIdentity(text).map { .search($0, nth: nth) }
+    }
+  }
+}
+
+/// An entry that cannot be used, for reasons that are noted already.
+struct Incomplete: Error {}

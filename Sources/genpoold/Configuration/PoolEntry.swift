@@ -1,0 +1,101 @@
+import BrokerProtocol
+import DeviceMemory
+import GenPool
+import PCIDevices
+
+/// A pool, or with a search several, that the configuration wants.
+struct PoolEntry: Hashable {
+  var device: DeviceChoice
+  /// 0 … 5.
+  var bar: Int
+  var offset: ByteCount?
+  var size: ByteCount?
+  var granule: ByteCount?
+  var name: String?
+  var isolation = Isolation.uidExclusive
+  var allow: [String] = []
+
+  /// How the device is named.
+  enum DeviceChoice: Hashable {
+    case address(PCIAddress)
+    /// All devices with these ids, or the `nth` of them by address, counted from 1.
+    case search(DeviceIdentity, nth: Int?)
+  }
+}
+
+/// One pool that is wanted, of a device that is there.
+struct WantedPool: Hashable {
+  let name: String
+  let parameters: Broker1.Attach.Parameters
+  let isolation: Isolation
+  /// Whether a search chose the device: storage and network controllers are then refused.
+  let isSearched: Bool
+
+  static func == (left: Self, right: Self) -> Bool {
+    left.name == right.name && left.isolation == right.isolation
+      && left.isSearched == right.isSearched && left.fields == right.fields
+  }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(name)
+  }
+
+  /// Whether `other` cannot be attached before this one is gone.
+  func isInTheWay(of other: WantedPool) -> Bool {
+    self != other
+      && (name == other.name
+        || parameters.device == other.parameters.device && parameters.bar == other.parameters.bar)
+  }
+
+  private var fields: [String] {
+    [
+      parameters.device, "\(parameters.bar)", "\(parameters.offset ?? .zero)",
+      "\(parameters.size?.description ?? "")", "\(parameters.granule?.description ?? "")",
+    ] + (parameters.allow ?? [])
+  }
+}
+
+extension PoolEntry {
+  /// What it means on a machine with `devices`; empty when none of them is meant.
+  ///
+  /// A search without `nth` makes a pool of every device it finds. A name is then followed by each
+  /// one's address, so that a pool keeps its name when another device comes or goes.
+  func wanted(among devices: [Broker1.Device]) -> [WantedPool] {
+    let found: [PCIAddress]
+    let isSearched: Bool
+    var suffixes = false
+    switch device {
+    case .address(let address):
+      // That it is missing is the provider's to say, but not every few seconds.
+      found = devices.contains { $0.address == address.description } ? [address] : []
+      isSearched = false
+    case .search(let identity, let nth):
+      let all = devices.filter {
+        $0.vendorID == identity.vendor && $0.deviceID == identity.device
+      }.compactMap { PCIAddress($0.address) }.sorted()
+      found = nth.map { Array(all.dropFirst($0 - 1).prefix(1)) } ?? all
+      suffixes = nth == nil
+      isSearched = true
+    }
+    return found.map { address in
+      let name = name.map { suffixes ? "\($0)/\(address)" : $0 } ?? "\(address)/\(bar)"
+      return WantedPool(
+        name: name,
+        parameters: Broker1.Attach.Parameters(
+          device: address.description, bar: bar, offset: offset, size: size, granule: granule,
+          name: name, allow: allow),
+        isolation: isolation, isSearched: isSearched)
+    }
+  }
+}
+
+extension PoolEntry: CustomStringConvertible {
+  /// `BAR 2 of 0000:01:00.0`, `BAR 2 of every 1af4:1110`.
+  var description: String {
+    switch device {
+    case .address(let address): "BAR \(bar) of \(address)"
+    case .search(let identity, nil): "BAR \(bar) of every \(identity)"
+    case .search(let identity, let nth?): "BAR \(bar) of \(identity) number \(nth)"
+    }
+  }
+}

@@ -1,0 +1,86 @@
+import Broker
+import Glibc
+import Logging
+
+/// What a running daemon does about its configuration file: reads it again and follows it as far as
+/// that goes without a restart.
+final class Reload {
+  private let path: String?
+  private let levelOption: Logger.Level?
+  private let levelVariable: Logger.Level?
+  private let threshold: LogThreshold
+  private let logger: Logger
+  private let pools: ConfiguredPools
+  /// What holds now.
+  private var configuration: Configuration
+
+  /// `levelOption` is above the configuration's, `levelVariable` below it.
+  init(
+    of configuration: Configuration, from path: String?, levelOption: Logger.Level?,
+    levelVariable: Logger.Level?, threshold: LogThreshold, logger: Logger, pools: ConfiguredPools
+  ) {
+    self.path = path
+    self.configuration = configuration
+    self.levelOption = levelOption
+    self.levelVariable = levelVariable
+    self.threshold = threshold
+    self.logger = logger
+    self.pools = pools
+  }
+
+  /// Makes the broker, the log and the pools what the configuration says.
+  func apply(to broker: LeaseBroker) {
+    threshold.level = levelOption ?? configuration.logLevel ?? levelVariable ?? .info
+    broker.reconfigure { configuration.configure(&$0) }
+    pools.want(configuration.pools)
+    pools.reconcile(broker)
+  }
+
+  /// Reads the file again. If anything is wrong with it, everything stays as it is.
+  func reload(_ broker: LeaseBroker) {
+    do throws(InvalidConfiguration) {
+      let new = try Configuration.current(path)
+      let changes = ConfigurationChanges(from: configuration, to: new)
+      configuration = new
+      // Said first, in case it is the log that is to be quieter.
+      for change in changes.lines { logger.notice("reload", metadata: ["change": "\(change)"]) }
+      for change in changes.afterRestart {
+        logger.warning("reload", metadata: ["change": "\(change)", "then": "needs a restart"])
+      }
+      apply(to: broker)
+      let count = changes.lines.count + changes.afterRestart.count
+      logger.notice("reloaded", metadata: ["changes": "\(count)", "pools": "\(new.pools.count)"])
+    } catch {
+      for line in error.lines {
+        logger.error("invalid configuration", metadata: ["cause": "\(line)"])
+      }
+      logger.error(
+        "reload refused",
+        metadata: [
+          "problems": "\(error.problems.count)", "then": "the old configuration holds",
+        ])
+    }
+  }
+}
+
+extension Configuration {
+  /// What the file at `path` says, or nil for the standard place; where there is none, nothing.
+  static func current(_ path: String?) throws(InvalidConfiguration) -> Configuration {
+    if let path { return try Configuration(file: path) }
+    return isThereAStandardFile ? try Configuration(file: standardPath) : Configuration()
+  }
+
+  /// Whether there is a file at the standard place for this user. It is root's only: what others start
+  /// is a broker of their own, and the file is about the machine's.
+  static var isThereAStandardFile: Bool {
+    unsafe geteuid() == 0 && access(standardPath, F_OK) == 0
+  }
+
+  /// What it means for the broker. What it leaves out is the broker's default.
+  func configure(_ broker: inout LeaseBroker.Configuration) {
+    let standard = LeaseBroker.Configuration(version: broker.version)
+    broker.adminGroup = adminGroup?.gid ?? SystemNames.group("genpool-admin")
+    broker.leaseLimit = maxLeases ?? standard.leaseLimit
+    broker.quotas = quotas
+  }
+}

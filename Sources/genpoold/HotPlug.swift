@@ -1,0 +1,66 @@
+import Broker
+import BrokerProtocol
+import DeviceEvents
+import DeviceMemory
+import Logging
+import PCIDevices
+
+/// Devices that come and go while the daemon runs: the memory of those that go is revoked, and wanted
+/// pools of those that come are attached.
+final class HotPlug {
+  private let events: any DeviceEventSource
+  private let logger: Logger
+  private let wanted: [Broker1.Attach.Parameters]
+
+  /// Watches the devices under `root` for `broker`, which has to be told before it attaches any:
+  /// nothing is missed then.
+  /// - Parameter wanted: the pools to attach whenever their device is plugged in. One that an admin has
+  ///   detached stays so until then.
+  /// - Parameter pools: those of the configuration, which are looked after too.
+  init(
+    of root: SysfsRoot, for broker: LeaseBroker, wanted: [Broker1.Attach.Parameters],
+    pools: ConfiguredPools, logger: Logger
+  ) throws(SystemError) {
+    events = try DeviceEvents.watch(DeviceTree(root: root))
+    self.wanted = wanted
+    self.logger = logger
+    // The broker keeps this alive, as long as it waits for the descriptor.
+    try broker.watchDevices(events.descriptor) { self.drain() }
+    broker.onDeviceReady = { broker, device in
+      self.attach(device, to: broker)
+      pools.reconcile(broker)
+    }
+  }
+
+  private func drain() -> [DeviceNews]? {
+    var news: [DeviceNews] = []
+    do throws(SystemError) {
+      try events.drain { event in
+        switch event {
+        case .added(let device): news.append(.added(device.description))
+        case .removed(let device): news.append(.removed(device.description))
+        case .changed: break
+        case .overrun: news.append(.lost)
+        }
+      }
+      return news
+    } catch {
+      logger.error("watch devices", metadata: ["cause": "\(error)"])
+      return nil
+    }
+  }
+
+  private func attach(_ device: String, to broker: LeaseBroker) {
+    let present = Set(broker.pools.map(\.name))
+    for pool in wanted where PCIAddress(pool.device)?.description == device {
+      guard !present.contains(pool.name ?? "\(device)/\(pool.bar)") else { continue }
+      do throws(CallFailure) {
+        _ = try broker.attach(pool)
+      } catch .broker(.noSuchDevice) {
+        // The memory of one that went is free; it has not come back.
+      } catch {
+        logger.error("attach", metadata: ["device": "\(device)", "cause": "\(error)"])
+      }
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import FoundationEssentials
+import Logging
+import Synchronization
+import SystemPackage
+
+/// Writes one line an event to standard error: what happened, then `key=value` words in the order of
+/// their keys. Whatever peers chose is quoted and escaped, so that no line can be forged.
+///
+/// For the journal a line starts with `<N>`, its priority: sd-daemon(3). For anybody else it starts
+/// with the time and the level.
+struct EventLogHandler: LogHandler {
+  private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+
+  private let form: Form
+  private let threshold: LogThreshold
+  private let write: @Sendable (String) -> Void
+
+  var metadata: Logger.Metadata = [:]
+  var metadataProvider: Logger.MetadataProvider?
+
+  /// How lines start.
+  enum Form: Hashable {
+    case journal
+    /// With the time in UTC.
+    case plain
+  }
+
+  /// A handler whose level is `threshold`'s, for all copies of it.
+  init(
+    form: Form, threshold: LogThreshold,
+    write: @escaping @Sendable (String) -> Void = Self.writeToStandardError
+  ) {
+    self.form = form
+    self.threshold = threshold
+    self.write = write
+  }
+
+  var logLevel: Logger.Level {
+    get { threshold.level }
+    set { threshold.level = newValue }
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    let words = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
+    var line = start(event.level) + oneLine(event.message.description)
+    for (key, value) in words {
+      line += " \(key)=\(quotedForLog(value.description, always: false))"
+    }
+    write(line + "\n")
+  }
+
+  /// A message is one of the program's own words, so spaces stay as they are.
+  private func oneLine(_ message: String) -> String {
+    message.unicodeScalars.allSatisfy { (" "..."~").contains($0) }
+      ? message : quotedForLog(message)
+  }
+
+  private func start(_ level: Logger.Level) -> String {
+    switch form {
+    case .journal: "<\(level.syslogPriority)>"
+    case .plain: "\(Date().formatted(Self.time)) \(level) "
+    }
+  }
+
+  /// One write(2), so that lines of several processes do not mix. Nobody can be told if it fails.
+  @Sendable private static func writeToStandardError(_ line: String) {
+    _ = try? FileDescriptor.standardError.writeAll(line.utf8)
+  }
+}
+
+/// The level of a whole process's log, which a reload may change.
+final class LogThreshold: Sendable {
+  private let index: Atomic<Int>
+
+  init(_ level: Logger.Level) {
+    index = Atomic(Self.index(of: level))
+  }
+
+  var level: Logger.Level {
+    get { Logger.Level.allCases[index.load(ordering: .relaxed)] }
+    set { index.store(Self.index(of: newValue), ordering: .relaxed) }
+  }
+
+  private static func index(of level: Logger.Level) -> Int {
+    Logger.Level.allCases.firstIndex(of: level) ?? 0
+  }
+}
+
+extension Logger.Level {
+  /// syslog(3)'s number for it.
+  var syslogPriority: Int {
+    switch self {
+    case .trace, .debug: 7
+    case .info: 6
+    case .notice: 5
+    case .warning: 4
+    case .error: 3
+    case .critical: 2
+    }
+  }
+}

@@ -1,0 +1,245 @@
+import CLinux
+import Foundation
+import GenPool
+import Testing
+
+/// genpoold with a configuration, as its users run it, over an emulated device.
+@Suite(.serialized) struct ConfigurationTests {
+  private let machine: EmulatedMachine
+  private var file: String { machine.directory + "/genpoold.json" }
+
+  init() throws {
+    machine = try EmulatedMachine()
+  }
+
+  private func write(_ text: String) throws {
+    try text.write(toFile: file, atomically: true, encoding: .utf8)
+  }
+
+  private func pool(_ fields: String = "") -> String {
+    "{\"pools\": [{\"device\": \"\(machine.device)\", \"bar\": 2, \"name\": \"cmb\"\(fields)}]}"
+  }
+
+  private func check() throws -> Executable.Result {
+    try Executable.run(Executable.genpoold, ["--config", file, "--check-config"])
+  }
+
+  private func daemon(_ arguments: String...) throws -> RunningDaemon {
+    let daemon = try RunningDaemon(machine, ["--config", file] + arguments)
+    try daemon.waitUntilReady(at: machine.socket)
+    return daemon
+  }
+
+  private func pools() throws -> String { try machine.control("pool", "list", "--json").output }
+
+  private func reload(_ daemon: RunningDaemon) {
+    kill(daemon.process.processIdentifier, SIGHUP)
+  }
+
+  /// A client that holds a lease until it is killed.
+  private func holder(_ size: String) throws -> Process {
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    holder.arguments = ["lease", "acquire", "--size", size, "--hold"]
+    holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
+    holder.standardOutput = FileHandle.nullDevice
+    holder.standardError = FileHandle.nullDevice
+    try holder.run()
+    try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
+    return holder
+  }
+
+  private func end(_ holder: Process) {
+    kill(holder.processIdentifier, SIGKILL)
+    holder.waitUntilExit()
+  }
+
+  @Test func `a correct file is checked and summed up`() throws {
+    try write(pool(", \"size\": \"4M\""))
+    let result = try check()
+    #expect(result.status == 0 && result.errors.isEmpty)
+    #expect(result.output.hasPrefix("\(file): correct\n"))
+    #expect(result.output.contains("pool cmb: BAR 2 of \(machine.device), of 4 MiB"))
+  }
+
+  @Test func `the example that is installed is correct`() throws {
+    let example = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../systemd/genpoold.json").standardizedFileURL.path()
+    let result = try Executable.run(
+      Executable.genpoold, ["--config", example, "--check-config"])
+    #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+  }
+
+  @Test func `every mistake is said with file and line, and nothing starts`() throws {
+    try write("{\n  \"maxLeases\": 0,\n  \"pool\": []\n}")
+    let result = try check()
+    #expect(result.status == 78 && result.output.isEmpty)
+    let lines = result.errors.split(separator: "\n")
+    #expect(lines.count == 2)
+    #expect(lines.first?.hasPrefix("\(file):2:16: maxLeases: 0 is not possible") == true)
+    #expect(lines.last?.hasPrefix("\(file):3:3: pool: no such key") == true)
+    let start = try Executable.run(
+      Executable.genpoold, ["--config", file], environment: machine.environment)
+    #expect(start.status == 78 && start.errors == result.errors)
+  }
+
+  @Test func `a file that is missing is a mistake`() throws {
+    let result = try check()
+    #expect(result.status == 78)
+    #expect(result.errors == "\(file): No such file or directory\n")
+  }
+
+  @Test func `the configuration's pools are there when the daemon is ready`() throws {
+    try write(pool(", \"size\": \"4M\", \"granule\": \"64K\", \"isolation\": \"cooperative\""))
+    let daemon = try daemon()
+    let pools = try pools()
+    #expect(pools.contains("\"cmb\"") && pools.contains("4194304") && pools.contains("65536"))
+    #expect(pools.contains("cooperative"))
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `options override it`() throws {
+    let elsewhere = machine.directory + "/run/elsewhere"
+    try write("{\"socket\": \"/nonexistent/x\", \"logLevel\": \"critical\"}")
+    let daemon = try RunningDaemon(
+      machine, ["--config", file, "--socket", elsewhere, "--log-level", "debug"])
+    try daemon.waitUntilReady(at: elsewhere)
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains(" notice ready "))
+  }
+
+  @Test func `a device that is missing keeps nothing from starting`() throws {
+    try write("{\"pools\": [{\"device\": \"09:00.0\", \"bar\": 0}]}")
+    let daemon = try daemon()
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("wanted=\"BAR 0 of 0000:09:00.0\""))
+  }
+
+  @Test func `a search does not take a storage controller`() throws {
+    let identity =
+      try machine.attribute("vendor").trimmingCharacters(in: .whitespacesAndNewlines).dropFirst(2)
+      + ":"
+      + machine.attribute("device").trimmingCharacters(in: .whitespacesAndNewlines).dropFirst(2)
+    try write("{\"pools\": [{\"device\": \"\(identity)\", \"bar\": 2}]}")
+    let daemon = try daemon()
+    #expect(try !pools().contains("0000:01:00.0/2"))
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("named-by-address"))
+  }
+
+  @Test func `a reload attaches, detaches and says what changed`() throws {
+    try write("{}")
+    let daemon = try daemon()
+    let before = try machine.attribute("driver_override")
+    try write(pool())
+    reload(daemon)
+    try wait(for: "the pool") { try pools().contains("cmb") }
+    try write("{\"logLevel\": \"debug\", \"maxLeases\": 9, \"socket\": \"/x\"}")
+    reload(daemon)
+    try wait(for: "its end") { try !pools().contains("cmb") }
+    #expect(try machine.attribute("driver_override") == before)
+    #expect(daemon.end() == 0)
+    let log = daemon.readLog()
+    for line in [
+      "notice reload change=\"pools: 0 removed, 1 added or changed\"",
+      "notice reload change=\"maxLeases: default -> 9\"",
+      "warning reload change=\"socket: default -> /x\" then=\"needs a restart\"",
+      "notice detach pid=\(daemon.process.processIdentifier) pool=cmb uid=\(geteuid())",
+      "debug connect",
+    ] { #expect(log.contains(line), "\(line)\n\(log)") }
+  }
+
+  @Test func `limits hold from the reload on`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 0)
+    let holder = try holder("4K")
+    try write(pool().dropLast() + ", \"maxLeases\": 1}")
+    reload(daemon)
+    try wait(for: "the limit") {
+      try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 75
+    }
+    end(holder)
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `quotas hold from the reload on`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    #expect(try machine.control("lease", "acquire", "--size", "1M", "--dump=16").status == 0)
+    // By number: root's entry counts, too.
+    let quotas = "\"quotas\": {\"users\": {\"\(geteuid())\": {\"bytes\": \"64K\"}}}"
+    try write(pool().dropLast() + ", " + quotas + "}")
+    reload(daemon)
+    try wait(for: "the quota") {
+      try machine.control("lease", "acquire", "--size", "1M", "--dump=16").status != 0
+    }
+    #expect(try machine.control("lease", "acquire", "--size", "64K", "--dump=16").status == 0)
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("default -> bytes=64 KiB"))
+  }
+
+  @Test func `a broken file leaves everything as it is`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    try write("{\"pools\": [],\n\"maxLeases\": 0}")
+    reload(daemon)
+    try write("nonsense")
+    reload(daemon)
+    usleep(300_000)
+    #expect(try pools().contains("cmb"))
+    try write("{}")
+    reload(daemon)
+    try wait(for: "the pool's end") { try !pools().contains("cmb") }
+    #expect(daemon.end() == 0)
+    let log = daemon.readLog()
+    #expect(log.contains("error reload refused problems=1 then=\"the old configuration holds\""))
+    #expect(log.contains("cause=\"\(file):"))
+  }
+
+  @Test func `a pool that is in use is drained, and changed once it is idle`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    let holder = try holder("4K")
+    try write(pool(", \"size\": \"1M\""))
+    reload(daemon)
+    try wait(for: "no more leases") {
+      try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status != 0
+    }
+    #expect(try machine.control("lease", "list").output.contains("leased"))
+    end(holder)
+    try wait(for: "the new pool") { try pools().contains("1048576") }
+    #expect(daemon.end() == 0)
+    let log = daemon.readLog()
+    #expect(log.contains("notice drain cause=") && !log.contains(" error "), "\(log)")
+    #expect(log.contains("notice detach cause=\"the broker ends\" leases=0 "))
+    #expect(log.contains("notice reclaim ") && log.contains("notice lease "))
+  }
+
+  @Test func `a pool that is wanted again is kept`() throws {
+    try write(pool())
+    let daemon = try daemon()
+    let holder = try holder("4K")
+    try write("{}")
+    reload(daemon)
+    try wait(for: "no more leases") {
+      try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status != 0
+    }
+    try write(pool())
+    reload(daemon)
+    try wait(for: "leases") {
+      try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 0
+    }
+    end(holder)
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `pools of the command line are not the configuration's`() throws {
+    try write("{}")
+    let daemon = try daemon("--attach", "\(machine.device):2,name=mine")
+    reload(daemon)
+    usleep(300_000)
+    #expect(try pools().contains("mine"))
+    #expect(daemon.end() == 0)
+  }
+}

@@ -1,0 +1,112 @@
+import Foundation
+import Testing
+
+/// Devices that come and go under a genpoold, by `genpoolctl emulate add` and `remove`.
+@Suite(.serialized) struct HotPlugTests {
+  private let machine: EmulatedMachine
+  private let daemon: RunningDaemon
+  private let spec = "nvme,cmb=16M,address=0000:01:00.0"
+
+  init() throws {
+    machine = try EmulatedMachine()
+    daemon = try RunningDaemon(machine, ["--attach", "\(machine.device):2,name=cmb"])
+    try daemon.waitUntilReady(at: machine.socket)
+  }
+
+  private func pools() throws -> String { try machine.control("pool", "list", "--json").output }
+
+  private func unplug() throws {
+    let result = try machine.control("emulate", "remove", machine.directory, machine.device)
+    #expect(result.status == 0 && result.output == "Device 0000:01:00.0 is pulled out.\n")
+  }
+
+  private func replug() throws {
+    let result = try machine.control("emulate", "add", machine.directory, "--device", spec)
+    #expect(result.status == 0 && result.output == "Device 0000:01:00.0 is plugged in.\n")
+  }
+
+  /// A genpoolctl that runs on.
+  private func start(_ arguments: String...) throws -> (process: Process, output: FileHandle) {
+    let process = Process()
+    let pipe = Pipe()
+    process.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
+    process.standardOutput = pipe
+    process.standardError = FileHandle.nullDevice
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    return (process, pipe.fileHandleForReading)
+  }
+
+  /// Reads until `text` is there, or the end.
+  private func read(_ output: FileHandle, until text: String) -> String {
+    var said = ""
+    while !said.contains(text) {
+      let bytes = output.availableData
+      if bytes.isEmpty { break }
+      said += String(decoding: bytes, as: UTF8.self)
+    }
+    return said
+  }
+
+  @Test func `a device that goes takes its pool along, and brings it back`() throws {
+    for _ in 0..<5 {
+      #expect(try pools().contains("\"cmb\""))
+      try unplug()
+      try wait(for: "the pool's end") { try !pools().contains("\"cmb\"") }
+      try replug()
+      try wait(for: "the pool") { try pools().contains("\"active\"") }
+      let lease = try machine.control("lease", "acquire", "--size", "16M", "--dump=16")
+      #expect(lease.status == 0, "\(lease.errors)")
+    }
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `a holder keeps the old memory, and the new device waits for its end`() throws {
+    let monitor = try start("monitor", "--json")
+    #expect(read(monitor.output, until: "started").contains("started"))
+    let holder = try start("lease", "acquire", "--size", "1M", "--hold")
+    #expect(read(holder.output, until: "isolation").contains("pool"))
+    try unplug()
+    let told = read(monitor.output, until: "leaseRevoked")
+    #expect(told.contains("regionRevoked") && told.contains("was removed"))
+    #expect(told.split(separator: "\n").allSatisfy { $0.hasPrefix("{") && $0.hasSuffix("}") })
+    try replug()
+    usleep(300_000)
+    #expect(try pools().contains("\"revoked\""))
+    #expect(try machine.control("lease", "acquire", "--size", "4K").status == 1)
+    let again = try machine.control("pool", "attach", "\(machine.device):2,name=again")
+    #expect(again.status != 0 && again.errors.contains("old one"), "\(again.errors)")
+    holder.process.terminate()
+    holder.process.waitUntilExit()
+    try wait(for: "the new device's pool") { try pools().contains("\"active\"") }
+    #expect(read(monitor.output, until: "regionAdded").contains("regionRemoved"))
+    #expect(try machine.control("lease", "acquire", "--size", "16M", "--dump=16").status == 0)
+    monitor.process.terminate()
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `what an admin takes back by force is named, and stays out of use`() throws {
+    let holder = try start("lease", "acquire", "--size", "16M", "--hold", "--json")
+    let facts = read(holder.output, until: "}")
+    let match = try #require(facts.firstMatch(of: /"lease" : "(\w+)"/))
+    let forced = try machine.control("lease", "release", String(match.1))
+    #expect(forced.status == 0 && forced.output.contains("is revoked"), "\(forced.errors)")
+    #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump").status == 75)
+    let waiting = try start("lease", "acquire", "--size", "4K", "--wait", "20", "--dump=16")
+    usleep(200_000)
+    #expect(waiting.process.isRunning)
+    holder.process.terminate()
+    waiting.process.waitUntilExit()
+    #expect(waiting.process.terminationStatus == 0)
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `pulling out what is not there says so`() throws {
+    let result = try machine.control("emulate", "remove", machine.directory, "0000:09:00.0")
+    #expect(result.status == 1 && result.errors.contains("0000:09:00.0"))
+    #expect(try machine.control("emulate", "add", machine.directory).status == 64)
+    #expect(try machine.control("emulate", "remove", machine.directory, "x").status == 64)
+  }
+}

@@ -1,0 +1,86 @@
+"""A genpoold over an emulated device, for tests that talk to it from outside."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+class EmulatedBroker:
+    """Runs genpoold on the 16 MiB controller memory buffer of an emulated NVMe device.
+
+    Its log goes to a file: a pipe that nobody reads would stop it in the end.
+    """
+
+    device = "0000:01:00.0"
+    pool = "cmb"
+    size = 16 * MIB
+
+    def __init__(self, bindir: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="genpool-"))
+        self.sysfs = self.directory / "sys"
+        self.socket = self.directory / "run" / "io.genpool.Broker1"
+        self.log = self.directory / "log"
+        subprocess.run(
+            [bindir / "genpoolctl", "emulate", self.sysfs, "--device", "nvme,cmb=16M"],
+            check=True, stdout=subprocess.DEVNULL)
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [bindir / "genpoold", "--sysfs-root", self.sysfs, "--socket", self.socket,
+                 "--attach", f"{self.device}:2,name={self.pool}"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+
+    def __enter__(self) -> "EmulatedBroker":
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _wait(self) -> None:
+        for _ in range(1000):
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(os.fspath(self.socket)) == 0:
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise RuntimeError(f"genpoold does not get ready: {self.log.read_text()[-2000:]}")
+
+    @property
+    def bar(self) -> Path:
+        """The file that stands for the pool's BAR: what the device would see."""
+        return self.sysfs / "bus/pci/devices" / self.device / "resource2"
+
+    def descriptors(self) -> int:
+        """How many the daemon has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident(self) -> int:
+        """The daemon's own memory in KiB: RssAnon, as mapped device pages are not its own."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1])
+        raise RuntimeError("no RssAnon in /proc/PID/status")
+
+    def processor_time(self) -> float:
+        """The seconds of processor time that the daemon has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> int:
+        """Ends it as a service manager would; returns its exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=10)

@@ -1,0 +1,43 @@
+import BrokerProtocol
+
+extension FuzzTarget {
+  /// A frame as the broker gets it: envelope, then the parameters of the method that it names.
+  ///
+  /// What was decoded can be encoded, and decodes to itself; so does the error for what was refused.
+  static let calls = FuzzTarget(name: "calls") { bytes in
+    var decoder = FrameDecoder(limit: FrameDecoder.callLimit)
+    decoder.append(bytes + [0])
+    do throws(MalformedMessage) {
+      while let frame = try decoder.next() {
+        let call = try ReceivedCall(frame: frame)
+        precondition(call.interface.isEmpty || call.method.hasPrefix(call.interface + "."))
+        check(call, as: Methods.method(call.method))
+      }
+    } catch {
+      precondition(!error.description.isEmpty)
+    }
+  }
+
+  private static func check<Method: VarlinkMethod>(_ call: ReceivedCall, as method: Method.Type) {
+    let parameters: Method.Parameters
+    do throws(ServiceError) {
+      parameters = try call.parameters(as: Method.Parameters.self)
+    } catch {
+      guard case .invalidParameter(let name) = error, !name.isEmpty else {
+        preconditionFailure("parameters are refused by name, not by \(error)")
+      }
+      FuzzTarget.checkRoundTrip(of: error)
+      return
+    }
+    do {
+      let sent = Call(Method.self, parameters, oneway: call.oneway, more: call.more)
+      let again = try ReceivedCall(frame: Methods.frame(sent.frame()))
+      precondition(again.method == Method.name, "a call names its method")
+      precondition(again.oneway == call.oneway && again.more == call.more, "options are kept")
+      let parametersAgain = try again.parameters(as: Method.Parameters.self)
+      precondition(parametersAgain == parameters, "a call decodes to itself")
+    } catch {
+      preconditionFailure("what was decoded can be sent: \(error)")
+    }
+  }
+}
