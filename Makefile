@@ -9,7 +9,8 @@ SOURCES := Package.swift Sources Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test client-test machine-test build lint lint-system man format deps clean
+.PHONY: help run test client-test hostile-test machine-test fuzz build lint lint-system man format \
+  deps clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,8 +31,15 @@ test: deps  ## all tests that need no virtual machine
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)
 
+hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
+	Tests/EndToEnd/hostile.py $(RELEASE)
+
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	Tests/Machine/run --bin $(RELEASE)
+
+SECONDS ?= 60
+fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60
+	Tests/Fuzz/run $(SECONDS)
 
 build: deps  ## the executables and their shell completions, in .build/release
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoold

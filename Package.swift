@@ -169,7 +169,12 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["demo", "emulated.py"], swiftSettings: house),
+      path: "Tests/EndToEnd",
+      exclude: [
+        "demo", "emulated.py", "hostile.py", "hostile_calls.py", "hostile_floods.py",
+        "hostile_honest.py", "hostile_peer.py",
+      ],
+      swiftSettings: house),
   ]
 )
 

@@ -142,7 +142,8 @@ extension LeaseBroker {
   private func takeCalls(of session: Session) {
     session.hasUntakenCalls = true
     let end = ContinuousClock.now + Self.turnTime
-    for count in 0..<Self.turn where session.takesCalls && (count == 0 || .now < end) {
+    for count in 0..<Self.turn {
+      guard session.takesCalls, count == 0 || .now < end else { return }
       do throws(MalformedMessage) {
         guard let frame = try session.nextFrame() else {
           session.hasUntakenCalls = false
@@ -166,9 +167,11 @@ extension LeaseBroker {
     do throws(SystemError) {
       takeCalls(of: session)
       guard sessions[session.id] != nil else { return }
-      // What a full socket holds is more than others should wait for.
-      if session.hasUntakenCalls { return schedule(session) }
-      if try session.receive() { return schedule(session) }
+      // What a full socket holds is more than others should wait for. A monitor takes no calls.
+      if session.takesCalls {
+        if session.hasUntakenCalls { return schedule(session) }
+        if try session.receive() { return schedule(session) }
+      }
     } catch {
       logger.debug("connection lost", metadata: session.metadata(cause: "\(error)"))
     }
