@@ -4,6 +4,8 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 ROOT    := $(DESTDIR)$(PREFIX)
+# Where the daemon and its unit look for it, whatever PREFIX is.
+CONFIGURATION := $(DESTDIR)/etc/genpool/genpoold.json
 # Debian's packages have share/zsh/vendor-completions.
 ZSH_COMPLETIONS ?= share/zsh/site-functions
 
@@ -18,6 +20,7 @@ define INSTALLED
 644 systemd/tmpfiles.conf      lib/tmpfiles.d/genpool.conf
 644 udev/70-genpool.rules      lib/udev/rules.d/70-genpool.rules
 644 man/genpoold.8             share/man/man8/genpoold.8
+644 man/genpoold.json.5        share/man/man5/genpoold.json.5
 644 man/genpoolctl.1           share/man/man1/genpoolctl.1
 644 $(COMPLETIONS)/genpoold.bash    share/bash-completion/completions/genpoold
 644 $(COMPLETIONS)/genpoolctl.bash  share/bash-completion/completions/genpoolctl
@@ -25,7 +28,7 @@ define INSTALLED
 644 $(COMPLETIONS)/genpoolctl.zsh   $(ZSH_COMPLETIONS)/_genpoolctl
 644 $(COMPLETIONS)/genpoold.fish    share/fish/vendor_completions.d/genpoold.fish
 644 $(COMPLETIONS)/genpoolctl.fish  share/fish/vendor_completions.d/genpoolctl.fish
-644 systemd/attach.conf        share/doc/genpool/examples/attach.conf
+644 systemd/genpoold.json      share/doc/genpool/examples/genpoold.json
 644 README.md                  share/doc/genpool/README.md
 644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
 644 LICENSE                    share/doc/genpool/LICENSE
@@ -44,15 +47,18 @@ install:  ## what `make build` built, units, man pages, … (PREFIX=/usr/local D
 	  *) install -D -m $$mode $$source "$(ROOT)/$$place" && \
 	    sed -i 's|/usr/sbin/genpoold|$(PREFIX)/sbin/genpoold|' "$(ROOT)/$$place" ;; \
 	  esac || exit 1; done
+	@test -e $(CONFIGURATION) || { echo $(CONFIGURATION); install -D -m 644 systemd/initial.json $(CONFIGURATION); }
 ifeq ($(DESTDIR),)
 	@echo
 	@echo 'Next: systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload && systemctl daemon-reload'
 	@echo 'Then: systemctl enable --now genpoold.socket'
 endif
 
+# A configuration that was written stays.
 uninstall:  ## what `make install` installed, given the same PREFIX and DESTDIR
 	@echo "$$INSTALLED" | while read -r mode source place; do rm -f "$(ROOT)/$$place" || exit 1; done
 	@if [ -d "$(ROOT)/share/doc/genpool" ]; then find "$(ROOT)/share/doc/genpool" -type d -empty -delete; fi
+	@if cmp -s systemd/initial.json $(CONFIGURATION); then rm $(CONFIGURATION) && rmdir --ignore-fail-on-non-empty $(dir $(CONFIGURATION)); fi
 
 install-test: build  ## install into a temporary tree, use what is there, uninstall
 	@Tests/Install/run
