@@ -50,7 +50,9 @@ let package = Package(
     .target(name: "CDeviceSources"),
     .target(
       name: "DeviceSources",
-      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "CDeviceSources", system],
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
+      ],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],

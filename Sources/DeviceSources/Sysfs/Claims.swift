@@ -75,7 +75,7 @@ final class Claims: Sendable {
     }
   }
 
-  private static func describe(_ range: ClosedRange<UInt64>) -> String {
+  static func describe(_ range: ClosedRange<UInt64>) -> String {
     let size = ByteCount(range.upperBound - range.lowerBound + 1)
     return "\(size) from offset \(ByteCount(range.lowerBound))"
   }
