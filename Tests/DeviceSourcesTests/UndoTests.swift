@@ -214,7 +214,8 @@ import Testing
       let config = try FileDescriptor.open(tree.path("config"), .readOnly)
       defer { try? config.close() }
       try #require(flock(config.rawValue, LOCK_EX) == 0)
-      let directory = try FileDescriptor.open(tree.path("config").removingLastComponent(), .readOnly)
+      let directory = try FileDescriptor.open(
+        tree.path("config").removingLastComponent(), .readOnly)
       defer { try? directory.close() }
       try #require(flock(directory.rawValue, LOCK_EX) == 0)
       let range = try SysfsSource(root: tree.root).open(request(tree))
