@@ -107,25 +107,50 @@ public final class Connection: Sendable {
   func stream<Method: VarlinkMethod>(
     _ method: Method.Type, _ parameters: Method.Parameters, _ handle: (Method.Reply) -> Bool
   ) throws(ClientError) {
+    var next = try start(method, parameters)
+    while next.continues, handle(next.reply) {
+      guard let later = try nextReply(to: method, before: .now + Self.unlimited) else { return }
+      next = later
+    }
+  }
+
+  /// Calls `method` for several replies and takes the first, which is an answer like any other. Further
+  /// ones are taken with ``nextReply(to:before:)``, and nobody can use the connection otherwise.
+  func start<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool) {
     try refuseForkedChild(method)
     let frame = try frame(Call(method, parameters, more: true))
-    try state.withLock { (state) throws(ClientError) in
+    return try state.withLock { (state) throws(ClientError) in
       try refuseBroken(state, method)
       state.isBroken = true
-      var bytes = frame
-      while true {
-        let reply = try receive(
-          method, sending: bytes, on: &state.wire,
-          // The first is an answer like any other.
-          before: .now + (bytes.isEmpty ? Self.unlimited : timeout))
-        bytes = []
-        do throws(ReplyError) {
-          let result = try reply.result(of: method)
-          guard reply.continues, handle(result) else { return }
-        } catch {
-          throw clientError(error, method)
-        }
+      let reply = try receive(method, sending: frame, on: &state.wire, before: .now + timeout)
+      return try result(reply, of: method)
+    }
+  }
+
+  /// The next reply to what was started; nil when none has come by `deadline`.
+  func nextReply<Method: VarlinkMethod>(
+    to method: Method.Type, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool)? {
+    try refuseForkedChild(method)
+    return try state.withLock { (state) throws(ClientError) in
+      do throws(ClientError) {
+        let reply = try receive(method, sending: [], on: &state.wire, before: deadline)
+        return try result(reply, of: method)
+      } catch .system(let error) where error.errno == .timedOut {
+        return nil
       }
+    }
+  }
+
+  private func result<Method: VarlinkMethod>(
+    _ reply: ReceivedReply, of method: Method.Type
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool) {
+    do throws(ReplyError) {
+      return (try reply.result(of: method), reply.continues)
+    } catch {
+      throw clientError(error, method)
     }
   }
 
