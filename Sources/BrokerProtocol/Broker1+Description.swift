@@ -52,6 +52,11 @@ extension Broker1 {
     # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
     # so one uid at a time: exclusiveUid), "cooperative" (the whole BAR, and that was asked for).
     # holders: live processes that were given a descriptor of it, with or without a lease now.
+    # source: "sysfs", or "vfio": then a descriptor reaches not only the BAR but the whole device, its
+    # configuration space too.
+    # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to
+    # whatever comes to that address next), "waits" (it is complete only when every process has unmapped the
+    # memory and closed its descriptors: whoever hears leaseRevoked must do so at once).
     type Pool (
       name: string,
       device: string,
@@ -72,7 +77,9 @@ extension Broker1 {
       leases: int,
       holders: int,
       largestFree: int,
-      exclusiveUid: ?int
+      exclusiveUid: ?int,
+      source: ?string,
+      removal: ?string
     )
 
     # A contiguous piece of a pool's memory.
@@ -204,7 +211,8 @@ extension Broker1 {
 
     # For admins: makes a pool of size bytes from offset on of a BAR (null: to its end, from its start).
     # ERASES it. granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR.
-    # allow: rules that need not hold this once.
+    # allow: rules that need not hold this once. source: "vfio" for a device that is bound to vfio-pci (null:
+    # "sysfs").
     method Attach(
       device: string,
       bar: int,
@@ -212,7 +220,8 @@ extension Broker1 {
       size: ?int,
       granule: ?int,
       name: ?string,
-      allow: ?[]string
+      allow: ?[]string,
+      source: ?string
     ) -> (pool: Pool)
 
     # For admins: gives the BAR back. Not while there are leases or holders.
