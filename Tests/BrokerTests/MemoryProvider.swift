@@ -16,6 +16,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     var physical: PhysicalAddress? = PhysicalAddress(0x80_0000_0000)
     var bus: BusAddress? = BusAddress(0xc000_0000)
     var isolation: Isolation = .uidExclusive
+    var source: MemorySource?
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
     /// How opening it fails.
@@ -97,7 +98,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
       range: DeviceRange(
         descriptor: Descriptor(owning: memory), mapOffset: device.mapOffset + offset, size: size,
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
-        caching: .cached, isolation: device.isolation, label: "BAR 0 of \(device.address)",
+        caching: .cached, isolation: device.isolation, source: device.source,
+        label: "BAR 0 of \(device.address)",
         attachment: openCount.open()))
   }
 }

@@ -1,10 +1,12 @@
 import Broker
 import BrokerProtocol
+import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
 import Logging
 import Synchronization
+import SystemPackage
 import Testing
 
 /// All tests of the broker, one after the other: they count processes, descriptors and sockets.
@@ -17,6 +19,7 @@ final class TestBroker: Sendable {
   private let directory: String
   private let stopper: LeaseBroker.Stopper
   private let ended: DispatchSemaphore
+  private let news: News
 
   /// A broker over `devices`; those in `attached` are pools from the start, `pool0`, `pool1`, ….
   init(
@@ -36,6 +39,8 @@ final class TestBroker: Sendable {
     let provider = try MemoryProvider(devices)
     self.provider = provider
 
+    let news = try News()
+    self.news = news
     let started = DispatchSemaphore(value: 0)
     let ended = DispatchSemaphore(value: 0)
     self.ended = ended
@@ -49,6 +54,7 @@ final class TestBroker: Sendable {
         logger.logLevel = wanted.flatMap { Logger.Level(rawValue: $0) } ?? .critical
         let broker = try LeaseBroker(
           provider: provider, configuration: configuration, logger: logger)
+        try broker.watchDevices(news.event.rawValue) { news.take() }
         for parameters in attached { _ = try broker.attach(parameters) }
         try broker.listen(on: ListeningSocket(path: path))
         _ = unsafe chmod(path, 0o666)
@@ -84,4 +90,32 @@ final class TestBroker: Sendable {
   }
 
   func client() throws -> TestClient { try TestClient(path: path) }
+
+  /// Lets the broker hear of devices.
+  func tell(_ news: DeviceNews) { self.news.add(news) }
+}
+
+/// News that tests make up.
+private final class News: Sendable {
+  let event: Descriptor
+  private let waiting = Mutex<[DeviceNews]>([])
+
+  init() throws {
+    let event = gl_event_create()
+    guard event >= 0 else { throw Errno(rawValue: -event) }
+    self.event = Descriptor(owning: event)
+  }
+
+  func add(_ news: DeviceNews) {
+    waiting.withLock { $0.append(news) }
+    _ = gl_event_raise(event.rawValue)
+  }
+
+  func take() -> [DeviceNews] {
+    _ = gl_event_clear(event.rawValue)
+    return waiting.withLock { waiting in
+      defer { waiting = [] }
+      return waiting
+    }
+  }
 }

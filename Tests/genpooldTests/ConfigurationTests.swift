@@ -50,6 +50,11 @@ struct ConfigurationTests {
     #expect(full.granule == .kibibytes(64) && full.isolation == .cooperative)
     #expect(full.allow == ["hotplug", "not-prefetchable"])
     #expect(try pool(", \"isolation\": \"uid-exclusive\"").isolation == .uidExclusive)
+    #expect(plain.source == .sysfs)
+    let vfio = try pool(", \"source\": \"vfio\", \"allow\": [\"not-prefetchable\"]")
+    #expect(
+      vfio.source == .vfio
+        && vfio.wanted(among: [device("0000:01:00.0")]).first?.parameters.source == "vfio")
   }
 
   @Test func `a user's quota is everybody's where it says nothing else`() throws {
