@@ -113,12 +113,16 @@ extension AttachedRegion {
   /// The device stopped answering.
   var isRevoked: Bool { failure != nil }
 
+  private var state: Broker1.PoolState {
+    isRevoked ? .revoked : isDraining ? .draining : .active
+  }
+
   /// The region as its clients see it. O(words of the bitmap).
   var description: Broker1.Pool {
     Broker1.Pool(
       name: name, device: device, bar: bar, offset: offset, size: size, physical: physical,
       bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
-      isolation: isolation.rawValue, state: isRevoked ? .revoked : .active, failure: failure,
+      isolation: isolation.rawValue, state: state, failure: failure,
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
       leased: leased, leases: leaseCount, holders: holders.count,
       largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser)

@@ -54,7 +54,7 @@ extension LeaseBroker {
     guard user != .root else { return nil }
     let all = sessions.count - (connectionCounts[.root] ?? 0)
     let limit = configuration.connectionLimit
-    return all < limit ? nil : .quotaExceeded(what: .connections, limit: limit, used: all)
+    return all < limit ? nil : .quotaExceeded(what: .allConnections, limit: limit, used: all)
   }
 
   /// Closes a connection that is one too many, and says why: the answer to whatever it was going to

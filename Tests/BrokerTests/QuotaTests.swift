@@ -112,8 +112,12 @@ extension BrokerTests {
         return process
       }
       let crowd = try [connect(1001), connect(1001), connect(1002), connect(1003)]
-      #expect(throws: exceeded(.connections, 2, 2)) { try connect(1001) }
-      #expect(throws: exceeded(.connections, 4, 4)) { try connect(1004) }
+      func refusal(_ user: Int32) throws {
+        let process = try TestProcess(broker, uid: user)
+        _ = try process.connection().receive().result(of: Broker1.Hello.self)
+      }
+      #expect(throws: exceeded(.connections, 2, 2)) { try refusal(1001) }
+      #expect(throws: exceeded(.allConnections, 4, 4)) { try refusal(1004) }
       let root = try (0..<4).map { _ in try broker.client() }
       for client in root { _ = try client.call(Broker1.Hello.self, .init()) }
       crowd[0].kill()
