@@ -101,6 +101,7 @@ import Testing
         break
       }
     }
+    for name in names { _ = unsafe unlink(name) }
     try unplug()
     kill(daemon.process.processIdentifier, SIGCONT)
     try wait(for: "the pool's end") { try !pools().contains("\"cmb\"") }
