@@ -43,6 +43,8 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let isolation: Isolation
   /// What errors call it: `BAR 2 of 0000:01:00.0`.
   public let label: String
+  /// Opens it for other processes; nil when all have to share ``descriptor``.
+  public let lender: (any DescriptorLender)?
   /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
   public let attachment: (any AnyObject & Sendable)?
 
@@ -50,7 +52,8 @@ public struct DeviceRange: ~Copyable, Sendable {
   public init(
     descriptor: consuming Descriptor, mapOffset: ByteCount, size: ByteCount,
     physical: PhysicalAddress?, bus: BusAddress?, caching: Caching, isolation: Isolation,
-    label: String, attachment: (any AnyObject & Sendable)? = nil
+    label: String, lender: (any DescriptorLender)? = nil,
+    attachment: (any AnyObject & Sendable)? = nil
   ) {
     self.descriptor = descriptor
     self.mapOffset = mapOffset
@@ -60,6 +63,7 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.caching = caching
     self.isolation = isolation
     self.label = label
+    self.lender = lender
     self.attachment = attachment
   }
 }

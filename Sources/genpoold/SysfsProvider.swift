@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Logging
 import PCIDevices
 import PCINames
 import SystemPackage
@@ -13,8 +14,10 @@ final class SysfsProvider: DeviceProvider {
   private let names: PCINames?
 
   /// The devices under `root`. Opens the database of names, nothing else.
-  init(root: SysfsRoot) {
-    source = SysfsSource(root: root)
+  init(root: SysfsRoot, logger: Logger) {
+    source = SysfsSource(root: root) { failure in
+      logger.error("not restored", metadata: ["cause": "\(failure)"])
+    }
     names = PCINames()
   }
 
