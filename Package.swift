@@ -197,8 +197,8 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .executableTarget(
       name: "fuzz",
       dependencies: [
-        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceEmulation", "BrokerProtocol", "Broker",
-        "genpoold", logging,
+        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceSources", "DeviceEmulation", "BrokerProtocol",
+        "Broker", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),

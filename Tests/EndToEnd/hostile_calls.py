@@ -231,7 +231,7 @@ def others(report, broker) -> None:
 def strangers(report, broker) -> None:
     """Another user, who knows the name of a lease."""
     if os.geteuid() != 0:
-        print("  skipped: only root can be another user")
+        print("strangers skipped: only root can be another user")
         return
     context = multiprocessing.get_context("fork")
     control, end = context.Pipe()

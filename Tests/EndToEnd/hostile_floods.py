@@ -21,7 +21,7 @@ DESCRIBE = frame(f"{SERVICE}.GetInterfaceDescription", {"interface": INTERFACE})
 def connections(report, broker) -> None:
     """10,000 at a time, from processes of one other user, whose part of all is a quarter."""
     if os.geteuid() != 0:
-        print("  skipped: only root can be another user")
+        print("connections skipped: only root can be another user")
         return
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(10)]
