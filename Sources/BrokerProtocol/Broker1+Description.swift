@@ -46,7 +46,8 @@ extension Broker1 {
     )
 
     # An attached piece of a BAR.
-    # state: "active", or "revoked" when the device stopped answering (failure says why): no more leases.
+    # state: "active"; "draining" when no more is leased and it is detached once nobody reaches it; or
+    # "revoked" when the device stopped answering (failure says why): no more leases.
     # available: clean and free. dirty: being scrubbed, or waiting for it. leased: in leases.
     # caching: "uncached", "write-combining" or "cached".
     # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
@@ -259,9 +260,10 @@ extension Broker1 {
     # ENOSPC: the broker holds as many leases as it can.
     error LeaseTableFull (capacity: int)
 
-    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases" or "connections"; limit and
-    # used count those. Leases count until their memory is clean again: orphaned, revoked and quarantined
-    # ones too. A connection above its limit is closed with this error, whatever it was going to call.
+    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases", "connections", or
+    # "all-connections" when it is all uids together but root; limit and used count those. Leases count
+    # until their memory is clean again: orphaned, revoked and quarantined ones too. A connection above a
+    # limit is closed with this error, whatever it was going to call.
     error QuotaExceeded (what: string, limit: int, used: int)
 
     # bar: null when the device itself is not there.

@@ -132,7 +132,8 @@ struct ConfigurationTests {
     #expect(
       changes.lines == [
         "logLevel: default -> debug", "maxLeases: 5 -> default",
-        "quotas.defaults: unlimited -> bytes=1 MiB", "quotas.users.7: leases=1 -> default",
+        "quotas.defaults: connections=256 -> bytes=1 MiB connections=256",
+        "quotas.users.7: leases=1 connections=256 -> default",
         "pools: 1 removed, 1 added or changed",
       ])
     #expect(changes.afterRestart == ["socket: /a -> /b"])
