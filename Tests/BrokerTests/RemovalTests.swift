@@ -19,7 +19,8 @@ extension BrokerTests {
     func `a pool says how it was opened, and what removal does`(
       source: MemorySource?, name: String?, removal: String?
     ) throws {
-      let pool = try broker(source).client().pool()
+      let broker = try broker(source)
+      let pool = try broker.client().pool()
       #expect(pool.source == name && pool.removal == removal)
     }
 

@@ -90,7 +90,7 @@ import Testing
       }
     }
     for (iova, size) in held { try allocator.free(iova, size) }
-    #expect(throws: Never.self) { try allocator.allocate(.gibibytes(3), like: VirtualAddress(0)) }
+    #expect(throws: Never.self) { try allocator.allocate(.gibibytes(2), like: VirtualAddress(0)) }
   }
 
   @Test func `giving back twice is refused`() throws {
