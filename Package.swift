@@ -25,6 +25,7 @@ let package = Package(
     .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
+    .executable(name: "genpool-nvme", targets: ["genpool-nvme"]),
     .executable(name: "genpool-bench", targets: ["genpool-bench"]),
   ],
   dependencies: [
@@ -53,6 +54,10 @@ let package = Package(
       dependencies: [
         "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
       ],
+      swiftSettings: house),
+    // A driver on genpool: an NVMe controller whose queues, lists and data lie where pools put them.
+    .target(
+      name: "NVMe", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
@@ -99,6 +104,12 @@ let package = Package(
         "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
+    .executableTarget(
+      name: "genpool-nvme",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+      ],
+      exclude: ["README.md"], swiftSettings: house),
     .executableTarget(
       name: "genpool-bench",
       dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
