@@ -100,8 +100,8 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceEmulation", "PCINames",
-        "BrokerProtocol", "GenPoolClient", argumentParser, system,
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation",
+        "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
     .executableTarget(

@@ -32,6 +32,7 @@ final class AttachedRegion {
   let bus: BusAddress?
   let caching: Caching
   let isolation: Isolation
+  let source: MemorySource?
   let label: String
   /// What leases are sent. Open until ``RegionMemory/close()``.
   let descriptor: CInt
@@ -98,6 +99,7 @@ final class AttachedRegion {
     bus = open.range.bus
     caching = open.range.caching
     self.isolation = isolation ?? open.range.isolation
+    source = open.range.source
     label = open.range.label
     descriptor = open.range.descriptor.rawValue
 
@@ -154,6 +156,12 @@ final class AttachedRegion {
     guard holders.removeValue(forKey: process) != nil else { return false }
     moment.holderChanges += 1
     return true
+  }
+
+  /// The kernel has seen to it that no process reaches the memory any more.
+  func removeAllHolders() {
+    holders = [:]
+    moment.holderChanges += 1
   }
 
   // MARK: Leasing

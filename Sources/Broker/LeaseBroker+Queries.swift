@@ -113,7 +113,8 @@ extension AttachedRegion {
       isolation: isolation.rawValue, state: isRevoked ? .revoked : .active, failure: failure,
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
       leased: leased, leases: leaseCount, holders: holders.count,
-      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser)
+      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser,
+      source: source?.rawValue, removal: source?.removal.rawValue)
   }
 
   /// The largest lease for each alignment, from the granule on, as far as one fits.

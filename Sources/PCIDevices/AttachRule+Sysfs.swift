@@ -10,12 +10,7 @@ extension AttachRule {
 
   /// What kind of device it is, and whether it answers. Whatever opens it.
   static let deviceRules: [AttachRule] = [
-    AttachRule("no-response") { subject in
-      subject.device.isResponding
-        ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
-    } cure: { _ in
-      "check the device, then remove and rescan it"
-    },
+    noResponse,
     AttachRule("display") { subject in
       subject.device.classCode.isDisplay
         ? "it is a display controller (class \(subject.device.classCode))" : nil
@@ -94,6 +89,14 @@ extension AttachRule {
       "unbind those too, or plug the device into another slot"
     },
   ]
+
+  /// Nothing can be done with a device that is not there.
+  static let noResponse = AttachRule("no-response") { subject in
+    subject.device.isResponding
+      ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
+  } cure: { _ in
+    "check the device, then remove and rescan it"
+  }
 
   /// Whoever forces must know what.
   static let forceMismatch = AttachRule("force-mismatch") { subject in

@@ -38,7 +38,7 @@ extension AttachRule {
 
 extension IOMMUGroup {
   /// The driver that hands PCI devices to user space.
-  package static let vfioDriver = "vfio-pci"
+  public static let vfioDriver = "vfio-pci"
 
   /// The members that keep the group from being handed to user space: with a driver that does DMA of its
   /// own. Free of that are no driver, VFIO's, the one that only occupies, and those of bridges. Linux:

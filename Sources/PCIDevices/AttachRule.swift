@@ -54,6 +54,13 @@ public struct AttachRule: Sendable {
     /// What would help.
     public let cure: String
 
+    package init(rule: String, subject: String, cause: String, cure: String) {
+      self.rule = rule
+      self.subject = subject
+      self.cause = cause
+      self.cure = cure
+    }
+
     public var description: String { "\(cause) [\(rule)]; \(cure)" }
   }
 
