@@ -115,6 +115,14 @@ let package = Package(
       dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
       swiftSettings: house),
 
+    // What Tests/Machine runs in its guests: DMA, and whether it arrived.
+    .executableTarget(
+      name: "dma-proof",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+      ],
+      path: "Tests/Machine/proof", swiftSettings: house),
+
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
       name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),

@@ -84,6 +84,8 @@ public final class Driver {
     try controller.enable(
       entries: admin.entries, submissions: self.address(of: submissions),
       completions: self.address(of: completions))
+    // Once only: after the first I/O queue it would be out of order (section 5.21.1.7).
+    try execute(.requestOneQueuePair)
   }
 
   deinit {
@@ -112,7 +114,6 @@ public final class Driver {
     let new = try QueuePair(
       number: 1, entries: min(Self.entries, capabilities.queueEntries), submissions: submissions,
       completions: completions, of: controller, stride: capabilities.doorbellStride)
-    try execute(.requestOneQueuePair)
     let (completionsAt, submissionsAt) = (try address(of: completions), try address(of: submissions))
     try execute(
       .createCompletionQueue(new.number, entries: new.entries, at: completionsAt.rawValue))

@@ -22,6 +22,9 @@ struct SessionOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Where data lies.", valueName: "place"))
   var data: Place = .host
 
+  @Option(help: ArgumentHelp("How devices are opened: sysfs, or vfio behind an IOMMU.", valueName: "source"))
+  var source: MemorySource = .sysfs
+
   @Option(help: ArgumentHelp("An attach rule that may be broken, such as hotplug.", valueName: "rule"))
   var allow: [String] = []
 
@@ -39,13 +42,19 @@ struct Session {
 
   /// Opens all memory, then takes the controller over.
   init(_ options: SessionOptions) throws {
-    var opened = OpenPlaces(
-      initiator: options.controller, allowed: Set(options.allow), source: SysfsSource())
-    let controller = try opened.controller(at: options.controller)
-    data = try opened.memory(options.data)
+    let source: any BARSource =
+      switch options.source {
+      case .sysfs: SysfsSource()
+      case .vfio: try VFIOSource()
+      }
+    let places = Places(
+      initiator: options.controller, source: source, allowed: Set(options.allow))
+    let controller = try places.controller(at: options.controller)
+    data = try places.memory(at: options.data)
     let memory = Driver.Memory(
-      submissions: try opened.memory(options.queues),
-      completions: try opened.memory(options.completions), lists: try opened.memory(options.lists))
+      submissions: try places.memory(at: options.queues),
+      completions: try places.memory(at: options.completions),
+      lists: try places.memory(at: options.lists))
     driver = try Driver(controller, memory: memory)
     let page = try data.allocate(.kibibytes(4), for: .readData, by: controller.address)
     identity = try driver.identify(into: page)
@@ -66,49 +75,5 @@ struct Session {
   /// Memory for data: `size` of it, for the controller to read or to write.
   func allocate(_ size: ByteCount, for use: MemoryUses) throws -> DMABuffer {
     try data.allocate(size, for: use, by: driver.controller.address)
-  }
-}
-
-/// The places that are open, each once: a BAR has one user.
-private struct OpenPlaces {
-  let initiator: PCIAddress
-  let allowed: Set<String>
-  let source: SysfsSource
-  private var controllers: [PCIAddress: NVMeController] = [:]
-  private var memories: [Place: BufferPool] = [:]
-
-  init(initiator: PCIAddress, allowed: Set<String>, source: SysfsSource) {
-    self.initiator = initiator
-    self.allowed = allowed
-    self.source = source
-  }
-
-  /// How much of the host's memory is taken: queues, a list, and what one command moves at most.
-  private static let hostSize: ByteCount = .mebibytes(4)
-
-  mutating func controller(at address: PCIAddress) throws(NVMeControllerError) -> NVMeController {
-    if let known = controllers[address] { return known }
-    let controller = try NVMeController(at: address, source: source, allowed: allowed)
-    controllers[address] = controller
-    return controller
-  }
-
-  mutating func memory(_ place: Place) throws -> BufferPool {
-    if let known = memories[place] { return known }
-    let memory: BufferPool
-    switch place {
-    case .host:
-      let device = try controller(at: initiator).device
-      memory = try BufferPool(host: Self.hostSize, below: DirectHostBridge(above: device))
-    case .buffer(let address):
-      memory = try BufferPool(mapping: controller(at: address).controllerMemoryBuffer())
-    case .persistentRegion(let address):
-      memory = try BufferPool(mapping: controller(at: address).persistentMemoryRegion())
-    case .bar(let address, let index):
-      memory = try BufferPool(
-        mapping: source.open(BARRequest(device: address, bar: index, allowed: allowed)))
-    }
-    memories[place] = memory
-    return memory
   }
 }

@@ -1,8 +1,7 @@
-public import ArgumentParser
 public import PCIDevices
 
-/// Where something lies, as the command line says it.
-enum Place: Hashable {
+/// Where something that a controller reaches lies.
+public enum Place: Hashable, Sendable {
   /// The host's huge pages.
   case host
   /// A controller memory buffer.
@@ -13,22 +12,23 @@ enum Place: Hashable {
   case bar(PCIAddress, BAR.Index)
 }
 
-extension Place: ExpressibleByArgument {
-  init?(argument: String) {
-    if argument == "host" {
+extension Place: LosslessStringConvertible {
+  /// As people write it: `host`, `cmb:BDF`, `pmr:BDF,erase=yes`, `bar:BDF:N`. What is in a persistent
+  /// memory region was meant to last: that it may be lost is said each time.
+  public init?(_ description: String) {
+    if description == "host" {
       self = .host
       return
     }
-    guard let colon = argument.firstIndex(of: ":") else { return nil }
-    let rest = String(argument[argument.index(after: colon)...])
-    switch argument[..<colon] {
+    guard let colon = description.firstIndex(of: ":") else { return nil }
+    let rest = String(description[description.index(after: colon)...])
+    switch description[..<colon] {
     case "cmb":
       guard let address = PCIAddress(rest) else { return nil }
       self = .buffer(address)
     case "pmr":
-      // Said in full, each time: what is in such memory was meant to last.
-      let consent = ",erase=yes"
-      guard rest.hasSuffix(consent), let address = PCIAddress(String(rest.dropLast(consent.count)))
+      guard rest.hasSuffix(Self.consent),
+        let address = PCIAddress(String(rest.dropLast(Self.consent.count)))
       else { return nil }
       self = .persistentRegion(address)
     case "bar":
@@ -40,18 +40,14 @@ extension Place: ExpressibleByArgument {
     }
   }
 
-  var defaultValueDescription: String { description }
-}
-
-extension Place: CustomStringConvertible {
-  var description: String {
+  public var description: String {
     switch self {
     case .host: "host"
     case .buffer(let address): "cmb:\(address)"
-    case .persistentRegion(let address): "pmr:\(address),erase=yes"
+    case .persistentRegion(let address): "pmr:\(address)\(Self.consent)"
     case .bar(let address, let index): "bar:\(address):\(index)"
     }
   }
-}
 
-extension PCIAddress: ExpressibleByArgument {}
+  private static let consent = ",erase=yes"
+}
