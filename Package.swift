@@ -77,7 +77,8 @@ let package = Package(
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
-      name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
+      name: "BrokerProtocol", dependencies: ["GenPool", system],
+      exclude: ["io.genpool.Broker1.varlink"],
       swiftSettings: house),
     .target(
       name: "Broker",

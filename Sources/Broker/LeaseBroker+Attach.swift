@@ -152,7 +152,7 @@ extension LeaseBroker {
   }
 
   private func isIdle(_ region: AttachedRegion) -> Bool {
-    region.leaseCount == 0 && region.holders.isEmpty
+    region.leaseCount == 0 && !region.isReached
   }
 
   private func busy(_ region: AttachedRegion) -> BrokerError {

@@ -90,7 +90,7 @@ extension LeaseBroker {
 
   /// Forgets a region without a device once nobody can reach its memory any more.
   func forgetIfGone(_ region: AttachedRegion) {
-    guard region.hasGone, region.holders.isEmpty,
+    guard region.hasGone, !region.isReached,
       regions.contains(where: { $0 === region })
     else { return }
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }

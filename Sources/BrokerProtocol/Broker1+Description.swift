@@ -228,6 +228,9 @@ extension Broker1 {
     # The lease's memory was leased again since; generation is the present one.
     error StaleGeneration (lease: string, generation: int)
 
+    # EINVAL: the pool has size bytes in all.
+    error PoolTooSmall (pool: string, bytes: int, size: int)
+
     # ENOMEM: less than bytes are free, and nothing is being scrubbed.
     error PoolFull (pool: string, bytes: int, available: int)
 

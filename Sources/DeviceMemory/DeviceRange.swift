@@ -70,6 +70,8 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let source: MemorySource?
   /// What errors call it: `BAR 2 of 0000:01:00.0`.
   public let label: String
+  /// Opens it for other processes; nil when all have to share ``descriptor``.
+  public let lender: (any DescriptorLender)?
   /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
   public let attachment: (any AnyObject & Sendable)?
 
@@ -77,7 +79,8 @@ public struct DeviceRange: ~Copyable, Sendable {
   public init(
     descriptor: consuming Descriptor, mapOffset: ByteCount, size: ByteCount,
     physical: PhysicalAddress?, bus: BusAddress?, caching: Caching, isolation: Isolation,
-    source: MemorySource? = nil, label: String, attachment: (any AnyObject & Sendable)? = nil
+    source: MemorySource? = nil, label: String, lender: (any DescriptorLender)? = nil,
+    attachment: (any AnyObject & Sendable)? = nil
   ) {
     self.descriptor = descriptor
     self.mapOffset = mapOffset
@@ -88,6 +91,7 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.isolation = isolation
     self.source = source
     self.label = label
+    self.lender = lender
     self.attachment = attachment
   }
 

@@ -49,7 +49,7 @@ struct Daemon {
     if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
 
     let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
-    let provider = try PCIProvider(root: root)
+    let provider = try PCIProvider(root: root, logger: logger)
     let broker = try LeaseBroker(
       provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
       logger: logger)

@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Logging
 import PCIDevices
 import PCINames
 import SystemPackage
@@ -16,9 +17,11 @@ final class PCIProvider: DeviceProvider {
   private let names: PCINames?
 
   /// The devices under `root`. Opens the database of names, nothing else.
-  init(root: SysfsRoot) throws(SystemError) {
+  init(root: SysfsRoot, logger: Logger) throws(SystemError) {
     tree = DeviceTree(root: root)
-    sysfs = SysfsSource(root: root)
+    sysfs = SysfsSource(root: root) { failure in
+      logger.error("not restored", metadata: ["cause": "\(failure)"])
+    }
     vfio = try VFIOSource(root: root)
     names = PCINames()
   }

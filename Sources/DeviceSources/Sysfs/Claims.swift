@@ -17,6 +17,13 @@ final class Claims: Sendable {
     var bars: [BAR.Index: OpenBAR]
   }
 
+  private let report: @Sendable (AttachError) -> Void
+
+  /// No claims yet. `report` is called for all that could not be undone when a device is given back.
+  init(report: @escaping @Sendable (AttachError) -> Void) {
+    self.report = report
+  }
+
   /// Also keeps two threads from attaching one device at a time.
   private let devices = Mutex<[PCIAddress: AttachedDevice]>([:])
 
@@ -31,8 +38,13 @@ final class Claims: Sendable {
       let directory = try DeviceDirectory(of: device)
       guard var attached = devices[device.address] else {
         // In this order a device that somebody else uses is not even changed.
+<<<<<<< HEAD
         let files = try BARFiles(bar, of: device, for: contents, in: directory)
         let attachment = try DeviceAttachment(device, in: directory)
+=======
+        let files = try BARFiles(bar, of: device, in: directory)
+        let attachment = try DeviceAttachment(device, in: directory, report: report)
+>>>>>>> V
         try confirm()
         devices[device.address] = AttachedDevice(
           attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
@@ -114,4 +126,18 @@ final class Claim: Sendable {
   }
 
   deinit { claims.release(self) }
+}
+
+extension Claim: DescriptorLender {
+  func lend() throws(SystemError) -> Descriptor {
+    do throws(AttachError) {
+      return try files.lend(range.lowerBound)
+    } catch .system(let error) {
+      throw error
+    } catch {
+      throw SystemError(operation: "open", subject: "BAR \(bar) of \(device)", errno: error.errno)
+    }
+  }
+
+  func isLent() -> Bool { files.isLent(range.lowerBound) }
 }

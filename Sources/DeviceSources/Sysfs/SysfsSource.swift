@@ -15,17 +15,25 @@ public final class SysfsSource: Sendable {
   public let tree: DeviceTree
 
   private let rules: [AttachRule]
-  private let claims = Claims()
+  private let claims: Claims
 
   /// A source of the devices under `root`. Opens nothing yet.
-  public convenience init(root: SysfsRoot = .standard) {
-    self.init(root: root, rules: AttachRule.sysfs)
+  /// - Parameter report: called, on whatever thread gives the last range of a device back, for each
+  ///   change of the device that could not be undone; not when the device is gone.
+  public convenience init(
+    root: SysfsRoot = .standard, report: @escaping @Sendable (AttachError) -> Void = { _ in }
+  ) {
+    self.init(root: root, rules: AttachRule.sysfs, report: report)
   }
 
   /// A source with rules of one's own, as tests of the rules need.
-  package init(root: SysfsRoot, rules: [AttachRule]) {
+  package init(
+    root: SysfsRoot, rules: [AttachRule],
+    report: @escaping @Sendable (AttachError) -> Void = { _ in }
+  ) {
     tree = DeviceTree(root: root)
     self.rules = rules
+    claims = Claims(report: report)
   }
 
   /// Every rule that keeps `request` from being opened, changing nothing; empty when it can be.
@@ -62,7 +70,7 @@ public final class SysfsSource: Sendable {
       descriptor: try claim.files.descriptor(), mapOffset: offset, size: size,
       physical: whole.first + offset, bus: bar.bus.map { $0 + offset },
       caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
-      attachment: claim)
+      lender: claim, attachment: claim)
   }
 
   /// Lets a device do DMA, which takes some of its memory being open; ends with the last of it.

@@ -184,24 +184,25 @@ public struct DeviceBinding: Sendable {
   ///   uses a device through sysfs.
   public func carryOut(_ plan: BindingPlan) throws(AttachError) {
     guard plan.refusals.isEmpty else { throw .refused(plan.device.address, plan.refusals) }
-    var locks: [PCIAddress: DeviceDirectory] = [:]
-    for step in plan.steps where locks[step.device] == nil {
-      locks[step.device] = try lock(step.device)
-    }
+    var locks: [DeviceDirectory?] = []
+    for device in Set(plan.steps.map(\.device)).sorted() { locks.append(try lock(device)) }
     for step in plan.steps { try carryOut(step) }
     withExtendedLifetime(locks) {}
   }
 
-  /// Keeps other genpool processes from the device until the result's end.
-  private func lock(_ address: PCIAddress) throws(AttachError) -> DeviceDirectory {
+  /// Keeps other genpool processes from the device until the result's end. Not those that have it from
+  /// vfio-pci: they are asked for it by the kernel.
+  private func lock(_ address: PCIAddress) throws(AttachError) -> DeviceDirectory? {
     let device: Device
     do throws(DeviceTreeError) {
       device = try tree.device(at: address)
     } catch {
       throw .unreadable(error)
     }
+    guard device.driver != IOMMUGroup.vfioDriver, device.bars.contains(where: \.hasResourceFile)
+    else { return nil }
     let directory = try DeviceDirectory(of: device)
-    guard directory.isAlone() else {
+    guard try directory.changing({ directory.isAlone() }) else {
       throw .system(
         SystemError(
           operation: "bind", subject: "\(address)", errno: .resourceBusy,

@@ -18,6 +18,8 @@ public final class VFIODevice: Sendable {
   /// Raised when the kernel wants the device back: it is being removed, or its driver unbound. Readable
   /// then, and every 10 s until all descriptors and mappings are gone. Nothing else ends the wait.
   let request: Descriptor
+  /// Keeps other genpool processes from opening it through sysfs meanwhile.
+  private let directory: DeviceDirectory?
   /// The group, and with it what the device can reach.
   public let group: VFIOGroup
 
@@ -36,6 +38,15 @@ public final class VFIODevice: Sendable {
     self.device = device
     self.group = group
     let subject = "\(device.address)"
+    let directory =
+      try device.bars.contains(where: \.hasResourceFile) ? DeviceDirectory(of: device) : nil
+    self.directory = directory
+    if let directory, try !directory.changing({ directory.isAlone() }) {
+      throw .system(
+        SystemError(
+          operation: "open through VFIO", subject: subject, errno: .resourceBusy,
+          cause: "a genpool process has memory of it open through sysfs; detach its pools first"))
+    }
     descriptor = try group.open(device.address)
     var flags: UInt32 = 0
     try check("ask", subject, unsafe gs_vfio_device_flags(descriptor.rawValue, &flags))
