@@ -38,13 +38,8 @@ final class Claims: Sendable {
       let directory = try DeviceDirectory(of: device)
       guard var attached = devices[device.address] else {
         // In this order a device that somebody else uses is not even changed.
-<<<<<<< HEAD
         let files = try BARFiles(bar, of: device, for: contents, in: directory)
-        let attachment = try DeviceAttachment(device, in: directory)
-=======
-        let files = try BARFiles(bar, of: device, in: directory)
         let attachment = try DeviceAttachment(device, in: directory, report: report)
->>>>>>> V
         try confirm()
         devices[device.address] = AttachedDevice(
           attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
