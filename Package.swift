@@ -203,11 +203,24 @@ let package = Package(
 // The fuzz targets take a runtime of their own and flags for all modules, so they are there only when
 // Tests/Fuzz/run asks for them. In this package, because they test what is `package` as well.
 if Context.environment["GENPOOL_FUZZ"] != nil {
+  // No executable can be imported by another: of the daemon only what reads and writes text is built,
+  // as a library.
+  package.products.removeAll { $0.name == "genpoold" }
+  package.targets.removeAll { ["genpoold", "genpooldTests", "EndToEndTests"].contains($0.name) }
   package.targets += [
+    .target(
+      name: "genpoold",
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "BrokerProtocol", "Broker", logging,
+        system,
+      ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
     .executableTarget(
       name: "fuzz",
-      dependencies: ["CLibFuzzer", "GenPool", "PCIDevices", "DeviceEmulation", "BrokerProtocol"],
+      dependencies: [
+        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceSources", "DeviceEmulation", "BrokerProtocol",
+        "Broker", "genpoold", logging,
+      ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),
   ]

@@ -34,9 +34,9 @@ final class AttachedRegion {
   let isolation: Isolation
   let source: MemorySource?
   let label: String
-  /// What is sent where there is no lender. Open until ``RegionMemory/close()``.
+  /// What is sent where there is no lender. Open until ``close()``.
   private let descriptor: CInt
-  private let lender: (any DescriptorLender)?
+  private var lender: (any DescriptorLender)?
   /// What leases are sent, from the first holder to the last.
   private var lent: Descriptor?
 
@@ -193,6 +193,14 @@ final class AttachedRegion {
 
   /// Whether any process may reach the memory.
   var isReached: Bool { !holders.isEmpty || hasStrays }
+
+  /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
+  func close() {
+    memory.close()
+    lent = nil
+    // It keeps the range open.
+    lender = nil
+  }
 
   // MARK: Leasing
 

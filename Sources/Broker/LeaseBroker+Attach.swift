@@ -100,7 +100,7 @@ extension LeaseBroker {
   private func detach(_ region: AttachedRegion, audit: Logger.Metadata) {
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
-    region.memory.close()
+    region.close()
     logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.

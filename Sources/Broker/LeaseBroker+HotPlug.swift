@@ -82,7 +82,7 @@ extension LeaseBroker {
   private func giveBack(_ isWanted: (AttachedRegion) -> Bool) {
     for region in regions where isWanted(region) {
       revoke(region, because: "device \(region.device) is being removed, or its driver unbound")
-      region.memory.close()
+      region.close()
       region.hasGone = true
       forgetIfGone(region)
     }
@@ -95,7 +95,7 @@ extension LeaseBroker {
     else { return }
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
-    region.memory.close()
+    region.close()
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     scheduleRetry()

@@ -91,6 +91,8 @@ extension BrokerError: CustomStringConvertible {
     case .quotaExceeded(.bytes, let limit, let used):
       "quota exceeded: this user has leases of \(used) bytes, and may have \(limit) (being zeroed "
         + "counts); release some"
+    case .quotaExceeded(.allConnections, let limit, let used):
+      "quota exceeded: all users together have \(used) connections, and may have \(limit); end some"
     case .quotaExceeded(let what, let limit, let used):
       "quota exceeded: this user has \(used) \(what.rawValue), and may have \(limit); end some"
     case .noSuchDevice(let device, nil):

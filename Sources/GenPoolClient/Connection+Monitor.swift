@@ -24,7 +24,7 @@ extension Connection {
 }
 
 /// What happens to pools and leases, without waiting for it. Takes a connection of its own.
-public struct EventStream: ~Copyable, Sendable {
+public final class EventStream: Sendable {
   private let connection: Connection
 
   fileprivate init(_ connection: Connection) throws(ClientError) {

@@ -87,6 +87,29 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `what happens while news are too many to be kept is found out`() throws {
+    let limit = try String(
+      contentsOfFile: "/proc/sys/fs/inotify/max_queued_events", encoding: .utf8)
+    let room = try #require(Int(limit.trimmingCharacters(in: .whitespacesAndNewlines)))
+    kill(daemon.process.processIdentifier, SIGSTOP)
+    // Each renaming is two events.
+    let names = ["noise", "noises"].map { machine.directory + "/bus/pci/devices/" + $0 }
+    #expect(unsafe symlink("nowhere", names[0]) == 0)
+    for step in 0...(room / 2) {
+      guard unsafe rename(names[step % 2], names[1 - step % 2]) == 0 else {
+        Issue.record("no noise: errno \(errno)")
+        break
+      }
+    }
+    for name in names { _ = unsafe unlink(name) }
+    try unplug()
+    kill(daemon.process.processIdentifier, SIGCONT)
+    try wait(for: "the pool's end") { try !pools().contains("\"cmb\"") }
+    try replug()
+    try wait(for: "the pool") { try pools().contains("\"active\"") }
+    #expect(daemon.end() == 0)
+  }
+
   @Test func `what an admin takes back by force is named, and stays out of use`() throws {
     let holder = try start("lease", "acquire", "--size", "16M", "--hold", "--json")
     let facts = read(holder.output, until: "}")

@@ -14,7 +14,7 @@ struct EndSignals: ~Copyable {
   private let events: EventStream
 
   /// - Parameter events: of the broker that the lease is from, since before the lease is printed.
-  init(events: consuming EventStream) throws(SystemError) {
+  init(events: EventStream) throws(SystemError) {
     let signals = [SIGINT, SIGTERM, SIGHUP]
     let result = unsafe signals.withUnsafeBufferPointer {
       unsafe gl_signals_create($0.baseAddress, CInt($0.count))
