@@ -28,6 +28,16 @@ public struct DeviceFault: Error, Hashable, Sendable {
   /// What went wrong.
   public let reason: Reason
 
+  package init(
+    operation: String, subject: String, offset: ByteCount, count: ByteCount, reason: Reason
+  ) {
+    self.operation = operation
+    self.subject = subject
+    self.offset = offset
+    self.count = count
+    self.reason = reason
+  }
+
   /// The number for C callers and the wire: EINVAL for an access that was never made, else EIO.
   public var errno: Errno {
     switch reason {
