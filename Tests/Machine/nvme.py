@@ -69,6 +69,7 @@ ROUNDS = 1000
 class Scenario:
     machine = MACHINE
     iommu = "none"
+    arrivals = ARRIVALS
 
     def __init__(self, directory: Path, report: Report):
         self.directory = directory
@@ -92,11 +93,11 @@ class Scenario:
         self.fill("nv0.img", READ_AT, self.read)
         (self.share / "content").write_bytes(self.content)
         (self.share / "payload").write_bytes(self.write)
-        facts = {f"{slot.name}_slot": slot.address for slot in MACHINE.slots}
+        facts = {f"{slot.name}_slot": slot.address for slot in self.machine.slots}
         facts |= {
             "seed": self.seed, "rounds": ROUNDS, "write_lba": WRITE_AT // 512,
             "read_lba": READ_AT // 512, "blocks": PAYLOAD // 512,
-            "arrivals": " ".join(f"{initiator}:{memory}" for initiator, memory in ARRIVALS)}
+            "arrivals": " ".join(f"{initiator}:{memory}" for initiator, memory in self.arrivals)}
         lines = [f"{name}='{value}'\n" for name, value in facts.items()]
         (self.share / "facts").write_text("".join(lines))
 
@@ -129,7 +130,8 @@ class Scenario:
             same &= self.same(
                 f"all else of the {len(expected) >> 20} MiB behind {memory.words} is what it was",
                 (self.directory / memory.file).read_bytes(), bytes(expected))
-        self.prove(same, memory.words, initiator, "a page arrives between poison")
+        self.prove(
+            same, memory.words, initiator, "a page arrives between poison", facts["source"])
 
     def look_at_read(self, initiator: str, name: str, boot: Boot) -> None:
         """Blocks that the host put on the initiator's disk are in the memory."""
@@ -198,11 +200,13 @@ class Scenario:
                 "to a peer the same two pages are memory like any other", "status" not in peer, peer),
             MEMORIES["cmb"].words, "nv1", "mixed with host pages: a peer does not mind")
 
-    def prove(self, holds: bool, memory: str, initiator: str, proof: str) -> None:
+    def prove(
+        self, holds: bool, memory: str, initiator: str, proof: str, source: str = "sysfs"
+    ) -> None:
         if holds:
             who = "its owner" if self.owns(initiator, memory) else "a peer"
             self.proofs.append(
-                Proof(memory, "sysfs", f"{who}, {initiator}", self.kernel, self.iommu, proof))
+                Proof(memory, source, f"{who}, {initiator}", self.kernel, self.iommu, proof))
 
     def owns(self, initiator: str, words: str) -> bool:
         return any(m.device == initiator and m.words == words for m in MEMORIES.values())
