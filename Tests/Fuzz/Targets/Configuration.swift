@@ -1,4 +1,5 @@
 import GenPool
+
 @testable import genpoold
 
 extension FuzzTarget {

@@ -22,7 +22,7 @@ struct Proof: ParsableCommand {
       try command.run()
     } catch let error as ExitCode {
       Glibc.exit(error.rawValue)
-    } catch where error is CleanExit || error is ValidationError {
+    } catch  where error is CleanExit || error is ValidationError {
       exit(withError: error)
     } catch {
       _ = try? FileDescriptor.standardError.writeAll("dma-proof: \(error)\n".utf8)
@@ -85,7 +85,8 @@ func expect(_ holds: Bool, _ otherwise: @autoclosure () -> String) throws(Dispro
 }
 
 /// Throws unless both are the same, with the first difference.
-func expectSame(_ got: [UInt8], _ expected: some Collection<UInt8>, _ what: String) throws(Disproof) {
+func expectSame(_ got: [UInt8], _ expected: some Collection<UInt8>, _ what: String) throws(Disproof)
+{
   guard !got.elementsEqual(expected) else { return }
   let index = zip(got, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
   throw Disproof("\(what): differs from byte \(index ?? min(got.count, expected.count)) on")
