@@ -54,7 +54,9 @@ public final class Driver {
     reach = try Reach(controller)
     let state = try controller.read()
     capabilities = state.capabilities
-    guard capabilities.hasNVMCommands else { throw .unsupported("a controller without NVM commands") }
+    guard capabilities.hasNVMCommands else {
+      throw .unsupported("a controller without NVM commands")
+    }
     guard capabilities.smallestPage <= Self.page else {
       throw .unsupported("a controller whose smallest page is \(capabilities.smallestPage)")
     }
@@ -89,8 +91,10 @@ public final class Driver {
   }
 
   deinit {
+    // One that was pulled out does nothing any more; its registers may be another device's.
+    let isGone = !controller.source.isPresent(controller.address)
     // A controller that does not stop still knows its queues: then nobody else may have them.
-    guard (try? controller.disable()) != nil else { return }
+    guard isGone || (try? controller.disable()) != nil else { return }
     for (buffer, memory) in queues { try? memory.free(buffer) }
   }
 
@@ -114,7 +118,9 @@ public final class Driver {
     let new = try QueuePair(
       number: 1, entries: min(Self.entries, capabilities.queueEntries), submissions: submissions,
       completions: completions, of: controller, stride: capabilities.doorbellStride)
-    let (completionsAt, submissionsAt) = (try address(of: completions), try address(of: submissions))
+    let (completionsAt, submissionsAt) = (
+      try address(of: completions), try address(of: submissions)
+    )
     try execute(
       .createCompletionQueue(new.number, entries: new.entries, at: completionsAt.rawValue))
     try execute(

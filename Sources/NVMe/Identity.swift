@@ -49,7 +49,8 @@ public struct NamespaceIdentity: Hashable, Sendable {
   /// Decodes the structure; nil when `bytes` are fewer than 4096, or name a block that cannot be.
   public init?(_ bytes: [UInt8]) {
     guard bytes.count >= 4096 else { return nil }
-    blocks = UInt64(UInt32(littleEndian: bytes, at: 0))
+    blocks =
+      UInt64(UInt32(littleEndian: bytes, at: 0))
       | UInt64(UInt32(littleEndian: bytes, at: 4)) << 32
     // FLBAS, bits 3:0: which of the formats from byte 128 on; each has MS, LBADS, RP.
     let format = 128 + 4 * Int(bytes[26] & 0xf)

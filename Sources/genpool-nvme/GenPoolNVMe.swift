@@ -9,7 +9,8 @@ import NVMe
 struct GenPoolNVMe: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "genpool-nvme",
-    abstract: "Drives an NVMe controller, its queues, lists and data lying in memory of your choice.",
+    abstract:
+      "Drives an NVMe controller, its queues, lists and data lying in memory of your choice.",
     discussion: """
       A driver on genpool, in user space, by polling: a lesson, and a tool to find out whether a \
       controller reaches another device's memory. It takes a controller that no driver uses, \

@@ -22,10 +22,13 @@ struct SessionOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Where data lies.", valueName: "place"))
   var data: Place = .host
 
-  @Option(help: ArgumentHelp("How devices are opened: sysfs, or vfio behind an IOMMU.", valueName: "source"))
+  @Option(
+    help: ArgumentHelp(
+      "How devices are opened: sysfs, or vfio behind an IOMMU.", valueName: "source"))
   var source: MemorySource = .sysfs
 
-  @Option(help: ArgumentHelp("An attach rule that may be broken, such as hotplug.", valueName: "rule"))
+  @Option(
+    help: ArgumentHelp("An attach rule that may be broken, such as hotplug.", valueName: "rule"))
   var allow: [String] = []
 
   @Flag(help: "Print one JSON document, for programs.")

@@ -24,7 +24,8 @@ struct WriteBlocks: ParsableCommand {
   @Option(help: ArgumentHelp("What is written; - is standard input.", valueName: "file"))
   var `in`: String?
 
-  @Option(help: ArgumentHelp("A byte to fill the blocks with instead, like 0xa5.", valueName: "byte"))
+  @Option(
+    help: ArgumentHelp("A byte to fill the blocks with instead, like 0xa5.", valueName: "byte"))
   var pattern: String?
 
   @Option(help: ArgumentHelp("How many blocks; all of the file's by default.", valueName: "number"))

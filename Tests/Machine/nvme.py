@@ -179,6 +179,12 @@ class Scenario:
     # At the end
 
     def finish(self) -> None:
+        probed = self.facts("probed")["memories"][0]
+        self.report.equal(
+            "genpoolctl prints the buffer that QEMU was told to have",
+            {key: probed[key] for key in ("kind", "bar", "offset", "size", "uses")},
+            {"kind": "cmb", "bar": 2, "offset": 0, "size": 64 * MIB,
+             "uses": ["submission queues", "PRP and SGL lists", "read data", "write data"]})
         for initiator, name, proof in (
                 ("nv1", "cmb", f"queue, lists and data in one pool, {ROUNDS:,} times"),
                 ("nv0", "cmb", "the same in its own buffer, 200 times")):

@@ -16,6 +16,10 @@ public protocol BARSource: AnyObject, Sendable {
   /// may be somebody else's by then.
   func enableBusMastering(of device: PCIAddress) throws(AttachError)
 
+  /// Whether the device at an address, some of whose memory is open, is the one that was opened: a mapping
+  /// may lead to another one by now, whose registers are not to be touched.
+  func isPresent(_ device: PCIAddress) -> Bool
+
   /// A device as one that does DMA.
   func initiator(at device: PCIAddress) throws(DMAError) -> Initiator
 }
@@ -27,6 +31,9 @@ extension SysfsSource: BARSource {
 }
 
 extension VFIOSource: BARSource {
+  /// Always: VFIO lets no device go before its memory was given back.
+  public func isPresent(_ device: PCIAddress) -> Bool { true }
+
   public func enableBusMastering(of device: PCIAddress) throws(AttachError) {
     try self.device(at: device).setCommand(.busMaster, to: true)
   }

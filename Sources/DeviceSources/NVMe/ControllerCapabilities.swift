@@ -49,7 +49,8 @@ extension NVMeVersion: CustomStringConvertible {
   /// `1.4`, `1.2.1`.
   public var description: String {
     let tertiary = rawValue.bits(7, 0)
-    return "\(rawValue.bits(31, 16)).\(rawValue.bits(15, 8))" + (tertiary == 0 ? "" : ".\(tertiary)")
+    return "\(rawValue.bits(31, 16)).\(rawValue.bits(15, 8))"
+      + (tertiary == 0 ? "" : ".\(tertiary)")
   }
 }
 

@@ -4,6 +4,16 @@ public import PCIDevices
 import Synchronization
 
 extension NVMeController {
+  /// Opens the memory of a kind, as the two below.
+  public func open(
+    _ kind: ControllerMemory.Kind
+  ) throws(NVMeControllerError) -> OpenControllerMemory {
+    switch kind {
+    case .buffer: try controllerMemoryBuffer()
+    case .persistentRegion: try persistentMemoryRegion()
+    }
+  }
+
   /// Opens the controller memory buffer, enabled until the range ends.
   ///
   /// A controller of the 1.4 scheme is told to call it by its bus address, so that one address is right
@@ -62,6 +72,18 @@ extension NVMeController {
       memory: memory, owner: address, range: range.used(by: enabling, as: label(memory)))
   }
 
+  /// The registers with those of the controller memory buffer, which a controller of the 1.4 scheme hides
+  /// until it is asked (CMBMSC.CRE): asked for the moment, and put back. The buffer is not enabled by that.
+  public func revealedState() throws(NVMeControllerError) -> NVMeRegisters {
+    let enabling = try Enabling(.buffer, of: self)
+    guard let control = try state().bufferControl, !control.showsRegisters else {
+      return try state()
+    }
+    enabling.begin()
+    try store64(CMBControl.registersOnly.rawValue, at: NVMeRegisters.Offset.bufferControl)
+    return try withExtendedLifetime(enabling) { () throws(NVMeControllerError) in try state() }
+  }
+
   private func label(_ memory: ControllerMemory) -> String {
     "the \(memory.kind.words) of \(address)"
   }
@@ -71,7 +93,7 @@ extension NVMeController {
       return try source.open(
         BARRequest(
           device: address, bar: memory.bar, offset: memory.offset, size: memory.size,
-          allowed: allowed))
+          naming: naming, allowed: allowed))
     } catch {
       throw .attach(error)
     }
@@ -138,6 +160,7 @@ extension NVMeController {
 
   /// Puts the registers of a memory back to what they were. The controller may be gone: says nothing.
   fileprivate func restore(_ kind: ControllerMemory.Kind, to before: NVMeRegisters) {
+    guard source.isPresent(address) else { return }
     switch kind {
     case .buffer:
       guard let control = before.bufferControl else { return }

@@ -2,7 +2,7 @@ public import DeviceMemory
 package import GenPool
 import Glibc
 public import PCIDevices
-import SystemPackage
+public import SystemPackage
 
 /// An NVMe controller whose registers are open: what opens its memory, and what a driver starts from.
 ///
@@ -16,8 +16,9 @@ public final class NVMeController: Sendable {
 
   /// The registers.
   package let registers: Region
-  /// What the caller allows of the attach rules, for the other BARs as well.
-  let allowed: Set<String>
+  /// How the controller was named, and what the caller allows of the attach rules: for the other BARs as
+  /// well.
+  let naming: BARRequest.Naming, allowed: Set<String>
 
   /// How much of BAR 0 is opened. The MSI-X table comes later on most controllers.
   private static let window: ByteCount = .kibibytes(8)
@@ -27,7 +28,8 @@ public final class NVMeController: Sendable {
   /// - Throws: ``NVMeControllerError``: for what is no NVMe controller, for one that has a driver or does
   ///   not answer.
   public init(
-    at address: PCIAddress, source: any BARSource, allowed: Set<String> = []
+    at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming = .byAddress,
+    allowed: Set<String> = []
   ) throws(NVMeControllerError) {
     do throws(DeviceTreeError) {
       device = try source.tree.device(at: address)
@@ -39,12 +41,13 @@ public final class NVMeController: Sendable {
       throw .notNVMe(address, device.classCode)
     }
     self.source = source
+    self.naming = naming
     self.allowed = allowed
     do throws(AttachError) {
       let range = try source.open(
         BARRequest(
           device: address, bar: 0, size: min(device.bar(0)?.size ?? Self.window, Self.window),
-          allowed: allowed, contents: .registers))
+          naming: naming, allowed: allowed, contents: .registers))
       registers = try Self.map(range)
     } catch {
       throw .attach(error)
@@ -133,6 +136,20 @@ public enum NVMeControllerError: Error, Hashable, Sendable {
   case memory(PCIAddress, ControllerMemoryError)
   /// It did not take what was written to a register.
   case refused(PCIAddress, operation: String, problem: String)
+}
+
+extension NVMeControllerError {
+  /// The errno that says the same.
+  public var errno: Errno {
+    switch self {
+    case .attach(let error): error.errno
+    case .notNVMe: .invalidArgument
+    case .noAnswer, .memory(_, .absent): Errno(rawValue: ENODEV)
+    case .fault(let fault): fault.errno
+    case .timeout: .timedOut
+    case .memory, .refused: .ioError
+    }
+  }
 }
 
 extension NVMeControllerError: CustomStringConvertible {

@@ -81,6 +81,15 @@ final class Claims: Sendable {
     }
   }
 
+  /// Whether the device at `address` that is attached has not been removed.
+  func isPresent(_ address: PCIAddress) -> Bool {
+    devices.withLock { devices in
+      guard let directory = devices[address]?.attachment.directory else { return false }
+      // The files of a device that is gone cannot be read, whoever has its address now.
+      return (try? directory.command()) != nil
+    }
+  }
+
   /// Gives a range back; with the last one its BAR and its device.
   fileprivate func release(_ claim: Claim) {
     devices.withLock { devices in

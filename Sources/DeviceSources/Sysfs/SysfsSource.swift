@@ -80,4 +80,6 @@ public final class SysfsSource: Sendable {
   public func enableBusMastering(of device: PCIAddress) throws(AttachError) {
     try claims.enableBusMastering(of: device)
   }
+
+  public func isPresent(_ device: PCIAddress) -> Bool { claims.isPresent(device) }
 }

@@ -79,8 +79,9 @@ import Testing
               in: memoryBARs([2: unit * UInt64(barUnits)]))
           }
           guard let first = inside.first else {
-            #expect(throws: ControllerMemoryError.outside(
-              .buffer, offset: unit * UInt64(offset), bar: 2, size: unit * UInt64(barUnits))
+            #expect(
+              throws: ControllerMemoryError.outside(
+                .buffer, offset: unit * UInt64(offset), bar: 2, size: unit * UInt64(barUnits))
             ) { try memory.get() }
             continue
           }
@@ -106,7 +107,9 @@ import Testing
   }
 
   @Test func `only BARs 0 and 2 to 5 can hold it, and only as memory`() throws {
-    let all = try memoryBARs([0: .mebibytes(1), 2: .mebibytes(1), 3: .mebibytes(1), 4: .mebibytes(1)])
+    let all = try memoryBARs([
+      0: .mebibytes(1), 2: .mebibytes(1), 3: .mebibytes(1), 4: .mebibytes(1),
+    ])
     for bar in 0...7 as ClosedRange<UInt32> {
       let memory = Result {
         try ControllerMemory(bufferLocation: bar, bufferSize: size(0, 1), in: all)
@@ -123,7 +126,8 @@ import Testing
   @Test func `a size of no units is no buffer, whatever the other bits say`() throws {
     for rest in [0, 0x1f, 0xf1f, 0x61f] as [UInt32] {
       #expect(throws: ControllerMemoryError.absent(.buffer)) {
-        try ControllerMemory(bufferLocation: 2, bufferSize: rest, in: memoryBARs([2: .mebibytes(1)]))
+        try ControllerMemory(
+          bufferLocation: 2, bufferSize: rest, in: memoryBARs([2: .mebibytes(1)]))
       }
     }
   }

@@ -50,6 +50,23 @@ state() {
 states() { for device in $nv0 $nv1 $ivs $nv2; do echo "$device: $(state $device)"; done; }
 before=$(states)
 
+# shows BDF FILTER...: what genpoolctl prints of a controller has all these lines.
+shows() {
+  device=$1
+  shift
+  genpoolctl nvme show "$device" --allow hotplug > /run/shown || return 1
+  for filter; do grep -qE "$filter" /run/shown || { echo "no $filter"; return 1; }; done
+}
+check "genpoolctl says that nv0 hides its buffer until it is asked" \
+  shows "$nv0" 'version +NVMe 1.4' 'hides where and how large'
+check "asked, it is 64 MiB, and not for completion queues" \
+  sh -c "genpoolctl nvme show $nv0 --probe --allow hotplug --json > /host/probed.json"
+check "nv2's buffer of the 1.2 scheme is shown without asking" \
+  shows "$nv2" 'BAR 2, from 0x0 on, 16 MiB long' 'cannot hold +completion queues'
+check "nv1's persistent memory region is shown, not enabled" \
+  shows "$nv1" 'persistent memory region' 'BAR 4, from 0x0 on, 16 MiB long' 'enabled +no'
+check "looking has changed nothing" equal "$(states)" "$before"
+
 # prove NAME VERB INITIATOR MEMORY OPTION...: dma-proof, whose facts the host reads as NAME.json.
 prove() {
   name=$1 verb=$2 initiator=$3 memory=$4
@@ -105,6 +122,9 @@ load nvme || exit 2
 echo "$nv0" > $pci/drivers/nvme/bind || exit 2
 check "a controller with a driver is refused, and the driver is named" \
   fails_with 1 'driver nvme is bound' genpool-nvme identify "$nv0" --allow hotplug
+check "genpoolctl shows it by what its driver says, and what cannot be known" \
+  shows "$nv0" 'driver +nvme, which calls it nvme' 'model +QEMU NVMe Ctrl' 'serial +cmb0' \
+  'its registers were not'
 check "its driver finds a controller in order" \
   within 20 sh -c "grep -q live $pci/devices/$nv0/nvme/nvme*/state"
 check "the kernel had nothing to complain of" \
