@@ -4,6 +4,7 @@ import DeviceSources
 import GenPool
 import NVMe
 import PCIDevices
+import Synchronization
 import Testing
 
 /// The driver, with a model of a controller at the other end.
@@ -19,7 +20,8 @@ import Testing
       tree = try TemporaryTree("nvme,cmb=1M")
       controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
       let opened = try controller.controllerMemoryBuffer()
-      let bus = try #require(opened.range.bus)
+      let start = opened.range.bus
+      let bus = try #require(start)
       // As a controller that can keep anything in its buffer.
       pool = try BufferPool(mapping: opened.intoRange(), owner: tree.address)
       model = try ModelController(tree, busStart: bus, behaviour)

@@ -29,7 +29,8 @@ import Testing
         at: tree.address, source: SysfsSource(root: tree.root))
       let opened = try controller.controllerMemoryBuffer()
       #expect(opened.memory.size == .mebibytes(1))
-      let (bus, physical) = try (#require(opened.range.bus), #require(opened.range.physical))
+      let addresses = (opened.range.bus, opened.range.physical)
+      let (bus, physical) = try (#require(addresses.0), #require(addresses.1))
       #expect(bus.rawValue != physical.rawValue)
       #expect(try register(0x50, in: tree) == UInt32(truncatingIfNeeded: bus.rawValue) | 3)
       #expect(try register(0x54, in: tree) == UInt32(bus.rawValue >> 32))
@@ -87,7 +88,8 @@ import Testing
     do {
       let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
         .persistentMemoryRegion()
-      let bus = try #require(opened.range.bus)
+      let address = opened.range.bus
+      let bus = try #require(address)
       #expect(opened.memory.kind == .persistentRegion)
       #expect(try register(0xe14, in: tree) == UInt32(truncatingIfNeeded: bus.rawValue) | 2)
       #expect(try register(0xe18, in: tree) == UInt32(bus.rawValue >> 32))
