@@ -144,6 +144,12 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "NVMeTests",
+      dependencies: [
+        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "PCIDevices", "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
       name: "DeviceSourcesTests",
       dependencies: [
         "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",

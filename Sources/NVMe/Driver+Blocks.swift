@@ -36,9 +36,14 @@ extension Driver {
       return try executeOnQueues(command.with(DataPointer(pages, list: nil)))
     }
     let list = try memory.lists.page(for: .lists, by: controller.address)
-    try executeOnQueues(
-      command.with(DataPointer(pages, list: (buffer: list, address: address(of: list)))))
-    // After a failure in time the list is free again, too; after a timeout it is the controller's.
+    do throws(NVMeError) {
+      try executeOnQueues(
+        command.with(DataPointer(pages, list: (buffer: list, address: address(of: list)))))
+    } catch {
+      // After a timeout the list is still the controller's, as the data is.
+      if error.status != nil { try free(list, in: memory.lists) }
+      throw error
+    }
     try free(list, in: memory.lists)
   }
 

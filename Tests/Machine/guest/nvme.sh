@@ -58,7 +58,7 @@ shows() {
   for filter; do grep -qE "$filter" /run/shown || { echo "no $filter"; return 1; }; done
 }
 check "genpoolctl says that nv0 hides its buffer until it is asked" \
-  shows "$nv0" 'version +NVMe 1.4' 'hides where and how large'
+  shows "$nv0" 'version +NVMe 1.4' 'CMBMSC.CRE'
 check "asked, it is 64 MiB, and not for completion queues" \
   sh -c "genpoolctl nvme show $nv0 --probe --allow hotplug --json > /host/probed.json"
 check "nv2's buffer of the 1.2 scheme is shown without asking" \
