@@ -38,6 +38,14 @@ struct ConfigurationProblemTests {
     ("{\"maxLeases\": 1.5}", "f:1:15: maxLeases: "),
     ("{\"maxLeases\": 0}", "f:1:15: maxLeases: 0 is not possible; from 1 to 1048576"),
     ("{\"socket\": \"run/x\"}", "f:1:12: socket: \"run/x\" is not possible; a path from /"),
+    ("{\"socket\": \"/ru\\nx\"}", "f:1:12: socket: \"/ru\\nx\" is not possible; a path from /"),
+    ("{\"socket\": \"/x\\u0000y\"}", "f:1:12: socket: \"/x\\u{0}y\" is not possible; a path from"),
+    ("{\"socket\": \"/x\\u009by\"}", "f:1:12: socket: \"/x\\u{9b}y\" is not possible; a path from"),
+    ("{\"group\": \"root\\u0000x\"}", "f:1:11: group: \"root\\u{0}x\" is not possible; there"),
+    (
+      "{\"quotas\": {\"users\": {\"root\\u0000\": {}}}}",
+      "f:1:23: quotas.users.\"root\\u{0}\": there is no such user here"
+    ),
     ("{\"socket\": 5}", "f:1:12: socket: text in quotes is wanted"),
     ("{\"group\": \"nobody-has-it\"}", "f:1:11: group: \"nobody-has-it\" is not possible; there"),
     ("{\"adminGroup\": \"nobody-has-it\"}", "f:1:16: adminGroup: \"nobody-has-it\" is not"),
