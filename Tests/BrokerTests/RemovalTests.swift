@@ -19,7 +19,8 @@ extension BrokerTests {
     func `a pool says how it was opened, and what removal does`(
       source: MemorySource?, name: String?, removal: String?
     ) throws {
-      let pool = try broker(source).client().pool()
+      let broker = try broker(source)
+      let pool = try broker.client().pool()
       #expect(pool.source == name && pool.removal == removal)
     }
 
@@ -86,8 +87,9 @@ extension BrokerTests {
 
     @Test func `a source that nobody knows is no parameter`() throws {
       let broker = try TestBroker(attached: [])
+      let client = try broker.client()
       #expect(throws: ReplyError.service(.invalidParameter(parameter: "source"))) {
-        try broker.client().call(
+        try client.call(
           Broker1.Attach.self, .init(device: Self.device, bar: 0, source: "iommufd"))
       }
     }

@@ -3,6 +3,7 @@ import DeviceMemory
 import DeviceSources
 import GenPool
 import PCIDevices
+import SystemPackage
 import Testing
 
 /// Which address an initiator uses where nothing but the kernel's own files can be asked. Containers are

@@ -2,6 +2,7 @@ import DeviceEmulation
 import DeviceFixtures
 import DeviceSources
 import PCIDevices
+import SystemPackage
 import Testing
 
 @Suite struct DeviceBindingTests {

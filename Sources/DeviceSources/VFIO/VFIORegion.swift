@@ -23,6 +23,11 @@ public struct VFIORegion: Hashable, Sendable {
     /// At least 1.
     public let size: ByteCount
 
+    package init(offset: ByteCount, size: ByteCount) {
+      self.offset = offset
+      self.size = size
+    }
+
     /// The offset of the first byte after it.
     var end: ByteCount { offset + size }
 
