@@ -25,7 +25,7 @@ import Testing
     #expect(result.status == 0 && result.output == "Device 0000:01:00.0 is plugged in.\n")
   }
 
-  /// A genpoolctl that runs on.
+  /// A genpoolctl that runs on; `output` is all that it says.
   private func start(_ arguments: String...) throws -> (process: Process, output: FileHandle) {
     let process = Process()
     let pipe = Pipe()
@@ -33,7 +33,7 @@ import Testing
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
     process.standardOutput = pipe
-    process.standardError = FileHandle.nullDevice
+    process.standardError = pipe
     process.standardInput = FileHandle.nullDevice
     try process.run()
     return (process, pipe.fileHandleForReading)
@@ -63,10 +63,21 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `holding a lease ends with its device, and says so`() throws {
+    let holder = try start("lease", "acquire", "--size", "1M", "--hold")
+    #expect(read(holder.output, until: "isolation").contains("pool"))
+    try unplug()
+    #expect(read(holder.output, until: "took it back").contains("was revoked: its device"))
+    holder.process.waitUntilExit()
+    #expect(holder.process.terminationStatus == 1)
+    try wait(for: "the old memory's end") { try !pools().contains("\"cmb\"") }
+    #expect(daemon.end() == 0)
+  }
+
   @Test func `a holder keeps the old memory, and the new device waits for its end`() throws {
     let monitor = try start("monitor", "--json")
     #expect(read(monitor.output, until: "started").contains("started"))
-    let holder = try start("lease", "acquire", "--size", "1M", "--hold")
+    let holder = try start("lease", "acquire", "--size", "1M", "--json", "--", "sleep", "60")
     #expect(read(holder.output, until: "isolation").contains("pool"))
     try unplug()
     let told = read(monitor.output, until: "leaseRevoked")
@@ -78,7 +89,7 @@ import Testing
     #expect(try machine.control("lease", "acquire", "--size", "4K").status == 1)
     let again = try machine.control("pool", "attach", "\(machine.device):2,name=again")
     #expect(again.status != 0 && again.errors.contains("old one"), "\(again.errors)")
-    holder.process.terminate()
+    kill(holder.process.processIdentifier, SIGKILL)
     holder.process.waitUntilExit()
     try wait(for: "the new device's pool") { try pools().contains("\"active\"") }
     #expect(read(monitor.output, until: "regionAdded").contains("regionRemoved"))
@@ -88,7 +99,7 @@ import Testing
   }
 
   @Test func `what an admin takes back by force is named, and stays out of use`() throws {
-    let holder = try start("lease", "acquire", "--size", "16M", "--hold", "--json")
+    let holder = try start("lease", "acquire", "--size", "16M", "--json", "--", "sleep", "60")
     let facts = read(holder.output, until: "}")
     let match = try #require(facts.firstMatch(of: /"lease" : "(\w+)"/))
     let forced = try machine.control("lease", "release", String(match.1))
@@ -97,7 +108,7 @@ import Testing
     let waiting = try start("lease", "acquire", "--size", "4K", "--wait", "20", "--dump=16")
     usleep(200_000)
     #expect(waiting.process.isRunning)
-    holder.process.terminate()
+    kill(holder.process.processIdentifier, SIGKILL)
     waiting.process.waitUntilExit()
     #expect(waiting.process.terminationStatus == 0)
     #expect(daemon.end() == 0)

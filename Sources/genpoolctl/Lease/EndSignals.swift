@@ -1,3 +1,4 @@
+import BrokerProtocol
 import CLinux
 import DeviceMemory
 import GenPoolClient
@@ -23,21 +24,34 @@ struct EndSignals: ~Copyable {
     descriptor = Descriptor(owning: result)
   }
 
-  /// Returns when one of the signals has come; throws when the broker has gone before.
-  func wait(whileConnected connection: Connection) throws(Failure) {
+  /// How often the broker is asked whether the lease was revoked.
+  private static let pause: CInt = 1000  // milliseconds
+
+  /// Returns when one of the signals has come; throws when the broker has gone or has revoked `lease`
+  /// before.
+  func wait(with lease: borrowing Lease, of connection: Connection) throws {
     if StandardError.isTerminal { StandardError.write("Held until Ctrl-C.\n") }
     var entries = [
       pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0),
       // The broker says nothing unasked: what can be read is its end.
       pollfd(fd: connection.descriptor, events: Int16(POLLIN), revents: 0),
     ]
-    while unsafe poll(&entries, nfds_t(entries.count), -1) < 0 {
-      let errno = Errno(rawValue: errno)
-      guard errno == .interrupted else { throw Failure("wait for signals: \(errno)") }
+    while true {
+      let count = unsafe poll(&entries, nfds_t(entries.count), Self.pause)
+      guard count >= 0 || errno == EINTR else {
+        throw Failure("wait for signals: \(Errno(rawValue: errno))")
+      }
+      if entries[0].revents != 0 { return }
+      if entries[1].revents != 0 {
+        throw Failure(
+          "genpoold at \(connection.socket) has gone, and the lease with it: whoever uses its memory "
+            + "must stop", status: Failure.unavailable)
+      }
+      if try lease.checkRevoked() {
+        throw Failure(
+          "lease \(lease.grant.lease) was revoked: its device was removed or failed, or an admin took "
+            + "it back")
+      }
     }
-    guard entries[0].revents == 0 else { return }
-    throw Failure(
-      "genpoold at \(connection.socket) has gone, and the lease with it: whoever uses its memory "
-        + "must stop", status: Failure.unavailable)
   }
 }

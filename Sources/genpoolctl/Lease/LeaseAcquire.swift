@@ -14,7 +14,7 @@ struct LeaseAcquire: ParsableCommand {
       In this order: acquires and maps the memory, fills it, writes it to a file, prints the lease, \
       dumps it; then runs COMMAND, or holds the lease until SIGINT or SIGTERM (--hold, and by default when there is \
       nothing else to do), and gives it back. genpoold zeroes it before anyone else gets it, also \
-      when this process is killed.
+      when this process is killed. Holding a lease that is revoked fails within a second or two.
 
       COMMAND takes the place of this process, so the lease ends when COMMAND does. It inherits the \
       descriptor, to be mapped shared at the given offset, and finds in its environment:
@@ -121,7 +121,7 @@ struct LeaseAcquire: ParsableCommand {
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)
     }
-    try signals?.wait(whileConnected: connection)
+    try signals?.wait(with: lease, of: connection)
     try lease.release()
   }
 
