@@ -95,6 +95,6 @@ deps:
 	  else echo "missing packages: sudo apt-get install$$missing" >&2; exit 1; fi; fi
 
 clean:  ## remove what was built
-	rm -rf .build .build-tsan
+	rm -rf .build .build-tsan .build-fuzz
 
 include install.mk

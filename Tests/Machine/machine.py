@@ -92,6 +92,7 @@ class Boot:
         self.socket = ours
         self.monitor = ours.makefile("rw")
         self.greeted = False
+        self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Boot":
         return self
@@ -139,11 +140,23 @@ class Boot:
             raise RuntimeError(f"QMP {execute}: {answer['error']['desc']}")
         return answer["return"]
 
+    def wait_for(self, event: str, **data: Any) -> None:
+        """Until QEMU has said that this happened, to whom `data` says."""
+        def matches(told: dict[str, Any]) -> bool:
+            return told.get("event") == event and data.items() <= told["data"].items()
+
+        while not any(matches(told) for told in self.events):
+            line = self.monitor.readline()
+            if not line:
+                raise RuntimeError("QEMU closed its monitor")
+            self.events.append(json.loads(line))
+
     def _answer(self) -> dict[str, Any]:
         while line := self.monitor.readline():
             answer = json.loads(line)
             if "event" not in answer:
                 return answer
+            self.events.append(answer)
         raise RuntimeError("QEMU closed its monitor")
 
 

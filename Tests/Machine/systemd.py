@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 
+import vfio
 from checks import Report
 from machine import Boot, Machine, Slot
 from userland import Userland
@@ -18,7 +19,7 @@ MEMORY = "memory-backend-file,share=on,mem-path=ivs.img,size=16M"
 MACHINE = Machine(
     name="systemd",
     suite="bookworm",
-    modules=("9p", "9pnet_virtio", "virtio_pci", "nvme"),  # as other scenarios: one kernel in the cache
+    modules=vfio.MACHINE.modules,  # one kernel in the cache for both
     images={"nv0.img": 16 * MIB, "ivs.img": 16 * MIB},
     # Not -drive: that would go with the device, and a second plugging in find none.
     backends=(
@@ -28,11 +29,12 @@ MACHINE = Machine(
         Slot("nv0", 4, "nvme,serial=cmb0,drive=d0,cmb_size_mb=16"),
         Slot("ivs", 5, "ivshmem-plain,memdev=m0"),
         Slot("testdev", 6, "pci-testdev,membar=8M", root_port=False)),
-    kernel_arguments="systemd.show_status=0",
+    board=vfio.MACHINE.board,
+    kernel_arguments=f"{vfio.MACHINE.kernel_arguments} systemd.show_status=0",
     memory="768M",
     limit=200,  # 45 s where nothing else runs
     # systemd 257: has udevadm verify and varlinkctl.
-    userland=Userland("trixie", ("systemd", "udev", "libseccomp2", "libpci3", "libstdc++6")))
+    userland=Userland("trixie", ("systemd", "udev", "kmod", "libseccomp2", "libpci3", "libstdc++6")))
 SLOTS = {slot.name: slot for slot in MACHINE.slots}
 
 

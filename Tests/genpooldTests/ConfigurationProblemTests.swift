@@ -80,6 +80,14 @@ struct ConfigurationProblemTests {
     ("\"granule\": \"12K\"", "pools[0].granule: 12 KiB is not possible; a power of two"),
     ("\"name\": \"a b\"", "pools[0].name: \"a b\" is not possible; 1 to 40 printable"),
     ("\"name\": \"\"", "pools[0].name: \"\" is not possible"),
+    (
+      "\"source\": \"iommufd\"",
+      "pools[0].source: \"iommufd\" is not possible; there are sysfs and vfio"
+    ),
+    (
+      "\"source\": \"vfio\", \"allow\": [\"hotplug\"]",
+      "pools[0].allow: \"hotplug\" is not possible; there are not-prefetchable"
+    ),
     ("\"isolation\": \"range\"", "pools[0].isolation: \"range\" is not possible; there are uid-"),
     ("\"allow\": \"hotplug\"", "pools[0].allow: a list in [ ] is wanted"),
     ("\"allow\": [\"display\"]", "pools[0].allow: \"display\" is not possible; there are hotplug"),

@@ -14,7 +14,7 @@ struct LeaseAcquire: ParsableCommand {
       In this order: acquires and maps the memory, fills it, writes it to a file, prints the lease, \
       dumps it; then runs COMMAND, or holds the lease until SIGINT or SIGTERM (--hold, and by default when there is \
       nothing else to do), and gives it back. genpoold zeroes it before anyone else gets it, also \
-      when this process is killed. Holding a lease that is revoked fails within a second or two.
+      when this process is killed.
 
       COMMAND takes the place of this process, so the lease ends when COMMAND does. It inherits the \
       descriptor, to be mapped shared at the given offset, and finds in its environment:
@@ -114,15 +114,18 @@ struct LeaseAcquire: ParsableCommand {
     try contents?.fill(lease.region)
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
     // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.
-    let signals = isHeld ? try EndSignals() : nil
+    // Likewise of its revocation.
+    let signals = isHeld ? try EndSignals(events: broker.connect().events()) : nil
     try printFacts(of: lease.grant)
     if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
 
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)
     }
-    try signals?.wait(with: lease, of: connection)
+    let cause = try signals?.wait(for: lease.grant.lease, whileConnected: connection)
+    let id = lease.grant.lease
     try lease.release()
+    if let cause { throw Failure("lease \(id) was revoked: \(cause)") }
   }
 
   /// Whether the lease outlives what is done with it.
