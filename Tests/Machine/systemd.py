@@ -32,7 +32,7 @@ MACHINE = Machine(
     board=vfio.MACHINE.board,
     kernel_arguments=f"{vfio.MACHINE.kernel_arguments} systemd.show_status=0",
     memory="768M",
-    limit=200,  # 45 s where nothing else runs
+    limit=200,  # 50 s where nothing else runs
     # systemd 257: has udevadm verify and varlinkctl.
     userland=Userland("trixie", ("systemd", "udev", "kmod", "libseccomp2", "libpci3", "libstdc++6")))
 SLOTS = {slot.name: slot for slot in MACHINE.slots}
