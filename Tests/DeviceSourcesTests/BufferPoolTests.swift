@@ -4,6 +4,7 @@ import DeviceSources
 import GenPool
 import Glibc
 import PCIDevices
+import SystemPackage
 import Testing
 
 /// Buffers for DMA, of a controller's own memory and of the host's.

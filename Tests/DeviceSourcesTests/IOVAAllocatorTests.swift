@@ -90,6 +90,7 @@ import Testing
       }
     }
     for (iova, size) in held { try allocator.free(iova, size) }
+    // The most that is congruent: page 0 and what interrupts use are nobody's.
     #expect(throws: Never.self) { try allocator.allocate(.gibibytes(2), like: VirtualAddress(0)) }
   }
 

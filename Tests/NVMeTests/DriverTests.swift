@@ -223,7 +223,7 @@ import Testing
     #expect(bench.pool.pool.available == .mebibytes(1))
   }
 
-  @Test func `a controller that never becomes ready is an error, and its queues are free`() throws {
+  @Test func `a controller that never becomes ready is an error, and keeps its queues`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     let controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
     // CAP.TO, which is 7.5 s: nobody waits for that here.
@@ -234,6 +234,7 @@ import Testing
       _ = try Driver(controller, memory: .init(submissions: pool, completions: pool, lists: pool))
     }
     #expect(error.description.contains("enabling of \(tree.address): not within"))
-    #expect(pool.pool.available == .mebibytes(1))
+    // It may start any moment, and then it writes to them.
+    #expect(pool.pool.available == .mebibytes(1) - .kibibytes(8))
   }
 }

@@ -111,6 +111,8 @@ final class ModelController: Sendable {
     case (0, 0x05): completions[queue] = Queue(base: address(6), entries: entries)
     case (0, 0x01):
       guard completions[queue] != nil else { return 0x0100 }
+      // A new queue is empty, wherever the doorbell of the last one stood.
+      setRegister(0x1000 + 8 * queue, 0)
       submissions[queue] = Queue(base: address(6), entries: entries)
     case (0, 0x00): submissions[queue] = nil
     case (0, 0x04): completions[queue] = nil

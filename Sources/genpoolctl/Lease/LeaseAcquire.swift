@@ -122,10 +122,13 @@ struct LeaseAcquire: ParsableCommand {
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)
     }
-    let cause = try signals?.wait(for: lease.grant.lease, whileConnected: connection)
     let id = lease.grant.lease
+    if let cause = try signals?.wait(for: id, whileConnected: connection) {
+      // genpoold may have forgotten it by now, which is no news.
+      try? lease.release()
+      throw Failure("lease \(id) was revoked: \(cause)")
+    }
     try lease.release()
-    if let cause { throw Failure("lease \(id) was revoked: \(cause)") }
   }
 
   /// Whether the lease outlives what is done with it.

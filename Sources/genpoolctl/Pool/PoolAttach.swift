@@ -12,10 +12,11 @@ struct PoolAttach: ParsableCommand {
       For root, or whom genpoold takes for an admin. The device must keep the attach rules: \
       `genpoolctl device show` says which it breaks, and what helps.
 
-      SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]][,source=S]. \
-      Without offset and size it is the whole BAR; a granule is a power of two, at least a page; \
-      without a name it is called BDF/BAR; allow names rules that need not hold this once; the source \
-      is sysfs, or vfio for a device that is bound to vfio-pci (`genpoolctl device bind`).
+      SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
+      [,allow=RULE[+RULE...]]. Without offset and size it is the whole BAR; a granule is a power of two, \
+      at least a page; without a name it is called BDF/BAR; allow names rules that need not hold this \
+      once; the source is sysfs, or vfio for a device that is bound to vfio-pci \
+      (`genpoolctl device bind`).
 
       In the BAR's place cmb is the controller memory buffer of an NVMe controller, pmr its persistent \
       memory region (with erase=yes: what is in it was meant to last), wherever its registers say \

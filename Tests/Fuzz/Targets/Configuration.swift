@@ -54,7 +54,9 @@ extension FuzzTarget {
 
   /// A line of a log or a terminal.
   private static func checkLine(_ line: String) {
-    let isPrintable = line.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }
+    let isPrintable = line.unicodeScalars.allSatisfy {
+      $0.properties.generalCategory != .control
+    }
     precondition(isPrintable, "no file steers a terminal: \(line.debugDescription)")
     precondition(line.utf8.count < 20_000, "a line is no page")
   }
