@@ -38,7 +38,8 @@ package struct NVMeRegisterImage: Sendable {
     }
     store(0x00, UInt32(truncatingIfNeeded: capabilities))
     store(0x04, UInt32(truncatingIfNeeded: capabilities >> 32))
-    store(0x08, region == nil ? 0x0001_0300 : 0x0001_0400)  // VS (section 3.1.2): 1.3, or 1.4 for PMR
+    // VS (section 3.1.2): 1.3, or 1.4 for PMR.
+    store(0x08, region == nil ? 0x0001_0300 : 0x0001_0400)
     store(0x14, 0)  // CC (section 3.1.5): not enabled
     store(0x1c, 0)  // CSTS (section 3.1.6): not ready, no fault
   }

@@ -78,7 +78,8 @@ import Testing
   @Test func `a bridge that translates is found out, and one that does not is known`() throws {
     let translating = try TemporaryTree("nvme,cmb=1M,bus-offset=0x40000000")
     let error = try #require(throws: DMAError.self) {
-      try DirectHostBridge(above: DeviceTree(root: translating.root).device(at: translating.address))
+      try DirectHostBridge(
+        above: DeviceTree(root: translating.root).device(at: translating.address))
     }
     #expect(error.description.contains("its host bridge translates: BAR 0"))
     let direct = try TemporaryTree("nvme,cmb=1M")

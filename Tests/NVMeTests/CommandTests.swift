@@ -23,7 +23,8 @@ import Testing
     #expect(completions[0] == 5 && completions[10] == 63 << 16 | 1 && completions[11] == 1)
     #expect(completions[6] == 0x1000 && completions[7] == 2)
     let submissions = Command.createSubmissionQueue(1, entries: 64, at: 0x1000).words(0)
-    #expect(submissions[0] == 1 && submissions[10] == 63 << 16 | 1 && submissions[11] == 1 << 16 | 1)
+    #expect(
+      submissions[0] == 1 && submissions[10] == 63 << 16 | 1 && submissions[11] == 1 << 16 | 1)
   }
 
   @Test func `data that cannot be named is refused`() {

@@ -85,7 +85,8 @@ import Testing
         try driver.move(.read, namespace, first, count(1), [page])
         let start = 512 * Int(first.rawValue)
         #expect(
-          try page.read(count: 512) == bench.model.disk.withLock { Array($0[start..<(start + 512)]) })
+          try page.read(count: 512)
+            == bench.model.disk.withLock { Array($0[start..<(start + 512)]) })
       }
       try driver.closeQueues()
       #expect(!driver.hasQueues)
@@ -93,7 +94,8 @@ import Testing
     try driver.shutDown()
   }
 
-  @Test func `one command's data may be scattered over buffers, but only the last may end within a page`()
+  @Test
+  func `one command's data may be scattered over buffers, but only the last may end within a page`()
     throws
   {
     let bench = try Bench()

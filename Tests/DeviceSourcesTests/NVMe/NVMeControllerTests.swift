@@ -83,7 +83,9 @@ import Testing
     #expect(opened.memory.announced == .mebibytes(2))
   }
 
-  @Test func `a persistent memory region is told its bus address and stays enabled if it was`() throws {
+  @Test func `a persistent memory region is told its bus address and stays enabled if it was`()
+    throws
+  {
     let tree = try TemporaryTree("nvme,pmr=1M")
     do {
       let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
@@ -98,7 +100,8 @@ import Testing
     #expect(try register(0xe14, in: tree) == 0)
   }
 
-  @Test func `a region that does not become ready is an error after the time that it names`() throws {
+  @Test func `a region that does not become ready is an error after the time that it names`() throws
+  {
     let tree = try TemporaryTree("nvme,pmr=1M")
     try setRegister(0xe04, 0, in: tree)
     try setRegister(0xe08, 1 << 8, in: tree)
@@ -120,7 +123,9 @@ import Testing
     #expect(error.description.contains("unreliable"))
   }
 
-  @Test func `what is no controller, has a driver or does not answer is an error that says so`() throws {
+  @Test func `what is no controller, has a driver or does not answer is an error that says so`()
+    throws
+  {
     let other = try TemporaryTree("ivshmem")
     #expect(throws: NVMeControllerError.notNVMe(other.address, ClassCode(0x050000))) {
       _ = try NVMeController(at: other.address, source: SysfsSource(root: other.root))
