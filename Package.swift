@@ -120,7 +120,8 @@ let package = Package(
     .executableTarget(
       name: "dma-proof",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", "BrokerProtocol",
+        "GenPoolClient", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
@@ -195,7 +196,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool",
+        "CLinux",
       ],
       path: "Tests/EndToEnd",
       exclude: [
