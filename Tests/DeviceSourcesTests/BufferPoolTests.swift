@@ -72,7 +72,8 @@ import Testing
     let other = try source.open(BARRequest(device: tree.addresses[1], bar: 2))
     let path = "\(tree.root)/memory"
     let file = try FileDescriptor.open(
-      FilePath(path), .readWrite, options: [.create, .exclusiveCreate, .closeOnExec], permissions: .ownerReadWrite)
+      FilePath(path), .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
+      permissions: .ownerReadWrite)
     let memory = DeviceRange(
       descriptor: Descriptor(owning: file.rawValue),
       mapOffset: .zero, size: .mebibytes(1), physical: nil, bus: nil, caching: .cached,
