@@ -51,17 +51,10 @@ extension Pool {
     } ?? false
   }
 
-  /// The length of the longest run that could be allocated, in bytes: a snapshot. O(words).
+  /// The length of the longest run that could be allocated, in bytes: a snapshot. O(chunks).
   public var largestFreeRun: ByteCount {
     var longest = 0
-    list.forEach { chunk in
-      withBitmap(of: chunk) { bitmap in
-        bitmap.forEachFreeRun { run in
-          longest = max(longest, run.count.rawValue)
-          return true
-        }
-      }
-    }
+    list.forEach { longest = max(longest, $0.pointee.longest.load(ordering: .relaxed)) }
     return granule.bytes(GranuleCount(longest))
   }
 

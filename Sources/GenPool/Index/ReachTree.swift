@@ -1,0 +1,169 @@
+/// For one alignment, where the lowest place for up to a block's length of granules is.
+///
+/// A *place* is a granule whose index is `phase` modulo 2^`order`. A leaf is a block that has places
+/// (every block, or every 2^(order − blockOrder)-th); its byte is the longest free run from any place
+/// in it, counted up to a block's length, so that it depends on two blocks and nothing else. Above
+/// the leaves stand maxima. The lowest block with a byte ≥ n holds the lowest place for n granules.
+///
+/// Invariant: every leaf is as said, every byte above is the largest below it, ``longest`` the
+/// largest of all.
+@safe
+struct ReachTree<Shape: IndexShape>: ~Copyable {
+  /// Places in a block that has any.
+  private let positions: UInt64
+  /// The first block that has places, and the binary logarithm of the distance to the next.
+  private let firstBlock: Int
+  private let strideOrder: Int
+
+  private let tree: NodeTree<Shape>
+  private let bytes: Table<UInt8>
+  /// The longest run from any place, up to a block's length.
+  private(set) var longest: UInt8 = 0
+
+  /// The tree of the places `phase` modulo 2^`order` in `bitmap`; nil without memory for it.
+  /// O(blocks).
+  init?(order: Int, phase: Int, bitmap: borrowing GranuleBitmap) {
+    var positions: UInt64 = 0
+    let inBlock = phase & (Shape.block &- 1)
+    for position in stride(from: inBlock, to: Shape.block, by: 1 << min(order, 6)) {
+      positions |= 1 << UInt64(position)
+    }
+    self.positions = positions
+    firstBlock = phase >> Shape.blockOrder
+    strideOrder = max(0, order - Shape.blockOrder)
+    let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
+    let leaves = max(0, (blocks - firstBlock + (1 << strideOrder) - 1) >> strideOrder)
+    tree = NodeTree(leafCount: leaves)
+    guard let bytes = Table<UInt8>(count: tree.nodeCount << Shape.fanOrder) else { return nil }
+    self.bytes = bytes
+    if blocks > 0 { rebuild(0, blocks - 1, in: bitmap) }
+  }
+
+  /// The memory this takes, in bytes.
+  var byteCount: Int { bytes.byteCount }
+
+  @inline(__always)
+  private func bytes(of node: Int) -> NodeBytes {
+    unsafe NodeBytes(bytes.pointer(to: node &<< Shape.fanOrder))
+  }
+
+  // MARK: Searching
+
+  /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
+  /// Constant time a level.
+  @inline(__always)
+  func first(_ length: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+    let length8 = UInt8(truncatingIfNeeded: length)
+    guard length8 <= longest else { return nil }
+    var node = 0
+    var child = Shape.reaching(length8, in: bytes(of: 0)).trailingZeroBitCount
+    for _ in 1..<tree.depth {
+      node = tree.node(under: node, child: child)
+      child = Shape.reaching(length8, in: bytes(of: node)).trailingZeroBitCount
+    }
+    let block = firstBlock &+ (tree.firstLeaf(under: node) &+ child) &<< strideOrder
+    let position = FreeBlock<Shape>(block, in: bitmap).firstStart(ofRun: length, among: positions)
+    return block &<< Shape.blockOrder &+ position
+  }
+
+  // MARK: Keeping up
+
+  /// Brings the tree up to date after granules changed, given the blocks in which the reach of any
+  /// granule did. Constant time a block and level.
+  @inline(__always)
+  mutating func update(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
+    if last &- first > 2 {
+      rebuild(first, last, in: bitmap)
+    } else {
+      for block in first...last { update(block, in: bitmap) }
+    }
+  }
+
+  @inline(__always)
+  private mutating func update(_ block: Int, in bitmap: borrowing GranuleBitmap) {
+    guard let leaf = leaf(of: block) else { return }
+    var value = reach(of: block, in: bitmap)
+    var node = tree.node(over: leaf)
+    var child = tree.child(leaf)
+    while true {
+      // Before the store: a wide load right behind a narrow store would wait for it.
+      let siblings = Shape.longest(in: bytes(of: node), except: child)
+      bytes[node &<< Shape.fanOrder &+ child] = value
+      value = max(value, siblings)
+      guard node > 0 else { break }
+      (node, child) = tree.parent(of: node)
+      if bytes[node &<< Shape.fanOrder &+ child] == value { return }
+    }
+    longest = value
+  }
+
+  /// As ``update(_:_:in:)`` for many blocks: each node above them once.
+  @inline(never)
+  private mutating func rebuild(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
+    let step = 1 &<< strideOrder
+    var low = max(0, (first &- firstBlock &+ step &- 1) &>> strideOrder)
+    var high = last < firstBlock ? -1 : (last &- firstBlock) &>> strideOrder
+    guard low <= high else { return }
+    for leaf in low...high {
+      let block = firstBlock &+ leaf &<< strideOrder
+      bytes[tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)] =
+        reach(of: block, in: bitmap)
+    }
+    low = tree.node(over: low)
+    high = tree.node(over: high)
+    while low > 0 {
+      for node in low...high {
+        let (parent, child) = tree.parent(of: node)
+        bytes[parent &<< Shape.fanOrder &+ child] = Shape.longest(
+          in: bytes(of: node), except: Shape.fan)
+      }
+      low = tree.parent(of: low).node
+      high = tree.parent(of: high).node
+    }
+    longest = Shape.longest(in: bytes(of: 0), except: Shape.fan)
+  }
+
+  @inline(__always)
+  private func leaf(of block: Int) -> Int? {
+    let distance = block &- firstBlock
+    guard distance & ((1 &<< strideOrder) &- 1) == 0, distance >= 0 else { return nil }
+    return distance &>> strideOrder
+  }
+
+  @inline(__always)
+  private func reach(of block: Int, in bitmap: borrowing GranuleBitmap) -> UInt8 {
+    UInt8(
+      truncatingIfNeeded: FreeBlock<Shape>(block, in: bitmap).reach(from: positions))
+  }
+
+  // MARK: Checking
+
+  /// The first rule that does not hold; nil when all do. O(granules).
+  func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
+    for leaf in 0..<tree.leafCount {
+      let start = (firstBlock + leaf << strideOrder) << Shape.blockOrder
+      var longest = 0
+      for position in 0..<Shape.block where positions >> UInt64(position) & 1 == 1 {
+        let place = start + position
+        let end = min(place + Shape.block, bitmap.count.rawValue)
+        longest = max(longest, bitmap.nextAllocated(from: place, limit: end) - place)
+      }
+      let byte = bytes[tree.node(over: leaf) << Shape.fanOrder + tree.child(leaf)]
+      if Int(byte) != longest { return "a block's byte is its longest run from a place" }
+    }
+    for node in 0..<tree.nodeCount {
+      var largest: UInt8 = 0
+      for child in 0..<Shape.fan { largest = max(largest, bytes[node << Shape.fanOrder + child]) }
+      if node == 0 {
+        if largest != longest { return "the longest run is the root's largest byte" }
+      } else {
+        let (parent, child) = tree.parent(of: node)
+        // The last level above the leaves has gaps where no node is needed.
+        if bytes[parent << Shape.fanOrder + child] != largest {
+          return "a byte above is the largest below"
+        }
+      }
+    }
+    return nil
+  }
+}
