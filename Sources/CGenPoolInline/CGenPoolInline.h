@@ -65,7 +65,7 @@ static inline void gp_zeroed_free(void *base) { free(base); }
  * Of 64 bytes (a cache line, each at most 127), which are at least length (1 ... 127): bit i for byte
  * i. Swift has no movemask. SSE2 is in every x86-64.
  */
-static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
+__attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
   const __m128i *quarter = (const __m128i *)line;
   const __m128i less = _mm_set1_epi8((char)(length - 1));
   uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[0], less));
@@ -76,7 +76,7 @@ static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
 }
 
 /* The largest of 64 bytes, byte number except apart. */
-static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+__attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
   const __m128i *quarter = (const __m128i *)line;
   const __m128i ramp = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m128i hole = _mm_sub_epi8(_mm_set1_epi8((char)except), ramp);

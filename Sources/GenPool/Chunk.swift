@@ -104,6 +104,7 @@ struct ChunkStorage: ~Copyable {
 
   /// The granules that `size` bytes from `first` on touch or round up to. They may pass the chunk's
   /// last whole granule.
+  @inline(__always)
   func run(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun {
     let index = offset(of: first).rawValue >> UInt64(granule.order)
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))

@@ -6,5 +6,5 @@ struct GenPoolBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "genpool-bench",
     abstract: "Checks and measures genpool: the allocator, and the broker.",
-    subcommands: [ReplayCommand.self, StressCommand.self, LeaseCommand.self])
+    subcommands: [ReplayCommand.self, StressCommand.self, LeaseCommand.self, CompareCommand.self, VerifyCommand.self])
 }

@@ -30,14 +30,14 @@ public struct GranuleSize: Hashable, Sendable {
   }
 
   /// How many granules it takes to hold `size` bytes.
-  @inlinable
+  @inlinable @inline(__always)
   func granules(holding size: ByteCount) -> GranuleCount {
     let rest: UInt64 = size.rawValue & (byteCount.rawValue &- 1) == 0 ? 0 : 1
     return GranuleCount(Int(truncatingIfNeeded: size.rawValue >> UInt64(order) &+ rest))
   }
 
   /// The bytes in `count` granules.
-  @inlinable
+  @inlinable @inline(__always)
   func bytes(_ count: GranuleCount) -> ByteCount {
     ByteCount(UInt64(count.rawValue) << UInt64(order))
   }
