@@ -277,13 +277,14 @@ public final class Pool: Sendable {
     }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
-      let fit = given ?? state.fit
-      if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
-        warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
-        return nil
+      var first: GranuleIndex?
+      if given == nil, case .first = state.fit, !state.isClosed {
+        // Most pools: without a copy of the fit.
+        first = state.index.firstFit(count)
+      } else {
+        first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
       }
-      guard !state.isClosed else { throw .destroyed }
-      guard let first = try place(count, in: &state.index, of: chunk, fit: fit) else { return nil }
+      guard let first else { return nil }
       if mustBeMapped, !chunk.pointee.isMapped {
         throw .notMapped(chunk.pointee.address(of: first))
       }
@@ -301,15 +302,21 @@ public final class Pool: Sendable {
   }
 
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
-  @inline(__always)
+  @inline(never)
   private func place(
-    _ count: GranuleCount, in index: inout RunIndex<NativeShape>, of chunk: ChunkReference,
-    fit: Fit
+    _ count: GranuleCount, fit given: Fit?, in state: inout ChunkStorage.State,
+    of chunk: ChunkReference, warning: inout PoolWarning?
   ) throws(PoolError) -> GranuleIndex? {
+    let fit = given ?? state.fit
+    if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
+      warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+      return nil
+    }
+    guard !state.isClosed else { throw .destroyed }
     let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
-    if case .custom = fit { return try place(request, in: index.bitmap, ownFit: fit) }
-    return fit.place(request, in: &index)
+    if case .custom = fit { return try place(request, in: state.index.bitmap, ownFit: fit) }
+    return fit.place(request, in: &state.index)
   }
 
   private func place(

@@ -32,7 +32,7 @@ struct RunIndexTests {
     return words
   }
 
-  private func index<Shape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<Shape>? {
+  private func index<Shape: IndexShape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<Shape>? {
     guard let bitmap = GranuleBitmap(count: GranuleCount(taken.count), words: words(taken)) else {
       return nil
     }
@@ -40,7 +40,7 @@ struct RunIndexTests {
   }
 
   /// Every search for `count` granules gives the naive model's place.
-  private func expectEqualPlaces<Shape>(
+  private func expectEqualPlaces<Shape: IndexShape>(
     _ index: inout RunIndex<Shape>, _ taken: [Bool], origin: UInt64, counts: [Int]
   ) {
     func expect(_ got: GranuleIndex?, _ fit: NaiveFit, _ count: Int) {
@@ -71,7 +71,7 @@ struct RunIndexTests {
   }
 
   /// Every bitmap: every search, and after every change of it the invariant and the searches again.
-  private func tryEverything<Shape>(_ shape: Shape.Type, granules: Int, origin: UInt64) {
+  private func tryEverything<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64) {
     for bits in 0..<(1 << granules) {
       let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
       guard var index = index(shape, taken, origin: origin) else {
@@ -116,7 +116,7 @@ struct RunIndexTests {
   }
 
   /// Random lives, in which runs are many blocks long and trees have all their levels.
-  private func live<Shape>(_ shape: Shape.Type, granules: Int, seed: UInt64, steps: Int) {
+  private func live<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, seed: UInt64, steps: Int) {
     var random = SplitMix64(seed: seed)
     let origin = UInt64.random(in: 0...70, using: &random)
     var taken = [Bool](repeating: false, count: granules)

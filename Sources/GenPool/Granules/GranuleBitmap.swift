@@ -151,17 +151,39 @@ public struct GranuleBitmap: ~Copyable {
   /// Marks a run as allocated. The run lies in the map and is free.
   @inline(__always)
   mutating func allocate(_ run: GranuleRun) {
-    forEachWord(of: run) { word, mask in setWord(word, storedWord(word) | mask) }
+    if run.count.rawValue <= 64 {
+      let (low, high) = Self.masks(run)
+      let word = run.first.rawValue &>> 6
+      setWord(word, storedWord(word) | low)
+      setWord(word &+ 1, storedWord(word &+ 1) | high)
+    } else {
+      fill(run, isAllocated: true)
+    }
   }
 
   /// Marks a run as free. The run lies in the map and is allocated.
   @inline(__always)
   mutating func free(_ run: GranuleRun) {
-    forEachWord(of: run) { word, mask in setWord(word, storedWord(word) & ~mask) }
+    if run.count.rawValue <= 64 {
+      let (low, high) = Self.masks(run)
+      let word = run.first.rawValue &>> 6
+      setWord(word, storedWord(word) & ~low)
+      setWord(word &+ 1, storedWord(word &+ 1) & ~high)
+    } else {
+      fill(run, isAllocated: false)
+    }
   }
 
+  /// The bits of a run of 1 to 64 granules in its first word and in the next.
   @inline(__always)
-  private func forEachWord(of run: GranuleRun, _ body: (Int, UInt64) -> Void) {
+  private static func masks(_ run: GranuleRun) -> (low: UInt64, high: UInt64) {
+    let ones: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 64 &- run.count.rawValue)
+    let bit = UInt64(truncatingIfNeeded: run.first.rawValue & 63)
+    return (ones &<< bit, (ones &>> 1) &>> (63 &- bit))
+  }
+
+  @inline(never)
+  private mutating func fill(_ run: GranuleRun, isAllocated: Bool) {
     assert(run.first.rawValue >= 0 && run.end <= GranuleIndex(0) + count, "a run outside the map")
     var word = run.first.rawValue &>> 6
     var shift = run.first.rawValue & 63
@@ -170,7 +192,7 @@ public struct GranuleBitmap: ~Copyable {
       let part = min(64 &- shift, rest)
       let mask: UInt64 =
         (~0 &>> UInt64(truncatingIfNeeded: 64 &- part)) &<< UInt64(truncatingIfNeeded: shift)
-      body(word, mask)
+      setWord(word, isAllocated ? storedWord(word) | mask : storedWord(word) & ~mask)
       rest &-= part
       shift = 0
       word &+= 1

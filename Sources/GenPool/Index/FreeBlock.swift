@@ -59,15 +59,31 @@ struct FreeBlock<Shape: IndexShape> {
     return starts
   }
 
+  /// The longest run, up to a block's length, from any granule of the block on.
+  @inline(__always)
+  var reach: Int {
+    let suffix = suffix
+    let across = min(Shape.block, suffix &+ nextPrefix)
+    return max(reachInside(from: Shape.everyPosition), suffix == 0 ? 0 : across)
+  }
+
   /// The longest run, up to a block's length, from any of `positions` on. 0 when none is free.
   @inline(__always)
   func reach(from positions: UInt64) -> Int {
-    // Inside the block: the length, bit by bit from the highest, by the positions that still reach.
+    let crossing = suffixPositions & positions
+    let across = min(Shape.block, Shape.block &- crossing.trailingZeroBitCount &+ nextPrefix)
+    return max(reachInside(from: positions), crossing == 0 ? 0 : across)
+  }
+
+  /// The longest run from any of `positions` on without leaving the block, up to 63.
+  @inline(__always)
+  private func reachInside(from positions: UInt64) -> Int {
     let two = bits & bits &>> 1
     let four = two & two &>> 2
     let eight = four & four &>> 4
     let sixteen = eight & eight &>> 8
     let thirtyTwo = sixteen & sixteen &>> 16
+    // The length, bit by bit from the highest, by the positions that still reach.
     var from = positions
     var length: UInt64 = 0
     @inline(__always)
@@ -75,7 +91,7 @@ struct FreeBlock<Shape: IndexShape> {
       let longer = from & starts &>> length
       // All ones or all zeros: a mask, where ?: may become a branch.
       let reached: UInt64 = 0 &- (longer == 0 ? 0 : 1)
-      from = longer & reached | from & ~reached
+      from = longer | from & ~reached
       length |= step & reached
     }
     extend(by: 32, thirtyTwo)
@@ -84,10 +100,7 @@ struct FreeBlock<Shape: IndexShape> {
     extend(by: 4, four)
     extend(by: 2, two)
     extend(by: 1, bits)
-    // Across the block's end.
-    let crossing = suffixPositions & positions
-    let across = min(Shape.block, Shape.block &- crossing.trailingZeroBitCount &+ nextPrefix)
-    return max(Int(truncatingIfNeeded: length), crossing == 0 ? 0 : across)
+    return Int(truncatingIfNeeded: length)
   }
 
   /// The lowest of `positions` from which `length` granules are free, at most a block's length; 64

@@ -3,8 +3,8 @@
 struct Places<Shape: IndexShape>: ~Copyable {
   let order: Int
   let phase: Int
-  private(set) var reach: ReachTree<Shape>
-  private(set) var rooms: Rooms<Shape>
+  var reach: ReachTree<Shape>
+  var rooms: Rooms<Shape>
 
   /// The places `phase` modulo 2^`order`; nil without memory. O(blocks).
   init?(order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap) {
@@ -25,25 +25,10 @@ struct Places<Shape: IndexShape>: ~Copyable {
   var longest: Int { max(Int(reach.longest), rooms.longest) }
 
   /// The lowest place for `length` granules; nil when there is none.
-  @inline(__always)
   func first(
     _ length: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
   ) -> Int? {
     length <= Shape.block ? reach.first(length, in: bitmap) : rooms.first(length, runs, bitmap)
-  }
-
-  /// Brings the places up to date after the reach of granules in blocks `first ... last` changed.
-  @inline(__always)
-  mutating func update(_ first: Int, _ last: Int, _ bitmap: borrowing GranuleBitmap) {
-    reach.update(first, last, in: bitmap)
-  }
-
-  /// Brings the places up to date after a long run that starts in `block` came, went or changed.
-  @inline(__always)
-  mutating func updateRoom(
-    _ block: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
-  ) {
-    rooms.update(block, runs, bitmap)
   }
 }
 

@@ -5,6 +5,8 @@
 /// in it, counted up to a block's length, so that it depends on two blocks and nothing else. Above
 /// the leaves stand maxima. The lowest block with a byte ≥ n holds the lowest place for n granules.
 ///
+/// Calls that say `everyGranule` know that this is the tree of order 0, and are compiled for it.
+///
 /// Invariant: every leaf is as said, every byte above is the largest below it, ``longest`` the
 /// largest of all.
 @safe
@@ -52,7 +54,9 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
   /// Constant time a level.
   @inline(__always)
-  func first(_ length: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+  func first(
+    _ length: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
+  ) -> Int? {
     let length8 = UInt8(truncatingIfNeeded: length)
     guard length8 <= longest else { return nil }
     var node = 0
@@ -61,43 +65,99 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
       node = tree.node(under: node, child: child)
       child = Shape.reaching(length8, in: bytes(of: node)).trailingZeroBitCount
     }
-    let block = firstBlock &+ (tree.firstLeaf(under: node) &+ child) &<< strideOrder
-    let position = FreeBlock<Shape>(block, in: bitmap).firstStart(ofRun: length, among: positions)
+    let leaf = tree.firstLeaf(under: node) &+ child
+    let block = everyGranule ? leaf : firstBlock &+ leaf &<< strideOrder
+    let position = FreeBlock<Shape>(block, in: bitmap).firstStart(
+      ofRun: length, among: everyGranule ? Shape.everyPosition : positions)
     return block &<< Shape.blockOrder &+ position
   }
 
   // MARK: Keeping up
 
-  /// Brings the tree up to date after granules changed, given the blocks in which the reach of any
-  /// granule did. Constant time a block and level.
+  /// Brings the tree up to date after granules were allocated, given the blocks in which the reach
+  /// of any granule may have shrunk. Constant time a block and level.
   @inline(__always)
-  mutating func update(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
-    if last &- first > 2 {
-      rebuild(first, last, in: bitmap)
-    } else {
-      for block in first...last { update(block, in: bitmap) }
-    }
+  mutating func lower(
+    _ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
+  ) {
+    guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
+    var block = first
+    repeat {
+      if let leaf = everyGranule ? block : leaf(of: block) {
+        lower(leaf, to: reach(of: block, in: bitmap, everyGranule))
+      }
+      block &+= 1
+    } while block <= last
   }
 
   @inline(__always)
-  private mutating func update(_ block: Int, in bitmap: borrowing GranuleBitmap) {
-    guard let leaf = leaf(of: block) else { return }
-    var value = reach(of: block, in: bitmap)
+  private mutating func lower(_ leaf: Int, to reach: UInt8) {
+    var value = reach
     var node = tree.node(over: leaf)
     var child = tree.child(leaf)
     while true {
+      let index = node &<< Shape.fanOrder &+ child
+      let (parent, place) = tree.parent(of: node)
+      // Where another child holds the node's maximum, all above stays.
+      let maximum = node == 0 ? longest : bytes[parent &<< Shape.fanOrder &+ place]
+      guard bytes[index] == maximum else {
+        bytes[index] = value
+        return
+      }
       // Before the store: a wide load right behind a narrow store would wait for it.
       let siblings = Shape.longest(in: bytes(of: node), except: child)
-      bytes[node &<< Shape.fanOrder &+ child] = value
+      bytes[index] = value
       value = max(value, siblings)
       guard node > 0 else { break }
-      (node, child) = tree.parent(of: node)
-      if bytes[node &<< Shape.fanOrder &+ child] == value { return }
+      (node, child) = (parent, place)
     }
     longest = value
   }
 
-  /// As ``update(_:_:in:)`` for many blocks: each node above them once.
+  /// Brings the tree up to date after granules were freed, given the blocks in which the reach of
+  /// any granule may have grown. Constant time a block and level.
+  @inline(__always)
+  mutating func raise(
+    _ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
+  ) {
+    guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
+    var block = first
+    repeat {
+      if let leaf = everyGranule ? block : leaf(of: block) {
+        raise(leaf, to: reach(of: block, in: bitmap, everyGranule))
+      }
+      block &+= 1
+    } while block <= last
+  }
+
+  /// The same where every granule is a place, given the free run `start ..< end`, shorter than a
+  /// block, that the freed granules are part of.
+  @inline(__always)
+  mutating func raise(_ first: Int, _ last: Int, byRunFrom start: Int, to end: Int) {
+    var block = first
+    repeat {
+      let reach = end &- max(start, block &<< Shape.blockOrder)
+      raise(block, to: UInt8(truncatingIfNeeded: reach))
+      block &+= 1
+    } while block <= last
+  }
+
+  @inline(__always)
+  private mutating func raise(_ leaf: Int, to reach: UInt8) {
+    var node = tree.node(over: leaf)
+    let index = node &<< Shape.fanOrder &+ tree.child(leaf)
+    bytes[index] = max(bytes[index], reach)
+    while node > 0 {
+      let (parent, child) = tree.parent(of: node)
+      let index = parent &<< Shape.fanOrder &+ child
+      guard bytes[index] < reach else { return }
+      bytes[index] = reach
+      node = parent
+    }
+    longest = max(longest, reach)
+  }
+
+  /// Brings many blocks up to date, each node above them once.
   @inline(never)
   private mutating func rebuild(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
     let step = 1 &<< strideOrder
@@ -131,9 +191,12 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private func reach(of block: Int, in bitmap: borrowing GranuleBitmap) -> UInt8 {
-    UInt8(
-      truncatingIfNeeded: FreeBlock<Shape>(block, in: bitmap).reach(from: positions))
+  private func reach(
+    of block: Int, in bitmap: borrowing GranuleBitmap, _ everyGranule: Bool = false
+  ) -> UInt8 {
+    let block = FreeBlock<Shape>(block, in: bitmap)
+    return UInt8(
+      truncatingIfNeeded: everyGranule ? block.reach : block.reach(from: positions))
   }
 
   // MARK: Checking

@@ -30,6 +30,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private var places: Places<Shape>
   private var aligned = PlacesList<Shape>()
   private var short: ShortRuns<Shape>?
+  /// Whether there is a ``short``: the best fit was asked for.
+  private var isByLength = false
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
   private let phase: UInt64
 
@@ -54,10 +56,20 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   // MARK: Searching
 
+  // All are mutating, so that `self` is passed by reference: one that is only borrowed is copied, at
+  // the price of a search.
+
   /// The lowest index with `count` free granules; nil when there is none.
   @inline(__always)
-  package func firstFit(_ count: GranuleCount) -> GranuleIndex? {
-    places.first(count.rawValue, runs, bitmap).map { GranuleIndex($0) }
+  package mutating func firstFit(_ count: GranuleCount) -> GranuleIndex? {
+    let length = count.rawValue
+    if length > Shape.block { return firstLongFit(length) }
+    return places.reach.first(length, in: bitmap, everyGranule: true).map { GranuleIndex($0) }
+  }
+
+  @inline(never)
+  private mutating func firstLongFit(_ length: Int) -> GranuleIndex? {
+    places.rooms.first(length, runs, bitmap).map { GranuleIndex($0) }
   }
 
   /// The lowest index with `count` free granules whose address is a multiple of 2^`order` granules,
@@ -97,11 +109,12 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   package mutating func bestFit(_ count: GranuleCount) -> GranuleIndex? {
     let length = count.rawValue
     guard length <= places.longest else { return nil }
-    if short == nil {
+    if !isByLength {
       guard let new = ShortRuns<Shape>(bitmap: bitmap), runs.knowByLength() else {
         return bitmap.bestFit(from: .zero, count: count)
       }
       short = consume new
+      isByLength = true
     }
     let start =
       switch short {
@@ -112,7 +125,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// Whether `run` lies in the map and is free.
-  package func isFree(_ run: GranuleRun) -> Bool {
+  package mutating func isFree(_ run: GranuleRun) -> Bool {
     let granules = bitmap.count.rawValue
     guard run.first.rawValue >= 0, run.first.rawValue < granules,
       run.count.rawValue <= granules - run.first.rawValue
@@ -121,7 +134,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private func isFree(_ first: Int, _ length: Int) -> Bool {
+  private mutating func isFree(_ first: Int, _ length: Int) -> Bool {
     let free = bitmap.freeCount(from: first)
     if length <= free || free < 64 { return length <= free }
     let before = bitmap.freeCount(before: first)
@@ -135,47 +148,72 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   package mutating func allocate(_ run: GranuleRun) {
     let first = run.first.rawValue
-    let last = run.end.rawValue
+    let last = first &+ run.count.rawValue
     let before = min(bitmap.freeCount(before: first), Shape.block)
     let behind = min(bitmap.freeCount(from: last), Shape.block)
     bitmap.allocate(run)
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       allocateInLongRun(first, last, before, behind)
-    } else if short != nil {
-      short?.remove(first &- before, last &+ behind &- (first &- before), in: bitmap)
-      if before > 0 { short?.insert(first &- before, before) }
-      if behind > 0 { short?.insert(last, behind) }
+    } else if isByLength {
+      allocateInShortRun(first, last, before, behind)
     }
-    update(first, last, before)
+    let (low, high) = blocks(first, last, before)
+    places.reach.lower(low, high, in: bitmap, everyGranule: true)
+    if aligned.count > 0 { lowerAligned(low, high) }
   }
 
   /// Marks a run as free. It lies in the map and is allocated.
   @inline(__always)
   package mutating func free(_ run: GranuleRun) {
     let first = run.first.rawValue
-    let last = run.end.rawValue
+    let last = first &+ run.count.rawValue
     let before = min(bitmap.freeCount(before: first), Shape.block)
     let behind = min(bitmap.freeCount(from: last), Shape.block)
     bitmap.free(run)
+    let (low, high) = blocks(first, last, before)
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       freeIntoLongRun(first, last, before, behind)
-    } else if short != nil {
-      if before > 0 { short?.remove(first &- before, before, in: bitmap) }
-      if behind > 0 { short?.remove(last, behind, in: bitmap) }
-      short?.insert(first &- before, last &+ behind &- (first &- before))
+      places.reach.raise(low, high, in: bitmap, everyGranule: true)
+    } else {
+      if isByLength { freeIntoShortRun(first, last, before, behind) }
+      places.reach.raise(low, high, byRunFrom: first &- before, to: last &+ behind)
     }
-    update(first, last, before)
+    if aligned.count > 0 { raiseAligned(low, high) }
   }
 
-  /// Brings the reach up to date after `first ..< last` changed, where `before` granules, counted up
-  /// to a block, are free before it: they reach into what changed.
+  /// The blocks in which the reach changes with `first ..< last`, where `before` granules, counted up
+  /// to a block, are free before it: they reach into what changes.
   @inline(__always)
-  private mutating func update(_ first: Int, _ last: Int, _ before: Int) {
+  private func blocks(_ first: Int, _ last: Int, _ before: Int) -> (low: Int, high: Int) {
     let block = first &>> Shape.blockOrder
-    let touched = before > first & (Shape.block &- 1) ? block &- 1 : block
-    let lastBlock = (last &- 1) &>> Shape.blockOrder
-    places.update(touched, lastBlock, bitmap)
-    for number in 0..<aligned.count { aligned[number].update(touched, lastBlock, bitmap) }
+    let reachesBack = before > first & (Shape.block &- 1)
+    return (reachesBack ? block &- 1 : block, (last &- 1) &>> Shape.blockOrder)
+  }
+
+  @inline(never)
+  private mutating func lowerAligned(_ low: Int, _ high: Int) {
+    for number in 0..<aligned.count { aligned[number].reach.lower(low, high, in: bitmap) }
+  }
+
+  @inline(never)
+  private mutating func raiseAligned(_ low: Int, _ high: Int) {
+    for number in 0..<aligned.count { aligned[number].reach.raise(low, high, in: bitmap) }
+  }
+
+  @inline(never)
+  private mutating func allocateInShortRun(
+    _ first: Int, _ last: Int, _ before: Int, _ behind: Int
+  ) {
+    short?.remove(first &- before, last &+ behind &- (first &- before), in: bitmap)
+    if before > 0 { short?.insert(first &- before, before) }
+    if behind > 0 { short?.insert(last, behind) }
+  }
+
+  @inline(never)
+  private mutating func freeIntoShortRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
+    if before > 0 { short?.remove(first &- before, before, in: bitmap) }
+    if behind > 0 { short?.remove(last, behind, in: bitmap) }
+    short?.insert(first &- before, last &+ behind &- (first &- before))
   }
 
   @inline(never)
@@ -183,7 +221,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
     let end = runs.end(ofRunFrom: start, in: bitmap)
     runs.split(start, end, by: first, last)
-    if short != nil {
+    if isByLength {
       if first > start, first - start < Shape.block { short?.insert(start, first - start) }
       if end > last, end - last < Shape.block { short?.insert(last, end - last) }
     }
@@ -194,7 +232,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private mutating func freeIntoLongRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
     let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
     let end = behind < Shape.block ? last + behind : runs.end(ofRunFrom: last, in: bitmap)
-    if short != nil {
+    if isByLength {
       if before > 0, before < Shape.block { short?.remove(start, before, in: bitmap) }
       if behind > 0, behind < Shape.block { short?.remove(last, behind, in: bitmap) }
     }
@@ -206,11 +244,11 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private mutating func updateRooms(_ first: Int, _ second: Int) {
     let block = first &>> Shape.blockOrder
     let other = second &>> Shape.blockOrder
-    places.updateRoom(block, runs, bitmap)
-    if other != block { places.updateRoom(other, runs, bitmap) }
+    places.rooms.update(block, runs, bitmap)
+    if other != block { places.rooms.update(other, runs, bitmap) }
     for number in 0..<aligned.count {
-      aligned[number].updateRoom(block, runs, bitmap)
-      if other != block { aligned[number].updateRoom(other, runs, bitmap) }
+      aligned[number].rooms.update(block, runs, bitmap)
+      if other != block { aligned[number].rooms.update(other, runs, bitmap) }
     }
   }
 
