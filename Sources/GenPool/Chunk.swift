@@ -110,8 +110,17 @@ struct ChunkStorage: ~Copyable {
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
   }
 
-  /// Marks a run as allocated. The lock is held, the run is free.
+  /// Marks the lowest run of `count` granules as allocated; its start, nil when there is none. The
+  /// lock is held.
   @inline(__always)
+  func allocateFirstFit(_ count: GranuleCount, in state: inout State) -> GranuleIndex? {
+    guard let first = state.index.allocateFirstFit(count) else { return nil }
+    publish(available.load(ordering: .relaxed) &- granule.bytes(count).rawValue, state)
+    return first
+  }
+
+  /// Marks a run as allocated. The lock is held, the run is free.
+  @inline(never)
   func allocate(_ run: GranuleRun, in state: inout State) {
     state.index.allocate(run)
     publish(available.load(ordering: .relaxed) &- granule.bytes(run.count).rawValue, state)

@@ -277,14 +277,13 @@ public final class Pool: Sendable {
     }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
-      var first: GranuleIndex?
-      if given == nil, case .first = state.fit, !state.isClosed {
-        // Most pools: without a copy of the fit.
-        first = state.index.firstFit(count)
-      } else {
-        first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
+      // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
+      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed {
+        return chunk.pointee.allocateFirstFit(count, in: &state)
       }
-      guard let first else { return nil }
+      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning) else {
+        return nil
+      }
       if mustBeMapped, !chunk.pointee.isMapped {
         throw .notMapped(chunk.pointee.address(of: first))
       }

@@ -12,6 +12,28 @@ struct FreeBlock<Shape: IndexShape> {
     next = Self.bits(block &+ 1, in: bitmap)
   }
 
+  /// A block of which the bits are known.
+  @inline(__always)
+  init(bits: UInt64, behind block: Int, in bitmap: borrowing GranuleBitmap) {
+    self.bits = bits
+    next = Self.bits(block &+ 1, in: bitmap)
+  }
+
+  @inline(__always)
+  private init(bits: UInt64, next: UInt64) {
+    self.bits = bits
+    self.next = next
+  }
+
+  /// The same without the `length` granules from `position` on, at most a block's length.
+  @inline(__always)
+  func without(_ length: Int, from position: Int) -> Self {
+    let ones: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 64 &- length)
+    let inside = ones &<< UInt64(truncatingIfNeeded: position)
+    let behind = (ones &>> 1) &>> UInt64(truncatingIfNeeded: Shape.block &- 1 &- position)
+    return Self(bits: bits & ~inside, next: next & ~behind)
+  }
+
   @inline(__always)
   private static func bits(_ block: Int, in bitmap: borrowing GranuleBitmap) -> UInt64 {
     let start = block &<< Shape.blockOrder
@@ -89,10 +111,8 @@ struct FreeBlock<Shape: IndexShape> {
     @inline(__always)
     func extend(by step: UInt64, _ starts: UInt64) {
       let longer = from & starts &>> length
-      // All ones or all zeros: a mask, where ?: may become a branch.
-      let reached: UInt64 = 0 &- (longer == 0 ? 0 : 1)
-      from = longer | from & ~reached
-      length |= step & reached
+      from = longer != 0 ? longer : from
+      length = longer != 0 ? length | step : length
     }
     extend(by: 32, thirtyTwo)
     extend(by: 16, sixteen)

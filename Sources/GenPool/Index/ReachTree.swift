@@ -5,8 +5,6 @@
 /// in it, counted up to a block's length, so that it depends on two blocks and nothing else. Above
 /// the leaves stand maxima. The lowest block with a byte ≥ n holds the lowest place for n granules.
 ///
-/// Calls that say `everyGranule` know that this is the tree of order 0, and are compiled for it.
-///
 /// Invariant: every leaf is as said, every byte above is the largest below it, ``longest`` the
 /// largest of all.
 @safe
@@ -51,25 +49,52 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
 
   // MARK: Searching
 
-  /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
-  /// Constant time a level.
+  /// The lowest leaf with a place for `length` granules, 1 to a block's length; nil when there is
+  /// none. Constant time a level.
   @inline(__always)
-  func first(
-    _ length: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
-  ) -> Int? {
-    let length8 = UInt8(truncatingIfNeeded: length)
-    guard length8 <= longest else { return nil }
+  private func firstLeaf(_ length: Int) -> Int? {
+    let length = UInt8(truncatingIfNeeded: length)
+    guard length <= longest else { return nil }
     var node = 0
-    var child = Shape.reaching(length8, in: bytes(of: 0)).trailingZeroBitCount
-    for _ in 1..<tree.depth {
+    var child = Shape.reaching(length, in: bytes(of: 0)).trailingZeroBitCount
+    var depth = tree.depth
+    while depth > 1 {
       node = tree.node(under: node, child: child)
-      child = Shape.reaching(length8, in: bytes(of: node)).trailingZeroBitCount
+      child = Shape.reaching(length, in: bytes(of: node)).trailingZeroBitCount
+      depth &-= 1
     }
-    let leaf = tree.firstLeaf(under: node) &+ child
-    let block = everyGranule ? leaf : firstBlock &+ leaf &<< strideOrder
-    let position = FreeBlock<Shape>(block, in: bitmap).firstStart(
-      ofRun: length, among: everyGranule ? Shape.everyPosition : positions)
+    return tree.firstLeaf(under: node) &+ child
+  }
+
+  /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
+  @inline(__always)
+  func first(_ length: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+    guard let leaf = firstLeaf(length) else { return nil }
+    let block = firstBlock &+ leaf &<< strideOrder
+    let position = FreeBlock<Shape>(block, in: bitmap).firstStart(ofRun: length, among: positions)
     return block &<< Shape.blockOrder &+ position
+  }
+
+  /// The same where every granule is a place; and brings the tree up to date as if those granules
+  /// were allocated, unless they are part of a run of a block's length or more.
+  @inline(__always)
+  mutating func takeFirst(
+    _ length: Int, in bitmap: borrowing GranuleBitmap
+  ) -> (first: Int, isTaken: Bool)? {
+    guard let leaf = firstLeaf(length) else { return nil }
+    let block = FreeBlock<Shape>(leaf, in: bitmap)
+    let position = block.firstStart(ofRun: length, among: Shape.everyPosition)
+    let first = leaf &<< Shape.blockOrder &+ position
+    let byte = bytes[tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)]
+    guard Int(byte) < Shape.block else { return (first, false) }
+    // The granule before a first fit is not free: no reach but this block's and the next's changes.
+    let left = block.without(length, from: position)
+    lower(leaf, to: UInt8(truncatingIfNeeded: left.reach))
+    if position &+ length > Shape.block {
+      let behind = FreeBlock<Shape>(bits: left.next, behind: leaf &+ 1, in: bitmap)
+      lower(leaf &+ 1, to: UInt8(truncatingIfNeeded: behind.reach))
+    }
+    return (first, true)
   }
 
   // MARK: Keeping up
@@ -77,15 +102,11 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// Brings the tree up to date after granules were allocated, given the blocks in which the reach
   /// of any granule may have shrunk. Constant time a block and level.
   @inline(__always)
-  mutating func lower(
-    _ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
-  ) {
+  mutating func lower(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
     guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
     var block = first
     repeat {
-      if let leaf = everyGranule ? block : leaf(of: block) {
-        lower(leaf, to: reach(of: block, in: bitmap, everyGranule))
-      }
+      if let leaf = leaf(of: block) { lower(leaf, to: reach(of: block, in: bitmap)) }
       block &+= 1
     } while block <= last
   }
@@ -117,15 +138,11 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// Brings the tree up to date after granules were freed, given the blocks in which the reach of
   /// any granule may have grown. Constant time a block and level.
   @inline(__always)
-  mutating func raise(
-    _ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap, everyGranule: Bool = false
-  ) {
+  mutating func raise(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
     guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
     var block = first
     repeat {
-      if let leaf = everyGranule ? block : leaf(of: block) {
-        raise(leaf, to: reach(of: block, in: bitmap, everyGranule))
-      }
+      if let leaf = leaf(of: block) { raise(leaf, to: reach(of: block, in: bitmap)) }
       block &+= 1
     } while block <= last
   }
@@ -191,12 +208,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private func reach(
-    of block: Int, in bitmap: borrowing GranuleBitmap, _ everyGranule: Bool = false
-  ) -> UInt8 {
-    let block = FreeBlock<Shape>(block, in: bitmap)
-    return UInt8(
-      truncatingIfNeeded: everyGranule ? block.reach : block.reach(from: positions))
+  private func reach(of block: Int, in bitmap: borrowing GranuleBitmap) -> UInt8 {
+    UInt8(truncatingIfNeeded: FreeBlock<Shape>(block, in: bitmap).reach(from: positions))
   }
 
   // MARK: Checking

@@ -60,16 +60,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   // the price of a search.
 
   /// The lowest index with `count` free granules; nil when there is none.
-  @inline(__always)
   package mutating func firstFit(_ count: GranuleCount) -> GranuleIndex? {
-    let length = count.rawValue
-    if length > Shape.block { return firstLongFit(length) }
-    return places.reach.first(length, in: bitmap, everyGranule: true).map { GranuleIndex($0) }
-  }
-
-  @inline(never)
-  private mutating func firstLongFit(_ length: Int) -> GranuleIndex? {
-    places.rooms.first(length, runs, bitmap).map { GranuleIndex($0) }
+    places.first(count.rawValue, runs, bitmap).map { GranuleIndex($0) }
   }
 
   /// The lowest index with `count` free granules whose address is a multiple of 2^`order` granules,
@@ -144,6 +136,31 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   // MARK: Changing
 
+  /// Marks the lowest run of `count` granules as allocated; its start, nil when there is none. As
+  /// ``firstFit(_:)`` and ``allocate(_:)``, but what one finds out saves the other work.
+  @inline(__always)
+  package mutating func allocateFirstFit(_ count: GranuleCount) -> GranuleIndex? {
+    guard count.rawValue <= Shape.block, !isByLength, aligned.count == 0 else {
+      return allocateFirstFitOneByOne(count)
+    }
+    guard let (first, isTaken) = places.reach.takeFirst(count.rawValue, in: bitmap) else {
+      return nil
+    }
+    let run = GranuleRun(first: GranuleIndex(first), count: count)
+    if isTaken { bitmap.allocate(run) } else { allocateByReference(run) }
+    return run.first
+  }
+
+  @inline(never)
+  private mutating func allocateFirstFitOneByOne(_ count: GranuleCount) -> GranuleIndex? {
+    guard let first = firstFit(count) else { return nil }
+    allocate(GranuleRun(first: first, count: count))
+    return first
+  }
+
+  @inline(never)
+  private mutating func allocateByReference(_ run: GranuleRun) { allocate(run) }
+
   /// Marks a run as allocated. It lies in the map and is free.
   @inline(__always)
   package mutating func allocate(_ run: GranuleRun) {
@@ -158,7 +175,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       allocateInShortRun(first, last, before, behind)
     }
     let (low, high) = blocks(first, last, before)
-    places.reach.lower(low, high, in: bitmap, everyGranule: true)
+    places.reach.lower(low, high, in: bitmap)
     if aligned.count > 0 { lowerAligned(low, high) }
   }
 
@@ -173,7 +190,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let (low, high) = blocks(first, last, before)
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       freeIntoLongRun(first, last, before, behind)
-      places.reach.raise(low, high, in: bitmap, everyGranule: true)
+      places.reach.raise(low, high, in: bitmap)
     } else {
       if isByLength { freeIntoShortRun(first, last, before, behind) }
       places.reach.raise(low, high, byRunFrom: first &- before, to: last &+ behind)
