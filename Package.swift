@@ -50,7 +50,9 @@ let package = Package(
     .target(name: "CDeviceSources"),
     .target(
       name: "DeviceSources",
-      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "CDeviceSources", system],
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
+      ],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
@@ -70,7 +72,8 @@ let package = Package(
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
-      name: "BrokerProtocol", dependencies: ["GenPool"], exclude: ["io.genpool.Broker1.varlink"],
+      name: "BrokerProtocol", dependencies: ["GenPool", system],
+      exclude: ["io.genpool.Broker1.varlink"],
       swiftSettings: house),
     .target(
       name: "Broker",
@@ -93,8 +96,8 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceEmulation", "PCINames",
-        "BrokerProtocol", "GenPoolClient", argumentParser, system,
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation",
+        "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
     // What the bench measures genpool against.
@@ -183,11 +186,24 @@ let package = Package(
 // The fuzz targets take a runtime of their own and flags for all modules, so they are there only when
 // Tests/Fuzz/run asks for them. In this package, because they test what is `package` as well.
 if Context.environment["GENPOOL_FUZZ"] != nil {
+  // No executable can be imported by another: of the daemon only what reads and writes text is built,
+  // as a library.
+  package.products.removeAll { $0.name == "genpoold" }
+  package.targets.removeAll { ["genpoold", "genpooldTests", "EndToEndTests"].contains($0.name) }
   package.targets += [
+    .target(
+      name: "genpoold",
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "BrokerProtocol", "Broker", logging,
+        system,
+      ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
     .executableTarget(
       name: "fuzz",
-      dependencies: ["CLibFuzzer", "GenPool", "PCIDevices", "DeviceEmulation", "BrokerProtocol"],
+      dependencies: [
+        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceSources", "DeviceEmulation", "BrokerProtocol",
+        "Broker", "genpoold", logging,
+      ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),
   ]

@@ -13,9 +13,10 @@ extension AttachedRegion {
 
   /// Why `user` may not lease here while others live who reach it; nil when it may.
   func refusal(of user: UID) -> CallFailure? {
-    guard isolation == .uidExclusive,
-      let other = holders.values.joined().first(where: { $0 != user })
-    else { return nil }
+    guard isolation == .uidExclusive else { return nil }
+    var other = holders.values.joined().first { $0 != user }
+    if other == nil, let lastUser, lastUser != user, hasStrays { other = lastUser }
+    guard let other else { return nil }
     return .broker(
       .poolBusy(
         pool: name, reason: .uidExclusive, uid: other, leases: leaseCount, holders: holders.count))
@@ -39,7 +40,7 @@ extension AttachedRegion {
   func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
     // Before rounding, which could leave what varlink's integers hold.
     guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
-      throw full(request.bytes)
+      throw .broker(.poolTooSmall(pool: name, bytes: request.bytes, size: usable))
     }
     if let offset = request.offset {
       guard offset.isMultiple(of: granule.byteCount), offset <= usable - size else {

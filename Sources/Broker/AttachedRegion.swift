@@ -32,9 +32,13 @@ final class AttachedRegion {
   let bus: BusAddress?
   let caching: Caching
   let isolation: Isolation
+  let source: MemorySource?
   let label: String
-  /// What leases are sent. Open until ``RegionMemory/close()``.
-  let descriptor: CInt
+  /// What is sent where there is no lender. Open until ``close()``.
+  private let descriptor: CInt
+  private var lender: (any DescriptorLender)?
+  /// What leases are sent, from the first holder to the last.
+  private var lent: Descriptor?
 
   let memory: RegionMemory
   /// Addresses only: the broker itself never touches memory through its pool.
@@ -55,8 +59,8 @@ final class AttachedRegion {
   private(set) var leased = ByteCount.zero
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
-  /// descriptor cannot be taken back, so they stay until they die. What a holder passes on, to a child
-  /// or by a socket of its own, is beyond the broker's sight.
+  /// descriptor cannot be taken back, so they stay until they die. What a holder passed on, to a child
+  /// or by a socket of its own, shows when all holders are gone: see ``hasStrays``.
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
@@ -98,8 +102,10 @@ final class AttachedRegion {
     bus = open.range.bus
     caching = open.range.caching
     self.isolation = isolation ?? open.range.isolation
+    source = open.range.source
     label = open.range.label
     descriptor = open.range.descriptor.rawValue
+    lender = open.range.lender
 
     // A lease is whole pages for its client's mmap, and a granule's multiple for its devices.
     guard mapOffset.isMultiple(of: .page), size >= granule.byteCount,
@@ -153,7 +159,47 @@ final class AttachedRegion {
   func removeHolder(_ process: ClientProcess.ID) -> Bool {
     guard holders.removeValue(forKey: process) != nil else { return false }
     moment.holderChanges += 1
+    if holders.isEmpty { lent = nil }
     return true
+  }
+
+  /// The kernel has seen to it that no process reaches the memory any more.
+  func removeAllHolders() {
+    holders = [:]
+    lent = nil
+    moment.holderChanges += 1
+  }
+
+  /// The descriptor that leases are sent. Valid until the last holder has gone.
+  func lendDescriptor() throws(CallFailure) -> CInt {
+    if let lent = lent?.rawValue { return lent }
+    guard let lender else { return descriptor }
+    do throws(SystemError) {
+      let fresh = try lender.lend()
+      let number = fresh.rawValue
+      lent = consume fresh
+      return number
+    } catch {
+      throw .system(error)
+    }
+  }
+
+  /// Whether somebody still reaches the memory although all holders are gone: a child of one, or
+  /// whoever was passed a descriptor.
+  var hasStrays: Bool { holders.isEmpty && lender?.isLent() ?? false }
+
+  /// Whether a timer looks for the end of ``hasStrays``.
+  var isWatchedForStrays = false
+
+  /// Whether any process may reach the memory.
+  var isReached: Bool { !holders.isEmpty || hasStrays }
+
+  /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
+  func close() {
+    memory.close()
+    lent = nil
+    // It keeps the range open.
+    lender = nil
   }
 
   // MARK: Leasing

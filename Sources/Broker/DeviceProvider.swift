@@ -28,10 +28,12 @@ public struct AttachRequest: Hashable, Sendable {
   public var allow: [String]
   /// Whether a search chose the device, and nobody named it by its address.
   public var isSearched: Bool
+  /// How it is to be opened; nil for the provider's first choice.
+  public var source: MemorySource?
 
   public init(
     device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
-    allow: [String] = [], isSearched: Bool = false
+    allow: [String] = [], isSearched: Bool = false, source: MemorySource? = nil
   ) {
     self.device = device
     self.bar = bar
@@ -39,6 +41,7 @@ public struct AttachRequest: Hashable, Sendable {
     self.size = size
     self.allow = allow
     self.isSearched = isSearched
+    self.source = source
   }
 }
 

@@ -45,6 +45,7 @@ final class EventLoop {
   private let epoll: Descriptor
   private var watched: [UInt64: Watched] = [:]
   private var lastToken: UInt64 = 0
+  /// The next one last, of two at the same moment the earlier made: what is due is taken off the end.
   private var timers: [Pending] = []
   private var isStopped = false
 
@@ -79,13 +80,25 @@ final class EventLoop {
     _ = gl_epoll_remove(epoll.rawValue, past.descriptor)
   }
 
-  /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now.
+  /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now. O(1) for one
+  /// that comes next, else O(n).
   @discardableResult
   func after(_ delay: Duration, handler: @escaping () -> Void) -> Timer {
     lastToken += 1
-    let timer = Timer(token: lastToken)
-    timers.append(Pending(timer: timer, deadline: .now + delay, handler: handler))
-    return timer
+    let pending = Pending(
+      timer: Timer(token: lastToken), deadline: .now + delay, handler: handler)
+    timers.insert(pending, at: Self.place(of: pending.deadline, in: timers))
+    return pending.timer
+  }
+
+  /// The first place whose timer is due at `deadline` or before.
+  private static func place(of deadline: ContinuousClock.Instant, in timers: [Pending]) -> Int {
+    var (start, end) = (timers.startIndex, timers.endIndex)
+    while start < end {
+      let middle = start + (end - start) / 2
+      if timers[middle].deadline > deadline { start = middle + 1 } else { end = middle }
+    }
+    return start
   }
 
   /// Makes nothing of a call that is to come. One that came already is no matter.
@@ -119,8 +132,8 @@ final class EventLoop {
   }
 
   private var millisecondsToNextTimer: CInt {
-    guard let next = timers.map(\.deadline).min() else { return -1 }
-    let remaining = ContinuousClock.now.duration(to: next)
+    guard let next = timers.last else { return -1 }
+    let remaining = ContinuousClock.now.duration(to: next.deadline)
     guard remaining > .zero else { return 0 }
     // Rounded up, or the loop would spin through the last millisecond.
     return CInt(clamping: Int64((remaining / .milliseconds(1)).rounded(.up)))
@@ -128,9 +141,9 @@ final class EventLoop {
 
   private func fireTimers() {
     guard !timers.isEmpty else { return }
-    let now = ContinuousClock.now
-    let due = timers.filter { $0.deadline <= now }
-    timers.removeAll { $0.deadline <= now }
-    for timer in due where !isStopped { timer.handler() }
+    // Those that they add are the next round's, even if they are due at once.
+    let due = timers[Self.place(of: .now, in: timers)...]
+    timers.removeLast(due.count)
+    for timer in due.reversed() where !isStopped { timer.handler() }
   }
 }

@@ -52,7 +52,7 @@ extension LeaseBroker {
     else { throw .broker(.noSuchLease(lease: lease.id)) }
     return OutputQueue.Message(
       bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
-      descriptors: [region.descriptor])
+      descriptors: [try region.lendDescriptor()])
   }
 
   /// The pools that may serve a request, in the order of preference.

@@ -26,9 +26,10 @@ extension LeaseBroker {
     if let name = parameters.name, regions.contains(where: { $0.name == name }) {
       throw .broker(.poolExists(pool: name))
     }
+    let source = try parameters.checkedSource()
     let request = AttachRequest(
       device: parameters.device, bar: parameters.bar, offset: parameters.offset,
-      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched)
+      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched, source: source)
     let open: OpenBAR
     do {
       open = try provider.open(request)
@@ -43,14 +44,19 @@ extension LeaseBroker {
     }
     // The provider locks BARs against other processes. That descriptors of two pools of ours would
     // reach one BAR, and two users by them, is ours to refuse.
-    if let other = regions.first(where: { $0.isSameBAR(as: region) }) {
+    if let other = regions.first(where: { $0.isInReach(of: region) }) {
       throw .broker(
         .deviceError(
           operation: "attach", subject: region.label, errno: EBUSY,
-          cause: "pool \(other.name) has a part of this BAR, and a descriptor reaches all of it"))
+          cause:
+            "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
+            + "and a descriptor reaches all of it"))
     }
     // Whoever holds memory of a device that was removed would reach this one by it.
-    if let old = regions.first(where: { $0.isRevoked && $0.overlaps(region) }) {
+    // But a device is not VFIO's again before they have let go.
+    if let old = regions.first(where: {
+      $0.isRevoked && $0.overlaps(region) && !($0.source == .vfio && region.source == .vfio)
+    }) {
       throw .broker(
         .deviceError(
           operation: "attach", subject: region.label, errno: EBUSY,
@@ -62,6 +68,7 @@ extension LeaseBroker {
       "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
       "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
     ]
+    if let source = region.source { metadata["source"] = "\(source.rawValue)" }
     if let allowed = parameters.allow, !allowed.isEmpty {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
     }
@@ -93,7 +100,7 @@ extension LeaseBroker {
   private func detach(_ region: AttachedRegion, audit: Logger.Metadata) {
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
-    region.memory.close()
+    region.close()
     logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.
@@ -145,7 +152,7 @@ extension LeaseBroker {
   }
 
   private func isIdle(_ region: AttachedRegion) -> Bool {
-    region.leaseCount == 0 && region.holders.isEmpty
+    region.leaseCount == 0 && !region.isReached
   }
 
   private func busy(_ region: AttachedRegion) -> BrokerError {
@@ -166,8 +173,11 @@ extension AttachedRegion {
     return mine.overlaps(others)
   }
 
-  fileprivate func isSameBAR(as other: AttachedRegion) -> Bool {
-    device == other.device && bar == other.bar
+  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed are
+  /// the kernel's matter.
+  fileprivate func isInReach(of other: AttachedRegion) -> Bool {
+    guard device == other.device, !(hasGone && source == .vfio) else { return false }
+    return bar == other.bar || source == .vfio || other.source == .vfio
   }
 }
 
@@ -176,6 +186,12 @@ extension Broker1.Attach.Parameters {
     let size = granule ?? .page
     guard let granule = GranuleSize(size), size >= .page else { throw .invalid("granule") }
     return granule
+  }
+
+  fileprivate func checkedSource() throws(CallFailure) -> MemorySource? {
+    guard let source else { return nil }
+    guard let known = MemorySource(rawValue: source) else { throw .invalid("source") }
+    return known
   }
 
   /// Names stand in tables, logs and command lines.

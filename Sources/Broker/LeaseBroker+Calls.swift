@@ -30,7 +30,7 @@ extension LeaseBroker {
     var metadata = session.metadata(cause: failure.description)
     metadata["method"] = "\(printable(call.method))"
     metadata["error"] = "\(failure.name)"
-    logger.notice("refused", metadata: metadata)
+    log(.notice, "refused", of: session.user, metadata)
     guard !call.oneway else { return }
     do throws(UnencodableMessage) {
       let bytes =
@@ -62,7 +62,7 @@ extension LeaseBroker {
     case VarlinkService.GetInfo.name:
       return try answer(call, VarlinkService.GetInfo.self) { _ in information }
     case VarlinkService.GetInterfaceDescription.name:
-      return try answer(call, VarlinkService.GetInterfaceDescription.self, with: describeInterface)
+      return OutputQueue.Message(bytes: try describeInterface(parameters(of: call)))
     case Broker1.Hello.name:
       return try answer(call, Broker1.Hello.self) { greet(session, $0) }
     case Broker1.ListDevices.name:

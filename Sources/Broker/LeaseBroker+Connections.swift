@@ -8,10 +8,13 @@ import SystemPackage
 // Who is connected. A connection's end is not its process's end: only the latter frees memory.
 
 extension LeaseBroker {
-  /// How many calls of a connection are answered before others get their turn, and for how long
-  /// another one is begun: some calls take as long as there are leases or devices.
-  private static let turn = 32
-  private static let turnTime = Duration.milliseconds(1)
+  /// How many connections are accepted before those that there are get their turn.
+  private static let accepts = 8
+  /// For how long calls of one connection after its first are begun before the next one in the line
+  /// gets its turn, and for how long all of the line before those are looked at who just came. Some
+  /// calls take longer by themselves: as long as there are leases or devices.
+  private static let turnTime = Duration.microseconds(200)
+  private static let backlogTime = Duration.milliseconds(1)
 
   /// Accepts connections from `socket` once the broker runs.
   public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
@@ -23,8 +26,7 @@ extension LeaseBroker {
 
   private func acceptWaiting() {
     guard let socket = listener?.socket.descriptor else { return }
-    for _ in 0..<Self.turn {
-      guard sessions.count < configuration.connectionLimit else { return pauseAccepting() }
+    for _ in 0..<Self.accepts {
       let result = gl_accept(socket)
       switch -result {
       case ...0: welcome(Descriptor(owning: result))
@@ -37,10 +39,9 @@ extension LeaseBroker {
   }
 
   /// Lets connections wait in the kernel's queue until one of ours ends, a second at most.
-  private func pauseAccepting(because errno: Errno? = nil) {
+  private func pauseAccepting(because errno: Errno) {
     guard let watch = listener?.watch else { return }
-    let reason = errno?.description ?? "as many connections as there may be"
-    logger.warning("not accepting for now", metadata: ["reason": "\(reason)"])
+    logger.warning("not accepting for now", metadata: ["reason": "\(errno)"])
     loop.change(watch, to: [])
     listener?.isPaused = true
     guard listener?.isResumeTimed == false else { return }
@@ -59,12 +60,13 @@ extension LeaseBroker {
   }
 
   private func welcome(_ connection: consuming Descriptor) {
+    guard let user = Peer.user(of: connection.rawValue) else { return }
+    // First, as it is all that a crowd costs.
+    if let excess = connectionExcess(of: user) {
+      return turnAway(connection, of: user, because: excess)
+    }
     do throws(SystemError) {
       let peer = try Peer(of: connection.rawValue)
-      let user = peer.user
-      if let excess = connectionExcess(of: user) {
-        return turnAway(connection, because: excess)
-      }
       let isAdmin = isAdmin(user, peer.groups)
       let process = try adopt(peer)
       let session = Session(
@@ -72,6 +74,7 @@ extension LeaseBroker {
         process: process, user: user, isAdmin: isAdmin)
       process.sessions.insert(session.id)
       sessions[session.id] = session
+      connectionCounts[user, default: 0] += 1
       do throws(SystemError) {
         session.watch = try loop.add(session.descriptor, session.interest) {
           [unowned self] readiness in serve(session, readiness)
@@ -82,7 +85,7 @@ extension LeaseBroker {
       }
       logger.debug("connect", metadata: session.metadata)
     } catch {
-      logger.notice("connection refused", metadata: ["cause": "\(error)"])
+      log(.notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(error)"])
       if error.errno == .tooManyOpenFiles || error.errno == .tooManyOpenFilesInSystem {
         pauseAccepting(because: error.errno)
       }
@@ -90,7 +93,7 @@ extension LeaseBroker {
   }
 
   private func isAdmin(_ user: UID, _ groups: [gid_t]) -> Bool {
-    user.rawValue == 0 || user.rawValue == geteuid()
+    user == .root || user.rawValue == geteuid()
       || configuration.adminGroup.map(groups.contains) ?? false
   }
 
@@ -111,6 +114,9 @@ extension LeaseBroker {
 
   // MARK: Serving
 
+  // Who makes one call at a time is answered when it comes. Who makes more at a time gets in line with
+  // the rest of them, and as long as the line is, it keeps nobody waiting who just came.
+
   /// A connection is ready for something.
   private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
     guard readiness.isDisjoint(with: [.hangUp, .failed]) else { return drain(session) }
@@ -123,9 +129,9 @@ extension LeaseBroker {
     }
   }
 
-  /// Takes what a connection has to say, and sends what it is to hear, as far as both go now.
-  func proceed(_ session: Session) {
-    takeCalls(of: session)
+  /// Takes a call of a connection, or several for as long as `time`, and sends what it is to hear.
+  func proceed(_ session: Session, for time: Duration = .zero) {
+    takeCalls(of: session, for: time)
     guard sessions[session.id] != nil, let watch = session.watch else { return }
     do throws(SystemError) {
       try session.flush()
@@ -133,25 +139,21 @@ extension LeaseBroker {
       return drain(session)
     }
     if session.isDone { return close(session) }
-    // Room again: what had to wait for it is looked at in the loop's next round.
     if session.takesCalls, session.hasUntakenCalls { schedule(session) }
     loop.change(watch, to: session.interest)
     if !session.output.isEmpty { watchForStall(session) }
   }
 
-  private func takeCalls(of session: Session) {
+  private func takeCalls(of session: Session, for time: Duration) {
     session.hasUntakenCalls = true
-    let end = ContinuousClock.now + Self.turnTime
-    for count in 0..<Self.turn {
-      guard session.takesCalls, count == 0 || .now < end else { return }
+    let end = ContinuousClock.now + time
+    while session.takesCalls {
       do throws(MalformedMessage) {
-        guard let frame = try session.nextFrame() else {
-          session.hasUntakenCalls = false
-          return
-        }
-        try answer(frame, of: session)
+        if let frame = try session.nextFrame() { try answer(frame, of: session) }
+        session.hasUntakenCalls = try session.hasFrame()
+        guard session.hasUntakenCalls, .now < end else { return }
       } catch {
-        logger.notice("malformed", metadata: session.metadata(cause: "\(error)"))
+        log(.notice, "malformed", of: session.user, session.metadata(cause: "\(error)"))
         // What was answered before is still owed.
         try? session.flush()
         return close(session)
@@ -161,11 +163,11 @@ extension LeaseBroker {
   }
 
   /// Ends a connection whose peer has gone. What it said before is done, but hears no answer.
-  private func drain(_ session: Session) {
+  private func drain(_ session: Session, for time: Duration = .zero) {
     session.hangUp()
     unpark(session)
     do throws(SystemError) {
-      takeCalls(of: session)
+      takeCalls(of: session, for: time)
       guard sessions[session.id] != nil else { return }
       // What a full socket holds is more than others should wait for. A monitor takes no calls.
       if session.takesCalls {
@@ -178,17 +180,32 @@ extension LeaseBroker {
     close(session)
   }
 
-  // Timers know a session by its identity: its socket is open as long as the object lives.
+  // The line and timers know a session by its identity: its socket is open as long as the object lives.
 
-  /// Goes on with a connection in the loop's next round.
+  /// Goes on with a connection when those who are in line have had their turn.
   func schedule(_ session: Session) {
     guard !session.isScheduled else { return }
     session.isScheduled = true
-    loop.after(.zero) { [unowned self, id = session.id] in
-      guard let session = sessions[id] else { return }
+    backlog.append(session.id)
+    if backlog.count == 1 { loop.after(.zero) { [unowned self] in serveBacklog() } }
+  }
+
+  private func serveBacklog() {
+    let end = ContinuousClock.now + Self.backlogTime
+    var served = 0
+    repeat {
+      let session = sessions[backlog[served]]
+      served += 1
+      guard let session else { continue }
       session.isScheduled = false
-      if session.isHungUp { drain(session) } else { proceed(session) }
-    }
+      if session.isHungUp {
+        drain(session, for: Self.turnTime)
+      } else {
+        proceed(session, for: Self.turnTime)
+      }
+    } while served < backlog.count && .now < end
+    backlog.removeFirst(served)
+    if !backlog.isEmpty { loop.after(.zero) { [unowned self] in serveBacklog() } }
   }
 
   /// Drops a connection that has not read a byte in ``Configuration/stallLimit``. Its memory stays
@@ -202,7 +219,7 @@ extension LeaseBroker {
       session.isStallWatched = false
       guard !session.output.isEmpty else { return }
       guard session.output.sentByteCount == sent else { return watchForStall(session) }
-      logger.notice("dropped: it does not read", metadata: session.metadata)
+      log(.notice, "dropped: it does not read", of: session.user, session.metadata)
       close(session)
     }
   }
@@ -212,6 +229,8 @@ extension LeaseBroker {
   /// Ends a connection. Its leases stay its process's until that dies.
   func close(_ session: Session) {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
+    let others = (connectionCounts[session.user] ?? 0) - 1
+    connectionCounts[session.user] = others > 0 ? others : nil
     if let watch = session.watch { loop.remove(watch) }
     session.watch = nil
     monitors[session.id] = nil
@@ -219,7 +238,7 @@ extension LeaseBroker {
     session.process.sessions.remove(session.id)
     for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {
       leases.setState(.orphaned, of: lease.id)
-      logger.info("orphaned", metadata: metadata(of: lease))
+      log(.info, "orphaned", of: lease.user, metadata(of: lease))
     }
     logger.debug("disconnect", metadata: session.metadata)
     forgetIfIdle(session.process)

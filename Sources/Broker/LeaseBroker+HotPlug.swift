@@ -9,6 +9,9 @@ import Logging
 public enum DeviceNews: Hashable, Sendable {
   case added(String)
   case removed(String)
+  /// The kernel wants the device back: it is being removed, or its driver unbound, and that waits until
+  /// nobody has it open.
+  case requested(String)
   /// News were lost: what is there has to be looked up.
   case lost
 }
@@ -42,7 +45,13 @@ extension LeaseBroker {
       logger.debug("device added", metadata: ["device": "\(printable(device))"])
       onDeviceReady(self, device)
     case .removed(let device):
+      // What waits for everybody to let go has waited.
+      for region in regions where region.device == device && region.source == .vfio {
+        region.removeAllHolders()
+      }
       giveUp { $0.device == device }
+    case .requested(let device):
+      giveBack { $0.device == device && $0.source == .vfio }
     case .lost:
       do throws(ProviderError) {
         let present = try provider.devices().map(\.address)
@@ -68,14 +77,25 @@ extension LeaseBroker {
     }
   }
 
+  /// Revokes regions whose device the kernel wants back, and lets go of them at once: it waits for that,
+  /// and for the holders, who are told.
+  private func giveBack(_ isWanted: (AttachedRegion) -> Bool) {
+    for region in regions where isWanted(region) {
+      revoke(region, because: "device \(region.device) is being removed, or its driver unbound")
+      region.close()
+      region.hasGone = true
+      forgetIfGone(region)
+    }
+  }
+
   /// Forgets a region without a device once nobody can reach its memory any more.
   func forgetIfGone(_ region: AttachedRegion) {
-    guard region.hasGone, region.holders.isEmpty,
+    guard region.hasGone, !region.isReached,
       regions.contains(where: { $0 === region })
     else { return }
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
-    region.memory.close()
+    region.close()
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     scheduleRetry()

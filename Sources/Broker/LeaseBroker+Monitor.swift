@@ -26,7 +26,7 @@ extension LeaseBroker {
       for session in monitors.values where session.mayHear(event) {
         guard session.output.pendingByteCount < Session.outputMark else {
           // It missed something in any case, and shall know that.
-          logger.notice("dropped: it does not read", metadata: session.metadata)
+          log(.notice, "dropped: it does not read", of: session.user, session.metadata)
           close(session)
           continue
         }

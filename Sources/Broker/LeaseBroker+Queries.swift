@@ -12,20 +12,28 @@ extension LeaseBroker {
       url: "", interfaces: [VarlinkService.interface, Broker1.interface])
   }
 
+  /// The reply, which is encoded once: it is long, and always the same.
   func describeInterface(
     _ parameters: VarlinkService.GetInterfaceDescription.Parameters
-  ) throws(CallFailure) -> VarlinkService.GetInterfaceDescription.Reply {
-    switch parameters.interface {
-    case Broker1.interface: .init(description: Broker1.interfaceDescription)
-    case VarlinkService.interface: .init(description: VarlinkService.interfaceDescription)
-    default: throw .service(.interfaceNotFound(interface: parameters.interface))
-    }
+  ) throws(CallFailure) -> [UInt8] {
+    let interface = parameters.interface
+    if let known = encodedDescriptions[interface] { return known }
+    let description =
+      switch interface {
+      case Broker1.interface: Broker1.interfaceDescription
+      case VarlinkService.interface: VarlinkService.interfaceDescription
+      default: throw .service(.interfaceNotFound(interface: interface))
+      }
+    let reply = VarlinkService.GetInterfaceDescription.Reply(description: description)
+    let bytes = try encode(reply)
+    encodedDescriptions[interface] = bytes
+    return bytes
   }
 
   func greet(_ session: Session, _ parameters: Broker1.Hello.Parameters) -> Broker1.Hello.Reply {
     var metadata = session.metadata
     metadata["client"] = "\(printable(parameters.client ?? "unnamed"))"
-    logger.info("hello", metadata: metadata)
+    log(.info, "hello", of: session.user, metadata)
     return Broker1.Hello.Reply(
       session: session.name, version: configuration.version, uid: session.user,
       pid: session.process.pid, admin: session.isAdmin)
@@ -105,15 +113,20 @@ extension AttachedRegion {
   /// The device stopped answering.
   var isRevoked: Bool { failure != nil }
 
+  private var state: Broker1.PoolState {
+    isRevoked ? .revoked : isDraining ? .draining : .active
+  }
+
   /// The region as its clients see it. O(words of the bitmap).
   var description: Broker1.Pool {
     Broker1.Pool(
       name: name, device: device, bar: bar, offset: offset, size: size, physical: physical,
       bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
-      isolation: isolation.rawValue, state: isRevoked ? .revoked : .active, failure: failure,
+      isolation: isolation.rawValue, state: state, failure: failure,
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
       leased: leased, leases: leaseCount, holders: holders.count,
-      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser)
+      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser,
+      source: source?.rawValue, removal: source?.removal.rawValue)
   }
 
   /// The largest lease for each alignment, from the granule on, as far as one fits.

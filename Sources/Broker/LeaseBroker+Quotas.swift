@@ -45,18 +45,24 @@ extension LeaseBroker {
     return !region.contested.contains { region.scrubs[$0.job]?.lease == lease.id }
   }
 
-  /// Why `user` may not have another connection; nil when it may.
+  /// Why `user` may not have another connection; nil when it may. O(1).
   func connectionExcess(of user: UID) -> BrokerError? {
-    guard let limit = configuration.quotas.limits(of: user).connections else { return nil }
-    let used = sessions.values.count { $0.user == user }
-    guard used >= limit else { return nil }
-    return .quotaExceeded(what: .connections, limit: limit, used: used)
+    let used = connectionCounts[user] ?? 0
+    if let limit = configuration.quotas.limits(of: user).connections, used >= limit {
+      return .quotaExceeded(what: .connections, limit: limit, used: used)
+    }
+    guard user != .root else { return nil }
+    let all = sessions.count - (connectionCounts[.root] ?? 0)
+    let limit = configuration.connectionLimit
+    return all < limit ? nil : .quotaExceeded(what: .allConnections, limit: limit, used: all)
   }
 
   /// Closes a connection that is one too many, and says why: the answer to whatever it was going to
   /// call. It does not wait for that call, or such connections would be held open for nothing.
-  func turnAway(_ connection: borrowing Descriptor, because excess: BrokerError) {
-    logger.notice("connection refused", metadata: ["cause": "\(excess)"])
+  func turnAway(
+    _ connection: borrowing Descriptor, of user: UID, because excess: BrokerError
+  ) {
+    log(.notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(excess)"])
     guard let reply = try? Reply.frame(error: excess) else { return }
     var farewell = OutputQueue()
     farewell.append(OutputQueue.Message(bytes: reply))

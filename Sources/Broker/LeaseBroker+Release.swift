@@ -38,6 +38,7 @@ extension LeaseBroker {
       resubmitContested(region)
       forgetIfGone(region)
       finishDraining(region)
+      watchStrays(of: region)
     }
     scheduleRetry()
   }

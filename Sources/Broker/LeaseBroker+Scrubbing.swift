@@ -50,7 +50,7 @@ extension LeaseBroker {
       }
     case .notZero(let fault):
       logger.warning("not zero", metadata: ["pool": "\(region.name)", "cause": "\(fault)"])
-      if !region.holders.isEmpty {
+      if region.isReached {
         region.contest(slice)
       } else if slice.since.holderChanges < region.moment.holderChanges {
         submit(slice.job, region, at: slice.offset, slice.size)

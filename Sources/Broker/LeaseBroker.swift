@@ -1,3 +1,4 @@
+import BrokerProtocol
 import CLinux
 public import DeviceMemory
 public import GenPool
@@ -15,7 +16,8 @@ public final class LeaseBroker {
     public var version: String
     /// Whose members may attach and detach, beside root and the broker's own user; nil for nobody.
     public var adminGroup: UInt32?
-    /// Connections at a time. Further ones wait in the kernel's queue.
+    /// Connections at a time of all users but root, who gets in whatever they do. Whoever is one too
+    /// many is told so.
     public var connectionLimit = 1024
     /// Leases at a time, those being scrubbed included.
     public var leaseLimit = 65_536
@@ -23,6 +25,8 @@ public final class LeaseBroker {
     public var quotas = Quotas()
     /// How long a connection may leave replies unread.
     public var stallLimit: Duration = .seconds(30)
+    /// For how long lines of the log are counted that a user brings about by what is refused.
+    public var logPeriod: Duration = .seconds(10)
     /// How much is zeroed before its memory can be leased.
     public var scrubSlice = ByteCount.mebibytes(1)
 
@@ -65,6 +69,10 @@ public final class LeaseBroker {
 
   var listener: Listener?
   var sessions: [Session.ID: Session] = [:]
+  /// How many of them each user has who has some.
+  var connectionCounts: [UID: Int] = [:]
+  /// Those in line for their next turn.
+  var backlog: [Session.ID] = []
   /// Those that hear events.
   var monitors: [Session.ID: Session] = [:]
   var processes: [ClientProcess.ID: ClientProcess] = [:]
@@ -73,6 +81,12 @@ public final class LeaseBroker {
   var leases: LeaseTable
   /// Told the name of a pool that was drained and is detached now.
   public var onDrained: (String) -> Void = { _ in }
+
+  /// What the log has room for.
+  var logAllowance = LogAllowance()
+
+  /// The replies of GetInterfaceDescription that were asked for, by interface.
+  var encodedDescriptions: [String: [UInt8]] = [:]
 
   /// Acquires that wait for memory, first come first.
   var parked: [ParkedAcquire] = []

@@ -11,10 +11,13 @@ public struct ListeningSocket: ~Copyable {
   private let inode: (device: UInt, number: UInt)?
   private let socket: Descriptor
 
-  /// A socket that is listening already: socket activation. Made non-blocking.
+  /// A socket that is listening already: socket activation. Made non-blocking, with a queue as short as
+  /// that of our own.
   public init(inherited socket: consuming Descriptor) throws(SystemError) {
     let flags = fcntl(socket.rawValue, F_GETFL)
-    guard flags >= 0, fcntl(socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0 else {
+    guard flags >= 0, fcntl(socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0,
+      Glibc.listen(socket.rawValue, CInt(GL_BACKLOG)) == 0
+    else {
       throw SystemError(
         operation: "use", subject: "the inherited socket", errno: Errno(rawValue: errno))
     }

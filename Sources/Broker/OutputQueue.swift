@@ -13,7 +13,9 @@ struct OutputQueue {
     var descriptors: [CInt] = []
   }
 
+  /// The places of those that have gone are still in it, before ``first``, until they are half of it.
   private var messages: [Message] = []
+  private var first = 0
   /// How many of the first message's bytes went.
   private var sent = 0
 
@@ -22,7 +24,7 @@ struct OutputQueue {
   /// All bytes that ever went: whether it has grown says whether the peer reads.
   private(set) var sentByteCount = 0
 
-  var isEmpty: Bool { messages.isEmpty }
+  var isEmpty: Bool { first == messages.count }
 
   mutating func append(_ message: Message) {
     messages.append(message)
@@ -31,9 +33,9 @@ struct OutputQueue {
 
   /// Sends what `socket` takes. Throws when nothing can be sent any more.
   mutating func flush(to socket: CInt) throws(SystemError) {
-    while let message = messages.first {
+    while first < messages.count {
       // The descriptors go with the first byte.
-      let count = Self.send(message, from: sent, to: socket)
+      let count = Self.send(messages[first], from: sent, to: socket)
       guard count > 0 else {
         if Errno(rawValue: CInt(-count)) == .wouldBlock { return }
         throw SystemError(
@@ -42,11 +44,18 @@ struct OutputQueue {
       sent += count
       sentByteCount += count
       pendingByteCount -= count
-      if sent == message.bytes.count {
-        messages.removeFirst()
-        sent = 0
-      }
+      if sent == messages[first].bytes.count { removeFirst() }
     }
+  }
+
+  /// O(1) in the long run, however many wait.
+  private mutating func removeFirst() {
+    sent = 0
+    messages[first] = Message(bytes: [])
+    first += 1
+    guard first * 2 >= messages.count else { return }
+    messages.removeFirst(first)
+    first = 0
   }
 
   private static func send(_ message: Message, from start: Int, to socket: CInt) -> Int {

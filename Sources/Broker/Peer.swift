@@ -28,6 +28,15 @@ struct Peer: ~Copyable {
     self.pidfd = pidfd
   }
 
+  /// Its user alone; nil when the kernel does not say.
+  static func user(of socket: CInt) -> UID? {
+    var pid: pid_t = 0
+    var uid: uid_t = 0
+    var gid: gid_t = 0
+    guard unsafe gl_peer_credentials(socket, &pid, &uid, &gid) >= 0 else { return nil }
+    return UID(rawValue: uid)
+  }
+
   /// The pidfd alone. The rest are plain values, to be read before.
   consuming func takePidfd() -> Descriptor { pidfd }
 

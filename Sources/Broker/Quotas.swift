@@ -5,7 +5,7 @@ public import GenPool
 ///
 /// A lease counts for its uid from Acquire until its memory is clean again: orphaned, revoked and
 /// quarantined memory too, for nobody else can have it meanwhile, and who leaves memory behind shall
-/// not get more by it. Unlimited unless something is said.
+/// not get more by it.
 public struct Quotas: Hashable, Sendable {
   /// What one user may have; nil is unlimited.
   public struct Limits: Hashable, Sendable {
@@ -13,8 +13,7 @@ public struct Quotas: Hashable, Sendable {
     public var bytes: ByteCount?
     /// Leases.
     public var leases: Int?
-    /// Connections. One more is told so and closed, while ``LeaseBroker/Configuration/connectionLimit``
-    /// makes everybody wait.
+    /// Connections. One more is told so and closed.
     public var connections: Int?
 
     public init(bytes: ByteCount? = nil, leases: Int? = nil, connections: Int? = nil) {
@@ -25,6 +24,10 @@ public struct Quotas: Hashable, Sendable {
 
     /// No limits.
     public static let unlimited = Self()
+
+    /// What holds unless something is said: connections alone are limited, to a quarter of those that
+    /// all users have, so that one who takes them all leaves some.
+    public static let standard = Self(connections: 256)
   }
 
   /// For every user without an override but root, who can open the BARs without asking, so that a
@@ -33,14 +36,14 @@ public struct Quotas: Hashable, Sendable {
   /// For single users, instead of the defaults: what is nil here is unlimited.
   public var overrides: [UID: Limits]
 
-  public init(defaults: Limits = .unlimited, overrides: [UID: Limits] = [:]) {
+  public init(defaults: Limits = .standard, overrides: [UID: Limits] = [:]) {
     self.defaults = defaults
     self.overrides = overrides
   }
 
   /// What `user` may have.
   public func limits(of user: UID) -> Limits {
-    overrides[user] ?? (user.rawValue == 0 ? .unlimited : defaults)
+    overrides[user] ?? (user == .root ? .unlimited : defaults)
   }
 }
 
@@ -60,4 +63,8 @@ struct Usage: Hashable {
     }
     return nil
   }
+}
+
+extension UID {
+  static let root = Self(rawValue: 0)
 }

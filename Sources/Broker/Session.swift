@@ -43,7 +43,7 @@ final class Session {
   private(set) var isHungUp = false
   /// Calls may have been received that were not taken yet.
   var hasUntakenCalls = false
-  /// The loop's next round looks at those.
+  /// It is in line for its next turn.
   var isScheduled = false
   /// The stall timer runs.
   var isStallWatched = false
@@ -112,6 +112,9 @@ final class Session {
 
   /// The next whole frame that has come.
   func nextFrame() throws(MalformedMessage) -> [UInt8]? { try decoder.next() }
+
+  /// Whether there is one.
+  func hasFrame() throws(MalformedMessage) -> Bool { try decoder.hasFrame() }
 
   /// Queues a reply, if there is anybody to read it.
   func send(_ message: OutputQueue.Message) {

@@ -2,7 +2,7 @@ import GenPool
 
 extension Broker1.Attach.Parameters {
   /// What `text` says to attach, as people write it on command lines:
-  /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]]`, such as
+  /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]][,source=S]`, such as
   /// `0000:01:00.0:2,size=32M,name=cmb`.
   ///
   /// Whether there is such a device is the broker's to say.
@@ -48,7 +48,9 @@ extension Broker1.Attach.Parameters {
           throw problem("\(key)=\(value) has a rule without a name")
         }
         allow = rules.map(String.init)
-      default: throw problem("no option \(key); there are offset, size, granule, name and allow")
+      case "source": source = value
+      default:
+        throw problem("no option \(key); there are offset, size, granule, name, allow and source")
       }
     }
   }

@@ -90,14 +90,17 @@ extension Broker1 {
       public var name: String?
       /// Rules of the attach policy that need not hold this once.
       public var allow: [String]?
+      /// As `DeviceMemory.MemorySource` names it. Nil for `sysfs`.
+      public var source: String?
 
       public enum CodingKeys: CodingKey, CaseIterable {
-        case device, bar, offset, size, granule, name, allow
+        case device, bar, offset, size, granule, name, allow, source
       }
 
       public init(
         device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
-        granule: ByteCount? = nil, name: String? = nil, allow: [String]? = nil
+        granule: ByteCount? = nil, name: String? = nil, allow: [String]? = nil,
+        source: String? = nil
       ) {
         self.device = device
         self.bar = bar
@@ -106,6 +109,7 @@ extension Broker1 {
         self.granule = granule
         self.name = name
         self.allow = allow
+        self.source = source
       }
     }
 

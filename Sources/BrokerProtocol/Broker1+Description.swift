@@ -46,12 +46,18 @@ extension Broker1 {
     )
 
     # An attached piece of a BAR.
-    # state: "active", or "revoked" when the device stopped answering (failure says why): no more leases.
+    # state: "active"; "draining" when no more is leased and it is detached once nobody reaches it; or
+    # "revoked" when the device stopped answering (failure says why): no more leases.
     # available: clean and free. dirty: being scrubbed, or waiting for it. leased: in leases.
     # caching: "uncached", "write-combining" or "cached".
     # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
     # so one uid at a time: exclusiveUid), "cooperative" (the whole BAR, and that was asked for).
     # holders: live processes that were given a descriptor of it, with or without a lease now.
+    # source: "sysfs", or "vfio": then a descriptor reaches not only the BAR but the whole device, its
+    # configuration space too.
+    # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to
+    # whatever comes to that address next), "waits" (it is complete only when every process has unmapped the
+    # memory and closed its descriptors: whoever hears leaseRevoked must do so at once).
     type Pool (
       name: string,
       device: string,
@@ -72,7 +78,9 @@ extension Broker1 {
       leases: int,
       holders: int,
       largestFree: int,
-      exclusiveUid: ?int
+      exclusiveUid: ?int,
+      source: ?string,
+      removal: ?string
     )
 
     # A contiguous piece of a pool's memory.
@@ -204,7 +212,8 @@ extension Broker1 {
 
     # For admins: makes a pool of size bytes from offset on of a BAR (null: to its end, from its start).
     # ERASES it. granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR.
-    # allow: rules that need not hold this once.
+    # allow: rules that need not hold this once. source: "vfio" for a device that is bound to vfio-pci (null:
+    # "sysfs").
     method Attach(
       device: string,
       bar: int,
@@ -212,7 +221,8 @@ extension Broker1 {
       size: ?int,
       granule: ?int,
       name: ?string,
-      allow: ?[]string
+      allow: ?[]string,
+      source: ?string
     ) -> (pool: Pool)
 
     # For admins: gives the BAR back. Not while there are leases or holders.
@@ -227,6 +237,9 @@ extension Broker1 {
 
     # The lease's memory was leased again since; generation is the present one.
     error StaleGeneration (lease: string, generation: int)
+
+    # EINVAL: the pool has size bytes in all.
+    error PoolTooSmall (pool: string, bytes: int, size: int)
 
     # ENOMEM: less than bytes are free, and nothing is being scrubbed.
     error PoolFull (pool: string, bytes: int, available: int)
@@ -247,9 +260,10 @@ extension Broker1 {
     # ENOSPC: the broker holds as many leases as it can.
     error LeaseTableFull (capacity: int)
 
-    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases" or "connections"; limit and
-    # used count those. Leases count until their memory is clean again: orphaned, revoked and quarantined
-    # ones too. A connection above its limit is closed with this error, whatever it was going to call.
+    # EDQUOT: the caller's uid has as much as it may. what: "bytes", "leases", "connections", or
+    # "all-connections" when it is all uids together but root; limit and used count those. Leases count
+    # until their memory is clean again: orphaned, revoked and quarantined ones too. A connection above a
+    # limit is closed with this error, whatever it was going to call.
     error QuotaExceeded (what: string, limit: int, used: int)
 
     # bar: null when the device itself is not there.

@@ -35,13 +35,17 @@ extension Broker1 {
     public var largestFree: ByteCount
     /// The one user that may lease from it now.
     public var exclusiveUid: UID?
+    /// As `DeviceMemory.MemorySource` names it.
+    public var source: String?
+    /// As `DeviceMemory.MemorySource.Removal` names it.
+    public var removal: String?
 
     public init(
       name: String, device: String, bar: Int, offset: ByteCount, size: ByteCount,
       physical: PhysicalAddress?, bus: BusAddress?, numaNode: Int?, granule: ByteCount,
       caching: String, isolation: String, state: PoolState, failure: String?,
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
-      largestFree: ByteCount, exclusiveUid: UID?
+      largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil
     ) {
       self.name = name
       self.device = device
@@ -63,6 +67,8 @@ extension Broker1 {
       self.holders = holders
       self.largestFree = largestFree
       self.exclusiveUid = exclusiveUid
+      self.source = source
+      self.removal = removal
     }
   }
 

@@ -37,6 +37,8 @@ public enum Broker1 {
     public static let bytes = Self(rawValue: "bytes")
     public static let leases = Self(rawValue: "leases")
     public static let connections = Self(rawValue: "connections")
+    /// The connections of all users together, but root's.
+    public static let allConnections = Self(rawValue: "all-connections")
   }
 
   /// What a pool can do.
@@ -47,6 +49,8 @@ public enum Broker1 {
 
     /// It leases.
     public static let active = Self(rawValue: "active")
+    /// It leases no more, and is detached when nobody reaches its memory any more.
+    public static let draining = Self(rawValue: "draining")
     /// Its device stopped answering.
     public static let revoked = Self(rawValue: "revoked")
   }

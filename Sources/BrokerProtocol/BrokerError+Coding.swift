@@ -8,6 +8,7 @@ extension BrokerError {
       case .noPool: "NoPool"
       case .noSuchLease: "NoSuchLease"
       case .staleGeneration: "StaleGeneration"
+      case .poolTooSmall: "PoolTooSmall"
       case .poolFull: "PoolFull"
       case .poolFragmented: "PoolFragmented"
       case .poolBusy: "PoolBusy"
@@ -43,6 +44,10 @@ extension BrokerError {
       self = .staleGeneration(
         lease: try require(fields.lease, .lease),
         generation: try require(fields.generation, .generation))
+    case "PoolTooSmall":
+      self = .poolTooSmall(
+        pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
+        size: try require(fields.size, .size))
     case "PoolFull":
       self = .poolFull(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
@@ -88,6 +93,7 @@ private struct Fields: Codable {
   var lease: LeaseID?
   var generation: Generation?
   var bytes: ByteCount?
+  var size: ByteCount?
   var available: ByteCount?
   var largestFree: ByteCount?
   var reason: Broker1.BusyReason?
@@ -107,7 +113,7 @@ private struct Fields: Codable {
   var cause: String?
 
   enum CodingKeys: CodingKey {
-    case pool, lease, generation, bytes, available, largestFree, reason, uid, leases, holders
+    case pool, lease, generation, bytes, size, available, largestFree, reason, uid, leases, holders
     case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
   }
 
@@ -118,6 +124,8 @@ private struct Fields: Codable {
     case .noSuchLease(let lease): self.lease = lease
     case .staleGeneration(let lease, let generation):
       (self.lease, self.generation) = (lease, generation)
+    case .poolTooSmall(let pool, let bytes, let size):
+      (self.pool, self.bytes, self.size) = (pool, bytes, size)
     case .poolFull(let pool, let bytes, let available):
       (self.pool, self.bytes, self.available) = (pool, bytes, available)
     case .poolFragmented(let pool, let bytes, let available, let largestFree):

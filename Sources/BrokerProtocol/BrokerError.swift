@@ -1,5 +1,6 @@
 public import GenPool
 import Glibc
+import SystemPackage
 
 /// The errors of `io.genpool.Broker1`.
 public enum BrokerError: VarlinkError, Equatable {
@@ -11,6 +12,8 @@ public enum BrokerError: VarlinkError, Equatable {
   case noSuchLease(lease: LeaseID)
   /// The lease has another generation than the caller believes.
   case staleGeneration(lease: LeaseID, generation: Generation)
+  /// More than all of the pool, so that waiting would not help.
+  case poolTooSmall(pool: String, bytes: ByteCount, size: ByteCount)
   /// Less than `bytes` are free, and nothing is being scrubbed.
   case poolFull(pool: String, bytes: ByteCount, available: ByteCount)
   /// `bytes` are free, but not in one piece of the fit and alignment asked for.
@@ -39,6 +42,7 @@ public enum BrokerError: VarlinkError, Equatable {
     switch self {
     case .noSuchPool, .noPool, .noSuchLease, .noSuchDevice: ENOENT
     case .staleGeneration: ESTALE
+    case .poolTooSmall: EINVAL
     case .poolFull: ENOMEM
     case .poolFragmented, .leaseTableFull: ENOSPC
     case .quotaExceeded: EDQUOT
@@ -61,16 +65,24 @@ extension BrokerError: CustomStringConvertible {
     case .noSuchLease(let lease): "no lease \(lease): it has ended, or never was"
     case .staleGeneration(let lease, let generation):
       "lease \(lease) has generation \(generation) now: the one meant has ended"
+    case .poolTooSmall(let pool, let bytes, let size):
+      "lease \(bytes) of pool \(pool): it has \(size) in all"
     case .poolFull(let pool, let bytes, let available):
       "lease \(bytes) of pool \(pool): only \(available) are free"
     case .poolFragmented(let pool, let bytes, let available, let largest):
       "lease \(bytes) of pool \(pool): \(available) free, but at most \(largest) in one piece"
+    case .poolBusy(let pool, .uidExclusive, let uid, _, 0):
+      "pool \(pool) is in use by uid \(uid?.description ?? "?"): a process that was not lent it, a child "
+        + "of one that was perhaps, still reaches its memory (fuser, lsof); one user at a time"
     case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):
       "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(leases) leases, \(holders) processes "
         + "that still reach it), and its descriptors reach the whole BAR: one user at a time"
     case .poolBusy(let pool, .queue, _, _, _):
       "pool \(pool) has others waiting for its memory who asked before; `lease acquire --wait` joins "
         + "them"
+    case .poolBusy(let pool, .holders, _, _, 0):
+      "pool \(pool) is in use: a process that was not lent it, a child of one that was perhaps, still "
+        + "reaches its memory (fuser, lsof)"
     case .poolBusy(let pool, _, _, let leases, let holders):
       "pool \(pool) is in use: \(leases) leases, \(holders) processes that still reach it"
     case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
@@ -79,6 +91,8 @@ extension BrokerError: CustomStringConvertible {
     case .quotaExceeded(.bytes, let limit, let used):
       "quota exceeded: this user has leases of \(used) bytes, and may have \(limit) (being zeroed "
         + "counts); release some"
+    case .quotaExceeded(.allConnections, let limit, let used):
+      "quota exceeded: all users together have \(used) connections, and may have \(limit); end some"
     case .quotaExceeded(let what, let limit, let used):
       "quota exceeded: this user has \(used) \(what.rawValue), and may have \(limit); end some"
     case .noSuchDevice(let device, nil):
@@ -90,7 +104,7 @@ extension BrokerError: CustomStringConvertible {
         + rules.map { "  \($0.rule): \($0.cause)" + ($0.cure.map { " (\($0))" } ?? "") }
         .joined(separator: "\n")
     case .deviceError(let operation, let subject, let errno, let cause):
-      "\(operation) \(subject): errno \(errno)" + (cause.map { " (\($0))" } ?? "")
+      "\(operation) \(subject): \(Errno(rawValue: errno))" + (cause.map { " (\($0))" } ?? "")
     }
   }
 }

@@ -10,7 +10,7 @@ public struct FrameDecoder: Sendable {
   private var bytes: [UInt8] = []
   /// How many of `bytes` were returned as frames.
   private var taken = 0
-  /// Up to where `bytes` were searched for a NUL.
+  /// Up to where `bytes` were searched for a NUL: there is none from `taken` up to here.
   private var searched = 0
 
   /// What a broker accepts of a call: all of them are far below.
@@ -42,16 +42,18 @@ public struct FrameDecoder: Sendable {
   /// Throws ``MalformedMessage`` for a frame above the limit, finished or not: nothing after it can
   /// be trusted, so the connection is to be closed.
   public mutating func next() throws(MalformedMessage) -> [UInt8]? {
-    guard let end = bytes[searched...].firstIndex(of: 0) else {
-      searched = bytes.count
-      guard pendingByteCount <= limit else { throw .tooLong(limit: limit) }
-      return nil
-    }
-    guard end - taken <= limit else { throw .tooLong(limit: limit) }
-    let frame = Array(bytes[taken..<end])
-    taken = end + 1
+    guard try hasFrame() else { return nil }
+    let frame = Array(bytes[taken..<searched])
+    taken = searched + 1
     searched = taken
     return frame
+  }
+
+  /// Whether ``next()`` has a frame. Throws as it does. O(n) in the frame's length.
+  public mutating func hasFrame() throws(MalformedMessage) -> Bool {
+    searched = bytes[searched...].firstIndex(of: 0) ?? bytes.count
+    guard searched - taken <= limit else { throw .tooLong(limit: limit) }
+    return searched < bytes.count
   }
 }
 

@@ -41,9 +41,29 @@ int gs_open(int directory, const char *name, int writable) {
 
 int gs_lock_exclusive(int descriptor) { return RETRY(flock(descriptor, LOCK_EX | LOCK_NB)); }
 
-int gs_lock_shared(int descriptor) { return RETRY(flock(descriptor, LOCK_SH | LOCK_NB)); }
+static int byte_lock(int descriptor, uint64_t byte, short type) {
+  struct flock lock = {
+    .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+  int result = RETRY(fcntl(descriptor, F_OFD_SETLK, &lock));
+  return result == -EACCES ? -EAGAIN : result;
+}
 
-int gs_unlock(int descriptor) { return RETRY(flock(descriptor, LOCK_UN)); }
+int gs_lock_byte_exclusive(int descriptor, uint64_t byte) {
+  return byte_lock(descriptor, byte, F_WRLCK);
+}
+
+int gs_lock_byte_shared(int descriptor, uint64_t byte) {
+  return byte_lock(descriptor, byte, F_RDLCK);
+}
+
+int gs_unlock_byte(int descriptor, uint64_t byte) { return byte_lock(descriptor, byte, F_UNLCK); }
+
+int gs_is_locked(int descriptor, uint64_t byte, uint64_t count) {
+  struct flock lock = {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
+  int result = RETRY(fcntl(descriptor, F_OFD_GETLK, &lock));
+  return result < 0 ? result : lock.l_type != F_UNLCK;
+}
 
 int gs_is_sysfs(int descriptor) {
   struct statfs status;

@@ -43,7 +43,7 @@ int gl_listen(const char *path, mode_t mode, gid_t group) {
   if (path[0] != '@' && ((group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0) ||
                          chmod(path, mode) != 0))
     result = -errno;
-  else if (listen(listener, SOMAXCONN) != 0)
+  else if (listen(listener, GL_BACKLOG) != 0)
     result = -errno;
   if (result == 0) return listener;
   if (path[0] != '@') unlink(path);

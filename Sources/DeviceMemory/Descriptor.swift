@@ -29,6 +29,24 @@ public struct Descriptor: ~Copyable, Sendable {
     return Descriptor(owning: copy)
   }
 
+  /// Makes the number one of the file at `path`, opened for reading and writing, and closes what it was of:
+  /// for whoever cannot give the number up, but what is behind it.
+  func lead(to path: String) throws(SystemError) {
+    let file = unsafe open(path, O_RDWR | O_CLOEXEC)
+    guard file >= 0 else {
+      throw SystemError(operation: "open", subject: path, errno: Errno(rawValue: errno))
+    }
+    let result = dup2(file, rawValue)
+    let number = errno
+    close(file)
+    guard result >= 0 else {
+      throw SystemError(
+        operation: "replace", subject: "descriptor \(rawValue)", errno: Errno(rawValue: number))
+    }
+    // dup2 does not keep it, and dup3 is not to be had; what a program run meanwhile gets is /dev/null.
+    _ = fcntl(rawValue, F_SETFD, FD_CLOEXEC)
+  }
+
   /// Gives the number away. Whoever takes it closes it.
   public consuming func release() -> CInt {
     let released = rawValue

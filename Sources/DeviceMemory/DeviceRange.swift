@@ -20,6 +20,31 @@ public enum Isolation: String, Hashable, Sendable, CaseIterable {
   case cooperative = "cooperative"
 }
 
+/// By what interface of the kernel's device memory was opened, which decides what its descriptor
+/// reaches and what happens when the device is removed.
+public enum MemorySource: String, Hashable, Sendable, CaseIterable {
+  /// `resourceN`. A descriptor reaches the whole BAR.
+  case sysfs = "sysfs"
+  /// A VFIO device. A descriptor reaches the whole device, its configuration space too.
+  case vfio = "vfio"
+
+  /// What removal does to whoever holds the memory, in one word.
+  public var removal: Removal {
+    switch self {
+    case .sysfs: .unnoticed
+    case .vfio: .waits
+    }
+  }
+
+  /// What happens when a device is pulled out while its memory is mapped.
+  public enum Removal: String, Hashable, Sendable, CaseIterable {
+    /// Nothing: mappings stay, and lead to whatever is plugged in at the address next.
+    case unnoticed = "unnoticed"
+    /// It waits until every descriptor and mapping is gone, in all processes, and then is complete.
+    case waits = "waits"
+  }
+}
+
 /// An open piece of a device's memory: a descriptor, and where its bytes are.
 ///
 /// Opens nothing and maps nothing; ``Region`` maps it.
@@ -41,8 +66,12 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let caching: Caching
   /// What keeps other holders out.
   public let isolation: Isolation
+  /// How it was opened; nil when nobody says, as for memory that is no device's.
+  public let source: MemorySource?
   /// What errors call it: `BAR 2 of 0000:01:00.0`.
   public let label: String
+  /// Opens it for other processes; nil when all have to share ``descriptor``.
+  public let lender: (any DescriptorLender)?
   /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
   public let attachment: (any AnyObject & Sendable)?
 
@@ -50,7 +79,8 @@ public struct DeviceRange: ~Copyable, Sendable {
   public init(
     descriptor: consuming Descriptor, mapOffset: ByteCount, size: ByteCount,
     physical: PhysicalAddress?, bus: BusAddress?, caching: Caching, isolation: Isolation,
-    label: String, attachment: (any AnyObject & Sendable)? = nil
+    source: MemorySource? = nil, label: String, lender: (any DescriptorLender)? = nil,
+    attachment: (any AnyObject & Sendable)? = nil
   ) {
     self.descriptor = descriptor
     self.mapOffset = mapOffset
@@ -59,7 +89,9 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.bus = bus
     self.caching = caching
     self.isolation = isolation
+    self.source = source
     self.label = label
+    self.lender = lender
     self.attachment = attachment
   }
 }

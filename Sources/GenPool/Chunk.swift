@@ -97,6 +97,13 @@ struct ChunkStorage: ~Copyable {
     ByteCount(address.rawValue &- start.rawValue)
   }
 
+  /// The address in the chunk for which `address` stands, if the chunk's first byte is at `first` in that
+  /// space; nil outside.
+  func start<Space>(at address: Address<Space>, from first: Address<Space>) -> VirtualAddress? {
+    guard address >= first, address - first < size else { return nil }
+    return start + (address - first)
+  }
+
   @inline(__always)
   func address(of index: GranuleIndex) -> VirtualAddress {
     VirtualAddress(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))

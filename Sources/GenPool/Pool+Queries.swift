@@ -41,6 +41,24 @@ extension Pool {
     } ?? nil
   }
 
+  /// The address in the pool that a physical address stands for, allocated or not; nil when it is in no
+  /// chunk. O(chunks).
+  public func virtualAddress(of address: PhysicalAddress) -> VirtualAddress? {
+    list.first { chunk in chunk.physical.flatMap { chunk.start(at: address, from: $0) } }
+  }
+
+  /// The address in the pool that a bus address stands for, allocated or not; nil when it is in no
+  /// chunk. O(chunks).
+  public func virtualAddress(of address: BusAddress) -> VirtualAddress? {
+    list.first { chunk in chunk.bus.flatMap { chunk.start(at: address, from: $0) } }
+  }
+
+  /// What keeps the memory at an address of the pool where it is, as it was given with its chunk; nil
+  /// when nothing does, when no chunk has it, and when the pool was destroyed. O(chunks).
+  package func backing(of address: VirtualAddress) -> AnyObject? {
+    list.chunk(at: address)?.pointee.state.withLock { $0.backing }
+  }
+
   /// Whether one chunk holds the whole range, allocated or not; false across neighbours. A range
   /// of 0 bytes lies in a chunk when its start does. A range that wraps lies in none: the kernel's
   /// `gen_pool_has_addr` says yes to some. O(chunks).

@@ -8,8 +8,9 @@ import SystemPackage
 /// A session with the broker: a socket on which one call at a time is made and answered.
 ///
 /// Leases belong to it and end at the latest with this process. All calls block, from any thread;
-/// those of several threads take turns. After a deadline was missed or an answer made no sense the
-/// two ends no longer agree on whose turn it is, so every further call throws.
+/// those of several threads take turns. An answer that misses its deadline is waited for by the next
+/// call, and a lease that it brings is given back. After an answer that made no sense the two ends no
+/// longer agree on whose turn it is, so every further call throws.
 ///
 /// **fork().** A child has the socket but not the session: its calls throw EPERM. It connects anew.
 public final class Connection: Sendable {
@@ -29,6 +30,15 @@ public final class Connection: Sendable {
     var wire: Wire
     /// The two ends do not agree any more on whose turn it is.
     var isBroken = false
+    /// The answers still to come to calls that were given up.
+    var owed: [OwedReply] = []
+  }
+
+  /// An answer that nobody waits for any more.
+  private enum OwedReply {
+    /// It may bring a lease.
+    case acquire
+    case other
   }
 
   /// What errors call the two operations.
@@ -89,8 +99,9 @@ public final class Connection: Sendable {
       try refuseBroken(state, method)
       // Until an answer has been understood.
       state.isBroken = true
+      try settleOwed(&state, method, before: deadline)
       var descriptors = ReceivedDescriptors()
-      let received = try exchange(method, frame, on: &state.wire, &descriptors, before: deadline)
+      let received = try exchange(method, frame, on: &state, &descriptors, before: deadline)
       do throws(ReplyError) {
         let reply = try received.result(of: method)
         state.isBroken = false
@@ -107,25 +118,58 @@ public final class Connection: Sendable {
   func stream<Method: VarlinkMethod>(
     _ method: Method.Type, _ parameters: Method.Parameters, _ handle: (Method.Reply) -> Bool
   ) throws(ClientError) {
+    var next = try start(method, parameters)
+    while next.continues, handle(next.reply) {
+      guard let later = try nextReply(to: method, before: .now + Self.unlimited) else { return }
+      next = later
+    }
+  }
+
+  /// Calls `method` for several replies and takes the first, which is an answer like any other. Further
+  /// ones are taken with ``nextReply(to:before:)``, and nobody can use the connection otherwise.
+  func start<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool) {
     try refuseForkedChild(method)
     let frame = try frame(Call(method, parameters, more: true))
-    try state.withLock { (state) throws(ClientError) in
+    return try state.withLock { (state) throws(ClientError) in
       try refuseBroken(state, method)
       state.isBroken = true
-      var bytes = frame
-      while true {
-        let reply = try receive(
-          method, sending: bytes, on: &state.wire,
-          // The first is an answer like any other.
-          before: .now + (bytes.isEmpty ? Self.unlimited : timeout))
-        bytes = []
-        do throws(ReplyError) {
-          let result = try reply.result(of: method)
-          guard reply.continues, handle(result) else { return }
-        } catch {
-          throw clientError(error, method)
-        }
+      try settleOwed(&state, method, before: .now + timeout)
+      try send(frame, of: method, on: state.wire, before: .now + timeout)
+      // Descriptors that nobody expects.
+      var descriptors = ReceivedDescriptors()
+      let reply = try receive(method, on: &state, &descriptors, before: .now + timeout)
+      return try result(reply, of: method)
+    }
+  }
+
+  /// The next reply to what was started; nil when none has come by `deadline`.
+  func nextReply<Method: VarlinkMethod>(
+    to method: Method.Type, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool)? {
+    try refuseForkedChild(method)
+    return try state.withLock { (state) throws(ClientError) in
+      var descriptors = ReceivedDescriptors()
+      let answer: [UInt8]
+      do throws(Wire.Failure) {
+        answer = try state.wire.receive(into: &descriptors, before: deadline)
+      } catch .late {
+        return nil
+      } catch {
+        throw clientError(error, method)
       }
+      return try result(parse(answer, of: method), of: method)
+    }
+  }
+
+  private func result<Method: VarlinkMethod>(
+    _ reply: ReceivedReply, of method: Method.Type
+  ) throws(ClientError) -> (reply: Method.Reply, continues: Bool) {
+    do throws(ReplyError) {
+      return (try reply.result(of: method), reply.continues)
+    } catch {
+      throw clientError(error, method)
     }
   }
 
@@ -151,45 +195,80 @@ public final class Connection: Sendable {
 extension Connection {
   /// Sends a call and takes the one reply to it.
   private func exchange<Method: VarlinkMethod>(
-    _ method: Method.Type, _ frame: [UInt8], on wire: inout Wire,
+    _ method: Method.Type, _ frame: [UInt8], on state: inout State,
     _ descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
   ) throws(ClientError) -> ReceivedReply {
-    let reply = try receive(method, sending: frame, on: &wire, &descriptors, before: deadline)
-    guard !reply.continues, !wire.hasUnaskedBytes else {
+    try send(frame, of: method, on: state.wire, before: deadline)
+    let reply = try receive(method, on: &state, &descriptors, before: deadline)
+    guard !reply.continues, !state.wire.hasUnaskedBytes else {
       throw violation(method, "more than one came")
     }
     return reply
   }
 
-  /// Sends `frame`, if it is not empty, and takes one reply, whose descriptors nobody expects.
-  private func receive<Method: VarlinkMethod>(
-    _ method: Method.Type, sending frame: [UInt8], on wire: inout Wire,
+  private func send<Method: VarlinkMethod>(
+    _ frame: [UInt8], of method: Method.Type, on wire: borrowing Wire,
     before deadline: ContinuousClock.Instant
-  ) throws(ClientError) -> ReceivedReply {
-    var descriptors = ReceivedDescriptors()
-    return try receive(method, sending: frame, on: &wire, &descriptors, before: deadline)
+  ) throws(ClientError) {
+    do throws(Wire.Failure) {
+      try wire.send(frame, before: deadline)
+    } catch .closed {
+      // Perhaps it said why: that this user has too many connections.
+    } catch {
+      throw clientError(error, method)
+    }
   }
 
-  /// Sends `frame`, if it is not empty, and takes one reply.
+  /// Takes one reply. One that is late is owed from then on.
   private func receive<Method: VarlinkMethod>(
-    _ method: Method.Type, sending frame: [UInt8], on wire: inout Wire,
+    _ method: Method.Type, on state: inout State,
     _ descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
   ) throws(ClientError) -> ReceivedReply {
     let answer: [UInt8]
     do {
-      do throws(Wire.Failure) {
-        try wire.send(frame, before: deadline)
-      } catch .closed {
-        // Perhaps it said why: that this user has too many connections.
-      }
-      answer = try wire.receive(into: &descriptors, before: deadline)
+      answer = try state.wire.receive(into: &descriptors, before: deadline)
     } catch {
+      if case .late = error {
+        state.owed.append(method == Broker1.Acquire.self ? .acquire : .other)
+        state.isBroken = false
+      }
       throw clientError(error, method)
     }
+    return try parse(answer, of: method)
+  }
+
+  private func parse<Method: VarlinkMethod>(
+    _ answer: [UInt8], of method: Method.Type
+  ) throws(ClientError) -> ReceivedReply {
     do {
       return try ReceivedReply(frame: answer)
     } catch {
       throw violation(method, error.description)
+    }
+  }
+
+  /// Takes the answers to calls that were given up, for the sake of a call of `method`, and gives back
+  /// what they bring.
+  private func settleOwed<Method: VarlinkMethod>(
+    _ state: inout State, _ method: Method.Type, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) {
+    while let owed = state.owed.first {
+      var descriptors = ReceivedDescriptors()
+      let answer: [UInt8]
+      do {
+        answer = try state.wire.receive(into: &descriptors, before: deadline)
+      } catch {
+        // Still not; and nothing of the new call has gone.
+        if case .late = error { state.isBroken = false }
+        throw clientError(error, method)
+      }
+      state.owed.removeFirst()
+      guard owed == .acquire,
+        let lease = try? ReceivedReply(frame: answer).result(of: Broker1.Acquire.self).lease
+      else { continue }
+      let release = Call(
+        Broker1.Release.self, .init(lease: lease.lease, generation: lease.generation), oneway: true)
+      try send(try frame(release), of: method, on: state.wire, before: deadline)
     }
   }
 

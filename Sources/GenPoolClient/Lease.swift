@@ -33,8 +33,10 @@ public struct Lease: ~Copyable, Sendable {
   public var generation: Generation { grant.generation }
 
   /// Asks the broker whether the lease was revoked: its device was removed or failed, or an admin took
-  /// it back. Then the memory is overmapped with all-ones, so that nothing here reaches the device any
-  /// more, or another one that was plugged in at its address.
+  /// it back. Then the memory is overmapped with all-ones and the descriptor closed in its place, so that
+  /// nothing here reaches the device any more, or another one that was plugged in at its address. Memory
+  /// of a pool whose removal waits (VFIO) **keeps its device from being removed** until every holder has
+  /// asked so, released the lease, or ended.
   ///
   /// Nobody is told unasked: a sysfs mapping of a device that has gone goes on reading and writing,
   /// without a fault. Who cares asks now and then, or waits in ``Connection/monitor(_:)`` on another
@@ -49,7 +51,7 @@ public struct Lease: ~Copyable, Sendable {
     }
     if isHeld { return false }
     do throws(SystemError) {
-      try region.mapping.overmap()
+      try region.abandon()
     } catch {
       throw .system(error)
     }

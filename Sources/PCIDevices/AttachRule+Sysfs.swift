@@ -5,16 +5,12 @@ import SystemPackage
 extension AttachRule {
   /// The rules for opening memory through sysfs, where a client can be given no less than a whole
   /// BAR and nothing revokes it.
-  public static let sysfs: [AttachRule] = deviceRules + driverRules + barRules
+  public static let sysfs: [AttachRule] =
+    deviceRules + mappingRules + driverRules + barRules + fileRules
 
-  /// What kind of device it is, and whether it is well.
-  private static let deviceRules: [AttachRule] = [
-    AttachRule("no-response") { subject in
-      subject.device.isResponding
-        ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
-    } cure: { _ in
-      "check the device, then remove and rescan it"
-    },
+  /// What kind of device it is, and whether it answers. Whatever opens it.
+  static let deviceRules: [AttachRule] = [
+    noResponse,
     AttachRule("display") { subject in
       subject.device.classCode.isDisplay
         ? "it is a display controller (class \(subject.device.classCode))" : nil
@@ -41,6 +37,10 @@ extension AttachRule {
     } cure: { subject in
       "name it by its address, \(subject.device.address)"
     },
+  ]
+
+  /// Whether its memory can be mapped while no driver looks after it.
+  private static let mappingRules: [AttachRule] = [
     // "unknown" is a device that no driver ever enabled: enabling it powers it up.
     AttachRule("power-state") { subject in
       guard let state = subject.device.powerState, state != .d0, state != .unknown else {
@@ -79,24 +79,34 @@ extension AttachRule {
     } cure: { subject in
       "unbind it (echo \(subject.device.address) > \(subject.device.path.string)/driver/unbind)"
     },
-    AttachRule("force-mismatch") { subject in
-      guard let forced = subject.request.forced, forced != subject.device.identity else {
-        return nil
-      }
-      return "it was to be forced as \(forced), but it is \(subject.device.identity)"
-    } cure: { _ in
-      "check the address"
-    },
+    forceMismatch,
     AttachRule("group-not-viable") { subject in
       let members = subject.device.iommuGroup?.members ?? []
       let busy = members.filter { $0.address != subject.device.address && !isViable($0) }
       guard let group = subject.device.iommuGroup, !busy.isEmpty else { return nil }
-      let drivers = busy.map { "\(quoted($0.name)) with driver \($0.driver ?? "none")" }
-      return "IOMMU group \(group.number) also has \(drivers.joined(separator: ", "))"
+      return "IOMMU group \(group.number) also has \(describe(busy))"
     } cure: { _ in
       "unbind those too, or plug the device into another slot"
     },
   ]
+
+  /// Nothing can be done with a device that is not there.
+  static let noResponse = AttachRule("no-response") { subject in
+    subject.device.isResponding
+      ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
+  } cure: { _ in
+    "check the device, then remove and rescan it"
+  }
+
+  /// Whoever forces must know what.
+  static let forceMismatch = AttachRule("force-mismatch") { subject in
+    guard let forced = subject.request.forced, forced != subject.device.identity else {
+      return nil
+    }
+    return "it was to be forced as \(forced), but it is \(subject.device.identity)"
+  } cure: { _ in
+    "check the address"
+  }
 
   /// Drivers that leave a device alone until somebody opens it through them.
   private static let passiveDrivers: Set<String> = ["vfio-pci", "uio_pci_generic"]
@@ -107,8 +117,14 @@ extension AttachRule {
     return driver == "pcieport" && member.classCode?.isBridge == true
   }
 
-  /// Whether the BAR is memory that can be mapped.
-  private static let barRules: [AttachRule] = [
+  /// Members of a group for people: `"0000:01:00.0" with driver nvme`.
+  package static func describe(_ members: [IOMMUGroup.Member]) -> String {
+    members.map { "\(quoted($0.name)) with driver \($0.driver ?? "none")" }
+      .joined(separator: ", ")
+  }
+
+  /// Whether the BAR is memory that can be mapped. Whatever opens it.
+  static let barRules: [AttachRule] = [
     AttachRule("no-such-bar") { subject in
       subject.bar == nil ? "it does not implement BAR \(subject.request.bar)" : nil
     } cure: { subject in
@@ -149,6 +165,10 @@ extension AttachRule {
     } cure: { subject in
       "it has \(list(subject.device.bars))"
     },
+  ]
+
+  /// Whether the kernel shows it.
+  private static let fileRules: [AttachRule] = [
     AttachRule("no-resource-file") { subject in
       guard let bar = subject.memoryBAR, bar.physical != nil, !bar.hasResourceFile else {
         return nil
@@ -156,7 +176,7 @@ extension AttachRule {
       return "sysfs has no \(bar.resourceFile) of it: this kernel cannot map BARs through sysfs"
     } cure: { _ in
       "boot a kernel that can (HAVE_PCI_MMAP or ARCH_GENERIC_PCI_MMAP_RESOURCE)"
-    },
+    }
   ]
 
   /// The BARs for a cure, since the wrong one was asked for.

@@ -1,6 +1,6 @@
-/// A condition that a device must meet before its memory is opened through sysfs.
+/// A condition that a device must meet before its memory is opened.
 ///
-/// The rules are a table (``sysfs``), so that what is refused can be read in one place, listed by a
+/// The rules are a table for each way of opening it (``sysfs``, ``vfio``), so that what is refused can be read in one place, listed by a
 /// program, and tested one by one. All of them are asked: who mends one cause should not then meet
 /// the next.
 public struct AttachRule: Sendable {
@@ -53,6 +53,13 @@ public struct AttachRule: Sendable {
     public let cause: String
     /// What would help.
     public let cure: String
+
+    package init(rule: String, subject: String, cause: String, cure: String) {
+      self.rule = rule
+      self.subject = subject
+      self.cause = cause
+      self.cure = cure
+    }
 
     public var description: String { "\(cause) [\(rule)]; \(cure)" }
   }

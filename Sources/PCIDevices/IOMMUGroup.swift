@@ -5,6 +5,13 @@ public struct IOMMUGroup: Hashable, Sendable {
   public let number: UInt32
   /// Every member, the device itself included, by name.
   public let members: [Member]
+  /// What stands between the members and memory while the kernel drives them: `identity` passes addresses
+  /// through, `DMA` and `DMA-FQ` translate. As the kernel's `type` attribute spells it; nil where there
+  /// is none. VFIO translates whatever it says.
+  public let domain: String?
+
+  /// The domain that changes no address.
+  package static let identityDomain = "identity"
 
   /// A device of the group.
   public struct Member: Hashable, Sendable {
@@ -26,6 +33,7 @@ public struct IOMMUGroup: Hashable, Sendable {
       throw node.malformed("the link leads to \(quoted(name)), which is not a group's number")
     }
     self.number = number
+    domain = try node["type"].optionalAttribute()?.value("a kind of domain") { $0 }
     let devices = node["devices"]
     var members: [Member] = []
     for name in try devices.entries() {

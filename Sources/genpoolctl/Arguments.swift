@@ -6,3 +6,4 @@ public import PCIDevices
 
 extension ByteCount: ExpressibleByArgument {}
 extension PCIAddress: ExpressibleByArgument {}
+extension DeviceIdentity: ExpressibleByArgument {}

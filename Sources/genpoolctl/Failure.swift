@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceEmulation
 import DeviceMemory
+import DeviceSources
 import GenPoolClient
 import Glibc
 import PCIDevices
@@ -29,6 +30,7 @@ struct Failure: Error {
     case let error as ClientError: self.init(error)
     case let error as SystemError: self.init(error.description)
     case let error as DeviceFault: self.init(error.description)
+    case let error as AttachError: self.init(error.description)
     case let error as DeviceTreeError: self.init(error.description)
     case let error as EmulationError: self.init(error.description)
     default: return nil

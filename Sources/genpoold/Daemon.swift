@@ -2,6 +2,7 @@ import Broker
 import BrokerProtocol
 import CLinux
 import DeviceMemory
+import DeviceSources
 import FoundationEssentials
 import Glibc
 import Logging
@@ -48,7 +49,7 @@ struct Daemon {
     if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
 
     let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
-    let provider = SysfsProvider(root: root)
+    let provider = try PCIProvider(root: root, logger: logger)
     let broker = try LeaseBroker(
       provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
       logger: logger)
@@ -70,6 +71,9 @@ struct Daemon {
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
     // Before anything is attached, so that nothing is missed.
     watchDevices(of: root, for: broker, pools)
+    try broker.watchDevices(provider.requests.descriptor) {
+      provider.requests.drain().map { .requested($0.description) }
+    }
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments {
       readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")

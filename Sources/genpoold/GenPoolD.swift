@@ -27,7 +27,9 @@ struct GenPoolD: ParsableCommand {
 
       Attaching ERASES memory. A device is refused unless all attach rules hold: `genpoolctl device \
       show` says which do not, and what helps. SPEC is \
-      BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]].
+      BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]][,source=S]. The source is \
+      sysfs, or vfio for a device that is bound to vfio-pci (`genpoolctl device bind`): it can be pulled \
+      out safely then, but waits for every process that maps its memory.
 
       When a device is pulled out, its pools and their leases are revoked; when one is plugged in at \
       the address of an --attach, that pool is attached, as soon as no process holds the old memory.

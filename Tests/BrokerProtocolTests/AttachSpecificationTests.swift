@@ -10,13 +10,14 @@ import Testing
 
   @Test func `all options are understood, in any order`() throws {
     let text =
-      "01:00.0:0,name=cmb,allow=hotplug+not-prefetchable,granule=64K,size=0x100000,offset=1M"
+      "01:00.0:0,source=vfio,name=cmb,allow=hotplug+not-prefetchable,granule=64K,size=0x100000,offset=1M"
     let piece = try Broker1.Attach.Parameters(specification: text)
     #expect(
       piece
         == .init(
           device: "01:00.0", bar: 0, offset: .mebibytes(1), size: .mebibytes(1),
-          granule: .kibibytes(64), name: "cmb", allow: ["hotplug", "not-prefetchable"]))
+          granule: .kibibytes(64), name: "cmb", allow: ["hotplug", "not-prefetchable"],
+          source: "vfio"))
   }
 
   @Test(arguments: [

@@ -6,6 +6,7 @@ struct ReplyTests {
   static let brokerErrors: [BrokerError] = [
     .noSuchPool(pool: "p"), .noPool, .noSuchLease(lease: LeaseID(rawValue: "l")),
     .staleGeneration(lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 7)),
+    .poolTooSmall(pool: "p", bytes: 8192, size: 4096),
     .poolFull(pool: "p", bytes: 4096, available: 0),
     .poolFragmented(pool: "p", bytes: 8192, available: 8192, largestFree: 4096),
     .poolBusy(

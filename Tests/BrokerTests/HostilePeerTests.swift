@@ -159,16 +159,44 @@ extension BrokerTests {
       #expect(try client.isClosed())
     }
 
-    @Test func `more connections than there may be wait for their turn`() throws {
-      let broker = try TestBroker(configure: { $0.connectionLimit = 4 })
-      var clients = try (0..<4).map { _ in try broker.client() }
-      for client in clients { _ = try client.call(Broker1.Hello.self, .init()) }
-      let waiting = try broker.client()
-      try waiting.send(Call(Broker1.Hello.self, .init()).frame())
-      var end = pollfd(fd: waiting.socket.rawValue, events: Int16(POLLIN), revents: 0)
-      #expect(unsafe poll(&end, 1, 100) == 0)
-      clients.removeLast()
-      _ = try waiting.receive().result(of: Broker1.Hello.self)
+    @Test func `a peer with much to ask keeps nobody waiting`() throws {
+      let broker = try TestBroker()
+      let client = try broker.client()
+      let question = try Call(Broker1.DescribePool.self, .init(pool: "pool0")).frame()
+      let rude = try (0..<50).map { _ in try broker.client() }
+      // Some 64 calls each, of which the answers fit: all of them are to be done.
+      for peer in rude { try peer.send(Array(repeating: question, count: 64).flatMap { $0 }) }
+      _ = try client.call(Broker1.Hello.self, .init())
+      var answered = 0
+      for peer in rude {
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        let count = unsafe recv(peer.socket.rawValue, &bytes, bytes.count, CInt(MSG_DONTWAIT))
+        answered += bytes.prefix(max(0, count)).count { $0 == 0 }
+      }
+      #expect(answered < 50 * 64, "one call did not wait for all of theirs")
+    }
+
+    @Test func `what a user does wrong fills no log, and what it does to memory is all told`()
+      throws
+    {
+      let broker = try TestBroker(configure: { $0.logPeriod = .seconds(3) })
+      let client = try broker.client()
+      func provoke(_ count: Int) throws {
+        for _ in 0..<count {
+          #expect(throws: ReplyError.self) {
+            try client.call(Broker1.DescribePool.self, .init(pool: "none"))
+          }
+        }
+      }
+      try provoke(100)
+      for _ in 0..<40 { try client.release(client.acquire(4096).lease) }
+      #expect(broker.log.lines("refused").count <= 30)
+      #expect(broker.log.lines("lease").count == 40 && broker.log.lines("release").count == 40)
+      try wait(for: "the rest to be counted") { !broker.log.lines("suppressed").isEmpty }
+      let suppressed = broker.log.lines("suppressed")[0]
+      #expect(suppressed == "notice 70 more lines suppressed uid=\(getuid())")
+      try provoke(1)
+      #expect(broker.log.lines("refused").count == 31)
     }
 
     @Test func `a random peer neither stops nor confuses the broker`() throws {

@@ -125,7 +125,7 @@ extension BrokerTests {
     }
 
     @Test(arguments: [
-      ("{\"bytes\":0}", "bytes"), ("{}", "bytes"), ("{\"bytes\":9223372036854775807}", "full"),
+      ("{\"bytes\":0}", "bytes"), ("{}", "bytes"), ("{\"bytes\":9223372036854775807}", "too small"),
       ("{\"bytes\":1,\"alignment\":3}", "alignment"),
       ("{\"bytes\":1,\"alignment\":0}", "alignment"),
       ("{\"bytes\":1,\"alignment\":4096,\"fit\":\"best\"}", "alignment"),
@@ -144,8 +144,8 @@ extension BrokerTests {
       let error = #expect(throws: ReplyError.self) {
         try client.receive().result(of: Broker1.Acquire.self)
       }
-      if name == "full" {
-        guard case .broker(.poolFull) = error else {
+      if name == "too small" {
+        guard case .broker(.poolTooSmall) = error else {
           Issue.record("got \(String(describing: error))")
           return
         }

@@ -16,6 +16,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     var physical: PhysicalAddress? = PhysicalAddress(0x80_0000_0000)
     var bus: BusAddress? = BusAddress(0xc000_0000)
     var isolation: Isolation = .uidExclusive
+    var source: MemorySource?
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
     /// How opening it fails.
@@ -43,6 +44,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
 
   let openCount = OpenCount()
   private let devicesByAddress: [String: TestDevice]
+  /// Addresses of those that are not plugged in.
+  let absent = Mutex<Set<String>>([])
   private let memories: Mutex<[String: CInt]>
 
   init(_ devices: [TestDevice]) throws {
@@ -64,8 +67,13 @@ final class MemoryProvider: DeviceProvider, Sendable {
   /// The memory behind a device, for tests to look into and to break.
   func memory(of address: String) -> CInt { memories.withLock { $0[address] ?? -1 } }
 
+  private var present: [String: TestDevice] {
+    let absent = absent.withLock { $0 }
+    return devicesByAddress.filter { !absent.contains($0.key) }
+  }
+
   func devices() throws(ProviderError) -> [Broker1.Device] {
-    devicesByAddress.values.sorted { $0.address < $1.address }.map { device in
+    present.values.sorted { $0.address < $1.address }.map { device in
       Broker1.Device(
         address: device.address, vendorID: 0x1b36, deviceID: 0x10, classCode: 0x01_08_02,
         bars: [
@@ -77,8 +85,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
   }
 
   func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
-    guard let device = devicesByAddress[request.device], request.bar == 0 else {
-      let known = devicesByAddress[request.device] != nil
+    guard let device = present[request.device], request.bar == 0 else {
+      let known = present[request.device] != nil
       throw .noSuchDevice(device: request.device, bar: known ? request.bar : nil)
     }
     if let failure = device.failure, request.allow.isEmpty { throw failure }
@@ -97,7 +105,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
       range: DeviceRange(
         descriptor: Descriptor(owning: memory), mapOffset: device.mapOffset + offset, size: size,
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
-        caching: .cached, isolation: device.isolation, label: "BAR 0 of \(device.address)",
+        caching: .cached, isolation: device.isolation, source: device.source,
+        label: "BAR 0 of \(device.address)",
         attachment: openCount.open()))
   }
 }

@@ -1,5 +1,6 @@
 import Broker
 import BrokerProtocol
+import CTestProcess
 import DeviceMemory
 import Foundation
 import GenPool
@@ -115,6 +116,24 @@ extension BrokerTests {
       let one = try monitor(broker.client())
       let client = try broker.client()
       _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(try next(one).event == .regionRemoved)
+    }
+
+    @Test func `a monitor that leaves is forgotten`() throws {
+      let quotas = Quotas(overrides: [UID(rawValue: getuid()): .init(connections: 3)])
+      let broker = try TestBroker(configure: { $0.quotas = quotas })
+      for _ in 0..<10 {
+        // Gone in silence, with an event unread, and with calls that it does not take.
+        let monitors = try (0..<3).map { _ in
+          try wait(for: "room") { try? monitor(broker.client()) }
+        }
+        try monitors[2].send(Call(Broker1.Hello.self, .init()).frame())
+      }
+      try wait(for: "the broker's ends to be closed") {
+        unsafe ct_count_sockets(broker.path) == 1
+      }
+      let one = try monitor(broker.client())
+      _ = try broker.client().call(Broker1.Detach.self, .init(pool: "pool0"))
       #expect(try next(one).event == .regionRemoved)
     }
 

@@ -92,6 +92,38 @@ extension BrokerTests {
       try wait(for: "room") { (try? broker.client().call(Broker1.Hello.self, .init())) != nil }
     }
 
+    @Test func `a user may have a quarter of all connections unless more is said`() {
+      let all = LeaseBroker.Configuration(version: "").connectionLimit
+      let limits = Quotas().limits(of: UID(rawValue: 6))
+      #expect(limits == .init(connections: all / 4))
+      #expect(Quotas().limits(of: UID(rawValue: 0)) == .unlimited)
+    }
+
+    @Test(.enabled(if: getuid() == 0, "only root can be another user"))
+    func `whoever takes all connections, others get in, and root when there are none left`() throws
+    {
+      let broker = try TestBroker(configure: {
+        $0.connectionLimit = 4
+        $0.quotas = Quotas(defaults: .init(connections: 2))
+      })
+      func connect(_ user: Int32) throws -> TestProcess {
+        let process = try TestProcess(broker, uid: user)
+        _ = try process.connection().call(Broker1.Hello.self, .init())
+        return process
+      }
+      let crowd = try [connect(1001), connect(1001), connect(1002), connect(1003)]
+      func refusal(_ user: Int32) throws {
+        let process = try TestProcess(broker, uid: user)
+        _ = try process.connection().receive().result(of: Broker1.Hello.self)
+      }
+      #expect(throws: exceeded(.connections, 2, 2)) { try refusal(1001) }
+      #expect(throws: exceeded(.allConnections, 4, 4)) { try refusal(1004) }
+      let root = try (0..<4).map { _ in try broker.client() }
+      for client in root { _ = try client.call(Broker1.Hello.self, .init()) }
+      crowd[0].kill()
+      try wait(for: "room") { (try? connect(1004)) != nil }
+    }
+
     @Test(.enabled(if: getuid() == 0, "only root can be another user"))
     func `one user's quota is not another's, and root has none`() throws {
       let quotas = Quotas(

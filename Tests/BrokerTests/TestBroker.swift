@@ -1,10 +1,12 @@
 import Broker
 import BrokerProtocol
+import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
 import Logging
 import Synchronization
+import SystemPackage
 import Testing
 
 /// All tests of the broker, one after the other: they count processes, descriptors and sockets.
@@ -14,17 +16,22 @@ import Testing
 final class TestBroker: Sendable {
   let path: String
   let provider: MemoryProvider
+  /// What it has logged.
+  let log = RecordedLog()
   private let directory: String
   private let stopper: LeaseBroker.Stopper
   private let ended: DispatchSemaphore
+  private let news: News
 
   /// A broker over `devices`; those in `attached` are pools from the start, `pool0`, `pool1`, ….
+  /// `prepare` is called on its thread before it serves.
   init(
     _ devices: [MemoryProvider.TestDevice] = [.init(address: "0000:01:00.0", size: .mebibytes(1))],
     attached: [Broker1.Attach.Parameters] = [
       .init(device: "0000:01:00.0", bar: 0, name: "pool0")
     ],
-    configure: @escaping @Sendable (inout LeaseBroker.Configuration) -> Void = { _ in }
+    configure: @escaping @Sendable (inout LeaseBroker.Configuration) -> Void = { _ in },
+    prepare: @escaping @Sendable (LeaseBroker) throws -> Void = { _ in }
   ) throws {
     try FaultGuard.enable()
     directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
@@ -36,20 +43,23 @@ final class TestBroker: Sendable {
     let provider = try MemoryProvider(devices)
     self.provider = provider
 
+    let news = try News()
+    self.news = news
     let started = DispatchSemaphore(value: 0)
     let ended = DispatchSemaphore(value: 0)
     self.ended = ended
     let result = Mutex<Result<LeaseBroker.Stopper, any Error>?>(nil)
+    let log = log
     Thread.detachNewThread {
       do {
         var configuration = LeaseBroker.Configuration(version: "0.0.0-test")
         configure(&configuration)
-        var logger = Logger(label: "test") { StreamLogHandler.standardError(label: $0) }
-        let wanted = ProcessInfo.processInfo.environment["GENPOOL_TEST_LOG"]
-        logger.logLevel = wanted.flatMap { Logger.Level(rawValue: $0) } ?? .critical
+        let logger = Logger(label: "test") { _ in RecordedLog.Handler(log: log) }
         let broker = try LeaseBroker(
           provider: provider, configuration: configuration, logger: logger)
+        try broker.watchDevices(news.event.rawValue) { news.take() }
         for parameters in attached { _ = try broker.attach(parameters) }
+        try prepare(broker)
         try broker.listen(on: ListeningSocket(path: path))
         _ = unsafe chmod(path, 0o666)
         result.withLock { $0 = .success(broker.stopper) }
@@ -84,4 +94,32 @@ final class TestBroker: Sendable {
   }
 
   func client() throws -> TestClient { try TestClient(path: path) }
+
+  /// Lets the broker hear of devices.
+  func tell(_ news: DeviceNews) { self.news.add(news) }
+}
+
+/// News that tests make up.
+private final class News: Sendable {
+  let event: Descriptor
+  private let waiting = Mutex<[DeviceNews]>([])
+
+  init() throws {
+    let event = gl_event_create()
+    guard event >= 0 else { throw Errno(rawValue: -event) }
+    self.event = Descriptor(owning: event)
+  }
+
+  func add(_ news: DeviceNews) {
+    waiting.withLock { $0.append(news) }
+    _ = gl_event_raise(event.rawValue)
+  }
+
+  func take() -> [DeviceNews] {
+    _ = gl_event_clear(event.rawValue)
+    return waiting.withLock { waiting in
+      defer { waiting = [] }
+      return waiting
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import DeviceMemory
 import GenPool
+import Glibc
 import Testing
 
 struct RegionTests {
@@ -60,5 +61,36 @@ struct RegionTests {
     }
     #expect(file.mappings == 0)
     #expect(ended.value == 1)
+  }
+
+  @Test func `a region that is abandoned reads as all-ones and keeps no file open`() throws {
+    let file = try MemoryFile(size: .kibibytes(64))
+    let region = try file.region(at: .kibibytes(16), size: .kibibytes(32))
+    let number = region.range.descriptor.rawValue
+    try region.write([1, 2, 3], at: 0)
+    try region.abandon()
+    #expect(file.mappings == 0)
+    #expect(!MemoryFile.isOpen(number, name: file.name))
+    #expect(try region.read(at: 0, count: 8) == [UInt8](repeating: 0xff, count: 8))
+    try region.write([4, 5, 6], at: 0)
+    #expect(try file.bytes(at: .kibibytes(16), count: 3) == [1, 2, 3])
+    #expect(fcntl(number, F_GETFD) == FD_CLOEXEC, "the number is still this region's to close")
+  }
+
+  @Test func `a shared region ends with the last who has it`() throws {
+    let file = try MemoryFile(size: .kibibytes(64))
+    let ended = Counter()
+    let pool = Pool(granule: .page)
+    do {
+      let shared = SharedRegion(
+        try Region(
+          mapping: file.range(
+            size: .kibibytes(64), attachment: Attachment { ended.increment() })))
+      try pool.add(shared)
+      #expect(pool.backing(of: shared.region.mapping.start) === shared)
+    }
+    #expect(file.mappings == 1 && ended.value == 0)
+    try pool.destroy()
+    #expect(file.mappings == 0 && ended.value == 1)
   }
 }

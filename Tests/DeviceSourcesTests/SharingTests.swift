@@ -3,6 +3,7 @@ import DeviceFixtures
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Glibc
 import PCIDevices
 import SystemPackage
 import Testing
@@ -84,6 +85,51 @@ import Testing
       #expect(try tree.openFiles() == 0)
       try expectBusy(SysfsSource(root: tree.root), request(tree))
       _ = orphan.size
+    }
+    let range = try SysfsSource(root: tree.root).open(request(tree))
+    _ = range.size
+  }
+
+  @Test func `what was lent is known to be out until its last duplicate and mapping end`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    do {
+      let source = SysfsSource(root: tree.root)
+      let low = try source.open(request(tree, 0...0))
+      let high = try source.open(request(tree, 1...9))
+      let (neighbour, found) = (low.lender, high.lender)
+      let lender = try #require(found)
+      #expect(!lender.isLent())
+      var copy: Descriptor?
+      do {
+        let lent = try lender.lend()
+        let another = try lender.lend()
+        copy = try lent.duplicate()
+        #expect(lender.isLent() && neighbour?.isLent() == false)
+        _ = another.rawValue
+      }
+      #expect(lender.isLent(), "a duplicate lives")
+      let address = unsafe mmap(nil, 4096, PROT_READ, MAP_SHARED, copy?.rawValue ?? -1, 0)
+      try #require(unsafe address != MAP_FAILED)
+      copy = nil
+      #expect(lender.isLent(), "a mapping lives")
+      unsafe munmap(address, 4096)
+      #expect(!lender.isLent())
+      _ = (low.size, high.size)
+    }
+    #expect(try tree.state() == .untouched)
+  }
+
+  @Test func `what was lent keeps the BAR locked after its lender's end`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    do {
+      let lent: Descriptor
+      do {
+        let lender = try SysfsSource(root: tree.root).open(request(tree, 7...9)).lender
+        lent = try #require(lender).lend()
+      }
+      #expect(try tree.state() == .untouched, "the source itself is gone")
+      try expectBusy(SysfsSource(root: tree.root), request(tree))
+      _ = lent.rawValue
     }
     let range = try SysfsSource(root: tree.root).open(request(tree))
     _ = range.size

@@ -207,6 +207,8 @@ import Testing
       try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status != 0
     }
     #expect(try machine.control("lease", "list").output.contains("leased"))
+    #expect(try machine.control("pool", "list").output.contains(" draining\n"))
+    #expect(try pools().contains("\"draining\""))
     end(holder)
     try wait(for: "the new pool") { try pools().contains("1048576") }
     #expect(daemon.end() == 0)

@@ -39,6 +39,19 @@ import Testing
     return (process, pipe.fileHandleForReading)
   }
 
+  /// A process that holds a lease until it is ended, whatever becomes of the lease; what it has said.
+  private func startHolder(_ size: String) throws -> (process: Process, facts: String) {
+    let (process, output) = try start(
+      "lease", "acquire", "--size", size, "--json", "--", "sleep", "1000")
+    return (process, read(output, until: "}"))
+  }
+
+  /// Not by SIGTERM, which children of a test's thread are born without.
+  private func end(_ holder: Process) {
+    kill(holder.processIdentifier, SIGKILL)
+    holder.waitUntilExit()
+  }
+
   /// Reads until `text` is there, or the end.
   private func read(_ output: FileHandle, until text: String) -> String {
     var said = ""
@@ -66,8 +79,8 @@ import Testing
   @Test func `a holder keeps the old memory, and the new device waits for its end`() throws {
     let monitor = try start("monitor", "--json")
     #expect(read(monitor.output, until: "started").contains("started"))
-    let holder = try start("lease", "acquire", "--size", "1M", "--hold")
-    #expect(read(holder.output, until: "isolation").contains("pool"))
+    let holder = try startHolder("1M")
+    #expect(holder.facts.contains("\"pool\""), "\(holder.facts)")
     try unplug()
     let told = read(monitor.output, until: "leaseRevoked")
     #expect(told.contains("regionRevoked") && told.contains("was removed"))
@@ -78,8 +91,7 @@ import Testing
     #expect(try machine.control("lease", "acquire", "--size", "4K").status == 1)
     let again = try machine.control("pool", "attach", "\(machine.device):2,name=again")
     #expect(again.status != 0 && again.errors.contains("old one"), "\(again.errors)")
-    holder.process.terminate()
-    holder.process.waitUntilExit()
+    end(holder.process)
     try wait(for: "the new device's pool") { try pools().contains("\"active\"") }
     #expect(read(monitor.output, until: "regionAdded").contains("regionRemoved"))
     #expect(try machine.control("lease", "acquire", "--size", "16M", "--dump=16").status == 0)
@@ -87,19 +99,51 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `what happens while news are too many to be kept is found out`() throws {
+    let limit = try String(
+      contentsOfFile: "/proc/sys/fs/inotify/max_queued_events", encoding: .utf8)
+    let room = try #require(Int(limit.trimmingCharacters(in: .whitespacesAndNewlines)))
+    kill(daemon.process.processIdentifier, SIGSTOP)
+    // Each renaming is two events.
+    let names = ["noise", "noises"].map { machine.directory + "/bus/pci/devices/" + $0 }
+    #expect(unsafe symlink("nowhere", names[0]) == 0)
+    for step in 0...(room / 2) {
+      guard unsafe rename(names[step % 2], names[1 - step % 2]) == 0 else {
+        Issue.record("no noise: errno \(errno)")
+        break
+      }
+    }
+    for name in names { _ = unsafe unlink(name) }
+    try unplug()
+    kill(daemon.process.processIdentifier, SIGCONT)
+    try wait(for: "the pool's end") { try !pools().contains("\"cmb\"") }
+    try replug()
+    try wait(for: "the pool") { try pools().contains("\"active\"") }
+    #expect(daemon.end() == 0)
+  }
+
   @Test func `what an admin takes back by force is named, and stays out of use`() throws {
-    let holder = try start("lease", "acquire", "--size", "16M", "--hold", "--json")
-    let facts = read(holder.output, until: "}")
-    let match = try #require(facts.firstMatch(of: /"lease" : "(\w+)"/))
+    let holder = try startHolder("16M")
+    let match = try #require(holder.facts.firstMatch(of: /"lease" : "(\w+)"/))
     let forced = try machine.control("lease", "release", String(match.1))
     #expect(forced.status == 0 && forced.output.contains("is revoked"), "\(forced.errors)")
     #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump").status == 75)
     let waiting = try start("lease", "acquire", "--size", "4K", "--wait", "20", "--dump=16")
     usleep(200_000)
     #expect(waiting.process.isRunning)
-    holder.process.terminate()
+    end(holder.process)
     waiting.process.waitUntilExit()
     #expect(waiting.process.terminationStatus == 0)
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `who only holds a lease ends with it, and says why`() throws {
+    let holder = try start("lease", "acquire", "--size", "16M", "--hold")
+    #expect(read(holder.output, until: "isolation").contains("pool"))
+    try unplug()
+    holder.process.waitUntilExit()
+    #expect(holder.process.terminationStatus == 1)
+    try wait(for: "the pool's end") { try !pools().contains("\"cmb\"") }
     #expect(daemon.end() == 0)
   }
 

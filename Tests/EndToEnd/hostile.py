@@ -8,6 +8,7 @@ in descriptors after each attack. Its memory has a high-water mark, which a busy
 all attacks are made twice, and a third time if the second round left more than the first.
 """
 
+import os
 import resource
 import sys
 import time
@@ -25,6 +26,7 @@ from hostile_peer import Peer
 
 ATTACKS = hostile_calls.ATTACKS + hostile_floods.ATTACKS
 ROUNDS = 3
+PATIENCE = 0.25  # seconds that 99 of 100 honest requests may take, on however busy a machine
 GROWTH_LIMIT = 1024  # KiB that the last round may add: pages that the allocator had not yet touched
 
 
@@ -47,6 +49,10 @@ def main() -> int:
 
 
 def attack(report: Report, broker: EmulatedBroker) -> None:
+    if os.geteuid() == 0:
+        # For attacks of other users.
+        broker.directory.chmod(0o711)
+        broker.socket.chmod(0o666)
     tenant, newcomer = Honest(broker.socket, False), Honest(broker.socket, True)
     table = []
 
@@ -59,6 +65,8 @@ def attack(report: Report, broker: EmulatedBroker) -> None:
         failures = waits[0].failures + waits[1].failures
         report.check(f"{name}: honest clients are served", not failures,
                      f"{len(failures)} failed, first: {failures[:1]}")
+        worst = max(one.percentile(99) for one in waits)
+        report.check(f"{name}: honest clients do not wait long", worst < PATIENCE, f"{worst:.3f} s")
         table.append((name, *waits, broker.processor_time() - used))
 
     measured("nobody", lambda: time.sleep(0.5))

@@ -2,11 +2,12 @@
 
 import json
 import multiprocessing
+import os
 import random
 import socket
 
 from hostile_peer import (
-    FRAME_LIMIT, INTERFACE, METHODS, SERVICE, Failed, Peer, answer, frame, required)
+    FRAME_LIMIT, INTERFACE, METHODS, NOBODY, SERVICE, Failed, Peer, answer, frame, required)
 
 HUGE = 1 << 63  # one more than an integer of varlink's holds
 # What is no value of a type. JSON text, as Python cannot write all of it.
@@ -224,6 +225,44 @@ def others(report, broker) -> None:
         report.equal("it is still its process's", listed, ["orphaned"])
     control.send("die")
     victim.join()
+    strangers(report, broker)
+
+
+def strangers(report, broker) -> None:
+    """Another user, who knows the name of a lease."""
+    if os.geteuid() != 0:
+        print("strangers skipped: only root can be another user")
+        return
+    context = multiprocessing.get_context("fork")
+    control, end = context.Pipe()
+    with Peer(broker.socket) as peer:
+        lease = peer.call("Acquire", bytes=4096)["lease"]
+        stranger = context.Process(
+            target=meddle, args=(broker, lease, end), daemon=True)
+        stranger.start()
+        report.equal("another user can neither see, end, take nor wait away what root has",
+                     control.recv(), {
+                         "Release": "PermissionDenied", "ForceRelease": "PermissionDenied",
+                         "Attach": "PermissionDenied", "Detach": "PermissionDenied",
+                         "Acquire": "PoolBusy", "ListLeases": []})
+        stranger.join()
+        peer.call("Release", lease=lease["lease"], generation=lease["generation"])
+
+
+def meddle(broker, lease, control) -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    with Peer(broker.socket) as peer:
+        said = {
+            "Release": refusal(
+                peer, "Release", lease=lease["lease"], generation=lease["generation"]),
+            "ForceRelease": refusal(peer, "ForceRelease", lease=lease["lease"]),
+            "Attach": refusal(peer, "Attach", device=broker.device, bar=2),
+            "Detach": refusal(peer, "Detach", pool=broker.pool),
+            "Acquire": refusal(peer, "Acquire", bytes=4096, wait=0),
+        }
+        control.send(said | {"ListLeases": peer.call("ListLeases")["leases"]})
 
 
 def hold(path, control) -> None:

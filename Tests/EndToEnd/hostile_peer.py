@@ -7,6 +7,7 @@ import struct
 
 INTERFACE = "io.genpool.Broker1"
 SERVICE = "org.varlink.service"
+NOBODY = 65534  # a uid that has nothing
 FRAME_LIMIT = 64 * 1024  # FrameDecoder.callLimit
 
 # Every method's parameters: what type, and whether it must be there.

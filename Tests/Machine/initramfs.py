@@ -63,12 +63,11 @@ def initramfs(kernel: Kernel, programs: list[Path], scripts: dict[str, Path]) ->
         archive.directory(name)
     archive.character_device("dev/console", 5, 1)
     busybox = Path("/bin/busybox")
-    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True)
     for program in [busybox, *programs]:
         archive.file(f"bin/{program.name}", program.read_bytes(), 0o755)
         for library in shared_libraries(program):
             archive.file(str(library).lstrip("/"), library.read_bytes(), 0o755)
-    for applet in applets.stdout.split():
+    for applet in applets(busybox):
         archive.link(f"bin/{applet}", "busybox")
     for name, file in kernel.modules.items():
         archive.file(f"modules/{name}", file.read_bytes())
@@ -77,6 +76,11 @@ def initramfs(kernel: Kernel, programs: list[Path], scripts: dict[str, Path]) ->
     for name, script in scripts.items():
         archive.file(name, script.read_bytes(), 0o755)
     return archive.bytes()
+
+
+def applets(busybox: Path) -> list[str]:
+    return subprocess.run(
+        [busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
 
 
 def shared_libraries(program: Path) -> list[Path]:

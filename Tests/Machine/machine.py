@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
+from userland import Userland
+
 QEMU = "qemu-system-x86_64"
-BOOT_LIMIT = 120  # seconds
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,17 @@ class Slot:
     def address(self) -> str:
         return f"0000:00:{self.number:02x}.0"
 
+    @property
+    def plug(self) -> str:
+        """What -device and device_add want to hear."""
+        place = f"bus=port{self.number}" if self.root_port else f"addr={self.number}"
+        return f"{self.device},id={self.name},{place}"
+
     def arguments(self) -> list[str]:
-        device = f"{self.device},id={self.name}"
-        if not self.root_port:
-            return ["-device", f"{device},addr={self.number}"]
         port = (
             f"pcie-root-port,id=port{self.number},chassis={self.number},slot={self.number}"
             f",addr={self.number}{self.port_options}")
-        return ["-device", port, "-device", f"{device},bus=port{self.number}"]
+        return [*(("-device", port) if self.root_port else ()), "-device", self.plug]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Machine:
     board: tuple[str, ...] = ("-machine", "q35")
     kernel_arguments: str = ""
     memory: str = "512M"
+    limit: int = 120  # seconds from QEMU's start to its end
+    # Where the checks run with systemd, and the product installed. None: with busybox alone.
+    userland: Userland | None = None
 
     def command(self, vmlinuz: Path) -> list[str]:
         arguments = "console=ttyS0 panic=-1 quiet " + self.kernel_arguments
@@ -68,10 +75,10 @@ class Machine:
 class Boot:
     """One boot in `directory`, which holds initramfs.cpio, the images, and share/."""
 
-    def __init__(self, machine: Machine, vmlinuz: Path, directory: Path, limit: float = BOOT_LIMIT):
+    def __init__(self, machine: Machine, vmlinuz: Path, directory: Path):
         self.directory = directory
         self.log = directory / "serial.log"
-        self.deadline = time.monotonic() + limit
+        self.deadline = time.monotonic() + machine.limit
         self.timed_out = False
         ours, theirs = socket.socketpair()
         with theirs:
@@ -85,6 +92,7 @@ class Boot:
         self.socket = ours
         self.monitor = ours.makefile("rw")
         self.greeted = False
+        self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Boot":
         return self
@@ -132,11 +140,23 @@ class Boot:
             raise RuntimeError(f"QMP {execute}: {answer['error']['desc']}")
         return answer["return"]
 
+    def wait_for(self, event: str, **data: Any) -> None:
+        """Until QEMU has said that this happened, to whom `data` says."""
+        def matches(told: dict[str, Any]) -> bool:
+            return told.get("event") == event and data.items() <= told["data"].items()
+
+        while not any(matches(told) for told in self.events):
+            line = self.monitor.readline()
+            if not line:
+                raise RuntimeError("QEMU closed its monitor")
+            self.events.append(json.loads(line))
+
     def _answer(self) -> dict[str, Any]:
         while line := self.monitor.readline():
             answer = json.loads(line)
             if "event" not in answer:
                 return answer
+            self.events.append(answer)
         raise RuntimeError("QEMU closed its monitor")
 
 
@@ -146,7 +166,7 @@ def verdict(status: int) -> str:
         33: "the guest passed",
         0: "the guest powered off or panicked",
         1: "QEMU itself failed",
-        124: f"no end within {BOOT_LIMIT} s",
+        124: "no end within the time that its machine has",
     }
     if status in known:
         return known[status]

@@ -38,6 +38,14 @@ struct ConfigurationProblemTests {
     ("{\"maxLeases\": 1.5}", "f:1:15: maxLeases: "),
     ("{\"maxLeases\": 0}", "f:1:15: maxLeases: 0 is not possible; from 1 to 1048576"),
     ("{\"socket\": \"run/x\"}", "f:1:12: socket: \"run/x\" is not possible; a path from /"),
+    ("{\"socket\": \"/ru\\nx\"}", "f:1:12: socket: \"/ru\\nx\" is not possible; a path from /"),
+    ("{\"socket\": \"/x\\u0000y\"}", "f:1:12: socket: \"/x\\u{0}y\" is not possible; a path from"),
+    ("{\"socket\": \"/x\\u009by\"}", "f:1:12: socket: \"/x\\u{9b}y\" is not possible; a path from"),
+    ("{\"group\": \"root\\u0000x\"}", "f:1:11: group: \"root\\u{0}x\" is not possible; there"),
+    (
+      "{\"quotas\": {\"users\": {\"root\\u0000\": {}}}}",
+      "f:1:23: quotas.users.\"root\\u{0}\": there is no such user here"
+    ),
     ("{\"socket\": 5}", "f:1:12: socket: text in quotes is wanted"),
     ("{\"group\": \"nobody-has-it\"}", "f:1:11: group: \"nobody-has-it\" is not possible; there"),
     ("{\"adminGroup\": \"nobody-has-it\"}", "f:1:16: adminGroup: \"nobody-has-it\" is not"),
@@ -80,6 +88,14 @@ struct ConfigurationProblemTests {
     ("\"granule\": \"12K\"", "pools[0].granule: 12 KiB is not possible; a power of two"),
     ("\"name\": \"a b\"", "pools[0].name: \"a b\" is not possible; 1 to 40 printable"),
     ("\"name\": \"\"", "pools[0].name: \"\" is not possible"),
+    (
+      "\"source\": \"iommufd\"",
+      "pools[0].source: \"iommufd\" is not possible; there are sysfs and vfio"
+    ),
+    (
+      "\"source\": \"vfio\", \"allow\": [\"hotplug\"]",
+      "pools[0].allow: \"hotplug\" is not possible; there are not-prefetchable"
+    ),
     ("\"isolation\": \"range\"", "pools[0].isolation: \"range\" is not possible; there are uid-"),
     ("\"allow\": \"hotplug\"", "pools[0].allow: a list in [ ] is wanted"),
     ("\"allow\": [\"display\"]", "pools[0].allow: \"display\" is not possible; there are hotplug"),

@@ -50,6 +50,11 @@ struct ConfigurationTests {
     #expect(full.granule == .kibibytes(64) && full.isolation == .cooperative)
     #expect(full.allow == ["hotplug", "not-prefetchable"])
     #expect(try pool(", \"isolation\": \"uid-exclusive\"").isolation == .uidExclusive)
+    #expect(plain.source == .sysfs)
+    let vfio = try pool(", \"source\": \"vfio\", \"allow\": [\"not-prefetchable\"]")
+    #expect(
+      vfio.source == .vfio
+        && vfio.wanted(among: [device("0000:01:00.0")]).first?.parameters.source == "vfio")
   }
 
   @Test func `a user's quota is everybody's where it says nothing else`() throws {
@@ -127,7 +132,8 @@ struct ConfigurationTests {
     #expect(
       changes.lines == [
         "logLevel: default -> debug", "maxLeases: 5 -> default",
-        "quotas.defaults: unlimited -> bytes=1 MiB", "quotas.users.7: leases=1 -> default",
+        "quotas.defaults: connections=256 -> bytes=1 MiB connections=256",
+        "quotas.users.7: leases=1 connections=256 -> default",
         "pools: 1 removed, 1 added or changed",
       ])
     #expect(changes.afterRestart == ["socket: /a -> /b"])

@@ -25,8 +25,18 @@ int gs_open(int directory, const char *name, int writable);
  * description: duplicates share it, and it lives as long as any of them or any mapping made of one.
  */
 int gs_lock_exclusive(int descriptor);
-int gs_lock_shared(int descriptor);
-int gs_unlock(int descriptor);
+
+/*
+ * Locks on one byte of a file that is open for reading and writing, which need not have that byte:
+ * without waiting, -EAGAIN when somebody else is in the way. They live as long as flock's do and know
+ * nothing of them. A description that has a lock changes it in place, or keeps it when it cannot.
+ */
+int gs_lock_byte_exclusive(int descriptor, uint64_t byte);
+int gs_lock_byte_shared(int descriptor, uint64_t byte);
+int gs_unlock_byte(int descriptor, uint64_t byte);
+
+/* Whether another open file description has a lock on one of `count` bytes from `byte` on: 1 or 0. */
+int gs_is_locked(int descriptor, uint64_t byte, uint64_t count);
 
 /* Whether the file is one of the kernel's sysfs, rather than of an emulated tree: 1 or 0. */
 int gs_is_sysfs(int descriptor);

@@ -14,6 +14,12 @@
 enum { GL_DESCRIPTORS_MAX = 16 };
 
 /*
+ * Connections that wait to be accepted; who connects then waits in connect(). First come first served,
+ * so a long queue is what a crowd makes others wait for.
+ */
+enum { GL_BACKLOG = 64 };
+
+/*
  * A listening, non-blocking stream socket at `path`, which must not exist. Nobody can connect before
  * its mode and group ((gid_t)-1: leave it) are as asked.
  */

@@ -8,15 +8,20 @@ import SystemPackage
 /// The open, locked file of a BAR that is mapped from.
 ///
 /// One user of a BAR: the lock is on `resourceN`, exclusive. What is mapped is `resourceN_wc` where
-/// there is one; on real sysfs that is a file of its own, so it is locked as well. The kernel keeps a
-/// lock for as long as any duplicate or mapping of the descriptor lives, in whatever process: a daemon
-/// that starts again cannot open memory that an orphan of its predecessor still maps.
+/// there is one; on real sysfs that is a file of its own, so it is locked as well.
+///
+/// What is passed on to other processes is opened anew, with a shared lock on the byte where its range
+/// begins. The kernel keeps a lock for as long as any duplicate or mapping of the descriptor lives, in
+/// whatever process: so it is known whether anybody still reaches a range, and a daemon that starts
+/// again cannot open memory that an orphan of its predecessor still maps.
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
 
   /// What is mapped from.
   private let mapped: Descriptor
+  private let mappedName: String
+  private let directory: DeviceDirectory
   /// `resourceN` when that is another file; only its lock matters.
   private let lock: Descriptor?
 
@@ -24,14 +29,16 @@ final class BARFiles: Sendable {
   init(_ bar: BAR, of device: Device, in directory: DeviceDirectory) throws(AttachError) {
     let subject = "BAR \(bar.index) of \(device.address)"
     let page = Int(getpagesize())
+    self.directory = directory
     let resource = try Self.openLocked(bar.resourceFile, bar, subject, directory)
     if bar.hasWriteCombiningFile {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
-        try Self.lock(file, subject)
+        try Self.lock(file, bar, subject)
         if gs_probe(file.rawValue, 0, page) == 0 {
           mapped = file
+          mappedName = bar.writeCombiningFile
           lock = consume resource
           caching = directory.isEmulated ? .cached : .writeCombining
           return
@@ -48,6 +55,7 @@ final class BARFiles: Sendable {
           cause: Self.cause(of: -result, device)))
     }
     mapped = resource
+    mappedName = bar.resourceFile
     lock = nil
     caching = directory.isEmulated ? .cached : .uncached
   }
@@ -61,6 +69,16 @@ final class BARFiles: Sendable {
     }
   }
 
+  /// A new descriptor to map the range from `offset` on by, for other processes.
+  func lend(_ offset: UInt64) throws(AttachError) -> Descriptor {
+    let file = try directory.open(mappedName)
+    try check("lock", mappedName, gs_lock_byte_shared(file.rawValue, offset))
+    return file
+  }
+
+  /// Whether anything made of ``lend(_:)`` for the range from `offset` on lives.
+  func isLent(_ offset: UInt64) -> Bool { gs_is_locked(mapped.rawValue, offset, 1) != 0 }
+
   private static func openLocked(
     _ name: String, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
   ) throws(AttachError) -> Descriptor {
@@ -73,15 +91,18 @@ final class BARFiles: Sendable {
           place: "\(name) of \(directory.address)",
           problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"))
     }
-    try lock(file, subject)
+    try lock(file, bar, subject)
     return file
   }
 
-  private static func lock(_ file: borrowing Descriptor, _ subject: String) throws(AttachError) {
+  private static func lock(
+    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String
+  ) throws(AttachError) {
     let result = gs_lock_exclusive(file.rawValue)
-    guard result == -EWOULDBLOCK else {
+    if result != -EWOULDBLOCK {
       try check("lock", subject, result)
-      return
+      let isLent = gs_is_locked(file.rawValue, 0, bar.size.rawValue)
+      if try check("lock", subject, isLent) == 0 { return }
     }
     throw .system(
       SystemError(

@@ -17,6 +17,13 @@ final class Claims: Sendable {
     var bars: [BAR.Index: OpenBAR]
   }
 
+  private let report: @Sendable (AttachError) -> Void
+
+  /// No claims yet. `report` is called for all that could not be undone when a device is given back.
+  init(report: @escaping @Sendable (AttachError) -> Void) {
+    self.report = report
+  }
+
   /// Also keeps two threads from attaching one device at a time.
   private let devices = Mutex<[PCIAddress: AttachedDevice]>([:])
 
@@ -32,7 +39,7 @@ final class Claims: Sendable {
       guard var attached = devices[device.address] else {
         // In this order a device that somebody else uses is not even changed.
         let files = try BARFiles(bar, of: device, in: directory)
-        let attachment = try DeviceAttachment(device, in: directory)
+        let attachment = try DeviceAttachment(device, in: directory, report: report)
         try confirm()
         devices[device.address] = AttachedDevice(
           attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
@@ -75,7 +82,7 @@ final class Claims: Sendable {
     }
   }
 
-  private static func describe(_ range: ClosedRange<UInt64>) -> String {
+  static func describe(_ range: ClosedRange<UInt64>) -> String {
     let size = ByteCount(range.upperBound - range.lowerBound + 1)
     return "\(size) from offset \(ByteCount(range.lowerBound))"
   }
@@ -103,4 +110,18 @@ final class Claim: Sendable {
   }
 
   deinit { claims.release(self) }
+}
+
+extension Claim: DescriptorLender {
+  func lend() throws(SystemError) -> Descriptor {
+    do throws(AttachError) {
+      return try files.lend(range.lowerBound)
+    } catch .system(let error) {
+      throw error
+    } catch {
+      throw SystemError(operation: "open", subject: "BAR \(bar) of \(device)", errno: error.errno)
+    }
+  }
+
+  func isLent() -> Bool { files.isLent(range.lowerBound) }
 }

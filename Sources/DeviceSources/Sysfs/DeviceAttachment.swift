@@ -9,10 +9,15 @@ final class DeviceAttachment: Sendable {
 
   private let changes: DeviceChanges
   private let process: pid_t
+  private let report: @Sendable (AttachError) -> Void
 
-  /// Makes `device` ready.
-  init(_ device: Device, in directory: DeviceDirectory) throws(AttachError) {
+  /// Makes `device` ready. `report` is called in the end for all that could not be undone.
+  init(
+    _ device: Device, in directory: DeviceDirectory,
+    report: @escaping @Sendable (AttachError) -> Void
+  ) throws(AttachError) {
     self.directory = directory
+    self.report = report
     process = getpid()
     changes = try directory.changing { () throws(AttachError) in
       // Alone, the lock is exclusive until all is done; otherwise it is shared from the start.
@@ -32,8 +37,12 @@ final class DeviceAttachment: Sendable {
   deinit {
     // In a forked child this is a copy: the parent still uses the device.
     guard getpid() == process else { return }
-    try? directory.changing { () throws(AttachError) in
-      changes.undo(directory, isLast: directory.isAlone())
+    do throws(AttachError) {
+      try directory.changing { () throws(AttachError) in
+        changes.undo(directory, isLast: directory.isAlone()).forEach(report)
+      }
+    } catch {
+      report(error)
     }
   }
 }

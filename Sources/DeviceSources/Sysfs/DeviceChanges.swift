@@ -1,5 +1,6 @@
 import Glibc
 import PCIDevices
+import SystemPackage
 
 /// What attaching a device changes about it, and what it was before.
 ///
@@ -99,27 +100,51 @@ struct DeviceChanges {
     }
   }
 
-  /// Changes back what can be. Says nothing of failures: the device may be gone.
+  /// Changes back what can be, whatever else fails.
   /// - Parameter isLast: whether no other process uses the device.
-  func undo(_ directory: DeviceDirectory, isLast: Bool) {
-    let count = try? directory.enableCount(Self.enable)
+  /// - Returns: what could not be changed back; nothing when the device is gone.
+  @discardableResult
+  func undo(_ directory: DeviceDirectory, isLast: Bool) -> [AttachError] {
+    var failures: [AttachError] = []
+    func attempt<Result>(_ body: () throws(AttachError) -> Result?) -> Result? {
+      do throws(AttachError) {
+        return try body()
+      } catch {
+        if !error.isOfMissingDevice { failures.append(error) }
+        return nil
+      }
+    }
+    let count = attempt { () throws(AttachError) in try directory.enableCount(Self.enable) }
     if isCounted, let count, count > 0 {
-      try? directory.setAttribute(Self.enable, to: directory.isEmulated ? "\(count - 1)" : "0")
+      _ = attempt { () throws(AttachError) in
+        try directory.setAttribute(Self.enable, to: directory.isEmulated ? "\(count - 1)" : "0")
+      }
     }
-    guard isLast else { return }
+    guard isLast else { return failures }
     // A higher count than we found is somebody who needs the device enabled.
-    if let command, (count ?? 0) <= countBefore + (isCounted ? 1 : 0),
-      let now = try? directory.command()
-    {
-      let restored = now.subtracting(bits).union(command.intersection(bits))
-      if restored != now { try? directory.setCommand(restored) }
+    if let command, (count ?? 0) <= countBefore + (isCounted ? 1 : 0) {
+      _ = attempt { () throws(AttachError) in
+        let now = try directory.command()
+        let restored = now.subtracting(bits).union(command.intersection(bits))
+        if restored != now { try directory.setCommand(restored) }
+      }
     }
-    guard (try? directory.attribute(Self.override)) == Self.name else { return }
-    // The kernel takes an empty line for no override.
-    var text = ""
-    if case .was(let before) = override { text = before }
-    if text.isEmpty && directory.isEmulated { text = Self.nothing }
-    try? directory.setAttribute(Self.override, to: text)
+    _ = attempt { () throws(AttachError) in
+      guard try directory.attribute(Self.override) == Self.name else { return }
+      // The kernel takes an empty line for no override.
+      var text = ""
+      if case .was(let before) = override { text = before }
+      if text.isEmpty && directory.isEmulated { text = Self.nothing }
+      try directory.setAttribute(Self.override, to: text)
+    }
+    return failures
+  }
+}
+
+extension AttachError {
+  /// Whether it only says that the device is not there any more.
+  fileprivate var isOfMissingDevice: Bool {
+    [ENODEV, ENOENT, ENXIO].contains(errno.rawValue)
   }
 }
 

@@ -15,6 +15,18 @@ final class DeviceDirectory: Sendable {
 
   private let directory: Descriptor
   private let config: Descriptor
+  /// The file of the device's first BAR. Only its locks matter; all who use the device agree on it,
+  /// and nobody but root can open it and get in their way.
+  private let lock: Descriptor
+
+  /// The bytes of ``lock`` that are locked: past all BARs, whose own bytes ``BARFiles`` locks.
+  private enum LockedByte {
+    /// For the length of a change.
+    static let changing: UInt64 = 1 << 62
+    /// Shared, for as long as the device is in use.
+    static let inUse: UInt64 = changing + 1
+  }
+
   /// How long to wait for another process that is attaching or detaching the device: 5 s.
   private static let patience = (attempts: 500, microseconds: 10_000 as UInt32)
 
@@ -31,6 +43,12 @@ final class DeviceDirectory: Sendable {
       number = unsafe gs_open(directory.rawValue, "config", 0)
     }
     config = Descriptor(owning: try check("open", "\(path)/config", number))
+    guard let bar = device.bars.first(where: \.hasResourceFile) else {
+      throw .invalid(subject: "\(address)", problem: "sysfs has no file for any of its BARs")
+    }
+    let file = "\(path)/\(bar.resourceFile)"
+    lock = Descriptor(
+      owning: try check("open", file, unsafe gs_open(directory.rawValue, bar.resourceFile, 1)))
   }
 
   /// Whether `other` is the same device, and not one that was plugged in later at its address.
@@ -42,42 +60,34 @@ final class DeviceDirectory: Sendable {
 
   /// Does `body` while no other genpool process attaches or detaches the device.
   ///
-  /// Two locks: one on the directory for the length of a change, and a shared one on `config` for as
-  /// long as the device is in use, so that the last user knows to be the last, even after others have
-  /// crashed.
+  /// Two locks: one for the length of a change, and a shared one for as long as the device is in use,
+  /// so that the last user knows to be the last, even after others have crashed.
   func changing<Result>(
     _ body: () throws(AttachError) -> Result
   ) throws(AttachError) -> Result {
-    var result = gs_lock_exclusive(directory.rawValue)
-    for _ in 0..<Self.patience.attempts where result == -EWOULDBLOCK {
+    var result = gs_lock_byte_exclusive(lock.rawValue, LockedByte.changing)
+    for _ in 0..<Self.patience.attempts where result == -EAGAIN {
       usleep(Self.patience.microseconds)
-      result = gs_lock_exclusive(directory.rawValue)
+      result = gs_lock_byte_exclusive(lock.rawValue, LockedByte.changing)
     }
     guard result == 0 else {
       throw .system(
         SystemError(
           operation: "lock", subject: "\(address)",
-          errno: result == -EWOULDBLOCK ? .resourceBusy : Errno(rawValue: -result),
-          cause: result == -EWOULDBLOCK ? "another process has been attaching it for 5 s" : nil))
+          errno: result == -EAGAIN ? .resourceBusy : Errno(rawValue: -result),
+          cause: result == -EAGAIN ? "another process has been attaching it for 5 s" : nil))
     }
-    defer { _ = gs_unlock(directory.rawValue) }
+    defer { _ = gs_unlock_byte(lock.rawValue, LockedByte.changing) }
     return try body()
   }
 
-  /// Whether no other genpool process uses the device. Only while ``changing(_:)``. Gives up this
-  /// directory's own ``join()``.
-  func isAlone() -> Bool { gs_lock_exclusive(config.rawValue) == 0 }
+  /// Whether no other genpool process uses the device; if so none can join until this one does, or
+  /// this object ends. Only while ``changing(_:)``.
+  func isAlone() -> Bool { gs_lock_byte_exclusive(lock.rawValue, LockedByte.inUse) == 0 }
 
   /// Lets others know that the device is in use, until this object ends. Only while ``changing(_:)``.
   func join() throws(AttachError) {
-    let result = gs_lock_shared(config.rawValue)
-    guard result != -EWOULDBLOCK else {
-      throw .system(
-        SystemError(
-          operation: "lock", subject: "\(address)", errno: .resourceBusy,
-          cause: "another process keeps its config file locked"))
-    }
-    try check("lock", "\(address)", result)
+    try check("lock", "\(address)", gs_lock_byte_shared(lock.rawValue, LockedByte.inUse))
   }
 
   // MARK: Files

@@ -15,22 +15,30 @@ public final class SysfsSource: Sendable {
   public let tree: DeviceTree
 
   private let rules: [AttachRule]
-  private let claims = Claims()
+  private let claims: Claims
 
   /// A source of the devices under `root`. Opens nothing yet.
-  public convenience init(root: SysfsRoot = .standard) {
-    self.init(root: root, rules: AttachRule.sysfs)
+  /// - Parameter report: called, on whatever thread gives the last range of a device back, for each
+  ///   change of the device that could not be undone; not when the device is gone.
+  public convenience init(
+    root: SysfsRoot = .standard, report: @escaping @Sendable (AttachError) -> Void = { _ in }
+  ) {
+    self.init(root: root, rules: AttachRule.sysfs, report: report)
   }
 
   /// A source with rules of one's own, as tests of the rules need.
-  package init(root: SysfsRoot, rules: [AttachRule]) {
+  package init(
+    root: SysfsRoot, rules: [AttachRule],
+    report: @escaping @Sendable (AttachError) -> Void = { _ in }
+  ) {
     tree = DeviceTree(root: root)
     self.rules = rules
+    claims = Claims(report: report)
   }
 
   /// Every rule that keeps `request` from being opened, changing nothing; empty when it can be.
   public func refusals(of request: BARRequest) throws(AttachError) -> [AttachRule.Refusal] {
-    try check(request).refusals
+    try rules.check(request, in: tree).refusals
   }
 
   /// Opens a BAR or a part of it.
@@ -40,19 +48,19 @@ public final class SysfsSource: Sendable {
   /// - Throws: ``AttachError``, with nothing changed. EBUSY when another process has the BAR, or still
   ///   maps memory of it.
   public func open(_ request: BARRequest) throws(AttachError) -> DeviceRange {
-    let (device, refusals) = try check(request)
+    let (device, refusals) = try rules.check(request, in: tree)
     guard refusals.isEmpty else { throw .refused(request.device, refusals) }
     // The rules see to it that the BAR is memory and has an address.
     guard let bar = device.bar(request.bar), let whole = bar.physical else {
       throw .invalid(subject: "\(request)", problem: "it is no memory that has been assigned")
     }
-    let size = try size(of: request, in: bar)
+    let size = try request.size(in: bar)
     let offset = request.offset
     let claim = try claims.claim(
       offset.rawValue...(offset + size - 1).rawValue, of: bar, device
     ) { () throws(AttachError) in
       // A driver may have been bound since, or another device plugged in.
-      let (now, refusals) = try check(request)
+      let (now, refusals) = try rules.check(request, in: tree)
       guard refusals.isEmpty else { throw .refused(request.device, refusals) }
       guard now.identity == device.identity, now.bar(bar.index) == bar else {
         throw .invalid(subject: "\(request)", problem: "the device changed while it was opened")
@@ -61,50 +69,7 @@ public final class SysfsSource: Sendable {
     return DeviceRange(
       descriptor: try claim.files.descriptor(), mapOffset: offset, size: size,
       physical: whole.first + offset, bus: bar.bus.map { $0 + offset },
-      caching: claim.files.caching, isolation: .uidExclusive, label: "\(request)",
-      attachment: claim)
-  }
-
-  private func check(
-    _ request: BARRequest
-  ) throws(AttachError) -> (device: Device, refusals: [AttachRule.Refusal]) {
-    let known = rules.filter(\.canBeAllowed).map(\.name)
-    if let name = request.allowed.sorted().first(where: { !known.contains($0) }) {
-      throw .invalid(
-        subject: "\(request)",
-        problem: "allow=\(name) is not possible; only \(known.joined(separator: ", "))")
-    }
-    do throws(DeviceTreeError) {
-      let device = try tree.device(at: request.device)
-      let subject = AttachRule.Subject(
-        request: request, device: device, lockdown: try tree.lockdown())
-      return (device, AttachRule.refusals(of: subject, under: rules))
-    } catch {
-      throw .unreadable(error)
-    }
-  }
-
-  /// How much of `bar` is asked for: whole pages, inside of it.
-  private func size(of request: BARRequest, in bar: BAR) throws(AttachError) -> ByteCount {
-    func invalid(_ problem: String) -> AttachError {
-      .invalid(subject: "\(request)", problem: problem)
-    }
-    let page = ByteCount(UInt64(getpagesize()))
-    let offset = request.offset
-    guard offset.isMultiple(of: page) else {
-      throw invalid("offset \(offset) is not a multiple of the page size, \(page)")
-    }
-    guard offset < bar.size else {
-      throw invalid("offset \(offset) lies past the BAR's end, at \(bar.size)")
-    }
-    let size = request.size ?? bar.size - offset
-    guard size > .zero else { throw invalid("a size of 0 bytes") }
-    guard size.isMultiple(of: page) else {
-      throw invalid("size \(size) is not a multiple of the page size, \(page)")
-    }
-    guard size <= bar.size - offset else {
-      throw invalid("\(size) from offset \(offset) pass the BAR's end, at \(bar.size)")
-    }
-    return size
+      caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
+      lender: claim, attachment: claim)
   }
 }

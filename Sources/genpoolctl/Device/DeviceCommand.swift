@@ -4,6 +4,6 @@ import ArgumentParser
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "device",
-    abstract: "Shows the machine's PCI devices and their memory, without a daemon.",
-    subcommands: [DeviceList.self, DeviceShow.self])
+    abstract: "Shows the machine's PCI devices and their memory, and binds them; without a daemon.",
+    subcommands: [DeviceList.self, DeviceShow.self, DeviceBind.self, DeviceUnbind.self])
 }

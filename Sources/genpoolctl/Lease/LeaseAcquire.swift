@@ -114,14 +114,20 @@ struct LeaseAcquire: ParsableCommand {
     try contents?.fill(lease.region)
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
     // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.
-    let signals = isHeld ? try EndSignals() : nil
+    // Likewise of its revocation.
+    let signals = isHeld ? try EndSignals(events: broker.connect().events()) : nil
     try printFacts(of: lease.grant)
     if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
 
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)
     }
-    try signals?.wait(whileConnected: connection)
+    let id = lease.grant.lease
+    if let cause = try signals?.wait(for: id, whileConnected: connection) {
+      // genpoold may have forgotten it by now, which is no news.
+      try? lease.release()
+      throw Failure("lease \(id) was revoked: \(cause)")
+    }
     try lease.release()
   }
 

@@ -12,9 +12,10 @@ struct PoolAttach: ParsableCommand {
       For root, or whom genpoold takes for an admin. The device must keep the attach rules: \
       `genpoolctl device show` says which it breaks, and what helps.
 
-      SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]]. Without offset \
-      and size it is the whole BAR; a granule is a power of two, at least a page; without a name it \
-      is called BDF/BAR; allow names rules that need not hold this once.
+      SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
+      [,allow=RULE[+RULE...]]. Without offset and size it is the whole BAR; a granule is a power of two, at least a page; without a name it \
+      is called BDF/BAR; allow names rules that need not hold this once; the source is sysfs, or vfio for \
+      a device that is bound to vfio-pci (`genpoolctl device bind`).
 
       EXAMPLES
         genpoolctl pool attach 0000:01:00.0:2

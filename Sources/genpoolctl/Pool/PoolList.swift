@@ -46,7 +46,7 @@ struct PoolList: ParsableCommand {
 extension Broker1.Pool {
   /// Its state, and what people want to know beside: who has it, how much is being zeroed.
   fileprivate var condition: String {
-    if state == .revoked { return "revoked" }
+    if state != .active { return state.rawValue }
     if dirty > .zero { return "zeroing \(dirty)" }
     return exclusiveUid.map { "uid \($0)" } ?? state.rawValue
   }

@@ -35,6 +35,7 @@ struct PoolShow: ParsableCommand {
     sheet.add("NUMA node", pool.numaNode.map(String.init))
     sheet.add("granule", pool.granule.description)
     sheet.add("caching", pool.caching)
+    sheet.add("source", pool.sourceText)
     sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
     sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
     sheet.add("leases", "\(pool.leases), in reach of \(pool.holders) processes")
@@ -71,6 +72,18 @@ struct PoolShow: ParsableCommand {
       map += free == 0 ? "#" : free == end - start ? "." : ":"
     }
     return map
+  }
+}
+
+extension Broker1.Pool {
+  /// How its memory was opened, and what that means for who holds it when the device is pulled out.
+  fileprivate var sourceText: String? {
+    guard let source else { return nil }
+    switch removal {
+    case "unnoticed": return source + ", removal goes unnoticed: mappings stay"
+    case "waits": return source + ", removal waits until every process has let go"
+    default: return source
+    }
   }
 }
 

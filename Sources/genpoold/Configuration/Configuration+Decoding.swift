@@ -18,10 +18,14 @@ extension Configuration: Decodable {
       ])
     socket = section.value(
       "socket", from: String.self,
-      else: "a path from / on, or @ and a name, of at most \(Self.socketPathLimit) bytes"
+      else: "a path from / on, or @ and a name, of at most \(Self.socketPathLimit) bytes without "
+        + "control characters"
     ) { text in
       let isPlace = text.hasPrefix("/") || text.hasPrefix("@")
-      return isPlace && (2...Self.socketPathLimit).contains(text.utf8.count) ? text : nil
+      // A NUL would end it early, and others would steer whoever's terminal it is printed on.
+      let isPlain = !text.unicodeScalars.contains { $0.properties.generalCategory == .control }
+      return isPlace && isPlain && (2...Self.socketPathLimit).contains(text.utf8.count)
+        ? text : nil
     }
     group = section.group("group")
     adminGroup = section.group("adminGroup")

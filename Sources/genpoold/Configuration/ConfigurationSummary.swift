@@ -26,6 +26,7 @@ extension Configuration {
       if let size = pool.size { words.append("of \(size)") }
       if let granule = pool.granule { words.append("granule \(granule)") }
       words.append(pool.isolation.rawValue)
+      if pool.source != .sysfs { words.append("through \(pool.source.rawValue)") }
       if !pool.allow.isEmpty { words.append("allow " + pool.allow.joined(separator: "+")) }
       lines.append(words.joined(separator: ", ").replacing(":, ", with: ": "))
     }

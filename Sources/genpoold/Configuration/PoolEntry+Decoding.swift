@@ -6,7 +6,14 @@ import PCIDevices
 
 extension PoolEntry: Decodable {
   /// Rules of the attach policy that a configuration may let be broken.
-  private static let rules = AttachRule.sysfs.filter(\.canBeAllowed).map(\.name).sorted()
+  private static func rules(of source: MemorySource) -> [String] {
+    let rules =
+      switch source {
+      case .sysfs: AttachRule.sysfs
+      case .vfio: AttachRule.vfio
+      }
+    return rules.filter(\.canBeAllowed).map(\.name).sorted()
+  }
   private static let isolations = [Isolation.uidExclusive, .cooperative]
   private static let page = ByteCount(UInt64(getpagesize()))
 
@@ -15,6 +22,7 @@ extension PoolEntry: Decodable {
       decoder,
       known: [
         "device", "nth", "bar", "offset", "size", "granule", "name", "isolation", "allow",
+        "source",
       ],
       hints: ["erase": "attaching always erases: there is no memory yet that could be kept"])
     section.require("device", "bar")
@@ -47,12 +55,17 @@ extension PoolEntry: Decodable {
         "isolation", from: String.self,
         else: "there are " + Self.isolations.map(\.rawValue).joined(separator: " and ")
       ) { text in Self.isolations.first { $0.rawValue == text } } ?? .uidExclusive
+    source =
+      section.value(
+        "source", from: String.self,
+        else: "there are " + MemorySource.allCases.map(\.rawValue).joined(separator: " and ")
+      ) { MemorySource(rawValue: $0) } ?? .sysfs
     allow = section.value("allow", as: [String].self) ?? []
-    if let unknown = allow.first(where: { !Self.rules.contains($0) }) {
+    let rules = Self.rules(of: source)
+    if let unknown = allow.first(where: { !rules.contains($0) }) {
       section.refuse(
         "allow",
-        "\(quotedForLog(unknown)) is not possible; there are "
-          + Self.rules.joined(separator: ", "))
+        "\(quotedForLog(unknown)) is not possible; there are " + rules.joined(separator: ", "))
     }
     // Why is noted already.
     guard let choice, let bar else { throw Incomplete() }

@@ -14,6 +14,7 @@ struct PoolEntry: Hashable {
   var name: String?
   var isolation = Isolation.uidExclusive
   var allow: [String] = []
+  var source = MemorySource.sysfs
 
   /// How the device is named.
   enum DeviceChoice: Hashable {
@@ -51,6 +52,7 @@ struct WantedPool: Hashable {
     [
       parameters.device, "\(parameters.bar)", "\(parameters.offset ?? .zero)",
       "\(parameters.size?.description ?? "")", "\(parameters.granule?.description ?? "")",
+      "\(parameters.source ?? "")",
     ] + (parameters.allow ?? [])
   }
 }
@@ -83,7 +85,7 @@ extension PoolEntry {
         name: name,
         parameters: Broker1.Attach.Parameters(
           device: address.description, bar: bar, offset: offset, size: size, granule: granule,
-          name: name, allow: allow),
+          name: name, allow: allow, source: source.rawValue),
         isolation: isolation, isSearched: isSearched)
     }
   }

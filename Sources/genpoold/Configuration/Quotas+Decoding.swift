@@ -10,7 +10,7 @@ extension Quotas: Decodable {
     let section = try ConfigurationSection(decoder, known: ["defaults", "users"])
     self.init()
     let everybody: LimitsEntry? = section.value("defaults")
-    defaults = everybody?.limits(otherwise: .unlimited) ?? .unlimited
+    defaults = everybody?.limits(otherwise: .standard) ?? .standard
     let users: UserEntries? = section.value("users")
     for (user, entry) in users?.entries ?? [:] {
       // What a user's entry leaves out is as without it: "unlimited" has to be said.

@@ -63,7 +63,19 @@ command_register() {
   hexdump -s 4 -n 2 -e '1/2 "%04x"' "/sys/bus/pci/devices/$1/config"
 }
 
+# state BDF: what opening a device changes.
+state() {
+  device=/sys/bus/pci/devices/$1
+  echo "override $(cat $device/driver_override), command $(command_register "$1"), enable $(cat $device/enable)"
+}
+
 # behind PORT: the device behind a root port.
 behind() {
   basename "/sys/bus/pci/devices/$1"/????:??:??.?
+}
+
+# leave STATUS: ends the machine. QEMU exits with ((STATUS + 16) << 1) | 1, so 33 is a pass.
+leave() {
+  sync
+  printf "\\$(printf %o $(($1 + 16)))" | dd of=/dev/port bs=1 seek=$((0xf4)) 2>/dev/null
 }

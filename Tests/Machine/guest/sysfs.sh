@@ -24,11 +24,6 @@ for word in $cmb_margin; do
 done
 printf '\000\000' | dd of=$pci/devices/$nv0/config bs=2 seek=2 conv=notrunc 2>/dev/null
 
-# state BDF: what opening a device changes.
-state() {
-  device=$pci/devices/$1
-  echo "override $(cat $device/driver_override), command $(command_register "$1"), enable $(cat $device/enable)"
-}
 nv0_before=$(state "$nv0")
 testdev_before=$(state "$testdev")
 check "the controller with the memory buffer starts out disabled" \

@@ -3,25 +3,36 @@ import BrokerProtocol
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Logging
 import PCIDevices
 import PCINames
 import SystemPackage
 
-/// The devices of a sysfs root, for the broker.
-final class SysfsProvider: DeviceProvider {
-  private let source: SysfsSource
+/// The devices of a sysfs root, for the broker. Their memory is opened through sysfs, or through VFIO
+/// where that is asked for.
+final class PCIProvider: DeviceProvider {
+  private let tree: DeviceTree
+  private let sysfs: SysfsSource
+  private let vfio: VFIOSource
   private let names: PCINames?
 
   /// The devices under `root`. Opens the database of names, nothing else.
-  init(root: SysfsRoot) {
-    source = SysfsSource(root: root)
+  init(root: SysfsRoot, logger: Logger) throws(SystemError) {
+    tree = DeviceTree(root: root)
+    sysfs = SysfsSource(root: root) { failure in
+      logger.error("not restored", metadata: ["cause": "\(failure)"])
+    }
+    vfio = try VFIOSource(root: root)
     names = PCINames()
   }
+
+  /// The devices that the kernel wants back.
+  var requests: RemovalRequests { vfio.requests }
 
   func devices() throws(ProviderError) -> [Broker1.Device] {
     let listing: DeviceTree.Listing
     do {
-      listing = try source.tree.list()
+      listing = try tree.list()
     } catch {
       throw ProviderError(error)
     }
@@ -49,14 +60,25 @@ final class SysfsProvider: DeviceProvider {
       device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
       naming: request.isSearched ? .bySearch : .byAddress, allowed: Set(request.allow))
     do {
-      let range = try source.open(wanted)
+      let range = try open(wanted, request.source ?? .sysfs)
       // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
-      let node = try? source.tree.device(at: address).numaNode
+      let node = try? tree.device(at: address).numaNode
       return OpenBAR(
         device: address.description, bar: bar.rawValue, offset: wanted.offset,
         numaNode: node?.rawValue, range: range)
     } catch {
       throw ProviderError(error)
+    }
+  }
+}
+
+extension PCIProvider {
+  private func open(
+    _ request: BARRequest, _ source: MemorySource
+  ) throws(AttachError) -> DeviceRange {
+    switch source {
+    case .sysfs: try sysfs.open(request)
+    case .vfio: try vfio.open(request)
     }
   }
 }

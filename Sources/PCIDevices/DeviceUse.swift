@@ -1,0 +1,174 @@
+import GenPool
+import SystemPackage
+
+/// What of the running system hangs on a device, and would fail if its driver were taken away.
+public enum DeviceUse: Hashable, Sendable {
+  /// A file system of block device `name` is mounted.
+  case mounted(name: String, at: String)
+  /// Block device `name` is swapped to.
+  case swap(name: String)
+  /// Other block devices or file systems are made of block device `name`.
+  case held(name: String, by: [String])
+  /// Network interface `name` is up.
+  case network(name: String)
+
+  /// What hangs on the device at `address`. Empty is not a promise: what has a character device open, or
+  /// a block device without a file system, does not show.
+  package static func all(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [DeviceUse] {
+    try blockUses(of: address, under: root) + networkUses(of: address, under: root)
+  }
+
+  // MARK: Block devices
+
+  private static func blockUses(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [DeviceUse] {
+    let names = try blockDevices(of: address, under: root)
+    guard !names.isEmpty else { return [] }
+    let mounts = try Mount.all(under: root)
+    let swaps = try swaps(under: root)
+    var uses: [DeviceUse] = []
+    for name in names {
+      let node = root["class/block"][name]
+      let number = try node["dev"].optionalAttribute()?.lines.first
+      for mount in mounts where mount.device == number || mount.source == "/dev/\(name)" {
+        uses.append(.mounted(name: name, at: mount.place))
+      }
+      if swaps.contains("/dev/\(name)") { uses.append(.swap(name: name)) }
+      var holders = try node["holders"].exists() ? node["holders"].entries() : []
+      holders += try multiDeviceFileSystems(with: name, under: root)
+      if !holders.isEmpty { uses.append(.held(name: name, by: holders)) }
+    }
+    return uses
+  }
+
+  /// The names of the device's disks and partitions.
+  private static func blockDevices(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [String] {
+    let all = root["class/block"]
+    guard try all.exists() else { return [] }
+    let subsystems = try nvmeSubsystems(of: address, under: root)
+    var found: [String] = []
+    for name in try all.entries() {
+      let components = try all[name].linkTarget()?.components.map(\.string) ?? []
+      if components.contains(where: { $0 == address.description || subsystems.contains($0) }) {
+        found.append(name)
+      }
+    }
+    return found
+  }
+
+  /// NVMe namespaces with several paths hang on a subsystem, not on one of its controllers.
+  private static func nvmeSubsystems(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> Set<String> {
+    let all = root["class/nvme-subsystem"]
+    guard try all.exists() else { return [] }
+    var found: Set<String> = []
+    for name in try all.entries() {
+      for entry in try all[name].entries() where entry.hasPrefix("nvme") {
+        // A path's own disk is a directory here, a controller a link.
+        guard let target = try? all[name][entry].linkTarget() else { continue }
+        if target.components.contains(where: { $0.string == address.description }) {
+          found.insert(name)
+        }
+      }
+    }
+    return found
+  }
+
+  /// btrfs says in /proc/self/mountinfo only one of the devices that it is made of.
+  private static func multiDeviceFileSystems(
+    with name: String, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [String] {
+    let all = root["fs/btrfs"]
+    guard try all.exists() else { return [] }
+    var found: [String] = []
+    for id in try all.entries() where try all[id]["devices"][name].exists() {
+      found.append("btrfs \(id)")
+    }
+    return found
+  }
+
+  /// One line of mountinfo: proc(5).
+  private struct Mount {
+    /// `major:minor`.
+    let device: String
+    let place: String
+    let source: String
+
+    static func all(under root: SysfsRoot) throws(DeviceTreeError) -> [Mount] {
+      try lines(of: "self/mountinfo", under: root).compactMap { line in
+        let fields = line.split(separator: " ")
+        guard fields.count > 6, let separator = fields.lastIndex(of: "-"),
+          fields.count > separator + 2
+        else { return nil }
+        return Mount(
+          device: String(fields[2]), place: String(fields[4]), source: String(fields[separator + 2])
+        )
+      }
+    }
+  }
+
+  private static func swaps(under root: SysfsRoot) throws(DeviceTreeError) -> Set<String> {
+    Set(
+      try lines(of: "swaps", under: root).dropFirst().compactMap { line in
+        line.split(separator: " ").first.map { String($0) }
+      })
+  }
+
+  /// The lines of a file of proc; an emulated tree may have one of its own, below its root.
+  private static func lines(
+    of file: String, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [Substring] {
+    let own = root["proc"]
+    let node = try own.exists() ? own[file] : SysfsNode(path: "/proc/" + file)
+    let bytes = try node.bytes(limit: 1 << 22)
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+  }
+
+  // MARK: Network interfaces
+
+  private static func networkUses(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [DeviceUse] {
+    let all = root["class/net"]
+    guard try all.exists() else { return [] }
+    var uses: [DeviceUse] = []
+    for name in try all.entries() {
+      // bonding_masters is a file.
+      guard let target = try? all[name].linkTarget(),
+        target.components.contains(where: { $0.string == address.description })
+      else { continue }
+      let flags = try all[name]["flags"].attribute().value("flags") { parseHexadecimal($0) }
+      // IFF_UP.
+      if flags & 1 != 0 { uses.append(.network(name: name)) }
+    }
+    return uses
+  }
+}
+
+extension DeviceUse: CustomStringConvertible {
+  /// `nvme0n1p1 is mounted at /srv`.
+  public var description: String {
+    switch self {
+    case .mounted(let name, let place): "\(name) is mounted at \(place)"
+    case .swap(let name): "\(name) is swapped to"
+    case .held(let name, let holders): "\(name) is part of \(holders.joined(separator: ", "))"
+    case .network(let name): "network interface \(name) is up"
+    }
+  }
+
+  /// What would end the use.
+  var cure: String {
+    switch self {
+    case .mounted(_, let place): "umount \(place)"
+    case .swap(let name): "swapoff /dev/\(name)"
+    case .held: "take it out of them"
+    case .network(let name): "ip link set \(name) down"
+    }
+  }
+}

@@ -1,0 +1,155 @@
+# Scenario: memory through VFIO. vfio.py says what it is for, and looks from the host's side.
+# Its facts (slots, windows, patterns) are in /host/facts; what it leaves in /host the host reads.
+
+nv0=$(behind "$nv0_slot") nv1=$(behind "$nv1_slot") ivs=$(behind "$ivs_slot")
+export GENPOOL_SOCKET=/run/genpool.socket
+pci=/sys/bus/pci
+
+driver() {
+  basename "$(readlink "$pci/devices/$1/driver" || echo none)"
+}
+
+# What binding changes.
+state() {
+  echo "driver $(driver "$1"), override $(cat $pci/devices/$1/driver_override)"
+}
+
+# refused_binding RULE TEXT OPTIONS...: `device bind` prints that it is this rule that forbids it.
+refused_binding() {
+  rule=$1 text=$2
+  shift 2
+  fails_with 1 "$text" genpoolctl device bind "$@" || return 1
+  equal "$(echo "$said" | sed -n 's/^refused by \([a-z-]*\): .*/\1/p' | head -n 1)" "$rule"
+}
+
+# nv1 gets its driver and is swapped to, the others get none.
+echo 0 > $pci/drivers_autoprobe
+load nvme || exit 2
+echo "$nv1" > $pci/drivers/nvme/bind || exit 2
+echo 1 > $pci/drivers_autoprobe
+within 10 sh -c "test -b /dev/nvme?n1" || exit 2
+disk=$(echo /dev/nvme?n1)
+mkswap "$disk" > /dev/null && swapon "$disk" || exit 2
+
+poison_controller_memory() {
+  printf '\002\000' | dd of=$pci/devices/$nv0/config bs=2 seek=2 conv=notrunc 2>/dev/null
+  bar=$(awk 'NR == 3 { print $1 }' $pci/devices/$nv0/resource)
+  place=0
+  for word in $cmb_margin; do
+    for start in $((cmb_offset - 64)) "$cmb_offset" $((cmb_offset + cmb_size)); do
+      devmem $((bar + start + place)) 64 "$word" || exit 2
+    done
+    place=$((place + 8))
+  done
+  printf '\000\000' | dd of=$pci/devices/$nv0/config bs=2 seek=2 conv=notrunc 2>/dev/null
+}
+poison_controller_memory
+
+genpoolctl device list --json > /host/devices.json
+
+# Binding
+
+check "without vfio-pci a device cannot be bound to it" \
+  refused_binding no-such-driver 'modprobe vfio-pci' "$ivs"
+load vfio_pci && load vfio_iommu_type1 || exit 2
+
+nv1_before=$(state "$nv1") ivs_before=$(state "$ivs")
+check "a disk that is swapped to is not taken away" \
+  refused_binding in-use 'is swapped to' "$nv1"
+check "not even by who mistypes its ids" \
+  refused_binding force-mismatch '1b36:0011' "$nv1" --force 1b36:0011
+check "a bridge is not taken away" refused_binding bridge 'is a bridge' "$nv0_slot"
+check "a dry run says what would be done" \
+  sh -c "genpoolctl device bind $ivs --dry-run | grep -q \"echo '$ivs' > /sys/bus/pci/drivers_probe\""
+check "and does not do it" equal "$(state "$ivs")" "$ivs_before"
+check "refusals have changed nothing" equal "$(state "$nv1")" "$nv1_before"
+swapoff "$disk"
+check "when it is not swapped to it can be bound" genpoolctl device bind "$nv1"
+check "it has the driver then" equal "$(state "$nv1")" "driver vfio-pci, override vfio-pci"
+check "unbinding gives it back" genpoolctl device unbind "$nv1"
+check "its driver is what it was" equal "$(state "$nv1")" "$nv1_before"
+
+# Devices and the daemon
+
+ivs_pool="$ivs:2,offset=$ivs_offset,size=$ivs_size,name=ivs,source=vfio"
+check "a device that is not VFIO's cannot be attached through it" \
+  refused not-vfio-pci 'driver none' genpoold --socket /run/second.socket --attach "$ivs_pool"
+check "ivshmem can be bound" genpoolctl device bind "$ivs"
+genpoold --attach "$ivs_pool" 2> /host/genpoold.log &
+daemon=$!
+check "genpoold attaches a window of ivshmem's memory, in a hot-plug slot" \
+  within 20 sh -c "kill -0 $daemon && genpoolctl pool show ivs --json > /host/ivs-pool.json"
+[ $failures = 0 ] || exit 2  # Without it the rest would only wait for what cannot come.
+check "the pool says that it is VFIO's, uncached, and that its removal waits" sh -c \
+  "genpoolctl pool show ivs --json | tr -d ' \n' | grep -q '\"caching\":\"uncached\".*\"removal\":\"waits\".*\"source\":\"vfio\"'"
+check "a second genpoold cannot have the device" \
+  fails_with 1 'another genpool user|open through VFIO|another process has the group' \
+  genpoold --socket /run/second.socket --attach "$ivs:2,offset=12M,size=1M,name=other,source=vfio"
+check "nor through sysfs" \
+  fails_with 1 'in use|genpool|locked|busy' \
+  genpoold --socket /run/second.socket --attach "$ivs:2,offset=12M,size=1M,name=other,allow=hotplug"
+check "ivshmem's registers are too small to be mapped" \
+  refused partial-page 'whole pages' genpoolctl pool attach "$ivs:0,allow=not-prefetchable,source=vfio"
+check "the controller can be bound" genpoolctl device bind "$nv0"
+check "genpoolctl attaches a window of its memory buffer" \
+  genpoolctl pool attach "$nv0:2,offset=$cmb_offset,size=$cmb_size,name=cmb,source=vfio"
+check "another pool of the device would be in reach of the same descriptors" \
+  fails_with 75 'this device' genpoolctl pool attach "$nv0:0,allow=not-prefetchable,source=vfio"
+
+# Leases
+
+# options NAME POOL SIZE ALIGNMENT: of a lease that gets its pattern and is read back.
+options() {
+  echo "--pool $2 --size $3 --align $4 --fill-from /host/$1.pattern --dump-to /run/$1.dump --json"
+}
+
+# hold NAME POOL SIZE ALIGNMENT: acquires such a lease in the background and goes on holding it.
+hold() {
+  genpoolctl lease acquire $(options "$@") --hold > "/host/$1.json" 2> "/host/$1.log" &
+  echo $! > "/run/$1.pid"
+  check "the $1 lease reads back what was written to it" \
+    within 20 cmp -s "/host/$1.pattern" "/run/$1.dump"
+}
+
+hold nudge ivs 4K 4K
+hold small ivs 64K 64K
+hold large ivs 2M 2M
+hold cmb-nudge cmb 4K 4K
+hold cmb cmb 64K 64K
+check "a lease that is not held is acquired, filled, read and released at once" \
+  genpoolctl lease acquire $(options released ivs 64K 4K)
+available=$((ivs_size - 4096 - 65536 - 2097152))
+check "all that is not held is clean and available again" within 20 sh -c \
+  "genpoolctl pool show ivs --json | grep -Eq '\"available\" *: *$available\\b'"
+
+# The kernel's list of mappings, for the host to compare.
+mount -t debugfs debugfs /sys/kernel/debug && cp /sys/kernel/debug/x86/pat_memtype_list /host/ || exit 2
+stop held
+
+# Removal
+
+stop unplug
+check "the device is gone" test ! -e "$pci/devices/$ivs"
+for name in nudge small large; do
+  wait "$(cat /run/$name.pid)"
+  check "the holder of the $name lease has ended" equal $? 1
+  check "and said why" grep -q 'was revoked: device .* is being removed' "/host/$name.log"
+done
+check "its pool is gone" within 10 sh -c '! genpoolctl pool show ivs 2>/dev/null'
+check "the other one is not" genpoolctl pool show cmb
+
+check "unbinding takes a leased device from the daemon and its clients, too" \
+  genpoolctl device unbind "$nv0"
+check "it has no driver, as before" equal "$(state "$nv0")" "driver none, override (null)"
+for name in cmb-nudge cmb; do
+  wait "$(cat /run/$name.pid)"
+  check "the holder of the $name lease has ended" equal $? 1
+done
+kill -TERM $daemon
+wait $daemon
+check "told to end the daemon ends with status 0" equal $? 0
+
+check "the kernel had nothing to complain of" \
+  sh -c '! dmesg | grep -E "WARNING:|BUG:|Oops|Call Trace|DMAR: .*fault"'
+
+[ $failures = 0 ]
