@@ -278,10 +278,12 @@ public final class Pool: Sendable {
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed {
+      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed
+      {
         return chunk.pointee.allocateFirstFit(count, in: &state)
       }
-      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning) else {
+      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
+      else {
         return nil
       }
       if mustBeMapped, !chunk.pointee.isMapped {

@@ -6,5 +6,8 @@ struct GenPoolBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "genpool-bench",
     abstract: "Checks and measures genpool: the allocator, and the broker.",
-    subcommands: [ReplayCommand.self, StressCommand.self, LeaseCommand.self, CompareCommand.self, VerifyCommand.self])
+    subcommands: [
+      CompareCommand.self, VerifyCommand.self, ReplayCommand.self, StressCommand.self,
+      LeaseCommand.self,
+    ])
 }

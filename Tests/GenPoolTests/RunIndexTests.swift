@@ -32,7 +32,9 @@ struct RunIndexTests {
     return words
   }
 
-  private func index<Shape: IndexShape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<Shape>? {
+  private func index<Shape: IndexShape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<
+    Shape
+  >? {
     guard let bitmap = GranuleBitmap(count: GranuleCount(taken.count), words: words(taken)) else {
       return nil
     }
@@ -48,7 +50,8 @@ struct RunIndexTests {
         in: taken, count: count, chunkStart: origin << Self.order, order: Self.order)
       // Recording every comparison as an expectation would take longer than the comparisons.
       if got?.rawValue != expected {
-        Issue.record("\(taken) at \(origin): \(count) \(fit): \(got as Any), not \(expected as Any)")
+        Issue.record(
+          "\(taken) at \(origin): \(count) \(fit): \(got as Any), not \(expected as Any)")
       }
     }
     for count in counts {
@@ -71,7 +74,8 @@ struct RunIndexTests {
   }
 
   /// Every bitmap: every search, and after every change of it the invariant and the searches again.
-  private func tryEverything<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64) {
+  private func tryEverything<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64)
+  {
     for bits in 0..<(1 << granules) {
       let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
       guard var index = index(shape, taken, origin: origin) else {
@@ -116,7 +120,8 @@ struct RunIndexTests {
   }
 
   /// Random lives, in which runs are many blocks long and trees have all their levels.
-  private func live<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, seed: UInt64, steps: Int) {
+  private func live<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, seed: UInt64, steps: Int)
+  {
     var random = SplitMix64(seed: seed)
     let origin = UInt64.random(in: 0...70, using: &random)
     var taken = [Bool](repeating: false, count: granules)

@@ -57,7 +57,9 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   func end(ofRunFrom start: Int, in bitmap: borrowing GranuleBitmap) -> Int {
     let length = lengths[start &>> Shape.blockOrder]
-    guard length < .max else { return bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue) }
+    guard length < .max else {
+      return bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
+    }
     return start &+ Int(length)
   }
 

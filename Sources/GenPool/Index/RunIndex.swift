@@ -91,7 +91,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     }
     guard let new = Places<Shape>(order: order, phase: first, runs: runs, bitmap: bitmap) else {
       // Without memory for a tree, the scan has the same answer.
-      return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: UInt64(0 &- first) & mask)
+      let offset = UInt64(truncatingIfNeeded: 0 &- first) & mask
+      return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
     }
     return aligned[aligned.append(new)].first(length, runs, bitmap).map { GranuleIndex($0) }
   }

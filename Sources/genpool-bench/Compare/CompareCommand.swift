@@ -28,7 +28,9 @@ struct CompareCommand: ParsableCommand {
     let ours = Work(
       try GenPoolSubject(shape, fit), shape, occupancy: occupancy, isFixed: fit == .fixed, seed: 1)
     ours.run(10 * ours.liveCount)
-    guard let binned = BinnedSubject(shape, locked: true), let bare = BinnedSubject(shape, locked: false) else { return }
+    guard let binned = BinnedSubject(shape, locked: true),
+      let bare = BinnedSubject(shape, locked: false)
+    else { return }
     let bins = Work(binned, shape, occupancy: occupancy, isFixed: false, seed: 1)
     bins.run(10 * bins.liveCount)
     let bareBins = Work(bare, shape, occupancy: occupancy, isFixed: false, seed: 1)
@@ -41,7 +43,9 @@ struct CompareCommand: ParsableCommand {
       c.append(time { bareBins.run(n) } / Double(n))
     }
     a.sort(); b.sort(); c.sort()
-    print(shape.name, fit, occupancy, "ours", Int(a[7]), "bins", Int(b[7]), "bare", Int(c[7]), "failures", ours.failures, bins.failures)
+    print(
+      shape.name, fit, occupancy, "ours", Int(a[7]), "bins", Int(b[7]), "bare", Int(c[7]),
+      "failures", ours.failures, bins.failures)
   }
   func time(_ body: () -> Void) -> Double {
     var t = timespec(), u = timespec()

@@ -18,6 +18,8 @@ struct PlainModel {
     case orderAligned
     case best
     case fixed(Int)
+    /// An own algorithm: the highest place.
+    case last
   }
 
   /// Where the kernel puts `count` granules; nil for nowhere.
@@ -35,6 +37,9 @@ struct PlainModel {
     case .fixed(let place):
       guard place + count <= taken.count else { return nil }
       return isAllFree(place, place + count) ? place : nil
+    case .last:
+      return stride(from: taken.count - count, through: 0, by: -1)
+        .first { isAllFree($0, $0 + count) }
     }
   }
 

@@ -6,8 +6,8 @@ struct VerifyCommand: ParsableCommand {
     commandName: "verify",
     abstract: "Compares placements with a naive model's over random lives of many pools.",
     discussion: """
-      Pools of 1 to 100,000 granules, all fits, partial frees; the index is checked whole every now \
-      and then. The last line is "N operations in M pools, all placements equal"; exit status 1 and \
+      Pools of 1 to 100,000 granules, all fits and an own one, partial frees; the index is checked \
+      whole every now and then, in debug builds after every change of a small pool. The last line is "N operations in M pools, all placements equal"; exit status 1 and \
       the first difference otherwise.
       """)
 
