@@ -70,6 +70,9 @@ struct PlacesList<Shape: IndexShape>: ~Copyable {
 
   subscript(number: Int) -> Places<Shape> {
     _read { yield unsafe places[number] }
-    _modify { yield unsafe &places[number] }
+    _modify {
+      let places = unsafe places
+      yield unsafe &places[number]
+    }
   }
 }

@@ -52,7 +52,8 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
     var node = tree.node(over: start &>> Shape.blockOrder)
     var child = tree.child(start &>> Shape.blockOrder)
     while true {
-      self[node, length] |= 1 &<< UInt64(truncatingIfNeeded: child)
+      let there = self[node, length]
+      self[node, length] = there | 1 &<< UInt64(truncatingIfNeeded: child)
       guard node > 0 else { break }
       (node, child) = tree.parent(of: node)
     }
