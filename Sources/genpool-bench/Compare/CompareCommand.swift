@@ -1,57 +1,87 @@
 import ArgumentParser
-import GenPool
 import Glibc
 
 /// `genpool-bench compare`: genpool, a linear scan and bins at the same work, interleaved.
 struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "compare", abstract: "Measures genpool against a linear scan and against bins.")
+    commandName: "compare",
+    abstract: "Measures genpool against a linear scan and against binned free lists.",
+    discussion: """
+      The work: free a random allocation, then allocate 1 to 16 granules until the pool is as full as \
+      before; failed searches count. The state: filled, then turned over ten times. The linear scan \
+      does what the kernel's allocator does, on copies of the same state; the bitmaps must be equal \
+      after every window. Bins are what fast allocators use; they place where they like, and know no \
+      alignment: their figures beside an aligned fit are those of unaligned work.
 
-  @Option(help: "Only cases whose name contains this.")
-  var `case` = ""
+      Nanoseconds are for a pair of an allocation and a free, locks and the bench's own work included; \
+      all figures are medians of windows in which all take turns. "faster" is the linear scan's time \
+      by genpool's, "of bins" genpool's time by that of bins. p99.9 is of single allocations, with \
+      about 20 ns for the clock.
+      """)
+
+  @Option(help: "Only this case: \(PoolShape.names).")
+  var `case`: String?
   @Option(help: "Only this fit.")
-  var fit: String?
-  @Option(help: "Only this occupancy")
+  var fit: MeasuredFit?
+  @Option(help: "Only this occupancy: 50, 90 or 99 percent.")
   var occupancy: Int?
+  @Flag(help: "In less than a minute: 90 percent, shorter windows, a younger state.")
+  var quick = false
+  @Flag(help: "Print a JSON array, an object for each row.")
+  var json = false
+  @Flag(help: "Print comma-separated values.")
+  var csv = false
+  @Option(
+    help: ArgumentHelp("Draw the figures.", valueName: "file.svg"), completion: .file())
+  var plot: String?
+
+  func validate() throws {
+    if let name = self.case, !PoolShape.all.contains(where: { $0.name == name }), name != "empty" {
+      throw ValidationError("no case \(name): there are \(PoolShape.names)")
+    }
+    guard occupancy == nil || [50, 90, 99].contains(occupancy) else {
+      throw ValidationError("--occupancy is 50, 90 or 99")
+    }
+    guard !(json && csv) else { throw ValidationError("--json and --csv are alternatives") }
+  }
 
   func run() throws {
-    for shape in PoolShape.all where self.case.isEmpty || shape.name == self.case {
-      for fit in MeasuredFit.allCases where self.fit == nil || self.fit == fit.rawValue {
-        for occupancy in [50, 90, 99] where self.occupancy == nil || self.occupancy == occupancy {
-          try measure(shape, fit, occupancy)
+    let machine = Machine()
+    var rows: [Measurement] = []
+    if !json, !csv {
+      print("\(machine.date), \(machine.name); nanoseconds a pair\n\n\(Measurement.tableHead)")
+    }
+    try measure { row in
+      rows.append(row)
+      if csv {
+        if rows.count == 1 { print(row.csvHead) }
+        print(row.csv)
+      } else if !json {
+        print(row.tableRow)
+      }
+      // Whoever waits sees each row as it comes.
+      fflush(nil)
+    }
+    if json { print("[\n\(rows.map { $0.json(machine) }.joined(separator: ",\n"))\n]") }
+    if let plot { try Plot(rows, machine).write(to: plot) }
+  }
+
+  private func measure(_ body: (Measurement) -> Void) throws {
+    let effort = quick ? Effort.quick : .full
+    let fits = MeasuredFit.allCases.filter { fit == nil || $0 == fit }
+    for shape in PoolShape.all where self.case == nil || shape.name == self.case {
+      for occupancy in quick ? [90] : [50, 90, 99]
+      where self.occupancy == nil || occupancy == self.occupancy {
+        let comparison = try Comparison(shape, occupancy: occupancy, effort: effort)
+        for fit in fits where shape.has(fit) && (!quick || shape.total <= 4 << 20 || fit == .first)
+        {
+          body(try comparison.measure(fit))
         }
       }
     }
-  }
-
-  func measure(_ shape: PoolShape, _ fit: MeasuredFit, _ occupancy: Int) throws {
-    let ours = Work(
-      try GenPoolSubject(shape, fit), shape, occupancy: occupancy, isFixed: fit == .fixed, seed: 1)
-    ours.run(10 * ours.liveCount)
-    guard let binned = BinnedSubject(shape, locked: true),
-      let bare = BinnedSubject(shape, locked: false)
-    else { return }
-    let bins = Work(binned, shape, occupancy: occupancy, isFixed: false, seed: 1)
-    bins.run(10 * bins.liveCount)
-    let bareBins = Work(bare, shape, occupancy: occupancy, isFixed: false, seed: 1)
-    bareBins.run(10 * bareBins.liveCount)
-    var a: [Double] = [], b: [Double] = [], c: [Double] = []
-    let n = 20000
-    for _ in 0..<15 {
-      a.append(time { ours.run(n) } / Double(n))
-      b.append(time { bins.run(n) } / Double(n))
-      c.append(time { bareBins.run(n) } / Double(n))
-    }
-    a.sort(); b.sort(); c.sort()
-    print(
-      shape.name, fit, occupancy, "ours", Int(a[7]), "bins", Int(b[7]), "bare", Int(c[7]),
-      "failures", ours.failures, bins.failures)
-  }
-  func time(_ body: () -> Void) -> Double {
-    var t = timespec(), u = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &t)
-    body()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &u)
-    return Double(u.tv_sec - t.tv_sec) * 1e9 + Double(u.tv_nsec - t.tv_nsec)
+    guard self.case == nil || self.case == "empty", occupancy == nil else { return }
+    for fit in fits { body(try Comparison.empty(fit, effort: effort)) }
   }
 }
+
+extension MeasuredFit: ExpressibleByArgument {}

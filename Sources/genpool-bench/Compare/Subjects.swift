@@ -27,6 +27,12 @@ struct PoolShape: Sendable {
     name: "empty", chunks: 1, granules: 16 << 10, granuleOrder: 12)
 
   var total: Int { chunks * granules }
+
+  /// The names of all, for people.
+  static var names: String { (all + [empty]).map(\.name).joined(separator: ", ") }
+
+  /// Whether a fit is measured here: an offset in each chunk says nothing about many.
+  func has(_ fit: MeasuredFit) -> Bool { fit != .fixed || chunks == 1 }
 }
 
 /// The fits that are measured.
@@ -52,6 +58,15 @@ enum MeasuredFit: String, CaseIterable, Sendable {
     case .fixed: LINEAR_FIXED
     }
   }
+}
+
+/// Nothing at all: what the bench itself costs.
+final class NullSubject: Subject {
+  @inline(__always)
+  func allocate(_ count: Int, at place: UInt64) -> UInt64? { UInt64(truncatingIfNeeded: count) }
+
+  @inline(__always)
+  func free(_ handle: UInt64, _ count: Int) {}
 }
 
 /// genpool, through its public calls: lock, checks and errors are in every figure.

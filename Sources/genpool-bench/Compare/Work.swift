@@ -61,6 +61,22 @@ final class Work<Pool: Subject> {
   @inline(__always)
   func step() { fill(at: freeOne()) }
 
+  /// Does the work until `samples` has `count` more: how long each allocation took.
+  @inline(never)
+  func time(_ count: Int, into samples: inout [Double]) {
+    let end = samples.count + count
+    while samples.count < end {
+      let place = freeOne()
+      while used < target {
+        let wanted = place == .max ? 1 &+ below(16) : target &- used
+        let start = nanoseconds()
+        let isDone = allocate(wanted, at: place)
+        samples.append(Double(nanoseconds() - start))
+        if !isDone { break }
+      }
+    }
+  }
+
   /// Frees a random live allocation; where it was.
   @inline(__always)
   func freeOne() -> UInt64 {
