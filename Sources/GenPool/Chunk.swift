@@ -32,7 +32,7 @@ public struct Owner: Hashable, Sendable {
 
 /// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
 ///
-/// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
+/// Invariant: `available` = size − allocated granules, and no free run is longer than `longest`, except
 /// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
@@ -49,8 +49,8 @@ struct ChunkStorage: ~Copyable {
   let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
-  /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
-  /// without room is passed over without waiting for anybody.
+  /// At least the length of the longest free run, and less than a block more, in granules: read without
+  /// the lock as well, so that a chunk without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
   let state: Locked<State>
 
@@ -81,7 +81,7 @@ struct ChunkStorage: ~Copyable {
     self.isMapped = isMapped
     granules = index.bitmap.count
     available = Atomic(size.rawValue)
-    longest = Atomic(index.longest.rawValue)
+    longest = Atomic(index.longestAtMost.rawValue)
     state = Locked(State(index: index, fit: fit, backing: backing))
   }
 
@@ -144,7 +144,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   private func publish(_ bytes: UInt64, _ state: borrowing State) {
     available.store(bytes, ordering: .relaxed)
-    longest.store(state.index.longest.rawValue, ordering: .relaxed)
+    longest.store(state.index.longestAtMost.rawValue, ordering: .relaxed)
   }
 
   /// The chunk as its users see it.

@@ -412,7 +412,14 @@ public final class Pool: Sendable {
   func withBitmap<Result>(
     of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
-    if forkGuard.isForked { return body(chunk.pointee.state.value.index.bitmap) }
-    return chunk.pointee.state.withLock { body($0.index.bitmap) }
+    withIndex(of: chunk) { body($0.bitmap) }
+  }
+
+  /// The same with the chunk's index.
+  func withIndex<Result>(
+    of chunk: ChunkReference, _ body: (borrowing RunIndex<NativeShape>) -> Result
+  ) -> Result {
+    if forkGuard.isForked { return body(chunk.pointee.state.value.index) }
+    return chunk.pointee.state.withLock { body($0.index) }
   }
 }

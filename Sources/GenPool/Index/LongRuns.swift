@@ -120,6 +120,9 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     set(block, end &- start)
   }
 
+  /// Records that the long run that starts in `block` has `length` granules now.
+  mutating func shorten(_ block: Int, to length: Int) { set(block, length) }
+
   private mutating func set(_ block: Int, _ length: Int) {
     let old = lengths[block]
     let new = UInt32(clamping: length)
@@ -153,7 +156,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   // MARK: Checking
 
   /// The first rule that does not hold; nil when all do. O(granules).
-  func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
+  func brokenRule(in bitmap: borrowing GranuleBitmap, front: Front<Shape>) -> String? {
     var starts = [Int](repeating: 0, count: tree.leafCount)
     bitmap.forEachFreeRun { run in
       if run.count.rawValue >= Shape.block {
@@ -161,6 +164,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
       }
       return true
     }
+    if front.isActive { starts[front.block] = front.end - front.floor }
     for block in 0..<tree.leafCount {
       if length(of: block) != starts[block] { return "a long run is known by its first block" }
       let bit = bits[tree.node(over: block)] >> UInt64(tree.child(block)) & 1
@@ -206,6 +210,21 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   var longest: Int { Int(rooms[0]) }
 
+  /// The most room of all if the long run that starts in `block` has `room`. Constant time a level.
+  func longest(
+    _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, _ block: Int,
+    is room: Int
+  ) -> Int {
+    var room = UInt32(clamping: room)
+    var node = runs.tree.node(over: block)
+    var child = runs.tree.child(block)
+    while true {
+      room = max(room, most(under: node, runs, bitmap, except: child))
+      guard node > 0 else { return Int(room) }
+      (node, child) = runs.tree.parent(of: node)
+    }
+  }
+
   /// The lowest place with `length` free granules in a long run; nil when there is none. Constant
   /// time a child and level.
   func first(
@@ -243,10 +262,12 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   }
 
   private func most(
-    under node: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
+    under node: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap,
+    except: Int? = nil
   ) -> UInt32 {
     var most: UInt32 = 0
     var children = runs.children(of: node)
+    if let except { children &= ~(1 &<< UInt64(truncatingIfNeeded: except)) }
     while children != 0 {
       let child = children.trailingZeroBitCount
       children &= children &- 1

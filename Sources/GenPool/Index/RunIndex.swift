@@ -15,13 +15,15 @@
 ///   of exactly that length start; a trie by length and place for the others. Once asked for.
 ///
 /// A search goes down one tree; a change brings the trees above two or three blocks up to date. There
-/// is no scan, no retry, and nothing is left for later. Cost: O(log₆₄ granules) cache lines for a
+/// is no scan and no retry; of what changed nothing is left for later but one number (``Front``), which
+/// makes pools fast that are empty or filled from below. Cost: O(log₆₄ granules) cache lines for a
 /// search or a change of up to 64 granules, and 1/64 of an operation for each granule more.
 ///
 /// Memory beside the bitmap, in bits a granule: 0.66 for first fit; 0.14 for each alignment up to a
 /// block and as much for all others together; 2.0 for best fit.
 ///
-/// Invariant: every part is, after every change, what it would be if made anew from the bitmap.
+/// Invariant: every part is, after every change, what it would be if made anew from the bitmap; only the
+/// front's length may have been recorded as greater than it is.
 package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The truth. For reading.
   package private(set) var bitmap: GranuleBitmap
@@ -30,6 +32,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private var places: Places<Shape>
   private var aligned = PlacesList<Shape>()
   private var short: ShortRuns<Shape>?
+  /// The lowest free run, while it is long and nothing but the first fit was asked for.
+  private var front = Front<Shape>()
   /// Whether there is a ``short``: the best fit was asked for.
   private var isByLength = false
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
@@ -50,9 +54,16 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     phase = 0 &- origin
   }
 
-  /// The length of the longest free run. Constant time.
+  /// The length of the longest free run. Constant time a level.
+  package var longest: GranuleCount {
+    guard front.isActive, front.start != front.floor else { return GranuleCount(places.longest) }
+    let rooms = places.rooms.longest(runs, bitmap, front.block, is: front.end - front.start)
+    return GranuleCount(max(Int(places.reach.longest), rooms))
+  }
+
+  /// No free run is longer. Constant time.
   @inline(__always)
-  package var longest: GranuleCount { GranuleCount(places.longest) }
+  package var longestAtMost: GranuleCount { GranuleCount(places.longest) }
 
   // MARK: Searching
 
@@ -61,7 +72,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   /// The lowest index with `count` free granules; nil when there is none.
   package mutating func firstFit(_ count: GranuleCount) -> GranuleIndex? {
-    places.first(count.rawValue, runs, bitmap).map { GranuleIndex($0) }
+    settle()
+    return places.first(count.rawValue, runs, bitmap).map { GranuleIndex($0) }
   }
 
   /// The lowest index with `count` free granules whose address is a multiple of 2^`order` granules,
@@ -70,6 +82,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   package mutating func firstFit(
     _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool = false
   ) -> GranuleIndex? {
+    settle()
     let length = count.rawValue
     let granules = bitmap.count.rawValue
     guard length <= places.longest else { return nil }
@@ -100,6 +113,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The start of the shortest free run that holds `count` granules, the lowest of equals; nil when
   /// there is none. The first time, O(granules).
   package mutating func bestFit(_ count: GranuleCount) -> GranuleIndex? {
+    settle()
     let length = count.rawValue
     guard length <= places.longest else { return nil }
     if !isByLength {
@@ -128,6 +142,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   @inline(__always)
   private mutating func isFree(_ first: Int, _ length: Int) -> Bool {
+    settle()
     let free = bitmap.freeCount(from: first)
     if length <= free || free < 64 { return length <= free }
     let before = bitmap.freeCount(before: first)
@@ -141,6 +156,12 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// ``firstFit(_:)`` and ``allocate(_:)``, but what one finds out saves the other work.
   @inline(__always)
   package mutating func allocateFirstFit(_ count: GranuleCount) -> GranuleIndex? {
+    if let start = front.take(count.rawValue) {
+      let run = GranuleRun(first: GranuleIndex(start), count: count)
+      bitmap.allocate(run)
+      return run.first
+    }
+    settle()
     guard count.rawValue <= Shape.block, !isByLength, aligned.count == 0 else {
       return allocateFirstFitOneByOne(count)
     }
@@ -165,6 +186,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// Marks a run as allocated. It lies in the map and is free.
   @inline(__always)
   package mutating func allocate(_ run: GranuleRun) {
+    settle()
     let first = run.first.rawValue
     let last = first &+ run.count.rawValue
     let before = min(bitmap.freeCount(before: first), Shape.block)
@@ -178,6 +200,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let (low, high) = blocks(first, last, before)
     places.reach.lower(low, high, in: bitmap)
     if aligned.count > 0 { lowerAligned(low, high) }
+    if before == 0, behind >= Shape.block { makeFront(last) }
   }
 
   /// Marks a run as free. It lies in the map and is allocated.
@@ -185,6 +208,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   package mutating func free(_ run: GranuleRun) {
     let first = run.first.rawValue
     let last = first &+ run.count.rawValue
+    if front.giveBack(first, last) { return bitmap.free(run) }
+    settle()
     let before = min(bitmap.freeCount(before: first), Shape.block)
     let behind = min(bitmap.freeCount(from: last), Shape.block)
     bitmap.free(run)
@@ -192,11 +217,34 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       freeIntoLongRun(first, last, before, behind)
       places.reach.raise(low, high, in: bitmap)
+      if before < Shape.block { makeFront(first &- before) }
     } else {
       if isByLength { freeIntoShortRun(first, last, before, behind) }
       places.reach.raise(low, high, byRunFrom: first &- before, to: last &+ behind)
     }
     if aligned.count > 0 { raiseAligned(low, high) }
+  }
+
+  /// Makes the long run from `start` on the front if no run is lower.
+  @inline(never)
+  private mutating func makeFront(_ start: Int) {
+    guard !isByLength, aligned.count == 0, places.reach.first(1, in: bitmap) == start else {
+      return
+    }
+    front = Front(start, end: runs.end(ofRunFrom: start, in: bitmap))
+  }
+
+  /// Records the front's length and does without one: before all that needs to know.
+  @inline(__always)
+  private mutating func settle() { if front.isActive { recordFront() } }
+
+  @inline(never)
+  private mutating func recordFront() {
+    if front.start != front.floor {
+      runs.shorten(front.block, to: front.end - front.start)
+      places.rooms.update(front.block, runs, bitmap)
+    }
+    front = Front()
   }
 
   /// The blocks in which the reach changes with `first ..< last`, where `before` granules, counted up
@@ -285,7 +333,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   /// The first rule of the invariant that does not hold; nil when all do. O(granules × alignments).
   package var brokenRule: String? {
-    if let rule = runs.brokenRule(in: bitmap) { return rule }
+    if let rule = front.brokenRule(in: bitmap) { return rule }
+    if let rule = runs.brokenRule(in: bitmap, front: front) { return rule }
     if let rule = places.reach.brokenRule(in: bitmap) { return rule }
     if let rule = places.rooms.brokenRule(runs, bitmap) { return rule }
     for number in 0..<aligned.count {
