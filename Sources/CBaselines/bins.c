@@ -43,15 +43,16 @@ static void acquire(binned_pool *pool) {
   if (atomic_compare_exchange_strong_explicit(&pool->lock, &free_word, 1, memory_order_acquire,
                                               memory_order_relaxed))
     return;
-  for (int i = 0; i < 100; i++) {
+  /* As genpool's lock does. */
+  for (int i = 0, pauses = 8; i < 20; i++, pauses = pauses < 128 ? 2 * pauses : 128) {
+#ifdef __x86_64__
+    for (int pause = 0; pause < pauses; pause++) __builtin_ia32_pause();
+#endif
     free_word = 0;
     if (atomic_load_explicit(&pool->lock, memory_order_relaxed) == 0 &&
         atomic_compare_exchange_strong_explicit(&pool->lock, &free_word, 1, memory_order_acquire,
                                                 memory_order_relaxed))
       return;
-#ifdef __x86_64__
-    __builtin_ia32_pause();
-#endif
   }
   while (atomic_exchange_explicit(&pool->lock, 2, memory_order_acquire) != 0)
     futex(&pool->lock, FUTEX_WAIT_PRIVATE, 2);

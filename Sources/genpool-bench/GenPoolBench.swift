@@ -7,7 +7,8 @@ struct GenPoolBench: ParsableCommand {
     commandName: "genpool-bench",
     abstract: "Checks and measures genpool: the allocator, and the broker.",
     subcommands: [
-      CompareCommand.self, VerifyCommand.self, ReplayCommand.self, StressCommand.self,
+      CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
+      VerifyCommand.self, ReplayCommand.self, StressCommand.self,
       LeaseCommand.self,
     ])
 }

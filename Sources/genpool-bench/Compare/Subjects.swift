@@ -110,6 +110,11 @@ final class GenPoolSubject: Subject {
     }
   }
 
+  /// Allocates with a fit of its own.
+  func allocate(_ count: Int, _ fit: Fit) throws -> Allocation {
+    try pool.allocate(ByteCount(UInt64(count) << order), fit: fit)
+  }
+
   /// The bitmaps, the chunk searched first first.
   var words: [[UInt64]] {
     var chunks: [[UInt64]] = []

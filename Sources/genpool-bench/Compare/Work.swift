@@ -22,11 +22,13 @@ final class Work<Pool: Subject> {
     let count: UInt32
   }
 
-  /// Fills `pool` to `occupancy` percent.
-  init(_ pool: Pool, _ shape: PoolShape, occupancy: Int, isFixed: Bool, seed: UInt64) {
+  /// Fills `pool` to `occupancy` percent, or its share of that if others work on it too.
+  init(
+    _ pool: Pool, _ shape: PoolShape, occupancy: Int, isFixed: Bool, seed: UInt64, sharers: Int = 1
+  ) {
     self.pool = pool
     self.isFixed = isFixed
-    target = shape.total * occupancy / 100
+    target = shape.total * occupancy / 100 / sharers
     random = seed
     capacity = shape.total / 2 + 64
     unsafe live = .allocate(capacity: capacity)
