@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -27,6 +27,12 @@ test: deps  ## all tests that need no virtual machine
 	@echo "== the pool under the thread sanitizer"
 	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
 	.build-tsan/release/genpool-bench stress --operations 50000
+
+OPERATIONS ?= 100000000
+verify: deps  ## the pool against the plainest model of it, OPERATIONS=100000000
+	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
+	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
+	$(RELEASE)/genpool-bench verify --operations $(OPERATIONS)
 
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)
