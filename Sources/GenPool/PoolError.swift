@@ -62,7 +62,8 @@ public enum PoolError: Error, Hashable, Sendable {
     case .destroyed: 19
     case .forked: 1
     case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
-      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
+      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero,
+      .chunkWraps, .nameTaken:
       22
     }
   }
