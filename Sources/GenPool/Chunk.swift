@@ -32,7 +32,7 @@ public struct Owner: Hashable, Sendable {
 
 /// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
 ///
-/// Invariant: `available` = size − allocated granules, and no free run is longer than `longest`, except
+/// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
 /// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
@@ -49,8 +49,8 @@ struct ChunkStorage: ~Copyable {
   let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
-  /// At least the length of the longest free run, and less than a block more, in granules: read without
-  /// the lock as well, so that a chunk without room is passed over without waiting for anybody.
+  /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
+  /// without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
   let state: Locked<State>
 
@@ -62,6 +62,10 @@ struct ChunkStorage: ~Copyable {
     /// What keeps the memory alive, for as long as the chunk is open.
     var backing: AnyObject?
     var isClosed = false
+    /// Calls that succeeded, and the least ``ChunkStorage/available`` after one.
+    var allocations = 0
+    var frees = 0
+    var leastAvailable: UInt64
   }
 
   /// The next older chunk. Set before the chunk is published.
@@ -81,8 +85,9 @@ struct ChunkStorage: ~Copyable {
     self.isMapped = isMapped
     granules = index.bitmap.count
     available = Atomic(size.rawValue)
-    longest = Atomic(index.longestAtMost.rawValue)
-    state = Locked(State(index: index, fit: fit, backing: backing))
+    longest = Atomic(index.longest.rawValue)
+    state = Locked(
+      State(index: index, fit: fit, backing: backing, leastAvailable: size.rawValue))
   }
 
   /// Whether `address` lies in the chunk, the tail included.
@@ -122,7 +127,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   func allocateFirstFit(_ count: GranuleCount, in state: inout State) -> GranuleIndex? {
     guard let first = state.index.allocateFirstFit(count) else { return nil }
-    publish(available.load(ordering: .relaxed) &- granule.bytes(count).rawValue, state)
+    noteAllocation(count, in: &state)
     return first
   }
 
@@ -130,13 +135,22 @@ struct ChunkStorage: ~Copyable {
   @inline(never)
   func allocate(_ run: GranuleRun, in state: inout State) {
     state.index.allocate(run)
-    publish(available.load(ordering: .relaxed) &- granule.bytes(run.count).rawValue, state)
+    noteAllocation(run.count, in: &state)
+  }
+
+  @inline(__always)
+  private func noteAllocation(_ count: GranuleCount, in state: inout State) {
+    let left = available.load(ordering: .relaxed) &- granule.bytes(count).rawValue
+    state.allocations &+= 1
+    state.leastAvailable = min(state.leastAvailable, left)
+    publish(left, state)
   }
 
   /// Marks a run as free. The lock is held, the run is allocated.
   @inline(__always)
   func free(_ run: GranuleRun, in state: inout State) {
     state.index.free(run)
+    state.frees &+= 1
     publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)
   }
 
@@ -144,7 +158,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   private func publish(_ bytes: UInt64, _ state: borrowing State) {
     available.store(bytes, ordering: .relaxed)
-    longest.store(state.index.longestAtMost.rawValue, ordering: .relaxed)
+    longest.store(state.index.longest.rawValue, ordering: .relaxed)
   }
 
   /// The chunk as its users see it.

@@ -71,15 +71,15 @@ extension Pool {
 
   /// The length of the longest run that could be allocated, in bytes: a snapshot. O(chunks).
   public var largestFreeRun: ByteCount {
-    var longest = GranuleCount(0)
-    list.forEach { chunk in longest = max(longest, withIndex(of: chunk) { $0.longest }) }
-    return granule.bytes(longest)
+    var longest = 0
+    list.forEach { longest = max(longest, $0.pointee.longest.load(ordering: .relaxed)) }
+    return granule.bytes(GranuleCount(longest))
   }
 
   /// The memory that the indexes take beside the bitmaps, if all of it is used. O(chunks).
   package var indexSize: ByteCount {
     var sum = 0
-    list.forEach { chunk in sum += withIndex(of: chunk) { $0.byteCount } }
+    list.forEach { chunk in sum += withState(of: chunk) { $0.index.byteCount } }
     return ByteCount(UInt64(sum))
   }
 

@@ -29,6 +29,8 @@ public final class Pool: Sendable {
   private let state: Locked<State>
   /// Of the default fit; read without the lock.
   private let fitNeedsRoom: Atomic<Bool>
+  /// How often an allocation failed, and why.
+  let failures = FailureCounts()
 
   private struct State: ~Copyable {
     var fit: Fit
@@ -257,7 +259,7 @@ public final class Pool: Sendable {
       next = chunk.pointee.next
     }
     try refuseIfDestroyed()
-    throw failure(size)
+    throw failure(size, fit: fit)
   }
 
   @inline(__always)
@@ -350,12 +352,32 @@ public final class Pool: Sendable {
     if state.withLock({ $0.isDestroyed }) { throw .destroyed }
   }
 
-  private func failure(_ size: ByteCount) -> PoolError {
+  /// Why there was no place in any chunk.
+  @inline(never)
+  private func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
     let fits = list.first { chunk in
       chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
     }
-    if fits == nil { return .full(requested: size, available: available) }
-    return .fragmented(requested: size, available: available)
+    if fits == nil {
+      failures.full.add(1, ordering: .relaxed)
+      return .full(requested: size, available: available)
+    }
+    failures.fragmented.add(1, ordering: .relaxed)
+    return .fragmented(
+      requested: size, available: available,
+      largest: largestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }))
+  }
+
+  /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.
+  private func largestFreeRun(placedAs size: ByteCount, by fit: Fit) -> ByteCount {
+    guard fit.aligns else { return largestFreeRun }
+    let count = granule.granules(holding: size)
+    var longest = GranuleCount(0)
+    list.forEach { chunk in
+      longest = max(
+        longest, chunk.pointee.state.withLock { fit.longest(count, granule, in: &$0.index) })
+    }
+    return granule.bytes(longest)
   }
 
   // MARK: Freeing
@@ -412,14 +434,14 @@ public final class Pool: Sendable {
   func withBitmap<Result>(
     of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
-    withIndex(of: chunk) { body($0.bitmap) }
+    withState(of: chunk) { body($0.index.bitmap) }
   }
 
-  /// The same with the chunk's index.
-  func withIndex<Result>(
-    of chunk: ChunkReference, _ body: (borrowing RunIndex<NativeShape>) -> Result
+  /// The same with all that changes in the chunk.
+  func withState<Result>(
+    of chunk: ChunkReference, _ body: (borrowing ChunkStorage.State) -> Result
   ) -> Result {
-    if forkGuard.isForked { return body(chunk.pointee.state.value.index) }
-    return chunk.pointee.state.withLock { body($0.index) }
+    if forkGuard.isForked { return body(chunk.pointee.state.value) }
+    return chunk.pointee.state.withLock { body($0) }
   }
 }

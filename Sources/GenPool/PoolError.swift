@@ -5,8 +5,12 @@ public enum PoolError: Error, Hashable, Sendable {
   case emptyRequest
   /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
   case full(requested: ByteCount, available: ByteCount)
-  /// Enough bytes are free in some chunk, but no run of them fits. The kernel returns 0.
-  case fragmented(requested: ByteCount, available: ByteCount)
+  /// Enough bytes are free in some chunk, but no run of them fits: the longest, counted from a place
+  /// with the alignment that was asked for, is `largest`. The kernel returns 0.
+  ///
+  /// It may be no shorter than the request where it was asked for at one offset, by an own algorithm,
+  /// with an alignment that is no power of two, or where another thread just freed it.
+  case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
   /// The alignment is 0. The kernel fails, or never returns.
   case alignmentIsZero
   /// The place found is aligned for the CPU but not on the bus, because the host bridge's offset
@@ -70,8 +74,8 @@ extension PoolError: CustomStringConvertible {
     case .emptyRequest: "allocate 0 bytes: nothing was asked for"
     case .full(let requested, let available):
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
-    case .fragmented(let requested, let available):
-      "allocate \(requested): \(available) free, but no free run fits"
+    case .fragmented(let requested, let available, let largest):
+      "allocate \(requested): \(available) free, but no free run fits (the longest is \(largest))"
     case .alignmentIsZero: "an alignment of 0 bytes fits nothing"
     case .busMisaligned(let bus, let alignment):
       "the place found has bus address \(bus), which is no multiple of \(alignment): the host "

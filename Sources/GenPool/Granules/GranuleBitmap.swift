@@ -71,6 +71,12 @@ public struct GranuleBitmap: ~Copyable {
     return storedWord(index.rawValue >> 6) >> UInt64(index.rawValue & 63) & 1 != 0
   }
 
+  /// Whether a granule is free; those right outside the map are not.
+  @inline(__always)
+  func isFree(_ granule: Int) -> Bool {
+    storedWord(granule &>> 6) &>> UInt64(truncatingIfNeeded: granule & 63) & 1 == 0
+  }
+
   // MARK: Windows
 
   /// The 64 granules from `start` on, bit 0 the lowest, 1 = free. Constant time.
