@@ -17,6 +17,8 @@ public struct Chunk: Hashable, Sendable {
   public let available: ByteCount
   /// How many whole granules the chunk has.
   public let granules: GranuleCount
+  /// Whether nothing more is allocated from it: ``Pool/drain(chunkAt:)``.
+  public let isDraining: Bool
 }
 
 /// An opaque word that comes back with every allocation from a chunk: the kernel's `void *owner`.
@@ -28,6 +30,17 @@ public struct Owner: Hashable, Sendable {
   public init(_ rawValue: UInt) {
     self.rawValue = rawValue
   }
+}
+
+/// How a chunk's life goes on.
+enum ChunkPhase: UInt8, AtomicRepresentable {
+  case open
+  /// Allocations pass over it.
+  case draining
+  /// Its place in the list is all that is left.
+  case removed
+  /// The pool was destroyed; queries work.
+  case closed
 }
 
 /// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
@@ -52,6 +65,8 @@ struct ChunkStorage: ~Copyable {
   /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
   /// without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
+  /// Changes under the lock; read without.
+  let phase = Atomic(ChunkPhase.open)
   let state: Locked<State>
 
   /// What changes.
@@ -61,7 +76,6 @@ struct ChunkStorage: ~Copyable {
     var fit: Fit
     /// What keeps the memory alive, for as long as the chunk is open.
     var backing: AnyObject?
-    var isClosed = false
     /// Calls that succeeded, and the least ``ChunkStorage/available`` after one.
     var allocations = 0
     var frees = 0
@@ -89,6 +103,17 @@ struct ChunkStorage: ~Copyable {
     state = Locked(
       State(index: index, fit: fit, backing: backing, leastAvailable: size.rawValue))
   }
+
+  /// Whether the chunk takes allocations.
+  @inline(__always)
+  var isOpen: Bool { phase.load(ordering: .relaxed) == .open }
+
+  /// Whether the chunk has left the pool.
+  @inline(__always)
+  var isRemoved: Bool { phase.load(ordering: .relaxed) == .removed }
+
+  /// The bytes allocated.
+  var held: ByteCount { size - ByteCount(available.load(ordering: .relaxed)) }
 
   /// Whether `address` lies in the chunk, the tail included.
   @inline(__always)
@@ -165,6 +190,7 @@ struct ChunkStorage: ~Copyable {
   var snapshot: Chunk {
     Chunk(
       start: start, size: size, physical: physical, bus: bus, owner: owner,
-      available: ByteCount(available.load(ordering: .relaxed)), granules: granules)
+      available: ByteCount(available.load(ordering: .relaxed)), granules: granules,
+      isDraining: phase.load(ordering: .relaxed) == .draining)
   }
 }

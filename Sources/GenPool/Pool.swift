@@ -22,17 +22,17 @@ public final class Pool: Sendable {
 
   /// Called for what the kernel warns of, outside of all locks.
   private let warn: (@Sendable (PoolWarning) -> Void)?
-  private let forkGuard = ForkGuard()
+  let forkGuard = ForkGuard()
 
   let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
-  private let state: Locked<State>
+  let state: Locked<State>
   /// Of the default fit; read without the lock.
   private let fitNeedsRoom: Atomic<Bool>
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
 
-  private struct State: ~Copyable {
+  struct State: ~Copyable {
     var fit: Fit
     var isDestroyed = false
   }
@@ -155,11 +155,12 @@ public final class Pool: Sendable {
   private func close() throws(PoolError) -> [AnyObject] {
     list.forEach { $0.pointee.state.acquire() }
     defer { list.forEach { $0.pointee.state.release() } }
-    let held = size - available
+    var held = ByteCount.zero
+    list.forEach { held += $0.pointee.held }
     guard held == .zero else { throw .outstanding(held) }
     var backings: [AnyObject] = []
     list.forEach { chunk in
-      chunk.pointee.state.value.isClosed = true
+      chunk.pointee.phase.store(.closed, ordering: .relaxed)
       if let backing = chunk.pointee.state.value.backing.take() { backings.append(backing) }
     }
     return backings
@@ -258,8 +259,12 @@ public final class Pool: Sendable {
       }
       next = chunk.pointee.next
     }
-    try refuseIfDestroyed()
-    throw failure(size, fit: fit)
+    // Before any other reason is given.
+    let aligning = try state.withLock { (state) throws(PoolError) -> Fit? in
+      guard !state.isDestroyed else { throw .destroyed }
+      return (fit ?? state.fit).aligns ? fit ?? state.fit : nil
+    }
+    throw failure(size, aligning: aligning)
   }
 
   @inline(__always)
@@ -279,9 +284,9 @@ public final class Pool: Sendable {
     }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
+      guard chunk.pointee.isOpen else { return nil }
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed
-      {
+      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped {
         return chunk.pointee.allocateFirstFit(count, in: &state)
       }
       guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
@@ -315,7 +320,6 @@ public final class Pool: Sendable {
       warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
       return nil
     }
-    guard !state.isClosed else { throw .destroyed }
     let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
     if case .custom = fit { return try place(request, in: state.index.bitmap, ownFit: fit) }
@@ -352,11 +356,11 @@ public final class Pool: Sendable {
     if state.withLock({ $0.isDestroyed }) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk.
+  /// Why there was no place in any chunk; `aligning`: the fit, if it aligns.
   @inline(never)
-  private func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
+  private func failure(_ size: ByteCount, aligning: Fit?) -> PoolError {
     let fits = list.first { chunk in
-      chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
+      chunk.isOpen && chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
     }
     if fits == nil {
       failures.full.add(1, ordering: .relaxed)
@@ -365,15 +369,15 @@ public final class Pool: Sendable {
     failures.fragmented.add(1, ordering: .relaxed)
     return .fragmented(
       requested: size, available: available,
-      largest: largestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }))
+      largest: aligning.map { largestFreeRun(placedAs: size, by: $0) } ?? largestFreeRun)
   }
 
   /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.
   private func largestFreeRun(placedAs size: ByteCount, by fit: Fit) -> ByteCount {
-    guard fit.aligns else { return largestFreeRun }
     let count = granule.granules(holding: size)
     var longest = GranuleCount(0)
     list.forEach { chunk in
+      guard chunk.pointee.isOpen else { return }
       longest = max(
         longest, chunk.pointee.state.withLock { fit.longest(count, granule, in: &$0.index) })
     }
@@ -404,14 +408,14 @@ public final class Pool: Sendable {
   ///   - start: rounded down to its granule.
   ///   - size: rounded up to granules; 0 frees nothing.
   /// - Returns: the owner of the chunk.
-  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `destroyed`, `forked`.
+  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `gone`, `destroyed`, `forked`.
   /// - Complexity: O(chunks + granules / 64).
   @discardableResult
   public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
     guard !forkGuard.isForked else { throw .forked }
     guard let chunk = list.chunk(at: start) else {
       try refuseIfDestroyed()
-      throw .noSuchAddress(start)
+      throw wasRemoved(start) ? .gone(start) : .noSuchAddress(start)
     }
     let offset = chunk.pointee.offset(of: start)
     guard size <= chunk.pointee.size - offset else {
@@ -420,7 +424,11 @@ public final class Pool: Sendable {
     }
     let run = chunk.pointee.run(start, size)
     return try chunk.pointee.state.withLock { (state) throws(PoolError) in
-      guard !state.isClosed else { throw .destroyed }
+      switch chunk.pointee.phase.load(ordering: .relaxed) {
+      case .open, .draining: break
+      case .removed: throw .gone(start)
+      case .closed: throw .destroyed
+      }
       if let free = state.index.bitmap.firstFree(in: run) {
         throw .notAllocated(chunk.pointee.address(of: free))
       }

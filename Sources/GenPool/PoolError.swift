@@ -28,6 +28,8 @@ public enum PoolError: Error, Hashable, Sendable {
   /// A granule of the range is not allocated: freed twice, or never handed out. The kernel calls
   /// `BUG()`. The address is that granule's.
   case notAllocated(VirtualAddress)
+  /// The address was in a chunk that has been removed: what was allocated there is lost.
+  case gone(VirtualAddress)
 
   /// The chunk would start at virtual address 0, which C callers cannot tell from failure.
   case chunkAtZero
@@ -40,7 +42,8 @@ public enum PoolError: Error, Hashable, Sendable {
   /// Memory was to be zeroed, but the chunk only stands for addresses.
   case notMapped(VirtualAddress)
 
-  /// The pool was to end with this much still allocated. The kernel calls `BUG()`.
+  /// The pool was to end, or a chunk to be removed, with this much still allocated. The kernel calls
+  /// `BUG()`.
   case outstanding(ByteCount)
   /// The pool has been destroyed.
   case destroyed
@@ -58,7 +61,7 @@ public enum PoolError: Error, Hashable, Sendable {
     case .outstanding: 16
     case .chunkOverlaps: 17
     case .noSuchAddress, .notMapped: 14
-    case .destroyed: 19
+    case .destroyed, .gone: 19
     case .forked: 1
     case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
       .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
@@ -89,6 +92,7 @@ extension PoolError: CustomStringConvertible {
       "\(size) from \(address) on reach past the end of the chunk"
     case .notAllocated(let address):
       "free: the granule at \(address) is not allocated (freed twice, or never handed out)"
+    case .gone(let address): "\(address) was in a chunk that has been removed"
     case .chunkAtZero: "a chunk cannot start at virtual address 0"
     case .chunkWraps(let start, let size):
       "a chunk of \(size) at \(start) would pass the end of the address space"

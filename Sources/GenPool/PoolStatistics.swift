@@ -4,10 +4,10 @@ import Synchronization
 public struct PoolStatistics: Hashable, Sendable {
   /// The bytes in all chunks.
   public let size: ByteCount
-  /// The bytes not allocated, tails included.
+  /// The bytes not allocated, tails included, but for chunks that are drained.
   public let available: ByteCount
   /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum of
-  /// what each had at its own fullest time, so at least what the pool had.
+  /// what each had at its own fullest time, so at least what they had together.
   public let peak: ByteCount
   /// Allocations that succeeded.
   public let allocations: Int
@@ -20,7 +20,7 @@ public struct PoolStatistics: Hashable, Sendable {
   public let failedFragmented: Int
   /// The longest run that could be allocated.
   public let largestFreeRun: ByteCount
-  /// How many maximal free runs there are.
+  /// How many maximal free runs there are, those of drained chunks included.
   public let freeRuns: Int
 
   /// How little of what is free can be had at once: 1 − largest free run / available. 0 when nothing is
@@ -44,11 +44,12 @@ extension Pool {
     var allocations = 0
     var frees = 0
     var runs = 0
-    list.forEach { chunk in
+    list.forEachEver { chunk in
       withState(of: chunk) { state in
-        peak += chunk.pointee.size.rawValue - state.leastAvailable
         allocations += state.allocations
         frees += state.frees
+        guard !chunk.pointee.isRemoved else { return }
+        peak += chunk.pointee.size.rawValue - state.leastAvailable
         runs += state.index.runCount
       }
     }

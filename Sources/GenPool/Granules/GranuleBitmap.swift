@@ -71,10 +71,11 @@ public struct GranuleBitmap: ~Copyable {
     return storedWord(index.rawValue >> 6) >> UInt64(index.rawValue & 63) & 1 != 0
   }
 
-  /// Whether a granule is free; those right outside the map are not.
+  /// 1 if a granule is allocated, else 0; those right outside the map are.
   @inline(__always)
-  func isFree(_ granule: Int) -> Bool {
-    storedWord(granule &>> 6) &>> UInt64(truncatingIfNeeded: granule & 63) & 1 == 0
+  func bit(_ granule: Int) -> Int {
+    let word = storedWord(granule &>> 6)
+    return Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: granule & 63) & 1)
   }
 
   // MARK: Windows

@@ -209,7 +209,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     }
     bitmap.allocate(run)
     // A first fit is a run's lower end: what is behind it stays a run, or nothing does.
-    if !bitmap.isFree(run.end.rawValue) { runCount &-= 1 }
+    runCount &-= bitmap.bit(run.end.rawValue)
     return run.first
   }
 
