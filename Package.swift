@@ -25,6 +25,7 @@ let package = Package(
     .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
+    .executable(name: "genpool-nvme", targets: ["genpool-nvme"]),
     .executable(name: "genpool-bench", targets: ["genpool-bench"]),
   ],
   dependencies: [
@@ -53,6 +54,10 @@ let package = Package(
       dependencies: [
         "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
       ],
+      swiftSettings: house),
+    // A driver on genpool: an NVMe controller whose queues, lists and data lie where pools put them.
+    .target(
+      name: "NVMe", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
@@ -103,9 +108,24 @@ let package = Package(
     // What the bench measures genpool against.
     .target(name: "CBaselines"),
     .executableTarget(
+      name: "genpool-nvme",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+      ],
+      exclude: ["README.md"], swiftSettings: house),
+    .executableTarget(
       name: "genpool-bench",
       dependencies: ["GenPool", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser],
       exclude: ["Results"], swiftSettings: house),
+
+    // What Tests/Machine runs in its guests: DMA, and whether it arrived.
+    .executableTarget(
+      name: "dma-proof",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", "BrokerProtocol",
+        "GenPoolClient", argumentParser, system,
+      ],
+      path: "Tests/Machine/proof", swiftSettings: house),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
@@ -124,6 +144,12 @@ let package = Package(
       name: "PCIDevicesTests",
       dependencies: [
         "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "NVMeTests",
+      dependencies: [
+        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "PCIDevices", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -172,7 +198,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool",
+        "CLinux",
       ],
       path: "Tests/EndToEnd",
       exclude: [

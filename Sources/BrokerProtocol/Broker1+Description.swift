@@ -52,7 +52,8 @@ extension Broker1 {
     # caching: "uncached", "write-combining" or "cached".
     # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
     # so one uid at a time: exclusiveUid), "cooperative" (the whole BAR, and that was asked for).
-    # holders: live processes that were given a descriptor of it, with or without a lease now.
+    # holders: live processes that were given a descriptor of it and may have it still, with or without a
+    # lease now.
     # source: "sysfs", or "vfio": then a descriptor reaches not only the BAR but the whole device, its
     # configuration space too.
     # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to
@@ -211,12 +212,16 @@ extension Broker1 {
     method ListLeases(pool: ?string) -> (leases: []Lease)
 
     # For admins: makes a pool of size bytes from offset on of a BAR (null: to its end, from its start).
-    # ERASES it. granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR.
+    # ERASES it. Instead of bar, memory names an NVMe controller's own, which is enabled for as long as the
+    # pool exists, and taken whole: "cmb", or "pmr", whose contents were meant to last and need erase.
+    # granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR or ADDRESS/cmb.
     # allow: rules that need not hold this once. source: "vfio" for a device that is bound to vfio-pci (null:
     # "sysfs").
     method Attach(
       device: string,
-      bar: int,
+      bar: ?int,
+      memory: ?string,
+      erase: ?bool,
       offset: ?int,
       size: ?int,
       granule: ?int,

@@ -70,34 +70,36 @@ public final class Pool: Sendable {
   ///   - physical: the physical address of the first byte, if it has one.
   ///   - bus: the bus address of the first byte, if it has one.
   ///   - owner: given back with each allocation from this chunk.
+  ///   - traits: what ``Constraints`` ask for.
   /// - Throws: `chunkAtZero`, `chunkWraps`, `chunkOverlaps`, `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
   public func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil
+    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits()
   ) throws(PoolError) {
     try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: nil,
-      isMapped: false)
+      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      backing: nil, isMapped: false)
   }
 
   /// Adds mapped memory of this process, which the pool may zero.
   ///
   /// `start ..< start + size` must stay writable until the pool ends or is destroyed; `backing` is
-  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:)``.
+  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:traits:)``.
   @unsafe
   public func add(
     mapped start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil, backing: AnyObject?
+    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits(),
+    backing: AnyObject?
   ) throws(PoolError) {
     try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: backing,
-      isMapped: true)
+      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      backing: backing, isMapped: true)
   }
 
   private func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
-    owner: Owner?, backing: AnyObject?, isMapped: Bool
+    owner: Owner?, traits: ChunkTraits, backing: AnyObject?, isMapped: Bool
   ) throws(PoolError) {
     guard start.rawValue != 0 else { throw .chunkAtZero }
     let last = size.rawValue &- 1
@@ -120,8 +122,8 @@ public final class Pool: Sendable {
       else { throw .noMemory }
       list.push(
         ChunkStorage(
-          start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
-          fit: state.fit, index: index, backing: backing, isMapped: isMapped))
+          start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+          granule: granule, fit: state.fit, index: index, backing: backing, isMapped: isMapped))
     }
   }
 
@@ -233,6 +235,13 @@ public final class Pool: Sendable {
   ) throws(PoolError) -> DMAAllocation {
     let (chunk, index) = try take(
       size, fit: fit, busAlignment: busAlignment, mustBeMapped: zeroed)
+    return handOut(size, at: index, of: chunk, zeroed: zeroed)
+  }
+
+  /// What was taken, as hardware knows it.
+  func handOut(
+    _ size: ByteCount, at index: GranuleIndex, of chunk: ChunkReference, zeroed: Bool
+  ) -> DMAAllocation {
     let start = chunk.pointee.address(of: index)
     let offset = chunk.pointee.offset(of: start)
     if zeroed { gp_zero(start.rawValue, size.rawValue) }
@@ -259,17 +268,13 @@ public final class Pool: Sendable {
       }
       next = chunk.pointee.next
     }
-    // Before any other reason is given.
-    let aligning = try state.withLock { (state) throws(PoolError) -> Fit? in
-      guard !state.isDestroyed else { throw .destroyed }
-      return (fit ?? state.fit).aligns ? fit ?? state.fit : nil
-    }
-    throw failure(size, aligning: aligning)
+    throw failure(size, fit: fit)
   }
 
   @inline(__always)
-  private func take(
+  func take(
     _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?,
+    within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(PoolError) -> GranuleIndex? {
     // The bytes asked for, not the granules that hold them: the kernel's rule.
@@ -286,10 +291,12 @@ public final class Pool: Sendable {
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       guard chunk.pointee.isOpen else { return nil }
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped {
+      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
         return chunk.pointee.allocateFirstFit(count, in: &state)
       }
-      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
+      guard
+        let first = try place(
+          count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
       else {
         return nil
       }
@@ -312,8 +319,8 @@ public final class Pool: Sendable {
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
   @inline(never)
   private func place(
-    _ count: GranuleCount, fit given: Fit?, in state: inout ChunkStorage.State,
-    of chunk: ChunkReference, warning: inout PoolWarning?
+    _ count: GranuleCount, fit given: Fit?, within window: ChunkWindow?,
+    in state: inout ChunkStorage.State, of chunk: ChunkReference, warning: inout PoolWarning?
   ) throws(PoolError) -> GranuleIndex? {
     let fit = given ?? state.fit
     if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
@@ -322,8 +329,14 @@ public final class Pool: Sendable {
     }
     let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
-    if case .custom = fit { return try place(request, in: state.index.bitmap, ownFit: fit) }
-    return fit.place(request, in: &state.index)
+    if case .custom = fit {
+      let first = try place(request, in: state.index.bitmap, ownFit: fit)
+      return first.flatMap { first in
+        window?.admits(GranuleRun(first: first, count: count)) ?? true ? first : nil
+      }
+    }
+    guard let window else { return fit.place(request, in: &state.index) }
+    return fit.place(request, in: &state.index, within: window)
   }
 
   private func place(
@@ -352,13 +365,18 @@ public final class Pool: Sendable {
   }
 
   /// Before any other reason is given; only on ways that fail anyway.
-  private func refuseIfDestroyed() throws(PoolError) {
+  func refuseIfDestroyed() throws(PoolError) {
     if state.withLock({ $0.isDestroyed }) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk; `aligning`: the fit, if it aligns.
+  /// Why there was no place in any chunk.
   @inline(never)
-  private func failure(_ size: ByteCount, aligning: Fit?) -> PoolError {
+  func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
+    // Before any other reason is given.
+    let (isDestroyed, aligning) = state.withLock { state in
+      (state.isDestroyed, (fit ?? state.fit).aligns ? fit ?? state.fit : nil)
+    }
+    guard !isDestroyed else { return .destroyed }
     let fits = list.first { chunk in
       chunk.isOpen && chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
     }

@@ -9,8 +9,13 @@ public enum PoolError: Error, Hashable, Sendable {
   /// with the alignment that was asked for, is `largest`. The kernel returns 0.
   ///
   /// It may be no shorter than the request where it was asked for at one offset, by an own algorithm,
-  /// with an alignment that is no power of two, or where another thread just freed it.
+  /// with an alignment that is no power of two, under constraints, or where another thread just freed it.
   case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
+  /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach, or has a
+  /// bus address.
+  case unconstrainable(requested: ByteCount)
+  /// A boundary is no power of two.
+  case boundaryIsNoPowerOfTwo(ByteCount)
   /// The alignment is 0. The kernel fails, or never returns.
   case alignmentIsZero
   /// The place found is aligned for the CPU but not on the bus, because the host bridge's offset
@@ -64,7 +69,8 @@ public enum PoolError: Error, Hashable, Sendable {
     case .destroyed, .gone: 19
     case .forked: 1
     case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
-      .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
+      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero,
+      .chunkWraps, .nameTaken:
       22
     }
   }
@@ -79,6 +85,10 @@ extension PoolError: CustomStringConvertible {
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
     case .fragmented(let requested, let available, let largest):
       "allocate \(requested): \(available) free, but no free run fits (the longest is \(largest))"
+    case .unconstrainable(let requested):
+      "allocate \(requested): no chunk could meet the constraints, however empty (bus addresses in "
+        + "reach, boundary, NUMA node, uses)"
+    case .boundaryIsNoPowerOfTwo(let boundary): "a boundary of \(boundary) is no power of two"
     case .alignmentIsZero: "an alignment of 0 bytes fits nothing"
     case .busMisaligned(let bus, let alignment):
       "the place found has bus address \(bus), which is no multiple of \(alignment): the host "
