@@ -23,6 +23,7 @@ let package = Package(
     .library(name: "DeviceMemory", targets: ["DeviceMemory"]),
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
     .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
+    .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
     .executable(name: "genpool-bench", targets: ["genpool-bench"]),
@@ -57,6 +58,23 @@ let package = Package(
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
       swiftSettings: house),
+
+    // libgenpool: the kernel's gen_pool API for C, its header the contract. Brings Swift's runtime along,
+    // so nothing else may link the target.
+    .target(name: "CGenPool"),
+    .target(
+      name: "GenPoolABI",
+      dependencies: [
+        "CGenPool", "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", system,
+      ],
+      exclude: ["genpool.map"], swiftSettings: house,
+      linkerSettings: [
+        .unsafeFlags([
+          "-static-stdlib", "-Xlinker", "-soname=libgenpool.so.1",
+          "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/GenPoolABI/genpool.map",
+          "-Xlinker", "-z", "-Xlinker", "nodelete", "-Xlinker", "--gc-sections",
+        ])
+      ]),
 
     // Names by libpci (GPL): linked by the daemon and genpoolctl only.
     .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),

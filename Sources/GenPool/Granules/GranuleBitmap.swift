@@ -28,7 +28,21 @@ public struct GranuleBitmap: ~Copyable {
     if tail != 0 { unsafe words[wordCount - 1] &= ~(~0 << UInt64(tail)) }
   }
 
+  /// A map of the granules in `source`, in the kernel's layout. What lies behind `count` is ignored.
+  @unsafe
+  package init?(count: GranuleCount, copying source: UnsafeRawPointer) {
+    let words = unsafe UnsafeRawBufferPointer(
+      start: source, count: Self.wordCount(count.rawValue) * 8)
+    self.init(count: count, words: unsafe Array(words.bindMemory(to: UInt64.self)))
+  }
+
   deinit { unsafe gp_words_free(words) }
+
+  /// The words themselves, for algorithms in C, which only read them.
+  @unsafe
+  package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
+    unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
+  }
 
   private static func wordCount(_ bits: Int) -> Int { bits / 64 + (bits % 64 == 0 ? 0 : 1) }
 
