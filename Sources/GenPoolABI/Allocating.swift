@@ -21,7 +21,7 @@ extension PoolHandle {
   static func tell(_ error: PoolError) {
     switch error {
     case .emptyRequest, .full, .fragmented: break
-    case .forked, .fitOutOfRange, .fitNotFree: Misuse.fatal("\(error)")
+    case .forked, .fitOutOfRange, .fitNotFree: Misuse.fatal("allocate: \(error)")
     default: ErrorText.set(error)
     }
   }
@@ -109,7 +109,7 @@ public func gen_pool_free_owner(
         unsafe owner.pointee = UnsafeMutableRawPointer(bitPattern: found?.rawValue ?? 0)
       }
     } catch {
-      Misuse.fatal("\(error)")
+      Misuse.fatal("gen_pool_free of \(UInt(bitPattern: size)) bytes at \(VirtualAddress(UInt64(addr))): \(error)")
     }
   }
 }
