@@ -35,6 +35,8 @@ hostile-test: build  ## rude clients: what they do to the daemon and to polite o
 	Tests/EndToEnd/hostile.py $(RELEASE)
 
 machine-test: build  ## real PCIe BARs in a QEMU machine
+	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool-nvme
+	@$(SWIFT) build $(RELEASE_FLAGS) --product dma-proof
 	Tests/Machine/run --bin $(RELEASE)
 
 SECONDS ?= 60

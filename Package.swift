@@ -26,6 +26,7 @@ let package = Package(
     .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
+    .executable(name: "genpool-nvme", targets: ["genpool-nvme"]),
     .executable(name: "genpool-bench", targets: ["genpool-bench"]),
   ],
   dependencies: [
@@ -54,6 +55,10 @@ let package = Package(
       dependencies: [
         "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
       ],
+      swiftSettings: house),
+    // A driver on genpool: an NVMe controller whose queues, lists and data lie where pools put them.
+    .target(
+      name: "NVMe", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
@@ -119,9 +124,23 @@ let package = Package(
       ],
       swiftSettings: house),
     .executableTarget(
+      name: "genpool-nvme",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+      ],
+      exclude: ["README.md"], swiftSettings: house),
+    .executableTarget(
       name: "genpool-bench",
       dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
       swiftSettings: house),
+
+    // What Tests/Machine runs in its guests: DMA, and whether it arrived.
+    .executableTarget(
+      name: "dma-proof",
+      dependencies: [
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+      ],
+      path: "Tests/Machine/proof", swiftSettings: house),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
@@ -140,6 +159,12 @@ let package = Package(
       name: "PCIDevicesTests",
       dependencies: [
         "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "NVMeTests",
+      dependencies: [
+        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "PCIDevices", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(

@@ -86,7 +86,7 @@ final class AttachedRegion {
   /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed. `isolation` is given to
   /// promise less than the opened range does; nil promises what it can.
   init(
-    id: ID, name: String?, granule: GranuleSize, isolation: Isolation? = nil,
+    id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
     open: consuming OpenBAR
   ) throws(CallFailure) {
     self.id = id
@@ -94,7 +94,7 @@ final class AttachedRegion {
     bar = open.bar
     offset = open.offset
     numaNode = open.numaNode
-    self.name = name ?? "\(open.device)/\(open.bar)"
+    self.name = name
     self.granule = granule
     size = open.range.size
     mapOffset = open.range.mapOffset

@@ -18,8 +18,8 @@ public protocol DeviceProvider: AnyObject {
 public struct AttachRequest: Hashable, Sendable {
   /// The device's address, in any form that people write.
   public var device: String
-  /// 0 … 5.
-  public var bar: Int
+  /// What of it.
+  public var memory: Memory
   /// Nil for the BAR's start.
   public var offset: ByteCount?
   /// Nil for all from the offset on.
@@ -31,12 +31,22 @@ public struct AttachRequest: Hashable, Sendable {
   /// How it is to be opened; nil for the provider's first choice.
   public var source: MemorySource?
 
+  /// Which of a device's memories.
+  public enum Memory: Hashable, Sendable {
+    /// A BAR, 0 … 5.
+    case bar(Int)
+    /// An NVMe controller's buffer: wherever its registers say that it is, enabled while it is open.
+    case controllerMemoryBuffer
+    /// An NVMe controller's persistent memory region, whose contents may be lost.
+    case persistentMemoryRegion
+  }
+
   public init(
-    device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
+    device: String, memory: Memory, offset: ByteCount? = nil, size: ByteCount? = nil,
     allow: [String] = [], isSearched: Bool = false, source: MemorySource? = nil
   ) {
     self.device = device
-    self.bar = bar
+    self.memory = memory
     self.offset = offset
     self.size = size
     self.allow = allow

@@ -28,7 +28,7 @@ extension LeaseBroker {
     }
     let source = try parameters.checkedSource()
     let request = AttachRequest(
-      device: parameters.device, bar: parameters.bar, offset: parameters.offset,
+      device: parameters.device, memory: try parameters.checkedMemory(), offset: parameters.offset,
       size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched, source: source)
     let open: OpenBAR
     do {
@@ -36,8 +36,10 @@ extension LeaseBroker {
     } catch {
       throw error.failure
     }
+    let device = open.device
     let region = try AttachedRegion(
-      id: AttachedRegion.ID(rawValue: nextNumber()), name: parameters.name, granule: granule,
+      id: AttachedRegion.ID(rawValue: nextNumber()),
+      name: parameters.name ?? "\(device)/\(parameters.part)", granule: granule,
       isolation: isolation, open: open)
     guard !regions.contains(where: { $0.name == region.name }) else {
       throw .broker(.poolExists(pool: region.name))
@@ -186,6 +188,30 @@ extension Broker1.Attach.Parameters {
     let size = granule ?? .page
     guard let granule = GranuleSize(size), size >= .page else { throw .invalid("granule") }
     return granule
+  }
+
+  /// What is to be opened. What was meant to last is only taken when its loss was agreed to.
+  fileprivate func checkedMemory() throws(CallFailure) -> AttachRequest.Memory {
+    if let bar {
+      guard memory == nil else { throw .invalid("memory") }
+      return .bar(bar)
+    }
+    guard let memory else { throw .invalid("bar") }
+    // It is taken whole, as its registers have it.
+    guard offset == nil else { throw .invalid("offset") }
+    guard size == nil else { throw .invalid("size") }
+    switch memory {
+    case "cmb": return .controllerMemoryBuffer
+    case "pmr":
+      guard erase == true else {
+        let refusal = Broker1.Refusal(
+          rule: "persistent", subject: "the persistent memory region of \(device)",
+          cause: "what is in it was meant to last, and pools are erased", cure: "say erase=yes")
+        throw .broker(.deviceRefused(device: device, rules: [refusal]))
+      }
+      return .persistentMemoryRegion
+    default: throw .invalid("memory")
+    }
   }
 
   fileprivate func checkedSource() throws(CallFailure) -> MemorySource? {

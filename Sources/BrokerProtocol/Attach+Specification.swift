@@ -1,9 +1,13 @@
 import GenPool
 
 extension Broker1.Attach.Parameters {
+  /// The kinds of memory that an NVMe controller has of its own.
+  public static let memories = ["cmb", "pmr"]
+
   /// What `text` says to attach, as people write it on command lines:
   /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]][,source=S]`, such as
-  /// `0000:01:00.0:2,size=32M,name=cmb`.
+  /// `0000:01:00.0:2,size=32M,name=cmb`. In the BAR's place `cmb` and `pmr` are an NVMe controller's own
+  /// memory; the latter needs `erase=yes`.
   ///
   /// Whether there is such a device is the broker's to say.
   /// - Throws: the first field that cannot be read.
@@ -16,12 +20,16 @@ extension Broker1.Attach.Parameters {
     guard let colon = place.lastIndex(of: ":"), place[..<colon].contains(":") else {
       throw problem("it starts with a device and a BAR, like 0000:01:00.0:2")
     }
-    let number = place[place.index(after: colon)...]
-    // One digit: Int takes a sign and leading zeros too.
-    guard number.utf8.count == 1, let bar = Int(number), 0...5 ~= bar else {
-      throw problem("a BAR is a number from 0 to 5")
+    let part = place[place.index(after: colon)...]
+    if Self.memories.contains(String(part)) {
+      self.init(device: String(place[..<colon]), memory: String(part))
+    } else {
+      // One digit: Int takes a sign and leading zeros too.
+      guard part.utf8.count == 1, let bar = Int(part), 0...5 ~= bar else {
+        throw problem("a BAR is a number from 0 to 5; an NVMe controller's memory is cmb or pmr")
+      }
+      self.init(device: String(place[..<colon]), bar: bar)
     }
-    self.init(device: String(place[..<colon]), bar: bar)
 
     var seen: Set<Substring> = []
     for field in fields {
@@ -49,8 +57,12 @@ extension Broker1.Attach.Parameters {
         }
         allow = rules.map(String.init)
       case "source": source = value
+      case "erase":
+        guard value == "yes" else { throw problem("\(key)=\(value) is not \(key)=yes") }
+        erase = true
       default:
-        throw problem("no option \(key); there are offset, size, granule, name, allow and source")
+        throw problem(
+          "no option \(key); there are offset, size, granule, name, allow, source and erase")
       }
     }
   }

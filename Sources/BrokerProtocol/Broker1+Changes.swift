@@ -79,7 +79,12 @@ extension Broker1 {
     public struct Parameters: VarlinkParameters {
       /// `0000:01:00.0`.
       public var device: String
-      public var bar: Int
+      /// Nil when ``memory`` says what it is.
+      public var bar: Int?
+      /// `cmb` or `pmr`, an NVMe controller's own memory, wherever its registers say that it is.
+      public var memory: String?
+      /// Whether what was meant to last may be lost. A persistent memory region needs it.
+      public var erase: Bool?
       /// Nil for its start.
       public var offset: ByteCount?
       /// Nil for all from the offset on.
@@ -94,16 +99,18 @@ extension Broker1 {
       public var source: String?
 
       public enum CodingKeys: CodingKey, CaseIterable {
-        case device, bar, offset, size, granule, name, allow, source
+        case device, bar, memory, erase, offset, size, granule, name, allow, source
       }
 
       public init(
-        device: String, bar: Int, offset: ByteCount? = nil, size: ByteCount? = nil,
-        granule: ByteCount? = nil, name: String? = nil, allow: [String]? = nil,
-        source: String? = nil
+        device: String, bar: Int? = nil, memory: String? = nil, erase: Bool? = nil,
+        offset: ByteCount? = nil, size: ByteCount? = nil, granule: ByteCount? = nil,
+        name: String? = nil, allow: [String]? = nil, source: String? = nil
       ) {
         self.device = device
         self.bar = bar
+        self.memory = memory
+        self.erase = erase
         self.offset = offset
         self.size = size
         self.granule = granule
@@ -111,6 +118,9 @@ extension Broker1 {
         self.allow = allow
         self.source = source
       }
+
+      /// What of the device it is, as specifications write it: `2`, `cmb`.
+      public var part: String { memory ?? bar.map(String.init) ?? "" }
     }
 
     public struct Reply: Codable, Sendable, Equatable {

@@ -211,12 +211,16 @@ extension Broker1 {
     method ListLeases(pool: ?string) -> (leases: []Lease)
 
     # For admins: makes a pool of size bytes from offset on of a BAR (null: to its end, from its start).
-    # ERASES it. granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR.
+    # ERASES it. Instead of bar, memory names an NVMe controller's own, which is enabled for as long as the
+    # pool exists, and taken whole: "cmb", or "pmr", whose contents were meant to last and need erase.
+    # granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR or ADDRESS/cmb.
     # allow: rules that need not hold this once. source: "vfio" for a device that is bound to vfio-pci (null:
     # "sysfs").
     method Attach(
       device: string,
-      bar: int,
+      bar: ?int,
+      memory: ?string,
+      erase: ?bool,
       offset: ?int,
       size: ?int,
       granule: ?int,

@@ -12,10 +12,11 @@ struct source {
   int descriptor;
   off_t offset;
   size_t length;
+  int protection;
 };
 
 static void *map(const struct source *source, void *place, int flags) {
-  return mmap(place, source->length, PROT_READ | PROT_WRITE, MAP_SHARED | flags,
+  return mmap(place, source->length, source->protection, MAP_SHARED | flags,
               source->descriptor, source->offset);
 }
 
@@ -50,9 +51,12 @@ static int map_over_reservation(const struct source *source, size_t alignment, u
  * MAP_FIXED_NOREPLACE into a released reservation would fail cleanly too, but does not terminate when
  * threads map at the same time: the hole just released is where the kernel maps next.
  */
-int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uint64_t congruent,
-           void **mapped) {
-  struct source source = {.descriptor = descriptor, .offset = (off_t)offset, .length = length};
+int gd_map(int descriptor, uint64_t offset, size_t length, int is_writable, size_t alignment,
+           uint64_t congruent, void **mapped) {
+  struct source source = {.descriptor = descriptor,
+                          .offset = (off_t)offset,
+                          .length = length,
+                          .protection = is_writable ? PROT_READ | PROT_WRITE : PROT_READ};
   void *anywhere = map(&source, NULL, 0);
   if (anywhere == MAP_FAILED) return -errno;
   *mapped = anywhere;

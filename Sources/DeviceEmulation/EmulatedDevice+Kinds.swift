@@ -2,18 +2,25 @@ public import GenPool
 public import PCIDevices
 
 extension EmulatedDevice {
-  /// An NVMe controller like QEMU's, with a controller memory buffer of `memory` bytes in BAR 2, or
-  /// without one.
+  /// An NVMe controller like QEMU's, with a controller memory buffer of `memory` bytes in BAR 2 and a
+  /// persistent memory region of `persistent` bytes in BAR 4, or without them.
   /// - Throws: when no CMBSZ register can say `memory`.
-  public static func nvme(memory: ByteCount?) throws(EmulationError) -> EmulatedDevice {
-    let buffer: BAR.Index = 2
+  public static func nvme(
+    memory: ByteCount?, persistent: ByteCount? = nil
+  ) throws(EmulationError) -> EmulatedDevice {
+    let (buffer, region) = (2 as BAR.Index, 4 as BAR.Index)
     var bars = [
       EmulatedBAR(
         index: 0, size: NVMeRegisterImage.size, is64Bit: true,
-        contents: try NVMeRegisterImage(memory: memory, in: buffer).bytes)
+        contents: try NVMeRegisterImage(
+          memory: memory, in: buffer, persistentRegion: persistent == nil ? nil : region
+        ).bytes)
     ]
     if let memory {
       bars.append(EmulatedBAR(index: buffer, size: memory, isPrefetchable: true, is64Bit: true))
+    }
+    if let persistent {
+      bars.append(EmulatedBAR(index: region, size: persistent, isPrefetchable: true, is64Bit: true))
     }
     return EmulatedDevice(
       identity: DeviceIdentity(vendor: 0x1b36, device: 0x0010),

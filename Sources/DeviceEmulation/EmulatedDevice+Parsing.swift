@@ -6,7 +6,7 @@ extension EmulatedDevice {
   ///
   /// | kind | options of its own |
   /// |---|---|
-  /// | `nvme` | `cmb=SIZE` |
+  /// | `nvme` | `cmb=SIZE`, `pmr=SIZE` |
   /// | `ivshmem` | `size=SIZE` |
   /// | `memory` | `size=SIZE`, `vendor=0x…`, `device=0x…` |
   ///
@@ -17,7 +17,9 @@ extension EmulatedDevice {
     var device: EmulatedDevice
     switch options.kind {
     case "nvme":
-      device = try .nvme(memory: options.take("cmb", "a size", ByteCount.init))
+      device = try .nvme(
+        memory: options.take("cmb", "a size", ByteCount.init),
+        persistent: options.take("pmr", "a size", ByteCount.init))
     case "ivshmem":
       device = .ivshmem(size: try options.take("size", "a size", ByteCount.init) ?? .mebibytes(4))
     default:
@@ -64,7 +66,7 @@ extension EmulatedDevice {
 private struct Options {
   /// The options of each kind, besides ``common``.
   private static let kinds = [
-    "ivshmem": ["size"], "memory": ["size", "vendor", "device"], "nvme": ["cmb"],
+    "ivshmem": ["size"], "memory": ["size", "vendor", "device"], "nvme": ["cmb", "pmr"],
   ]
   private static let common = ["address", "bus-offset", "driver", "group", "node", "removable"]
 

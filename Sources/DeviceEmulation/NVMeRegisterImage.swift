@@ -5,7 +5,8 @@ package import PCIDevices
 ///
 /// A file cannot answer a write, so the controller memory buffer is announced as NVMe 1.2 and 1.3 did
 /// it: CMBLOC and CMBSZ always read. CAP.CMBS, which 1.4 added, is set as well; a driver that goes by
-/// it writes CMBMSC, loses nothing, and finds the same two registers.
+/// it writes CMBMSC, loses nothing, and finds the same two registers. For the same reason a persistent
+/// memory region is enabled and ready from the start.
 package struct NVMeRegisterImage: Sendable {
   /// The size of BAR 0: registers, doorbells, MSI-X table. QEMU's.
   package static let size: ByteCount = .kibibytes(16)
@@ -13,8 +14,11 @@ package struct NVMeRegisterImage: Sendable {
   /// The registers up to the doorbells (offset 1000h).
   package private(set) var bytes = [UInt8](repeating: 0, count: 0x1000)
 
-  /// A controller whose buffer, if any, fills the BAR `buffer`.
-  package init(memory: ByteCount?, in buffer: BAR.Index) throws(EmulationError) {
+  /// A controller whose buffer, if any, fills the BAR `buffer`, and whose persistent memory region, if any,
+  /// is the BAR `region`.
+  package init(
+    memory: ByteCount?, in buffer: BAR.Index, persistentRegion region: BAR.Index? = nil
+  ) throws(EmulationError) {
     // CAP (NVMe 1.3 section 3.1.1): 2048 entries a queue (MQES, from 0), contiguous queues (CQR),
     // ready within 7.5 s (TO, 500 ms units), the NVM command set (CSS), pages of 4 KiB to 64 KiB
     // (MPSMIN 0, MPSMAX 4).
@@ -24,9 +28,18 @@ package struct NVMeRegisterImage: Sendable {
       store(0x38, UInt32(buffer.rawValue))  // CMBLOC (1.3 section 3.1.11): BIR; OFST 0
       store(0x3c, try Self.bufferSize(memory))
     }
+    if let region {
+      capabilities |= 1 << 56  // PMRS
+      // PMRCAP (1.4 section 3.1.23): read and write data, BIR, a read of the region as barrier (PMRWBM
+      // 0001b), ready at once (PMRTO 0), a base address for the controller (CMSS).
+      store(0xe00, 1 << 3 | 1 << 4 | UInt32(region.rawValue) << 5 | 1 << 10 | 1 << 24)
+      store(0xe04, 1)  // PMRCTL: enabled
+      store(0xe08, 0)  // PMRSTS: ready, healthy
+    }
     store(0x00, UInt32(truncatingIfNeeded: capabilities))
     store(0x04, UInt32(truncatingIfNeeded: capabilities >> 32))
-    store(0x08, 0x0001_0300)  // VS (section 3.1.2): 1.3
+    // VS (section 3.1.2): 1.3, or 1.4 for PMR.
+    store(0x08, region == nil ? 0x0001_0300 : 0x0001_0400)
     store(0x14, 0)  // CC (section 3.1.5): not enabled
     store(0x1c, 0)  // CSTS (section 3.1.6): not ready, no fault
   }

@@ -11,6 +11,8 @@ public struct DeviceFault: Error, Hashable, Sendable {
     case outOfBounds(size: ByteCount)
     /// A register access whose address is not a multiple of its width.
     case misaligned
+    /// A store to memory that was mapped to be looked at.
+    case readOnly
     /// The memory did not answer (SIGBUS), first at `offset`.
     case noAnswer(offset: ByteCount)
     /// Memory that should be zero is not: `found` at `offset`.
@@ -28,10 +30,20 @@ public struct DeviceFault: Error, Hashable, Sendable {
   /// What went wrong.
   public let reason: Reason
 
+  package init(
+    operation: String, subject: String, offset: ByteCount, count: ByteCount, reason: Reason
+  ) {
+    self.operation = operation
+    self.subject = subject
+    self.offset = offset
+    self.count = count
+    self.reason = reason
+  }
+
   /// The number for C callers and the wire: EINVAL for an access that was never made, else EIO.
   public var errno: Errno {
     switch reason {
-    case .outOfBounds, .misaligned: .invalidArgument
+    case .outOfBounds, .misaligned, .readOnly: .invalidArgument
     case .noAnswer, .notZero: .ioError
     }
   }
@@ -45,6 +57,8 @@ extension DeviceFault: CustomStringConvertible {
       return sentence + "out of bounds (the memory is \(size) long)"
     case .misaligned:
       return sentence + "misaligned (a register access is a multiple of its width)"
+    case .readOnly:
+      return sentence + "the memory is mapped to be read only"
     case .noAnswer(let offset):
       return sentence
         + "no answer at \(hexadecimal(offset)) (the device is gone, its memory is switched off, "

@@ -94,4 +94,27 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.lender = lender
     self.attachment = attachment
   }
+
+  /// The same range under another name, which ends before `user` does and keeps it alive until then:
+  /// somebody who has more to undo than the opening.
+  public consuming func used(
+    by user: any AnyObject & Sendable, as label: String
+  ) -> DeviceRange {
+    let opening = attachment
+    return DeviceRange(
+      descriptor: descriptor, mapOffset: mapOffset, size: size, physical: physical, bus: bus,
+      caching: caching, isolation: isolation, source: source, label: label,
+      attachment: Both(first: user, second: opening))
+  }
+}
+
+/// Two attachments as one. The first is let go of first.
+private final class Both: Sendable {
+  let first: (any AnyObject & Sendable)?
+  let second: (any AnyObject & Sendable)?
+
+  init(first: (any AnyObject & Sendable)?, second: (any AnyObject & Sendable)?) {
+    self.first = first
+    self.second = second
+  }
 }

@@ -23,6 +23,16 @@ public struct Mapping: ~Copyable, Sendable {
   /// What errors call it.
   let label: String
 
+  /// Whether it may be stored to.
+  public let access: Access
+
+  /// What may be done to the memory.
+  public enum Access: Sendable {
+    case readWrite
+    /// Stores are refused: for looking at registers of a device that is not to be changed.
+    case readOnly
+  }
+
   /// What is really mapped: the range rounded out to pages.
   private let pages: VirtualAddress
   private let length: ByteCount
@@ -32,9 +42,11 @@ public struct Mapping: ~Copyable, Sendable {
   /// The greatest alignment worth its address space: the largest page of x86-64 and arm64 (4 KiB).
   static let greatestAlignment = ByteCount.gibibytes(1)
 
-  /// Maps `range`, shared, readable and writable. The mapping does not keep the range open; no
+  /// Maps `range`, shared, readable and, unless `access` says otherwise, writable. The mapping does not keep the range open; no
   /// mapping needs its descriptor.
-  public init(mapping range: borrowing DeviceRange) throws(SystemError) {
+  public init(
+    mapping range: borrowing DeviceRange, access: Access = .readWrite
+  ) throws(SystemError) {
     let page = ByteCount(UInt64(getpagesize()))
     let congruent = range.physical?.rawValue ?? range.mapOffset.rawValue
     let slack = ByteCount(range.mapOffset.rawValue % page.rawValue)
@@ -56,7 +68,7 @@ public struct Mapping: ~Copyable, Sendable {
     var mapped: UnsafeMutableRawPointer?
     let result = unsafe gd_map(
       range.descriptor.rawValue, (range.mapOffset - slack).rawValue, Int(length.rawValue),
-      Int(alignment.rawValue), congruent - slack.rawValue, &mapped)
+      access == .readWrite ? 1 : 0, Int(alignment.rawValue), congruent - slack.rawValue, &mapped)
     guard result == 0 else {
       let errno = Errno(rawValue: -result)
       throw refusal(errno, errno.causeInMapping)
@@ -65,6 +77,7 @@ public struct Mapping: ~Copyable, Sendable {
     start = pages + slack
     size = range.size
     process = getpid()
+    self.access = access
     self.length = length
     self.label = label
   }

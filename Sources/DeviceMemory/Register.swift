@@ -53,6 +53,9 @@ extension Mapping {
   ///
   /// Throws when it is out of bounds, misaligned or, with ``FaultGuard``, does not answer.
   public func store<Value: Register>(_ value: Value, at offset: ByteCount) throws(DeviceFault) {
+    guard access == .readWrite else {
+      throw fault(.readOnly, "store", offset, ByteCount(Value.self))
+    }
     let register = try unsafe registerPointer(Value.self, at: offset, for: "store")
     guard unsafe gd_store(register, Value.width.rawValue, UInt64(value.littleEndian)) == 0 else {
       throw fault(.noAnswer(offset: offset), "store", offset, ByteCount(Value.self))

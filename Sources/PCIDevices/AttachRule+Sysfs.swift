@@ -158,9 +158,9 @@ extension AttachRule {
       "it has \(list(subject.device.bars))"
     },
     AttachRule("not-prefetchable", canBeAllowed: true) { subject in
-      guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable else {
-        return nil
-      }
+      guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable,
+        subject.request.contents == .memory
+      else { return nil }
       return "BAR \(bar.index) is not prefetchable: registers, most likely"
     } cure: { subject in
       "it has \(list(subject.device.bars))"

@@ -18,6 +18,18 @@ public struct BARRequest: Hashable, Sendable {
   /// bound to it.
   public var forced: DeviceIdentity?
 
+  /// What is in it.
+  public var contents: Contents
+
+  /// What a BAR holds, as far as mapping goes.
+  public enum Contents: Hashable, Sendable {
+    /// Bytes: mapped write-combining where that is possible.
+    case memory
+    /// Registers: mapped uncached, so that every access reaches the device as it was made. They need
+    /// not be prefetchable.
+    case registers
+  }
+
   /// How a request came by its device.
   public enum Naming: Hashable, Sendable {
     /// Someone gave its address.
@@ -28,7 +40,8 @@ public struct BARRequest: Hashable, Sendable {
 
   public init(
     device: PCIAddress, bar: BAR.Index, offset: ByteCount = .zero, size: ByteCount? = nil,
-    naming: Naming = .byAddress, allowed: Set<String> = [], forced: DeviceIdentity? = nil
+    naming: Naming = .byAddress, allowed: Set<String> = [], forced: DeviceIdentity? = nil,
+    contents: Contents = .memory
   ) {
     self.device = device
     self.bar = bar
@@ -37,6 +50,7 @@ public struct BARRequest: Hashable, Sendable {
     self.naming = naming
     self.allowed = allowed
     self.forced = forced
+    self.contents = contents
   }
 }
 

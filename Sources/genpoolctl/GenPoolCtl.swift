@@ -9,7 +9,7 @@ struct GenPoolCtl: ParsableCommand {
     commandName: "genpoolctl",
     abstract: "Shows PCIe device memory, and leases it from genpoold.",
     discussion: """
-      device, emulate and --help work without a daemon. pool, lease and monitor talk to genpoold at \
+      device, nvme, emulate and --help work without a daemon. pool, lease and monitor talk to genpoold at \
       --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1.
 
@@ -30,7 +30,8 @@ struct GenPoolCtl: ParsableCommand {
       """,
     version: "genpoolctl " + Release.version,
     subcommands: [
-      DeviceCommand.self, PoolCommand.self, LeaseCommand.self, Monitor.self, Emulate.self,
+      DeviceCommand.self, NVMeCommand.self, PoolCommand.self, LeaseCommand.self, Monitor.self,
+      Emulate.self,
     ])
 
   static func main() {

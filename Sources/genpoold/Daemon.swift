@@ -76,7 +76,7 @@ struct Daemon {
     }
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments {
-      readiness?.tell("STATUS=Attaching BAR \(attachment.bar) of \(attachment.device)")
+      readiness?.tell("STATUS=Attaching \(attachment.device):\(attachment.part)")
       _ = try broker.attach(attachment)
     }
     reload.apply(to: broker)

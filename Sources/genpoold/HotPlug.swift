@@ -53,7 +53,7 @@ final class HotPlug {
   private func attach(_ device: String, to broker: LeaseBroker) {
     let present = Set(broker.pools.map(\.name))
     for pool in wanted where PCIAddress(pool.device)?.description == device {
-      guard !present.contains(pool.name ?? "\(device)/\(pool.bar)") else { continue }
+      guard !present.contains(pool.name ?? "\(device)/\(pool.part)") else { continue }
       do throws(CallFailure) {
         _ = try broker.attach(pool)
       } catch .broker(.noSuchDevice) {

@@ -14,6 +14,7 @@ final class PCIProvider: DeviceProvider {
   private let tree: DeviceTree
   private let sysfs: SysfsSource
   private let vfio: VFIOSource
+  private let controllers = Controllers()
   private let names: PCINames?
 
   /// The devices under `root`. Opens the database of names, nothing else.
@@ -55,30 +56,41 @@ final class PCIProvider: DeviceProvider {
 
   func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
     guard let address = PCIAddress(request.device) else { throw .invalid(parameter: "device") }
-    guard let bar = BAR.Index(request.bar) else { throw .invalid(parameter: "bar") }
-    let wanted = BARRequest(
-      device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
-      naming: request.isSearched ? .bySearch : .byAddress, allowed: Set(request.allow))
-    do {
-      let range = try open(wanted, request.source ?? .sysfs)
-      // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
-      let node = try? tree.device(at: address).numaNode
+    let naming: BARRequest.Naming = request.isSearched ? .bySearch : .byAddress
+    let source: any BARSource =
+      switch request.source ?? .sysfs {
+      case .sysfs: sysfs
+      case .vfio: vfio
+      }
+    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
+    let node = (try? tree.device(at: address))?.numaNode?.rawValue
+    let kind: ControllerMemory.Kind
+    switch request.memory {
+    case .bar(let number):
+      guard let bar = BAR.Index(number) else { throw .invalid(parameter: "bar") }
+      let wanted = BARRequest(
+        device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
+        naming: naming, allowed: Set(request.allow))
+      do throws(AttachError) {
+        return OpenBAR(
+          device: address.description, bar: number, offset: wanted.offset, numaNode: node,
+          range: try source.open(wanted))
+      } catch {
+        throw ProviderError(error)
+      }
+    case .controllerMemoryBuffer: kind = .buffer
+    case .persistentMemoryRegion: kind = .persistentRegion
+    }
+    do throws(NVMeControllerError) {
+      let controller = try controllers.controller(
+        at: address, source: source, naming: naming, allowed: Set(request.allow))
+      let opened = try controller.open(kind)
+      let memory = opened.memory
       return OpenBAR(
-        device: address.description, bar: bar.rawValue, offset: wanted.offset,
-        numaNode: node?.rawValue, range: range)
+        device: address.description, bar: memory.bar.rawValue, offset: memory.offset,
+        numaNode: node, range: opened.intoRange())
     } catch {
       throw ProviderError(error)
-    }
-  }
-}
-
-extension PCIProvider {
-  private func open(
-    _ request: BARRequest, _ source: MemorySource
-  ) throws(AttachError) -> DeviceRange {
-    switch source {
-    case .sysfs: try sysfs.open(request)
-    case .vfio: try vfio.open(request)
     }
   }
 }
@@ -94,6 +106,21 @@ extension Broker1.BAR {
 }
 
 extension ProviderError {
+  fileprivate init(_ error: NVMeControllerError) {
+    switch error {
+    case .attach(let error): self.init(error)
+    case .fault(let fault):
+      self = .system(
+        SystemError(operation: fault.operation, subject: fault.subject, errno: fault.errno))
+    case .notNVMe(let address, _), .noAnswer(let address), .timeout(let address, _, _),
+      .memory(let address, _), .refused(let address, _, _):
+      self = .system(
+        SystemError(
+          operation: "open", subject: "memory of \(address)", errno: error.errno,
+          cause: error.description))
+    }
+  }
+
   fileprivate init(_ error: AttachError) {
     switch error {
     case .unreadable(let error): self.init(error)

@@ -85,9 +85,11 @@ final class MemoryProvider: DeviceProvider, Sendable {
   }
 
   func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
-    guard let device = present[request.device], request.bar == 0 else {
+    var bar: Int?
+    if case .bar(let number) = request.memory { bar = number }
+    guard let device = present[request.device], bar == 0 else {
       let known = present[request.device] != nil
-      throw .noSuchDevice(device: request.device, bar: known ? request.bar : nil)
+      throw .noSuchDevice(device: request.device, bar: known ? bar : nil)
     }
     if let failure = device.failure, request.allow.isEmpty { throw failure }
     let offset = request.offset ?? .zero

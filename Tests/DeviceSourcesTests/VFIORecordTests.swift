@@ -78,7 +78,7 @@ import Testing
       ),
       ("a chain into the fixed part", made([.msix]) { $0.set(36, UInt32(4)) }, "back to 4"),
       ("the next one past the end", made([.msix]) { $0.set(36, UInt32(1 << 31)) }, "past its end"),
-      ("areas past the end", made([.sparse(areas)]) { $0.set(40, UInt32(3)) }, "past its end"),
+      ("areas past the end", made([.sparse(areas)]) { $0.set(40, UInt32(3)) }, "no room for 3"),
       (
         "areas without number", made([.sparse(areas)]) { $0.set(40, UInt32.max) },
         "no room for 4294967295"

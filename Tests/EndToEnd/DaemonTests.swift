@@ -197,7 +197,7 @@ import Testing
       return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
     }
     let daemon = try RunningDaemon(machine, attachment, environment: ["NOTIFY_SOCKET": path])
-    #expect(next() == "STATUS=Attaching BAR 2 of \(machine.device)")
+    #expect(next() == "STATUS=Attaching \(machine.device):2")
     #expect(next() == "READY=1\nSTATUS=1 pool, 0 leases, 0 connections")
     // Ready means that it answers.
     #expect(try machine.control("pool", "list").status == 0)

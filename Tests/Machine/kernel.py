@@ -39,6 +39,11 @@ class Kernel:
     modules: dict[str, Path]  # file name: where it is
     load_order: dict[str, list[str]]  # wanted module: file names to insert, itself last
 
+    @property
+    def series(self) -> str:
+        """As people call it: 6.1."""
+        return ".".join(self.package.version.split(".")[:2])
+
 
 def kernel(suite: str, modules: tuple[str, ...], cache: Path) -> Kernel:
     """The newest kernel of a Debian suite, looked for once a day.

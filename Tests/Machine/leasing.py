@@ -13,6 +13,7 @@ from pathlib import Path
 
 from checks import Report
 from machine import Boot, Machine
+from proofs import Proof
 
 KIB, MIB = 1 << 10, 1 << 20
 MARGIN = 64  # bytes of poison around the window of the controller memory buffer, and at its start
@@ -54,6 +55,7 @@ class Scenario:
         self.directory = directory
         self.share = directory / "share"
         self.report = report
+        self.proofs: list[Proof] = []  # of DMA
         self.poison = os.urandom(16 * MIB)
         self.patterns = {name: os.urandom(lease.size) for name, lease in self.leases.items()}
         self.bars: dict[tuple[str, int], dict] = {}  # (device address, index): QEMU's view

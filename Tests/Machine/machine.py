@@ -140,6 +140,21 @@ class Boot:
             raise RuntimeError(f"QMP {execute}: {answer['error']['desc']}")
         return answer["return"]
 
+    def bars(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """QEMU's view of the BARs, by device id and index, and `device`, the address."""
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+
+        def visit(devices: list[dict[str, Any]]) -> None:
+            for device in devices:
+                place = f"0000:{device['bus']:02x}:{device['slot']:02x}.{device['function']}"
+                for region in device["regions"]:
+                    found[device["qdev_id"], region["bar"]] = region | {"device": place}
+                visit(device.get("pci_bridge", {}).get("devices", []))
+
+        for bus in self.qmp("query-pci"):
+            visit(bus["devices"])
+        return found
+
     def wait_for(self, event: str, **data: Any) -> None:
         """Until QEMU has said that this happened, to whom `data` says."""
         def matches(told: dict[str, Any]) -> bool:

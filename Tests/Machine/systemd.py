@@ -11,6 +11,7 @@ from pathlib import Path
 import vfio
 from checks import Report
 from machine import Boot, Machine, Slot
+from proofs import Proof
 from userland import Userland
 
 MIB = 1 << 20
@@ -44,6 +45,8 @@ class Scenario:
     def __init__(self, directory: Path, report: Report):
         self.share = directory / "share"
         self.report = report
+        self.proofs: list[Proof] = []  # none by DMA
+        self.kernel = ""
 
     def prepare(self) -> None:
         facts = {f"{slot.name}_slot": slot.address for slot in MACHINE.slots}

@@ -28,7 +28,7 @@ import Testing
   @Test(arguments: [
     ("", "no kind \"\"; there are ivshmem, memory, nvme"),
     ("gpu", "no kind \"gpu\"; there are ivshmem, memory, nvme"),
-    ("nvme,size=4M", "no option \"size\"; nvme has cmb, address, bus-offset"),
+    ("nvme,size=4M", "no option \"size\"; nvme has cmb, pmr, address, bus-offset"),
     ("nvme,", "no option \"\""), ("nvme,cmb", "option cmb without a value"),
     ("nvme,cmb=1M,cmb=2M", "option cmb twice"), ("nvme,cmb=", "cmb: \"\" is not a size"),
     ("nvme,cmb=lots", "cmb: \"lots\" is not a size"),

@@ -100,7 +100,7 @@ struct ConfigurationProblemTests {
     ("\"allow\": \"hotplug\"", "pools[0].allow: a list in [ ] is wanted"),
     ("\"allow\": [\"display\"]", "pools[0].allow: \"display\" is not possible; there are hotplug"),
     ("\"allow\": [1]", "pools[0].allow[0]: text in quotes is wanted"),
-    ("\"erase\": true", "pools[0].erase: no such key; attaching always erases"),
+    ("\"erase\": 1", "pools[0].erase: true or false is wanted"),
     ("\"nth\": 1", "pools[0].nth: an address names one device already"),
     ("\"colour\": \"red\"", "pools[0].colour: no such key; there are device, nth, bar"),
   ])
@@ -119,6 +119,19 @@ struct ConfigurationProblemTests {
       problems("{\"pools\": [\n  {}]}") == [
         "f:2:3: pools[0]: the key device is missing", "f:2:3: pools[0]: the key bar is missing",
       ])
+  }
+
+  @Test func `a controller's memory is taken whole, and a persistent one only to be erased`() {
+    func found(_ fields: String) -> [String] {
+      problems("{\"pools\": [{\"device\": \"01:00.0\", \(fields)}]}")
+    }
+    #expect(found("\"memory\": \"cmb\"") == [])
+    #expect(
+      found("\"memory\": \"cmb\", \"bar\": 2") == [
+        "f:1:51: pools[0].bar: memory is taken whole, where its registers say"
+      ])
+    #expect(found("\"memory\": \"pmr\"").first?.contains("say \"erase\": true") == true)
+    #expect(found("\"memory\": \"pmr\", \"erase\": true") == [])
   }
 
   @Test func `all mistakes are named at once, in the file's order`() {

@@ -9,13 +9,13 @@
 #include <stdint.h>
 
 /*
- * Maps `length` bytes of `descriptor` from `offset` on, readable, writable and shared, at an address
- * that equals `congruent` modulo `alignment`. All are multiples of the page size; `alignment` is a
+ * Maps `length` bytes of `descriptor` from `offset` on, readable, shared and, if `is_writable`, writable,
+ * at an address that equals `congruent` modulo `alignment`. All are multiples of the page size; `alignment` is a
  * power of two. Forked children do not inherit the mapping and core dumps leave it out.
  * Returns 0, or -errno with nothing mapped.
  */
-int gd_map(int descriptor, uint64_t offset, size_t length, size_t alignment, uint64_t congruent,
-           void **mapped);
+int gd_map(int descriptor, uint64_t offset, size_t length, int is_writable, size_t alignment,
+           uint64_t congruent, void **mapped);
 
 /* Ends a mapping made by gd_map. Returns 0 or -errno. */
 int gd_unmap(void *mapped, size_t length);

@@ -26,12 +26,14 @@ final class BARFiles: Sendable {
   private let lock: Descriptor?
 
   /// Opens and locks the files of `bar`, and sees that they can be mapped.
-  init(_ bar: BAR, of device: Device, in directory: DeviceDirectory) throws(AttachError) {
+  init(
+    _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory
+  ) throws(AttachError) {
     let subject = "BAR \(bar.index) of \(device.address)"
     let page = Int(getpagesize())
     self.directory = directory
     let resource = try Self.openLocked(bar.resourceFile, bar, subject, directory)
-    if bar.hasWriteCombiningFile {
+    if bar.hasWriteCombiningFile && contents == .memory {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {

@@ -31,14 +31,14 @@ final class Claims: Sendable {
   /// - Parameter confirm: called once the device was attached anew, when no driver can bind to it any
   ///   more: the last word on whether it may be.
   func claim(
-    _ range: ClosedRange<UInt64>, of bar: BAR, _ device: Device,
+    _ range: ClosedRange<UInt64>, of bar: BAR, _ device: Device, for contents: BARRequest.Contents,
     confirm: () throws(AttachError) -> Void
   ) throws(AttachError) -> Claim {
     let files = try devices.withLock { devices throws(AttachError) in
       let directory = try DeviceDirectory(of: device)
       guard var attached = devices[device.address] else {
         // In this order a device that somebody else uses is not even changed.
-        let files = try BARFiles(bar, of: device, in: directory)
+        let files = try BARFiles(bar, of: device, for: contents, in: directory)
         let attachment = try DeviceAttachment(device, in: directory, report: report)
         try confirm()
         devices[device.address] = AttachedDevice(
@@ -54,7 +54,8 @@ final class Claims: Sendable {
       if let known = attached.bars[bar.index] {
         open = known
       } else {
-        open = OpenBAR(files: try BARFiles(bar, of: device, in: directory), ranges: [])
+        open = OpenBAR(
+          files: try BARFiles(bar, of: device, for: contents, in: directory), ranges: [])
       }
       if let other = open.ranges.first(where: { $0.overlaps(range) }) {
         throw .overlapping(
@@ -68,6 +69,25 @@ final class Claims: Sendable {
       return open.files
     }
     return Claim(range, bar.index, device.address, files, in: self)
+  }
+
+  /// Lets the device at `address` do DMA until its last range is given back.
+  func enableBusMastering(of address: PCIAddress) throws(AttachError) {
+    try devices.withLock { devices throws(AttachError) in
+      guard let attached = devices[address] else {
+        throw .invalid(subject: "\(address)", problem: "none of its memory has been opened")
+      }
+      try attached.attachment.enableBusMastering()
+    }
+  }
+
+  /// Whether the device at `address` that is attached has not been removed.
+  func isPresent(_ address: PCIAddress) -> Bool {
+    devices.withLock { devices in
+      guard let directory = devices[address]?.attachment.directory else { return false }
+      // The files of a device that is gone cannot be read, whoever has its address now.
+      return (try? directory.command()) != nil
+    }
   }
 
   /// Gives a range back; with the last one its BAR and its device.

@@ -34,6 +34,19 @@ final class DeviceAttachment: Sendable {
     }
   }
 
+  /// Lets the device do DMA. Undone with the attachment.
+  func enableBusMastering() throws(AttachError) {
+    try directory.changing { () throws(AttachError) in
+      let now = try directory.command()
+      guard !now.contains(.busMaster) else { return }
+      try directory.setCommand(now.union(.busMaster))
+      guard try directory.command().contains(.busMaster) else {
+        try check("enable bus mastering of", "\(directory.address)", -EIO)
+        return
+      }
+    }
+  }
+
   deinit {
     // In a forked child this is a copy: the parent still uses the device.
     guard getpid() == process else { return }

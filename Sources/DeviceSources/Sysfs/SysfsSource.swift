@@ -57,7 +57,7 @@ public final class SysfsSource: Sendable {
     let size = try request.size(in: bar)
     let offset = request.offset
     let claim = try claims.claim(
-      offset.rawValue...(offset + size - 1).rawValue, of: bar, device
+      offset.rawValue...(offset + size - 1).rawValue, of: bar, device, for: request.contents
     ) { () throws(AttachError) in
       // A driver may have been bound since, or another device plugged in.
       let (now, refusals) = try rules.check(request, in: tree)
@@ -72,4 +72,14 @@ public final class SysfsSource: Sendable {
       caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
       lender: claim, attachment: claim)
   }
+
+  /// Lets a device do DMA, which takes some of its memory being open; ends with the last of it.
+  ///
+  /// Stop the device before that: what it was told to do it would otherwise do later, to memory that
+  /// may be somebody else's by then.
+  public func enableBusMastering(of device: PCIAddress) throws(AttachError) {
+    try claims.enableBusMastering(of: device)
+  }
+
+  public func isPresent(_ device: PCIAddress) -> Bool { claims.isPresent(device) }
 }

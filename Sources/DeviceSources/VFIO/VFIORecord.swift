@@ -66,7 +66,7 @@ package struct VFIORecord: Sendable {
     of capability: Capability
   ) throws(Problem) -> [(first: UInt64, second: UInt64)] {
     let count = Int(try word(at: capability.offset + 8))
-    guard count <= (bytes.count - capability.offset) / 16 else {
+    guard count <= max(0, bytes.count - capability.offset - 16) / 16 else {
       throw Problem(text: "the capability at \(capability.offset) has no room for \(count) entries")
     }
     var pairs: [(first: UInt64, second: UInt64)] = []

@@ -16,8 +16,8 @@ struct EmulateCreate: ParsableCommand {
       files. genpoold and genpoolctl use it when GENPOOL_SYSFS_ROOT names it. More devices can be \
       added to a tree that is there.
 
-      DEVICE is KIND[,OPTION=VALUE]...: nvme with cmb=SIZE (a controller memory buffer in BAR 2), \
-      ivshmem with size=SIZE (BAR 2), memory with size=SIZE, vendor=0x.., device=0x... All kinds have \
+      DEVICE is KIND[,OPTION=VALUE]...: nvme with cmb=SIZE (a controller memory buffer in BAR 2) \
+      and pmr=SIZE (a persistent memory region in BAR 4), ivshmem with size=SIZE (BAR 2), memory with size=SIZE, vendor=0x.., device=0x... All kinds have \
       address=BDF, bus-offset=[-]SIZE, driver=NAME, group=N, node=N and removable=yes|no.
 
       With --ephemeral the tree is in a new private directory, unless DIR is given, and all that is \

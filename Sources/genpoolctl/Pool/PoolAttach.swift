@@ -13,14 +13,20 @@ struct PoolAttach: ParsableCommand {
       `genpoolctl device show` says which it breaks, and what helps.
 
       SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
-      [,allow=RULE[+RULE...]]. Without offset and size it is the whole BAR; a granule is a power of two, at least a page; without a name it \
-      is called BDF/BAR; allow names rules that need not hold this once; the source is sysfs, or vfio for \
-      a device that is bound to vfio-pci (`genpoolctl device bind`).
+      [,allow=RULE[+RULE...]]. Without offset and size it is the whole BAR; a granule is a power of two, \
+      at least a page; without a name it is called BDF/BAR; allow names rules that need not hold this \
+      once; the source is sysfs, or vfio for a device that is bound to vfio-pci \
+      (`genpoolctl device bind`).
+
+      In the BAR's place cmb is the controller memory buffer of an NVMe controller, pmr its persistent \
+      memory region (with erase=yes: what is in it was meant to last), wherever its registers say \
+      that they are: `genpoolctl nvme show`. The controller is enabled to use them meanwhile.
 
       EXAMPLES
         genpoolctl pool attach 0000:01:00.0:2
         genpoolctl pool attach 01:00.0:2,offset=1M,size=32M,granule=64K,name=cmb
         genpoolctl pool attach 0000:02:00.0:2,allow=hotplug
+        genpoolctl pool attach 0000:03:00.0:cmb
       """)
 
   @Argument(

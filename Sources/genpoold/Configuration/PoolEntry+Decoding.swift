@@ -1,3 +1,4 @@
+import BrokerProtocol
 import DeviceMemory
 import FoundationEssentials
 import GenPool
@@ -22,10 +23,10 @@ extension PoolEntry: Decodable {
       decoder,
       known: [
         "device", "nth", "bar", "offset", "size", "granule", "name", "isolation", "allow",
-        "source",
-      ],
-      hints: ["erase": "attaching always erases: there is no memory yet that could be kept"])
-    section.require("device", "bar")
+        "source", "memory", "erase",
+      ])
+    section.require("device")
+    if !section.has("memory") { section.require("bar") }
     let choice = Self.device(of: section)
     let bar = section.value("bar", from: Int.self, else: "a BAR is a number from 0 to 5") {
       BAR.Index($0)
@@ -67,10 +68,24 @@ extension PoolEntry: Decodable {
         "allow",
         "\(quotedForLog(unknown)) is not possible; there are " + rules.joined(separator: ", "))
     }
+    memory = section.value(
+      "memory", from: String.self,
+      else: "there are " + Broker1.Attach.Parameters.memories.joined(separator: " and ")
+    ) { Broker1.Attach.Parameters.memories.contains($0) ? $0 : nil }
+    erase = section.value("erase", as: Bool.self) ?? false
+    if memory != nil {
+      for key in ["bar", "offset", "size"] where section.has(key) {
+        section.refuse(key, "memory is taken whole, where its registers say", isAboutKey: true)
+      }
+      if memory == "pmr" && !erase {
+        section.refuse(
+          "memory", "what is in a PMR was meant to last, and pools are erased; say \"erase\": true")
+      }
+    }
     // Why is noted already.
-    guard let choice, let bar else { throw Incomplete() }
+    guard let choice, bar != nil || memory != nil else { throw Incomplete() }
     device = choice
-    self.bar = bar.rawValue
+    self.bar = bar?.rawValue
   }
 
   private static func device(of section: ConfigurationSection) -> DeviceChoice? {

@@ -6,8 +6,12 @@ import PCIDevices
 /// A pool, or with a search several, that the configuration wants.
 struct PoolEntry: Hashable {
   var device: DeviceChoice
-  /// 0 … 5.
-  var bar: Int
+  /// 0 … 5; nil when ``memory`` says what it is.
+  var bar: Int?
+  /// `cmb` or `pmr`.
+  var memory: String?
+  /// Whether what was meant to last may be lost.
+  var erase = false
   var offset: ByteCount?
   var size: ByteCount?
   var granule: ByteCount?
@@ -45,12 +49,12 @@ struct WantedPool: Hashable {
   func isInTheWay(of other: WantedPool) -> Bool {
     self != other
       && (name == other.name
-        || parameters.device == other.parameters.device && parameters.bar == other.parameters.bar)
+        || parameters.device == other.parameters.device && parameters.part == other.parameters.part)
   }
 
   private var fields: [String] {
     [
-      parameters.device, "\(parameters.bar)", "\(parameters.offset ?? .zero)",
+      parameters.device, parameters.part, "\(parameters.offset ?? .zero)",
       "\(parameters.size?.description ?? "")", "\(parameters.granule?.description ?? "")",
       "\(parameters.source ?? "")",
     ] + (parameters.allow ?? [])
@@ -80,11 +84,12 @@ extension PoolEntry {
       isSearched = true
     }
     return found.map { address in
-      let name = name.map { suffixes ? "\($0)/\(address)" : $0 } ?? "\(address)/\(bar)"
+      let name = name.map { suffixes ? "\($0)/\(address)" : $0 } ?? "\(address)/\(part)"
       return WantedPool(
         name: name,
         parameters: Broker1.Attach.Parameters(
-          device: address.description, bar: bar, offset: offset, size: size, granule: granule,
+          device: address.description, bar: bar, memory: memory, erase: erase, offset: offset,
+          size: size, granule: granule,
           name: name, allow: allow, source: source.rawValue),
         isolation: isolation, isSearched: isSearched)
     }
@@ -95,9 +100,17 @@ extension PoolEntry: CustomStringConvertible {
   /// `BAR 2 of 0000:01:00.0`, `BAR 2 of every 1af4:1110`.
   var description: String {
     switch device {
-    case .address(let address): "BAR \(bar) of \(address)"
-    case .search(let identity, nil): "BAR \(bar) of every \(identity)"
-    case .search(let identity, let nth?): "BAR \(bar) of \(identity) number \(nth)"
+    case .address(let address): "\(what) of \(address)"
+    case .search(let identity, nil): "\(what) of every \(identity)"
+    case .search(let identity, let nth?): "\(what) of \(identity) number \(nth)"
     }
   }
+}
+
+extension PoolEntry {
+  /// As specifications write it: `2`, `cmb`.
+  private var part: String { memory ?? bar.map(String.init) ?? "" }
+
+  /// As sentences do.
+  private var what: String { memory.map { $0.uppercased() } ?? "BAR \(part)" }
 }

@@ -50,8 +50,9 @@ extension FuzzTarget {
 
   /// Writes the specification `text`, read as `piece`, anew.
   private static func check(_ original: String, _ piece: Broker1.Attach.Parameters) {
-    precondition(0...5 ~= piece.bar, "a BAR has a number from 0 to 5")
-    var text = "\(piece.device):\(piece.bar)"
+    precondition((piece.bar == nil) != (piece.memory == nil), "a BAR or a memory, and not both")
+    precondition(0...5 ~= piece.bar ?? 0, "a BAR has a number from 0 to 5")
+    var text = "\(piece.device):\(piece.bar.map(String.init) ?? piece.memory ?? "")"
     precondition(original.utf8.starts(with: text.utf8), "a place has one spelling")
     for (key, size) in [("offset", piece.offset), ("size", piece.size), ("granule", piece.granule)]
     {
@@ -59,6 +60,8 @@ extension FuzzTarget {
     }
     if let name = piece.name { text += ",name=" + name }
     if let allow = piece.allow { text += ",allow=" + allow.joined(separator: "+") }
+    if let source = piece.source { text += ",source=" + source }
+    if piece.erase == true { text += ",erase=yes" }
     do throws(InvalidSpecification) {
       let again = try Broker1.Attach.Parameters(specification: text)
       precondition(again == piece, "a specification says the same when it is written anew")

@@ -54,6 +54,7 @@ uptime_seconds() {
 
 # stop NAME: lets the host look at the machine as it is now.
 stop() {
+  rm -f "/host/$1.seen"
   echo "@stop $1"
   within 30 test -e "/host/$1.seen" || exit 2
 }

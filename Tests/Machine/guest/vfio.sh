@@ -145,6 +145,16 @@ for name in cmb-nudge cmb; do
   wait "$(cat /run/$name.pid)"
   check "the holder of the $name lease has ended" equal $? 1
 done
+
+# A holder that misuses what it holds.
+
+check "the controller can be bound again" genpoolctl device bind "$nv0"
+check "and attached again" \
+  genpoolctl pool attach "$nv0:2,offset=$cmb_offset,size=$cmb_size,name=again,source=vfio"
+check "a holder can switch the device's memory off" \
+  genpoolctl lease acquire --pool again --size 4K -- dma-proof switch-off
+check "the daemon survives it, and revokes the pool" within 10 sh -c \
+  "genpoolctl pool show again | grep -q 'revoked: .*no answer'"
 kill -TERM $daemon
 wait $daemon
 check "told to end the daemon ends with status 0" equal $? 0

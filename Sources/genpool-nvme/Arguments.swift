@@ -1,0 +1,10 @@
+// Types of the modules below, as arguments. Their texts are those that they parse themselves.
+
+public import ArgumentParser
+public import DeviceMemory
+public import NVMe
+public import PCIDevices
+
+extension PCIAddress: ExpressibleByArgument {}
+extension Place: ExpressibleByArgument {}
+extension MemorySource: ExpressibleByArgument {}

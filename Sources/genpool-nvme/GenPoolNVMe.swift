@@ -1,0 +1,75 @@
+import ArgumentParser
+import DeviceMemory
+import DeviceSources
+import Glibc
+import NVMe
+
+/// The root of the command line: parse, run, say what went wrong.
+@main
+struct GenPoolNVMe: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "genpool-nvme",
+    abstract:
+      "Drives an NVMe controller, its queues, lists and data lying in memory of your choice.",
+    discussion: """
+      A driver on genpool, in user space, by polling: a lesson, and a tool to find out whether a \
+      controller reaches another device's memory. It takes a controller that no driver uses, \
+      resets it, and shuts it down in the end.
+
+      PLACES for --queues, --completions, --lists and --data
+        host                    huge pages of 2 MiB (CAP_SYS_ADMIN, nr_hugepages above 0)
+        cmb:BDF                 the controller memory buffer of an NVMe controller
+        pmr:BDF,erase=yes       its persistent memory region, whose contents are lost
+        bar:BDF:N               BAR N of any device
+
+      Without an IOMMU, or with one that passes everything through, controllers are given bus \
+      addresses. Attach rules hold for every device that is touched, as for genpoold.
+
+      EXAMPLE: the controller at 01:00.0 identifies itself into the buffer of the one at 02:00.0
+        genpool-nvme identify 01:00.0 --data cmb:02:00.0
+      """,
+    subcommands: [Identify.self, ReadBlocks.self, WriteBlocks.self])
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      // Memory that stops answering is an error, not a signal.
+      try FaultGuard.enable()
+      Interruption.postpone()
+      try command.run()
+    } catch let error as NVMeError {
+      end(error.description)
+    } catch let error as NVMeControllerError {
+      end(error.description)
+    } catch let error as AttachError {
+      end(error.description)
+    } catch let error as BufferPoolError {
+      end(error.description)
+    } catch let error as SystemError {
+      end(error.description)
+    } catch let error as DeviceFault {
+      end(error.description)
+    } catch let error as DMAError {
+      end(error.description)
+    } catch let error as Problem {
+      end(error.description)
+    } catch {
+      // ArgumentParser's own: help, version, wrong usage.
+      exit(withError: error)
+    }
+  }
+
+  private static func end(_ message: String) -> Never {
+    Streams.complain(message)
+    Glibc.exit(EXIT_FAILURE)
+  }
+}
+
+/// What this program itself found wrong.
+struct Problem: Error, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) {
+    self.description = description
+  }
+}

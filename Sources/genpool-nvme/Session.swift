@@ -1,0 +1,82 @@
+import ArgumentParser
+import DeviceMemory
+import DeviceSources
+import GenPool
+import NVMe
+import PCIDevices
+
+/// The options that every verb has: which controller, and where things lie.
+struct SessionOptions: ParsableArguments {
+  @Argument(help: "The controller, like 0000:01:00.0 or 01:00.0.")
+  var controller: PCIAddress
+
+  @Option(help: ArgumentHelp("Where submission queues lie.", valueName: "place"))
+  var queues: Place = .host
+
+  @Option(help: ArgumentHelp("Where completion queues lie.", valueName: "place"))
+  var completions: Place = .host
+
+  @Option(help: ArgumentHelp("Where PRP lists lie.", valueName: "place"))
+  var lists: Place = .host
+
+  @Option(help: ArgumentHelp("Where data lies.", valueName: "place"))
+  var data: Place = .host
+
+  @Option(
+    help: ArgumentHelp(
+      "How devices are opened: sysfs, or vfio behind an IOMMU.", valueName: "source"))
+  var source: MemorySource = .sysfs
+
+  @Option(
+    help: ArgumentHelp("An attach rule that may be broken, such as hotplug.", valueName: "rule"))
+  var allow: [String] = []
+
+  @Flag(help: "Print one JSON document, for programs.")
+  var json = false
+}
+
+/// A controller that is driven, and the memory that its things lie in.
+struct Session {
+  let driver: Driver
+  /// Where data lies.
+  let data: BufferPool
+  /// What the controller says of itself.
+  let identity: ControllerIdentity
+
+  /// Opens all memory, then takes the controller over.
+  init(_ options: SessionOptions) throws {
+    let source: any BARSource =
+      switch options.source {
+      case .sysfs: SysfsSource()
+      case .vfio: try VFIOSource()
+      }
+    let places = Places(
+      initiator: options.controller, source: source, allowed: Set(options.allow))
+    let controller = try places.controller(at: options.controller)
+    data = try places.memory(at: options.data)
+    let memory = Driver.Memory(
+      submissions: try places.memory(at: options.queues),
+      completions: try places.memory(at: options.completions),
+      lists: try places.memory(at: options.lists))
+    driver = try Driver(controller, memory: memory)
+    let page = try data.allocate(.kibibytes(4), for: .readData, by: controller.address)
+    identity = try driver.identify(into: page)
+    try data.free(page)
+  }
+
+  /// Runs `body`, then shuts the controller down whatever came of it.
+  func whileOpen(_ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch {
+      try? driver.shutDown()
+      throw error
+    }
+    try driver.shutDown()
+  }
+
+  /// Memory for data: `size` of it, for the controller to read or to write.
+  func allocate(_ size: ByteCount, for use: MemoryUses) throws -> DMABuffer {
+    try data.allocate(size, for: use, by: driver.controller.address)
+  }
+}

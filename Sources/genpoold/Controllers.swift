@@ -1,0 +1,27 @@
+import DeviceSources
+import PCIDevices
+
+/// The NVMe controllers whose registers are open, because some of their memory is: one that has a buffer
+/// and a persistent region is opened once for both. Nothing keeps them but that memory.
+final class Controllers {
+  private struct WeakController {
+    weak var controller: NVMeController?
+  }
+
+  private var known: [PCIAddress: WeakController] = [:]
+
+  /// The controller at `address`, opened by `source` if it is not.
+  func controller(
+    at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming, allowed: Set<String>
+  ) throws(NVMeControllerError) -> NVMeController {
+    known = known.filter { $0.value.controller != nil }
+    // One that was pulled out while its memory is held is another device.
+    if let open = known[address]?.controller, open.source === source, source.isPresent(address) {
+      return open
+    }
+    let controller = try NVMeController(
+      at: address, source: source, naming: naming, allowed: allowed)
+    known[address] = WeakController(controller: controller)
+    return controller
+  }
+}
