@@ -212,6 +212,99 @@ int genpool_node_get(const char *GENPOOL_NULLABLE sysfs_root, const char *path,
                      struct device_node *GENPOOL_NULLABLE *GENPOOL_NULLABLE node);
 void genpool_node_put(struct device_node *GENPOOL_NULLABLE node);
 
+/* ---- Memory of devices -------------------------------------------------------------------- */
+
+/* By what interface of the kernel's a device's memory is opened, or its DMA allowed. */
+enum genpool_source {
+  GENPOOL_SOURCE_SYSFS = 0, /* no IOMMU needed; does not notice when the device is pulled out */
+  GENPOOL_SOURCE_VFIO = 1   /* the device is bound to vfio-pci */
+};
+
+/* How the CPU treats accesses. */
+enum genpool_caching {
+  GENPOOL_CACHING_DEFAULT = 0, /* write-combining where the BAR is prefetchable */
+  GENPOOL_CACHING_UNCACHED = 1,
+  GENPOOL_CACHING_WRITE_COMBINING = 2,
+  GENPOOL_CACHING_CACHED = 3 /* ordinary memory: an emulated device's */
+};
+
+/* Where nobody knows an address. */
+#define GENPOOL_NO_ADDRESS UINT64_MAX
+
+/* What to open. */
+struct genpool_region_options {
+  size_t size;                              /* sizeof(struct genpool_region_options) */
+  const char *GENPOOL_NULLABLE sysfs_root;  /* as for genpool_device_get */
+  const char *GENPOOL_NULLABLE device;      /* "0000:01:00.0" */
+  const char *GENPOOL_NULLABLE memory;      /* "bar0" to "bar5"; an NVMe controller's "cmb", "pmr", "registers" */
+  uint64_t offset;                          /* into a BAR, a multiple of the page size */
+  uint64_t length;                          /* of a BAR's part, likewise; 0 for the rest of the BAR */
+  uint32_t source;                          /* enum genpool_source */
+  uint32_t caching;                         /* GENPOOL_CACHING_DEFAULT or _UNCACHED, of a BAR */
+  const char *GENPOOL_NULLABLE allow;       /* attach rules that may be broken, with commas: "hotplug" */
+};
+
+/* What was opened. */
+struct genpool_region_facts {
+  size_t size;         /* sizeof(struct genpool_region_facts) */
+  unsigned long start; /* where this process has it mapped */
+  uint64_t length;     /* in bytes */
+  uint64_t physical;   /* where the CPU finds it, or GENPOOL_NO_ADDRESS */
+  uint64_t bus;        /* where devices without an IOMMU find it, or GENPOOL_NO_ADDRESS */
+  uint32_t source;
+  uint32_t caching;
+  uint32_t chunks; /* of how many pools it is a chunk */
+};
+
+/*
+ * Opens and maps memory of a device, if all rules that guard the machine allow it: it is enabled, kept
+ * from drivers, locked against other users and, if it is a controller's, made to appear; closing undoes
+ * that. Its address is aligned as its physical address is. Forked children do not have it.
+ */
+struct genpool_region;
+int genpool_region_open(const struct genpool_region_options *options,
+                        struct genpool_region *GENPOOL_NULLABLE *GENPOOL_NULLABLE region);
+int genpool_region_describe(struct genpool_region *region, struct genpool_region_facts *facts);
+/*
+ * Makes it a chunk of a pool, with its physical and bus address. The region stays the caller's, who has
+ * it back when the pool is destroyed.
+ */
+int genpool_region_add(struct genpool_region *region, struct gen_pool *pool, void *GENPOOL_NULLABLE owner);
+/* Unmaps and closes it. -EBUSY while it is a chunk of a pool. */
+int genpool_region_close(struct genpool_region *GENPOOL_NULLABLE region);
+
+/* The bus address of an address in a pool; -ENXIO where there is none, or nobody knows it. */
+int genpool_bus_address(struct gen_pool *pool, unsigned long addr, uint64_t *bus);
+
+/* A device that does DMA, which has its own address for every piece of memory. */
+struct genpool_initiator;
+int genpool_initiator_get(const char *GENPOOL_NULLABLE sysfs_root, const char *device, uint32_t source,
+                          struct genpool_initiator *GENPOOL_NULLABLE *GENPOOL_NULLABLE initiator);
+/* Lets it do DMA (bus mastering), until the last of its regions is closed; needs one that is open. */
+int genpool_initiator_enable(struct genpool_initiator *initiator);
+void genpool_initiator_put(struct genpool_initiator *GENPOOL_NULLABLE initiator);
+
+/*
+ * By which address an initiator reaches size bytes of a pool: its IOVA, which is mapped for it, or the
+ * bus address where nothing translates. Good until it is unmapped; -EHOSTUNREACH if there is no way.
+ */
+struct genpool_dma_mapping;
+int genpool_dma_map(struct genpool_initiator *initiator, struct gen_pool *pool, unsigned long addr,
+                    size_t size, uint64_t *address,
+                    struct genpool_dma_mapping *GENPOOL_NULLABLE *GENPOOL_NULLABLE mapping);
+void genpool_dma_unmap(struct genpool_dma_mapping *GENPOOL_NULLABLE mapping);
+
+/* A pool in numbers: a snapshot. */
+struct genpool_statistics {
+  size_t size;        /* sizeof(struct genpool_statistics) */
+  uint64_t total;     /* gen_pool_size */
+  uint64_t available; /* gen_pool_avail */
+  uint64_t largest;   /* the longest free run, in bytes */
+  uint64_t free_runs;
+  uint64_t chunks;
+};
+int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
+
 #ifdef __cplusplus
 }
 #endif
