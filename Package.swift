@@ -142,6 +142,12 @@ let package = Package(
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
+    // How a driver begins. The same in C is beside it, and no target: Tests/ABI/run compiles it.
+    .executableTarget(
+      name: "nvme-memory",
+      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      path: "Examples", exclude: ["nvme-memory.c"], swiftSettings: house),
+
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
       name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),

@@ -4,22 +4,15 @@
  * every_function SYSFS_ROOT: a tree with devices/soc/dma and devices/soc/sram (of_node links) and a
  * device tree below firmware/devicetree/base. One line a check, then "N passed, N failed".
  */
+#include "check.h"
+
 #include <linux/genalloc.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int passed, failed;
-
-static void check(int holds, const char *sentence) {
-  printf("%s: %s\n", holds ? "ok" : "NOT OK", sentence);
-  if (holds) passed++;
-  else failed++;
-}
 
 /* ---- Misuse ------------------------------------------------------------------------------- */
 
@@ -358,6 +351,5 @@ int main(int count, char **arguments) {
   check(strcmp(genpool_version(), "") != 0, "the library has a version");
   genpool_set_misuse_handler(NULL, NULL);
   free(memory);
-  printf("%d passed, %d failed\n", passed, failed);
-  return failed != 0;
+  return conclusion();
 }
