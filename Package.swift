@@ -72,7 +72,7 @@ let package = Package(
       dependencies: [
         "CGenPool", "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", system,
       ],
-      exclude: ["genpool.map"], swiftSettings: house,
+      exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
       linkerSettings: [
         .unsafeFlags([
           "-static-stdlib", "-Xlinker", "-soname=libgenpool.so.1",

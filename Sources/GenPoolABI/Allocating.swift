@@ -109,7 +109,9 @@ public func gen_pool_free_owner(
         unsafe owner.pointee = UnsafeMutableRawPointer(bitPattern: found?.rawValue ?? 0)
       }
     } catch {
-      Misuse.fatal("gen_pool_free of \(UInt(bitPattern: size)) bytes at \(VirtualAddress(UInt64(addr))): \(error)")
+      Misuse.fatal(
+        "gen_pool_free of \(UInt(bitPattern: size)) bytes at \(VirtualAddress(UInt64(addr))): \(error)"
+      )
     }
   }
 }

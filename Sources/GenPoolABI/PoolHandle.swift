@@ -103,7 +103,8 @@ public func gen_pool_add_owner(
     // SAFETY: gen_pool_dma_zalloc writes there, and in C that is for the caller to have thought of.
     try unsafe pool.add(
       mapped: VirtualAddress(UInt64(virt)), size: ByteCount(UInt64(UInt(bitPattern: size))),
-      physical: phys == .max ? nil : PhysicalAddress(phys), owner: owner.map { Owner(UInt(bitPattern: $0)) },
+      physical: phys == .max ? nil : PhysicalAddress(phys),
+      owner: owner.map { Owner(UInt(bitPattern: $0)) },
       backing: nil)
     return 0
   } catch {

@@ -30,9 +30,10 @@ public func gen_pool_size(_ pool: UnsafeMutablePointer<gen_pool>) -> Int {
 @c @implementation
 public func gen_pool_for_each_chunk(
   _ pool: UnsafeMutablePointer<gen_pool>,
-  _ function: @convention(c) (
-    UnsafeMutablePointer<gen_pool>, UnsafeMutablePointer<gen_pool_chunk>, UnsafeMutableRawPointer?
-  ) -> Void,
+  _ function:
+    @convention(c) (
+      UnsafeMutablePointer<gen_pool>, UnsafeMutablePointer<gen_pool_chunk>, UnsafeMutableRawPointer?
+    ) -> Void,
   _ data: UnsafeMutableRawPointer?
 ) {
   // Without locks, as the kernel: the function may use the pool.

@@ -13,10 +13,13 @@ enum SizedStruct {
     let stated = unsafe bytes.load(as: Int.self)
     guard stated >= MemoryLayout<Int>.size, stated <= 1 << 16 else { return -EINVAL }
     let known = min(stated, MemoryLayout<Value>.size)
-    for offset in known..<stated where unsafe bytes.load(fromByteOffset: offset, as: UInt8.self) != 0 {
+    for offset in known..<stated
+    where unsafe bytes.load(fromByteOffset: offset, as: UInt8.self) != 0 {
       return -E2BIG
     }
-    unsafe withUnsafeMutableBytes(of: &value) { unsafe $0.copyMemory(from: .init(start: bytes, count: known)) }
+    unsafe withUnsafeMutableBytes(of: &value) {
+      unsafe $0.copyMemory(from: .init(start: bytes, count: known))
+    }
     return 0
   }
 

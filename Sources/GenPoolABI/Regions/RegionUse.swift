@@ -34,7 +34,8 @@ public func genpool_region_add(
     return -EINVAL
   }
   do {
-    try unsafe region.add(to: PoolHandle(pool).pool, owner: owner.map { Owner(UInt(bitPattern: $0)) })
+    try unsafe region.add(
+      to: PoolHandle(pool).pool, owner: owner.map { Owner(UInt(bitPattern: $0)) })
     return 0
   } catch {
     ErrorText.set(error)

@@ -1,2 +1,2 @@
 /* For sources that include the kernel's header by its name. */
-#include "../genpool.h"
+#include <genpool.h>
