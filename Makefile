@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -32,6 +32,12 @@ abi-test: TOOLS += gcc:gcc g++:g++ nm:binutils valgrind:valgrind python3:python3
 abi-test: build  ## libgenpool as programs in C, C++ and Python use it, under valgrind and DPDK too
 	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
 	Tests/ABI/run $(RELEASE)
+
+OPERATIONS ?= 100000000
+verify: deps  ## the pool against the plainest model of it, OPERATIONS=100000000
+	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
+	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
+	$(RELEASE)/genpool-bench verify --operations $(OPERATIONS)
 
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)

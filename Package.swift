@@ -123,6 +123,8 @@ let package = Package(
         "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
+    // What the bench measures genpool against.
+    .target(name: "CBaselines"),
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
@@ -131,14 +133,15 @@ let package = Package(
       exclude: ["README.md"], swiftSettings: house),
     .executableTarget(
       name: "genpool-bench",
-      dependencies: ["GenPool", "BrokerProtocol", "GenPoolClient", argumentParser],
-      swiftSettings: house),
+      dependencies: ["GenPool", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser],
+      exclude: ["Results"], swiftSettings: house),
 
     // What Tests/Machine runs in its guests: DMA, and whether it arrived.
     .executableTarget(
       name: "dma-proof",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", "BrokerProtocol",
+        "GenPoolClient", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
@@ -219,7 +222,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "GenPool", "CLinux",
+        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool",
+        "CLinux",
       ],
       path: "Tests/EndToEnd",
       exclude: [

@@ -11,7 +11,7 @@ extension AttachedRegion {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
   }
 
-  /// Why `user` may not lease here while others live who reach it; nil when it may.
+  /// Why `user` may not lease here while others reach it; nil when it may.
   func refusal(of user: UID) -> CallFailure? {
     guard isolation == .uidExclusive else { return nil }
     var other = holders.values.joined().first { $0 != user }

@@ -34,11 +34,9 @@ final class AttachedRegion {
   let isolation: Isolation
   let source: MemorySource?
   let label: String
-  /// What is sent where there is no lender. Open until ``close()``.
-  private let descriptor: CInt
   private var lender: (any DescriptorLender)?
-  /// What leases are sent, from the first holder to the last.
-  private var lent: Descriptor?
+  /// What leases are sent: without a lender always the same, else from the first holder to the last.
+  private var lent: LentDescriptor?
 
   let memory: RegionMemory
   /// Addresses only: the broker itself never touches memory through its pool.
@@ -59,8 +57,9 @@ final class AttachedRegion {
   private(set) var leased = ByteCount.zero
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
-  /// descriptor cannot be taken back, so they stay until they die. What a holder passed on, to a child
-  /// or by a socket of its own, shows when all holders are gone: see ``hasStrays``.
+  /// descriptor cannot be taken back, so they stay until they die, or are seen to have let go:
+  /// ``forgetIdleHolders()``. What a holder passed on, to a child or by a socket of its own, shows when
+  /// all holders are gone: see ``hasStrays``.
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
@@ -104,7 +103,6 @@ final class AttachedRegion {
     self.isolation = isolation ?? open.range.isolation
     source = open.range.source
     label = open.range.label
-    descriptor = open.range.descriptor.rawValue
     lender = open.range.lender
 
     // A lease is whole pages for its client's mmap, and a granule's multiple for its devices.
@@ -112,6 +110,7 @@ final class AttachedRegion {
       physical?.isAligned(to: granule.byteCount) ?? true
     else { throw .invalid("granule") }
     do {
+      if lender == nil { lent = LentDescriptor(try open.range.descriptor.duplicate()) }
       let region = try Region(mapping: open.intoRange())
       start = region.mapping.start
       memory = RegionMemory(region)
@@ -159,26 +158,42 @@ final class AttachedRegion {
   func removeHolder(_ process: ClientProcess.ID) -> Bool {
     guard holders.removeValue(forKey: process) != nil else { return false }
     moment.holderChanges += 1
-    if holders.isEmpty { lent = nil }
+    if holders.isEmpty { stopLending() }
     return true
   }
 
   /// The kernel has seen to it that no process reaches the memory any more.
   func removeAllHolders() {
     holders = [:]
-    lent = nil
+    stopLending()
     moment.holderChanges += 1
   }
 
-  /// The descriptor that leases are sent. Valid until the last holder has gone.
-  func lendDescriptor() throws(CallFailure) -> CInt {
-    if let lent = lent?.rawValue { return lent }
-    guard let lender else { return descriptor }
+  /// Whether it can be seen that its holders have let go. Not while they have leases, unless those are of
+  /// no use any more.
+  var canForgetHolders: Bool { lender != nil && (leaseCount == 0 || hasGone) }
+
+  /// Forgets the holders once all of them have let go: no descriptor that they were given and no mapping
+  /// made of one is left.
+  func forgetIdleHolders() {
+    guard canForgetHolders, !holders.isEmpty else { return }
+    // Ours would count. Who leases next gets another one.
+    stopLending()
+    if lender?.isLent() == false { removeAllHolders() }
+  }
+
+  private func stopLending() {
+    if lender != nil { lent = nil }
+  }
+
+  /// The descriptor that leases are sent.
+  func lendDescriptor() throws(CallFailure) -> LentDescriptor {
+    if let lent { return lent }
+    guard let lender else { throw .broker(.poolRevoked(pool: name, cause: failure ?? "detached")) }
     do throws(SystemError) {
-      let fresh = try lender.lend()
-      let number = fresh.rawValue
-      lent = consume fresh
-      return number
+      let fresh = LentDescriptor(try lender.lend())
+      lent = fresh
+      return fresh
     } catch {
       throw .system(error)
     }
@@ -188,8 +203,8 @@ final class AttachedRegion {
   /// whoever was passed a descriptor.
   var hasStrays: Bool { holders.isEmpty && lender?.isLent() ?? false }
 
-  /// Whether a timer looks for the end of ``hasStrays``.
-  var isWatchedForStrays = false
+  /// Whether a timer looks for the end of ``isReached``.
+  var isWatched = false
 
   /// Whether any process may reach the memory.
   var isReached: Bool { !holders.isEmpty || hasStrays }
@@ -197,6 +212,7 @@ final class AttachedRegion {
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {
     memory.close()
+    lent?.revoke()
     lent = nil
     // It keeps the range open.
     lender = nil

@@ -52,7 +52,7 @@ extension LeaseBroker {
     else { throw .broker(.noSuchLease(lease: lease.id)) }
     return OutputQueue.Message(
       bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
-      descriptors: [try region.lendDescriptor()])
+      descriptor: try region.lendDescriptor())
   }
 
   /// The pools that may serve a request, in the order of preference.
@@ -122,6 +122,8 @@ extension LeaseBroker {
       try region.refuseRevoked()
       let size = try region.size(of: request)
       let fit = try region.fit(of: request)
+      // Those who keep it out may have let go by now.
+      if region.refusal(of: session.user) != nil { followUp(region) }
       if let busy = region.refusal(of: session.user) { return .pool(.lasting, busy) }
       switch quotaVerdict(on: session.user, size: size) {
       case .within: break

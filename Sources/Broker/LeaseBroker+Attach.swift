@@ -130,7 +130,10 @@ extension LeaseBroker {
     let region = try region(named: name)
     region.isDraining = true
     scheduleRetry()
-    guard isIdle(region) else { return busy(region) }
+    guard isIdle(region) else {
+      watchReach(of: region)
+      return busy(region)
+    }
     detach(region, audit: ownMetadata)
     return nil
   }
@@ -154,7 +157,8 @@ extension LeaseBroker {
   }
 
   private func isIdle(_ region: AttachedRegion) -> Bool {
-    region.leaseCount == 0 && !region.isReached
+    region.forgetIdleHolders()
+    return region.leaseCount == 0 && !region.isReached
   }
 
   private func busy(_ region: AttachedRegion) -> BrokerError {

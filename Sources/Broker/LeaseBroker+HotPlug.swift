@@ -73,7 +73,7 @@ extension LeaseBroker {
     for region in regions where hasGone(region) {
       revoke(region, because: "device \(region.device) was removed")
       region.hasGone = true
-      forgetIfGone(region)
+      followUp(region)
     }
   }
 

@@ -36,9 +36,8 @@ extension LeaseBroker {
     for region in regions where region.removeHolder(process.id) {
       // Who kept it from staying zero may have been this one.
       resubmitContested(region)
-      forgetIfGone(region)
-      finishDraining(region)
-      watchStrays(of: region)
+      noteStrays(of: region)
+      followUp(region)
     }
     scheduleRetry()
   }
@@ -57,9 +56,11 @@ extension LeaseBroker {
       leases.remove(lease.id)
       // No memory, but room in the table and in a quota.
       scheduleRetry()
+      if region.hasGone { followUp(region) }
       return
     }
     leases.setState(.quarantine, of: lease.id)
     scrub(region, at: lease.offset, lease.size, lease: lease.id)
+    if region.isDraining { followUp(region) }
   }
 }

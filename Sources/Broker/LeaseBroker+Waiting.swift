@@ -69,6 +69,7 @@ extension LeaseBroker {
         deadline: time.map { .now + $0 },
         timer: time.map { loop.after($0) { [unowned self] in retryParked() } }))
     logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
+    watchAwaited()
   }
 
   /// Looks at all who wait, first come first. Called when memory came free or will not any more, and
@@ -105,6 +106,7 @@ extension LeaseBroker {
       settled.append(session)
     }
     parked = stillParked
+    watchAwaited()
     for session in settled where sessions[session.id] != nil { proceed(session) }
   }
 

@@ -2,15 +2,12 @@ import CLinux
 import DeviceMemory
 import SystemPackage
 
-/// Replies that a connection has not taken yet, each with its descriptors, in order.
-///
-/// The descriptors are borrowed numbers: they stay open while their pool is attached, and a pool is
-/// not detached while a process that was promised its descriptor lives.
+/// Replies that a connection has not taken yet, each with its descriptor, in order.
 struct OutputQueue {
   /// One reply.
   struct Message {
     let bytes: [UInt8]
-    var descriptors: [CInt] = []
+    var descriptor: LentDescriptor?
   }
 
   /// The places of those that have gone are still in it, before ``first``, until they are half of it.
@@ -34,7 +31,7 @@ struct OutputQueue {
   /// Sends what `socket` takes. Throws when nothing can be sent any more.
   mutating func flush(to socket: CInt) throws(SystemError) {
     while first < messages.count {
-      // The descriptors go with the first byte.
+      // The descriptor goes with the first byte.
       let count = Self.send(messages[first], from: sent, to: socket)
       guard count > 0 else {
         if Errno(rawValue: CInt(-count)) == .wouldBlock { return }
@@ -59,7 +56,7 @@ struct OutputQueue {
   }
 
   private static func send(_ message: Message, from start: Int, to socket: CInt) -> Int {
-    let descriptors = start == 0 ? message.descriptors : []
+    let descriptors = start == 0 ? message.descriptor.map { [$0.rawValue] } ?? [] : []
     return unsafe message.bytes.withUnsafeBytes { bytes in
       unsafe descriptors.withUnsafeBufferPointer { numbers in
         let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])

@@ -52,7 +52,8 @@ extension Broker1 {
     # caching: "uncached", "write-combining" or "cached".
     # isolation, what a lease's descriptor reaches: "range" (the lease), "uid-exclusive" (the whole BAR,
     # so one uid at a time: exclusiveUid), "cooperative" (the whole BAR, and that was asked for).
-    # holders: live processes that were given a descriptor of it, with or without a lease now.
+    # holders: live processes that were given a descriptor of it and may have it still, with or without a
+    # lease now.
     # source: "sysfs", or "vfio": then a descriptor reaches not only the BAR but the whole device, its
     # configuration space too.
     # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to

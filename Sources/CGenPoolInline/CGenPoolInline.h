@@ -47,12 +47,51 @@ static inline void *gp_fork_word(void) {
   return page;
 }
 
-/* count zeroed words, or NULL; large ones come from the kernel untouched, so this takes no time. */
-static inline uint64_t *gp_words_allocate(size_t count) {
-  return (uint64_t *)calloc(count ? count : 1, sizeof(uint64_t));
+/*
+ * size zeroed bytes and slack more, so that the caller can move up to a border; or NULL. Large ones
+ * come from the kernel untouched, so this takes no time.
+ */
+static inline void *gp_zeroed_allocate(size_t size, size_t slack) {
+  if (size > SIZE_MAX - slack) return NULL;
+  return calloc(1, size + slack);
 }
 
-static inline void gp_words_free(uint64_t *words) { free(words); }
+static inline void gp_zeroed_free(void *base) { free(base); }
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+
+/*
+ * Of 64 bytes (a cache line, each at most 127), which are at least length (1 ... 127): bit i for byte
+ * i. Swift has no movemask. SSE2 is in every x86-64.
+ */
+__attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
+  const __m128i *quarter = (const __m128i *)line;
+  const __m128i less = _mm_set1_epi8((char)(length - 1));
+  uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[0], less));
+  uint64_t b = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[1], less));
+  uint64_t c = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[2], less));
+  uint64_t d = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[3], less));
+  return (a | b << 16) | (c | d << 16) << 32;
+}
+
+/* The largest of 64 bytes, byte number except apart. */
+__attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+  const __m128i *quarter = (const __m128i *)line;
+  const __m128i ramp = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m128i hole = _mm_sub_epi8(_mm_set1_epi8((char)except), ramp);
+  __m128i a = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_setzero_si128()), quarter[0]);
+  __m128i b = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(16)), quarter[1]);
+  __m128i c = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(32)), quarter[2]);
+  __m128i d = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(48)), quarter[3]);
+  a = _mm_max_epu8(_mm_max_epu8(a, b), _mm_max_epu8(c, d));
+  a = _mm_max_epu8(a, _mm_srli_si128(a, 8));
+  a = _mm_max_epu8(a, _mm_srli_si128(a, 4));
+  a = _mm_max_epu8(a, _mm_srli_si128(a, 2));
+  a = _mm_max_epu8(a, _mm_srli_si128(a, 1));
+  return (uint8_t)_mm_cvtsi128_si32(a);
+}
+#endif
 
 /*
  * Zeroes memory that may be a device's: naturally aligned stores of one width at a time, because

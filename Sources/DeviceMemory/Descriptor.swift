@@ -31,7 +31,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
   /// Makes the number one of the file at `path`, opened for reading and writing, and closes what it was of:
   /// for whoever cannot give the number up, but what is behind it.
-  func lead(to path: String) throws(SystemError) {
+  package func lead(to path: String) throws(SystemError) {
     let file = unsafe open(path, O_RDWR | O_CLOEXEC)
     guard file >= 0 else {
       throw SystemError(operation: "open", subject: path, errno: Errno(rawValue: errno))

@@ -103,7 +103,7 @@ public struct DeviceRange: ~Copyable, Sendable {
     let opening = attachment
     return DeviceRange(
       descriptor: descriptor, mapOffset: mapOffset, size: size, physical: physical, bus: bus,
-      caching: caching, isolation: isolation, source: source, label: label,
+      caching: caching, isolation: isolation, source: source, label: label, lender: lender,
       attachment: Both(first: user, second: opening))
   }
 }

@@ -30,9 +30,10 @@ public struct Owner: Hashable, Sendable {
   }
 }
 
-/// A chunk in the pool: what never changes, and the bitmap under its lock.
+/// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
 ///
-/// Invariant: `available` = size − allocated granules, except for a moment inside the lock. Chunks
+/// Invariant: `available` = size − allocated granules, and no free run is longer than `longest`, except
+/// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
   let start: VirtualAddress
@@ -48,11 +49,14 @@ struct ChunkStorage: ~Copyable {
   let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
+  /// At least the length of the longest free run, and less than a block more, in granules: read without
+  /// the lock as well, so that a chunk without room is passed over without waiting for anybody.
+  let longest: Atomic<Int>
   let state: Locked<State>
 
   /// What changes.
   struct State: ~Copyable {
-    var bitmap: GranuleBitmap
+    var index: RunIndex<NativeShape>
     /// The pool's fit, a copy under the lock that an allocation takes anyway.
     var fit: Fit
     /// What keeps the memory alive, for as long as the chunk is open.
@@ -65,8 +69,8 @@ struct ChunkStorage: ~Copyable {
 
   init(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
-    owner: Owner?, granule: GranuleSize, fit: Fit, bitmap: consuming GranuleBitmap,
-    backing: AnyObject?, isMapped: Bool
+    owner: Owner?, granule: GranuleSize, fit: Fit,
+    index: consuming RunIndex<NativeShape>, backing: AnyObject?, isMapped: Bool
   ) {
     self.start = start
     self.size = size
@@ -75,9 +79,10 @@ struct ChunkStorage: ~Copyable {
     self.owner = owner
     self.granule = granule
     self.isMapped = isMapped
-    granules = bitmap.count
+    granules = index.bitmap.count
     available = Atomic(size.rawValue)
-    state = Locked(State(bitmap: bitmap, fit: fit, backing: backing))
+    longest = Atomic(index.longestAtMost.rawValue)
+    state = Locked(State(index: index, fit: fit, backing: backing))
   }
 
   /// Whether `address` lies in the chunk, the tail included.
@@ -106,9 +111,40 @@ struct ChunkStorage: ~Copyable {
 
   /// The granules that `size` bytes from `first` on touch or round up to. They may pass the chunk's
   /// last whole granule.
+  @inline(__always)
   func run(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun {
     let index = offset(of: first).rawValue >> UInt64(granule.order)
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
+  }
+
+  /// Marks the lowest run of `count` granules as allocated; its start, nil when there is none. The
+  /// lock is held.
+  @inline(__always)
+  func allocateFirstFit(_ count: GranuleCount, in state: inout State) -> GranuleIndex? {
+    guard let first = state.index.allocateFirstFit(count) else { return nil }
+    publish(available.load(ordering: .relaxed) &- granule.bytes(count).rawValue, state)
+    return first
+  }
+
+  /// Marks a run as allocated. The lock is held, the run is free.
+  @inline(never)
+  func allocate(_ run: GranuleRun, in state: inout State) {
+    state.index.allocate(run)
+    publish(available.load(ordering: .relaxed) &- granule.bytes(run.count).rawValue, state)
+  }
+
+  /// Marks a run as free. The lock is held, the run is allocated.
+  @inline(__always)
+  func free(_ run: GranuleRun, in state: inout State) {
+    state.index.free(run)
+    publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)
+  }
+
+  /// Tells those without the lock. Plain stores will do: nobody else writes.
+  @inline(__always)
+  private func publish(_ bytes: UInt64, _ state: borrowing State) {
+    available.store(bytes, ordering: .relaxed)
+    longest.store(state.index.longestAtMost.rawValue, ordering: .relaxed)
   }
 
   /// The chunk as its users see it.

@@ -51,6 +51,32 @@ public enum Fit: Sendable {
     }
   }
 
+  /// The place this fit chooses, found by the chunk's index; nil for none. As the other one, but for
+  /// the time it takes: only alignments that are no power of two, and own algorithms, scan.
+  @inline(__always)
+  func place<Shape>(_ request: Request, in index: inout RunIndex<Shape>) -> GranuleIndex? {
+    switch self {
+    case .first:
+      return index.firstFit(request.count)
+    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
+      let order = alignment.rawValue.trailingZeroBitCount - Int(request.granule.order)
+      return index.firstFit(request.count, alignedTo: max(order, 0))
+    case .orderAligned:
+      let order = Int.bitWidth - (request.count.rawValue &- 1).leadingZeroBitCount
+      return index.firstFit(request.count, alignedTo: order, fromChunkStart: true)
+    case .best:
+      return index.bestFit(request.count)
+    case .fixed(let offset):
+      guard offset.isMultiple(of: request.granule.byteCount),
+        let first = Int(exactly: offset.rawValue >> UInt64(request.granule.order))
+      else { return nil }
+      let run = GranuleRun(first: GranuleIndex(first), count: request.count)
+      return index.isFree(run) ? run.first : nil
+    case .firstAligned, .custom:
+      return place(request, in: index.bitmap)
+    }
+  }
+
   /// The place this fit chooses in `bitmap`, nil for none. O(words of the bitmap).
   package func place(_ request: Request, in bitmap: borrowing GranuleBitmap) -> GranuleIndex? {
     let order = UInt64(request.granule.order)
@@ -77,6 +103,16 @@ public enum Fit: Sendable {
         from: request.start, at: GranuleIndex(index), count: request.count)
     case .custom(let algorithm):
       return algorithm(bitmap, request)
+    }
+  }
+
+  /// Whether a chunk without a run that is long enough need not be asked: it finds nothing there, and
+  /// nobody sees that it was not asked.
+  @inline(__always)
+  var needsRoom: Bool {
+    switch self {
+    case .first, .firstAligned, .orderAligned, .best: true
+    case .fixed, .custom: false
     }
   }
 

@@ -2,7 +2,7 @@ import Synchronization
 
 extension Pool {
   /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
-  /// For tests and debugging. O(words), and no one else may use the pool meanwhile.
+  /// For tests and debugging. O(granules), and no one else may use the pool meanwhile.
   package func checkInvariants() {
     list.forEach { chunk in
       withBitmap(of: chunk) { bitmap in
@@ -14,6 +14,21 @@ extension Pool {
         precondition(
           bitmap.count == granule.granules(within: chunk.pointee.size),
           "a bit for each whole granule")
+      }
+      // Nobody else is there: no lock.
+      if let rule = chunk.pointee.state.value.index.brokenRule { preconditionFailure(rule) }
+      precondition(
+        chunk.pointee.longest.load(ordering: .relaxed)
+          == chunk.pointee.state.value.index.longestAtMost.rawValue,
+        "longest = what the index knows of the longest free run")
+      withBitmap(of: chunk) { bitmap in
+        var longest = 0
+        bitmap.forEachFreeRun { run in
+          longest = max(longest, run.count.rawValue)
+          return true
+        }
+        precondition(
+          chunk.pointee.state.value.index.longest.rawValue == longest, "the longest free run")
       }
     }
   }

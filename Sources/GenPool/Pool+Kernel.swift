@@ -14,7 +14,7 @@ extension Pool {
   @unsafe
   package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
     list.forEach { chunk in
-      unsafe chunk.pointee.state.value.bitmap.withUnsafeWords { words in
+      unsafe chunk.pointee.state.value.index.bitmap.withUnsafeWords { words in
         unsafe body(chunk.pointee.snapshot, words)
       }
     }

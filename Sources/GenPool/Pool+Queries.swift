@@ -69,18 +69,18 @@ extension Pool {
     } ?? false
   }
 
-  /// The length of the longest run that could be allocated, in bytes: a snapshot. O(words).
+  /// The length of the longest run that could be allocated, in bytes: a snapshot. O(chunks).
   public var largestFreeRun: ByteCount {
-    var longest = 0
-    list.forEach { chunk in
-      withBitmap(of: chunk) { bitmap in
-        bitmap.forEachFreeRun { run in
-          longest = max(longest, run.count.rawValue)
-          return true
-        }
-      }
-    }
-    return granule.bytes(GranuleCount(longest))
+    var longest = GranuleCount(0)
+    list.forEach { chunk in longest = max(longest, withIndex(of: chunk) { $0.longest }) }
+    return granule.bytes(longest)
+  }
+
+  /// The memory that the indexes take beside the bitmaps, if all of it is used. O(chunks).
+  package var indexSize: ByteCount {
+    var sum = 0
+    list.forEach { chunk in sum += withIndex(of: chunk) { $0.byteCount } }
+    return ByteCount(UInt64(sum))
   }
 
   /// The maximal free runs of each chunk, newest chunk first, lowest run first: a snapshot, cut off

@@ -27,6 +27,8 @@ public final class Pool: Sendable {
   let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
   private let state: Locked<State>
+  /// Of the default fit; read without the lock.
+  private let fitNeedsRoom: Atomic<Bool>
 
   private struct State: ~Copyable {
     var fit: Fit
@@ -51,6 +53,7 @@ public final class Pool: Sendable {
     self.device = device
     self.node = node
     warn = warning
+    fitNeedsRoom = Atomic(fit.needsRoom)
     state = Locked(State(fit: fit))
   }
 
@@ -109,11 +112,14 @@ public final class Pool: Sendable {
       if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
         throw .chunkOverlaps(other)
       }
-      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)) else { throw .noMemory }
+      let origin = start.rawValue >> UInt64(granule.order)
+      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)),
+        let index = RunIndex<NativeShape>(bitmap, origin: origin)
+      else { throw .noMemory }
       list.push(
         ChunkStorage(
           start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
-          fit: state.fit, bitmap: bitmap, backing: backing, isMapped: isMapped))
+          fit: state.fit, index: index, backing: backing, isMapped: isMapped))
     }
   }
 
@@ -166,6 +172,7 @@ public final class Pool: Sendable {
     try state.withLock { (state) throws(PoolError) in
       guard !state.isDestroyed else { throw .destroyed }
       state.fit = fit
+      fitNeedsRoom.store(fit.needsRoom, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
@@ -180,7 +187,9 @@ public final class Pool: Sendable {
   ///   - fit: how the place is chosen; the pool's own when nil.
   /// - Throws: `full`, `fragmented`, `emptyRequest`, `alignmentIsZero`, `fitOutOfRange`,
   ///   `fitNotFree`, `destroyed`, `forked`.
-  /// - Complexity: O(chunks + words of their bitmaps).
+  /// - Complexity: O(chunks + log granules + allocated granules / 64). The first time that a fit or
+  ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
+  ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
     let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
     return Allocation(
@@ -260,16 +269,23 @@ public final class Pool: Sendable {
     guard size.rawValue <= chunk.pointee.available.load(ordering: .relaxed) else {
       return nil
     }
+    let count = granule.granules(holding: size)
+    if count.rawValue > chunk.pointee.longest.load(ordering: .relaxed),
+      given?.needsRoom ?? fitNeedsRoom.load(ordering: .relaxed)
+    {
+      return nil
+    }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
-      let fit = given ?? state.fit
-      if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
-        warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+      // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
+      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed
+      {
+        return chunk.pointee.allocateFirstFit(count, in: &state)
+      }
+      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
+      else {
         return nil
       }
-      guard !state.isClosed else { throw .destroyed }
-      let count = granule.granules(holding: size)
-      guard let first = try place(count, in: state.bitmap, of: chunk, fit: fit) else { return nil }
       if mustBeMapped, !chunk.pointee.isMapped {
         throw .notMapped(chunk.pointee.address(of: first))
       }
@@ -279,8 +295,7 @@ public final class Pool: Sendable {
           throw .busMisaligned(bus: address, alignment: busAlignment)
         }
       }
-      state.bitmap.allocate(GranuleRun(first: first, count: count))
-      chunk.pointee.available.subtract(granule.bytes(count).rawValue, ordering: .relaxed)
+      chunk.pointee.allocate(GranuleRun(first: first, count: count), in: &state)
       return first
     }
     if let warning { warn?(warning) }
@@ -288,16 +303,30 @@ public final class Pool: Sendable {
   }
 
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
-  @inline(__always)
+  @inline(never)
   private func place(
-    _ count: GranuleCount, in bitmap: borrowing GranuleBitmap, of chunk: ChunkReference, fit: Fit
+    _ count: GranuleCount, fit given: Fit?, in state: inout ChunkStorage.State,
+    of chunk: ChunkReference, warning: inout PoolWarning?
   ) throws(PoolError) -> GranuleIndex? {
-    var request = Fit.Request(
+    let fit = given ?? state.fit
+    if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
+      warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+      return nil
+    }
+    guard !state.isClosed else { throw .destroyed }
+    let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
-    guard var index = fit.place(request, in: bitmap) else { return nil }
-    guard case .custom = fit else { return index }
+    if case .custom = fit { return try place(request, in: state.index.bitmap, ownFit: fit) }
+    return fit.place(request, in: &state.index)
+  }
 
+  private func place(
+    _ first: Fit.Request, in bitmap: borrowing GranuleBitmap, ownFit fit: Fit
+  ) throws(PoolError) -> GranuleIndex? {
+    var request = first
+    guard var index = fit.place(request, in: bitmap) else { return nil }
     let limit = bitmap.count.rawValue
+    let count = request.count
     var mayAskAgain = true
     while index.rawValue < limit {
       guard index.rawValue >= 0, count.rawValue <= limit - index.rawValue else {
@@ -309,7 +338,7 @@ public final class Pool: Sendable {
       guard mayAskAgain || index > request.start else { throw .fitNotFree(index) }
       mayAskAgain = false
       request = Fit.Request(
-        start: index, count: count, chunkStart: chunk.pointee.start, granule: granule)
+        start: index, count: count, chunkStart: request.chunkStart, granule: granule)
       guard let again = fit.place(request, in: bitmap) else { return nil }
       index = again
     }
@@ -370,11 +399,10 @@ public final class Pool: Sendable {
     let run = chunk.pointee.run(start, size)
     return try chunk.pointee.state.withLock { (state) throws(PoolError) in
       guard !state.isClosed else { throw .destroyed }
-      if let free = state.bitmap.firstFree(in: run) {
+      if let free = state.index.bitmap.firstFree(in: run) {
         throw .notAllocated(chunk.pointee.address(of: free))
       }
-      state.bitmap.free(run)
-      chunk.pointee.available.add(granule.bytes(run.count).rawValue, ordering: .relaxed)
+      if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
       return chunk.pointee.owner
     }
   }
@@ -384,7 +412,14 @@ public final class Pool: Sendable {
   func withBitmap<Result>(
     of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
-    if forkGuard.isForked { return body(chunk.pointee.state.value.bitmap) }
-    return chunk.pointee.state.withLock { body($0.bitmap) }
+    withIndex(of: chunk) { body($0.bitmap) }
+  }
+
+  /// The same with the chunk's index.
+  func withIndex<Result>(
+    of chunk: ChunkReference, _ body: (borrowing RunIndex<NativeShape>) -> Result
+  ) -> Result {
+    if forkGuard.isForked { return body(chunk.pointee.state.value.index) }
+    return chunk.pointee.state.withLock { body($0.index) }
   }
 }

@@ -6,5 +6,9 @@ struct GenPoolBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "genpool-bench",
     abstract: "Checks and measures genpool: the allocator, and the broker.",
-    subcommands: [ReplayCommand.self, StressCommand.self, LeaseCommand.self])
+    subcommands: [
+      CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
+      VerifyCommand.self, ReplayCommand.self, StressCommand.self,
+      LeaseCommand.self,
+    ])
 }

@@ -65,6 +65,50 @@ import Testing
     #expect(throws: BufferPoolError.self) { try pool.free(first) }
   }
 
+  @Test func `a pool of several sources gives each buffer the addresses of its own`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M,bus-offset=0x40000000", "ivshmem,size=1M")
+    let source = SysfsSource(root: tree.root)
+    let buffer = try NVMeController(at: tree.addresses[0], source: source).controllerMemoryBuffer()
+    let other = try source.open(BARRequest(device: tree.addresses[1], bar: 2))
+    let path = "\(tree.root)/memory"
+    let file = try FileDescriptor.open(
+      FilePath(path), .readWrite, options: [.create, .exclusiveCreate, .closeOnExec],
+      permissions: .ownerReadWrite)
+    let memory = DeviceRange(
+      descriptor: Descriptor(owning: file.rawValue),
+      mapOffset: .zero, size: .mebibytes(1), physical: nil, bus: nil, caching: .cached,
+      isolation: .range, label: "host memory")
+    try file.resize(to: 1 << 20)
+    let regions: [SharedRegion] = try [
+      SharedRegion(Region(mapping: buffer.intoRange())), SharedRegion(Region(mapping: other)),
+      SharedRegion(Region(mapping: memory)),
+    ]
+    let sources = regions.map { $0.region.range.source }
+    #expect(sources == [.sysfs, .sysfs, nil])
+    #expect(sources.map { $0?.removal } == [.unnoticed, .unnoticed, nil])
+    let isolations = regions.map { $0.region.range.isolation }
+    #expect(isolations == [.uidExclusive, .uidExclusive, .range])
+    let pool = try BufferPool(regions, label: "all there is")
+    #expect(pool.pool.available == .mebibytes(3))
+    var left: [DMABuffer] = []
+    for number in 0..<3 {
+      let made = try pool.allocate(.mebibytes(1), for: .readData, by: tree.addresses[1])
+      try made.write([UInt8(number + 1)], at: 4095)
+      left.append(made)
+    }
+    for (made, region) in zip(left, regions) {
+      #expect(made.shared === region)
+      let (bus, physical) = (region.region.range.bus, region.region.range.physical)
+      #expect(made.allocation.bus == bus && made.allocation.physical == physical)
+      #expect(try DMAMemory(made.allocation, of: pool.pool).bus == bus)
+    }
+    #expect(try left.map { try $0.load(UInt8.self, at: 4095) } == [1, 2, 3])
+    // One that is full is passed over.
+    try pool.free(left[1])
+    #expect(
+      try pool.allocate(4096, for: .readData, by: tree.addresses[0]).shared === regions[1])
+  }
+
   @Test func `a buffer's addresses are those of its place`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M,bus-offset=0x40000000")
     let pool = try pool(tree)

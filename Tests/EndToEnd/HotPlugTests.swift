@@ -1,4 +1,8 @@
+import BrokerProtocol
+import DeviceMemory
 import Foundation
+import GenPool
+import GenPoolClient
 import Testing
 
 /// Devices that come and go under a genpoold, by `genpoolctl emulate add` and `remove`.
@@ -96,6 +100,26 @@ import Testing
     #expect(read(monitor.output, until: "regionAdded").contains("regionRemoved"))
     #expect(try machine.control("lease", "acquire", "--size", "16M", "--dump=16").status == 0)
     monitor.process.terminate()
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `a program that asks survives, and what it still maps is nobody's`() throws {
+    let connection = try Connection(to: BrokerSocket(path: machine.socket))
+    let lease = try connection.acquire(.mebibytes(1))
+    try lease.region.mapping.store(0x5a5a_5a5a as UInt32, at: .zero)
+    #expect(try !lease.checkRevoked())
+    try unplug()
+    try wait(for: "the revocation") { try pools().contains("\"revoked\"") }
+    try replug()
+    usleep(300_000)
+    #expect(try pools().contains("\"revoked\""))
+    #expect(try lease.checkRevoked())
+    // The lease is not released, and its process lives: only the memory was let go of.
+    try wait(for: "the new device's pool") { try pools().contains("\"active\"") }
+    #expect(try lease.region.mapping.load(at: .zero) as UInt32 == .max)
+    try lease.region.mapping.store(0x6b6b_6b6b as UInt32, at: .zero)
+    let dump = try machine.control("lease", "acquire", "--size", "16M", "--dump=1M")
+    #expect(dump.status == 0 && !dump.output.contains("6b"), "\(dump.errors)")
     #expect(daemon.end() == 0)
   }
 

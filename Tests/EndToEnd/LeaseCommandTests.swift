@@ -1,6 +1,7 @@
 import BrokerProtocol
 import Foundation
 import GenPool
+import GenPoolClient
 import Testing
 
 /// `genpoolctl lease`, against a running genpoold.
@@ -258,6 +259,14 @@ import Testing
     #expect(denied.status == 1)
     #expect(denied.errors.contains("permission denied"))
     held.end(SIGTERM)
+    try machine.waitUntilClean()
+
+    // One that has given back what it was lent is in nobody's way.
+    let connection = try Connection(to: BrokerSocket(path: machine.machine.socket))
+    try connection.acquire(.kibibytes(4)).release()
+    let next = try asNobody(
+      "lease", "acquire", "--size", "4K", "--fill", "1", "--wait", "20", "--json")
+    #expect(try next.document(Broker1.Lease.self).uid.rawValue == 65534)
     try machine.waitUntilClean()
 
     // A child outlives the process that was given the descriptor, and keeps that and nothing else:

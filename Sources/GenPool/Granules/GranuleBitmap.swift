@@ -1,31 +1,40 @@
-import CGenPoolInline
-
 /// Which granules of a chunk are allocated: the truth about the chunk.
 ///
 /// Bit i of the map is bit i mod 64 of word i / 64; 1 = allocated. This is the kernel's layout on
-/// 64-bit machines, so that algorithms written for it read it as it is. Bits at and above
-/// ``count`` are 0 and mean nothing. No method checks for a lock: the chunk's is held.
-@safe
+/// 64-bit machines, so that algorithms written for it read it as it is. No method checks for a lock:
+/// the chunk's is held.
+///
+/// What lies outside the map counts as allocated: the bits behind the last granule are 1 in storage,
+/// and so are a word before the map and some behind it. So a search never asks where the map ends.
 public struct GranuleBitmap: ~Copyable {
   /// How many granules there are.
   public let count: GranuleCount
-  // SAFETY: owned from init to deinit, wordCount words, never handed out.
-  private let words: UnsafeMutablePointer<UInt64>
+  /// `wordCount` words, between guards.
+  private let storage: Table<UInt64>
+
+  /// Words before the map that read as allocated.
+  private static var guardBefore: Int { 1 }
+  /// Words behind the map that read as allocated: what two words from the last granule on may touch.
+  private static var guardBehind: Int { 2 }
 
   /// A map of `count` free granules; nil without memory for it. Constant time for large maps.
   init?(count: GranuleCount) {
-    guard let words = unsafe gp_words_allocate(Self.wordCount(count.rawValue)) else { return nil }
+    let words = Self.wordCount(count.rawValue)
+    guard let storage = Table<UInt64>(count: words + Self.guardBefore + Self.guardBehind) else {
+      return nil
+    }
     self.count = count
-    unsafe self.words = words
+    self.storage = storage
+    for index in 0..<Self.guardBefore { self.storage[index] = ~0 }
+    for index in 0..<Self.guardBehind { self.storage[words + Self.guardBefore + index] = ~0 }
+    if words > 0 { setWord(words - 1, ~tailMask) }
   }
 
   /// A map from explicit words, lowest granules first; missing words are free granules.
   package init?(count: GranuleCount, words source: [UInt64]) {
     self.init(count: count)
-    let words = unsafe self.words
-    for index in 0..<min(source.count, wordCount) { unsafe words[index] = source[index] }
-    let tail = count.rawValue % 64
-    if tail != 0 { unsafe words[wordCount - 1] &= ~(~0 << UInt64(tail)) }
+    for index in 0..<min(source.count, wordCount) { setWord(index, source[index]) }
+    if wordCount > 0 { setWord(wordCount - 1, storedWord(wordCount - 1) | ~tailMask) }
   }
 
   /// A map of the granules in `source`, in the kernel's layout. What lies behind `count` is ignored.
@@ -36,30 +45,71 @@ public struct GranuleBitmap: ~Copyable {
     self.init(count: count, words: unsafe Array(words.bindMemory(to: UInt64.self)))
   }
 
-  deinit { unsafe gp_words_free(words) }
-
   /// The words themselves, for algorithms in C, which only read them.
   @unsafe
   package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
-    unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
+    let words = unsafe UnsafeMutablePointer(mutating: storage.pointer(to: Self.guardBefore))
+    return unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
   }
 
   private static func wordCount(_ bits: Int) -> Int { bits / 64 + (bits % 64 == 0 ? 0 : 1) }
 
+  /// The bits of the last word that are granules.
+  private var tailMask: UInt64 {
+    let tail = count.rawValue & 63
+    return tail == 0 ? ~0 : ~(~0 &<< UInt64(truncatingIfNeeded: tail))
+  }
+
   /// How many words hold the map.
   public var wordCount: Int { Self.wordCount(count.rawValue) }
 
-  /// The 64 granules from 64 × `index` on, lowest first; traps outside `0 ..< wordCount`.
+  /// The memory this takes, in bytes.
+  var byteCount: Int { storage.byteCount }
+
+  /// The 64 granules from 64 × `index` on, lowest first; bits at and above ``count`` are 0 and mean
+  /// nothing. Traps outside `0 ..< wordCount`.
   public func word(_ index: Int) -> UInt64 {
     precondition(index >= 0 && index < wordCount, "a word outside the bitmap")
-    return unsafe words[index]
+    return index == wordCount - 1 ? storedWord(index) & tailMask : storedWord(index)
   }
+
+  /// The word as it is stored: outside the map all granules are allocated.
+  @inline(__always)
+  func storedWord(_ index: Int) -> UInt64 { storage[index &+ Self.guardBefore] }
+
+  @inline(__always)
+  private func setWord(_ index: Int, _ word: UInt64) { storage[index &+ Self.guardBefore] = word }
 
   /// Whether a granule is allocated; traps outside the map.
   public func isAllocated(_ index: GranuleIndex) -> Bool {
     precondition(index.rawValue >= 0 && index.rawValue < count.rawValue, "not in the bitmap")
-    return unsafe words[index.rawValue >> 6] >> UInt64(index.rawValue & 63) & 1 != 0
+    return storedWord(index.rawValue >> 6) >> UInt64(index.rawValue & 63) & 1 != 0
   }
+
+  // MARK: Windows
+
+  /// The 64 granules from `start` on, bit 0 the lowest, 1 = free. Constant time.
+  @inline(__always)
+  func freeBits(from start: Int) -> UInt64 {
+    let word = start &>> 6
+    let bit = UInt64(truncatingIfNeeded: start & 63)
+    return ~storedWord(word) &>> bit | (~storedWord(word &+ 1) &<< 1) &<< (63 &- bit)
+  }
+
+  /// How many granules are free from `start` on, up to 64. Constant time.
+  @inline(__always)
+  func freeCount(from start: Int) -> Int { (~freeBits(from: start)).trailingZeroBitCount }
+
+  /// How many granules are free right before `end`, up to 64. Constant time.
+  @inline(__always)
+  func freeCount(before end: Int) -> Int {
+    let word = end &>> 6
+    let bit = UInt64(truncatingIfNeeded: end & 63)
+    let free = ~storedWord(word &- 1) &>> bit | (~storedWord(word) &<< 1) &<< (63 &- bit)
+    return (~free).leadingZeroBitCount
+  }
+
+  // MARK: Scanning
 
   /// The lowest free granule at or after `start`, or ``count`` when there is none. O(words).
   @inline(__always)
@@ -67,12 +117,12 @@ public struct GranuleBitmap: ~Copyable {
     let limit = count.rawValue
     guard start < limit else { return limit }
     var word = start >> 6
-    var bits = unsafe ~words[word] & (~0 &<< UInt64(truncatingIfNeeded: start))
+    var bits = ~storedWord(word) & (~0 &<< UInt64(truncatingIfNeeded: start))
     let last = (limit &- 1) >> 6
     while bits == 0 {
       guard word < last else { return limit }
       word &+= 1
-      bits = unsafe ~words[word]
+      bits = ~storedWord(word)
     }
     return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
   }
@@ -82,46 +132,82 @@ public struct GranuleBitmap: ~Copyable {
   func nextAllocated(from start: Int, limit: Int) -> Int {
     guard start < limit else { return limit }
     var word = start >> 6
-    var bits = unsafe words[word] & (~0 &<< UInt64(truncatingIfNeeded: start))
+    var bits = storedWord(word) & (~0 &<< UInt64(truncatingIfNeeded: start))
     let last = (limit &- 1) >> 6
     while bits == 0 {
       guard word < last else { return limit }
       word &+= 1
-      bits = unsafe words[word]
+      bits = storedWord(word)
     }
     return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
   }
 
   /// The lowest granule of `run` that is free, nil when all are allocated. The run may reach past
   /// the map's end: what lies there counts as free.
+  @inline(__always)
   func firstFree(in run: GranuleRun) -> GranuleIndex? {
+    let wanted = run.count.rawValue
+    if wanted > 0, wanted <= 64, run.end.rawValue <= count.rawValue,
+      freeBits(from: run.first.rawValue) &<< UInt64(truncatingIfNeeded: 64 &- wanted) == 0
+    {
+      return nil
+    }
+    return scanForFree(in: run)
+  }
+
+  @inline(never)
+  private func scanForFree(in run: GranuleRun) -> GranuleIndex? {
     let free = nextFree(from: run.first.rawValue)
     return free < run.end.rawValue ? GranuleIndex(max(free, run.first.rawValue)) : nil
   }
 
+  // MARK: Changing
+
   /// Marks a run as allocated. The run lies in the map and is free.
+  @inline(__always)
   mutating func allocate(_ run: GranuleRun) {
-    unsafe forEachWord(of: run) { words, index, mask in unsafe words[index] |= mask }
+    if run.count.rawValue <= 64 {
+      let (low, high) = Self.masks(run)
+      let word = run.first.rawValue &>> 6
+      setWord(word, storedWord(word) | low)
+      setWord(word &+ 1, storedWord(word &+ 1) | high)
+    } else {
+      fill(run, isAllocated: true)
+    }
   }
 
   /// Marks a run as free. The run lies in the map and is allocated.
+  @inline(__always)
   mutating func free(_ run: GranuleRun) {
-    unsafe forEachWord(of: run) { words, index, mask in unsafe words[index] &= ~mask }
+    if run.count.rawValue <= 64 {
+      let (low, high) = Self.masks(run)
+      let word = run.first.rawValue &>> 6
+      setWord(word, storedWord(word) & ~low)
+      setWord(word &+ 1, storedWord(word &+ 1) & ~high)
+    } else {
+      fill(run, isAllocated: false)
+    }
   }
 
+  /// The bits of a run of 1 to 64 granules in its first word and in the next.
   @inline(__always)
-  private func forEachWord(
-    of run: GranuleRun, _ body: (UnsafeMutablePointer<UInt64>, Int, UInt64) -> Void
-  ) {
+  private static func masks(_ run: GranuleRun) -> (low: UInt64, high: UInt64) {
+    let ones: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 64 &- run.count.rawValue)
+    let bit = UInt64(truncatingIfNeeded: run.first.rawValue & 63)
+    return (ones &<< bit, (ones &>> 1) &>> (63 &- bit))
+  }
+
+  @inline(never)
+  private mutating func fill(_ run: GranuleRun, isAllocated: Bool) {
     assert(run.first.rawValue >= 0 && run.end <= GranuleIndex(0) + count, "a run outside the map")
-    var word = run.first.rawValue >> 6
+    var word = run.first.rawValue &>> 6
     var shift = run.first.rawValue & 63
     var rest = run.count.rawValue
     while rest > 0 {
       let part = min(64 &- shift, rest)
       let mask: UInt64 =
         (~0 &>> UInt64(truncatingIfNeeded: 64 &- part)) &<< UInt64(truncatingIfNeeded: shift)
-      unsafe body(words, word, mask)
+      setWord(word, isAllocated ? storedWord(word) | mask : storedWord(word) & ~mask)
       rest &-= part
       shift = 0
       word &+= 1
@@ -142,7 +228,7 @@ public struct GranuleBitmap: ~Copyable {
   /// How many granules are allocated. O(words).
   package var allocatedCount: GranuleCount {
     var sum = 0
-    for index in 0..<wordCount { unsafe sum += words[index].nonzeroBitCount }
+    for index in 0..<wordCount { sum += word(index).nonzeroBitCount }
     return GranuleCount(sum)
   }
 }

@@ -21,7 +21,7 @@ public struct GranuleSize: Hashable, Sendable {
   @inlinable public static var page: Self { Self(order: 12) }
 
   /// The size in bytes.
-  @inlinable public var byteCount: ByteCount { ByteCount(1 << UInt64(order)) }
+  @inlinable public var byteCount: ByteCount { ByteCount(1 &<< UInt64(order)) }
 
   /// How many whole granules lie in `size` bytes. Constant time, as are the next two.
   @inlinable
@@ -30,16 +30,16 @@ public struct GranuleSize: Hashable, Sendable {
   }
 
   /// How many granules it takes to hold `size` bytes.
-  @inlinable
+  @inlinable @inline(__always)
   func granules(holding size: ByteCount) -> GranuleCount {
     let rest: UInt64 = size.rawValue & (byteCount.rawValue &- 1) == 0 ? 0 : 1
-    return GranuleCount(Int(truncatingIfNeeded: size.rawValue >> UInt64(order) &+ rest))
+    return GranuleCount(Int(truncatingIfNeeded: size.rawValue &>> UInt64(order) &+ rest))
   }
 
   /// The bytes in `count` granules.
-  @inlinable
+  @inlinable @inline(__always)
   func bytes(_ count: GranuleCount) -> ByteCount {
-    ByteCount(UInt64(count.rawValue) << UInt64(order))
+    ByteCount(UInt64(truncatingIfNeeded: count.rawValue) &<< UInt64(order))
   }
 }
 

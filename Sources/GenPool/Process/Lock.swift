@@ -27,15 +27,19 @@ struct Lock: ~Copyable {
 
   @inline(never)
   private func wait() {
-    // Critical sections are tens of nanoseconds: a short spin beats two system calls.
-    for _ in 0..<100 {
+    // Critical sections are tens of nanoseconds: looking now and then beats two system calls. Seldom,
+    // because each look takes the line from the holder's cache: whoever has lock and index at hand
+    // works on meanwhile, which is most of what two threads can do together.
+    var pauses = 8
+    for _ in 0..<20 {
+      for _ in 0..<pauses { gp_spin_pause() }
       if word.load(ordering: .relaxed) == Self.free,
         word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring)
           .exchanged
       {
         return
       }
-      gp_spin_pause()
+      pauses = min(2 * pauses, 128)
     }
     while word.exchange(Self.contended, ordering: .acquiring) != Self.free {
       unsafe withFutexWord { unsafe gp_futex_wait($0, Self.contended) }

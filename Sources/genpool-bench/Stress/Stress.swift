@@ -101,16 +101,24 @@ final class Stress: Sendable {
     private func allocate() {
       let size = ByteCount(1 + random.next(below: 16 << 12))
       let fit: Fit? =
-        switch random.next(below: 6) {
+        switch random.next(below: 7) {
         case 0: .firstAligned(ByteCount(4096 << random.next(below: 6)))
         case 1: .orderAligned
         case 2: .best
         case 3: .fixed(offset: ByteCount(4096 * random.next(below: UInt64(granulesInChunk))))
+        case 4: .custom(Self.lowestInUpperHalf)
         default: nil
         }
       guard let got = try? stress.pool.allocate(size, fit: fit) else { return }
       mark(got.start, size, from: 0, to: mark)
       held.append((got.start, size))
+    }
+
+    /// An own algorithm beside the index: a look at 64 granules.
+    private static let lowestInUpperHalf: Fit.Algorithm = { map, request in
+      let half = map.wordCount / 2
+      guard request.count.rawValue <= 64, map.word(half) == 0 else { return nil }
+      return GranuleIndex(half * 64)
     }
 
     private func free(partly: Bool) {

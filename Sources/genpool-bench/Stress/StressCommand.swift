@@ -7,7 +7,7 @@ struct StressCommand: ParsableCommand {
     commandName: "stress",
     abstract: "Hammers one pool from several threads and looks for granules handed out twice.",
     discussion: """
-      Each thread allocates with every fit, frees whole and in parts, queries, and meanwhile chunks \
+      Each thread allocates with every fit and an own one, frees whole and in parts, queries, and meanwhile chunks \
       are added. The last line is "N operations, M violations"; exit status 0 only if M is 0. Build \
       with --sanitize=thread to have every access watched.
       """)

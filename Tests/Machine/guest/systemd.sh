@@ -232,6 +232,21 @@ revocation() {
 }
 for round in 1 2 3; do revocation; done
 
+# A process that outlives the device that it leased, and writes on.
+mkfifo /run/more
+su member -c "exec /dma-proof outlive --pool ivs" < /run/more > /run/said & survivor=$!
+exec 9> /run/more
+check "a process leases of ivs to outlive it" within 10 grep -q held /run/said
+unplug ivs "$ivs_slot"
+check "it hears that its lease is revoked, and lets go" within 10 grep -q revoked /run/said
+plug ivs "$ivs_slot"
+check "it lives, and the new device is attached at the same address" within 10 pools cmb ivs
+exec 9>&-
+check "it writes to where the memory was" within 10 grep -q written /run/said
+check "nothing of that is in the new device" \
+  sh -c "genpoolctl lease acquire --pool ivs --size 1M --dump-to /run/dump && ! tr -d '\0' < /run/dump | grep -q ."
+check "it still lives" kill $survivor
+
 # An enabled service comes with the first device.
 systemctl stop genpoold.socket $unit
 check "what the killed daemon left of a device is cleared in the end" \

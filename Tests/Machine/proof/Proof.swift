@@ -15,7 +15,7 @@ struct Proof: ParsableCommand {
     commandName: "dma-proof",
     subcommands: [
       Arrival.self, Churn.self, PastEnd.self, Mixed.self, Unmapped.self, MemoryOff.self,
-      SwitchOff.self,
+      SwitchOff.self, Outlive.self,
     ])
 
   static func main() {

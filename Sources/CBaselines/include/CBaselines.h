@@ -1,0 +1,50 @@
+/*
+ * What genpool is measured against: a linear scan, as the kernel searches, and binned free lists, as
+ * fast allocators do. Both are written here, from the semantics and from the published idea. In C, -O2,
+ * because that is what a user would otherwise have.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A number no granule has: no place. */
+#define BASELINE_NONE UINT64_MAX
+
+/* ---- The linear scan: gen_pool by its semantics, lock-free. ---- */
+
+typedef struct linear_pool linear_pool;
+
+enum linear_fit { LINEAR_FIRST, LINEAR_ALIGNED, LINEAR_ORDER_ALIGNED, LINEAR_BEST, LINEAR_FIXED };
+
+/* A pool of count chunks of granules each; NULL without memory. Granule g of chunk c is number
+ * c * granules + g; chunk 0 was added last, so it is searched first. */
+linear_pool *linear_create(uint32_t count, uint64_t granules);
+void linear_destroy(linear_pool *pool);
+/* A chunk's map, to be copied into before any other use, and its size in words. */
+uint64_t *linear_map(linear_pool *pool, uint32_t chunk);
+size_t linear_words(const linear_pool *pool);
+/* To be called after the maps were written: counts what is available. */
+void linear_recount(linear_pool *pool);
+/* argument: LINEAR_ALIGNED: granules, a power of two; LINEAR_FIXED: the granule in each chunk. */
+uint64_t linear_allocate(linear_pool *pool, uint64_t count, enum linear_fit fit, uint64_t argument);
+void linear_free(linear_pool *pool, uint64_t first, uint64_t count);
+
+/* ---- Bins: a two-level segregated offset allocator, metadata outside the memory. ---- */
+
+typedef struct binned_pool binned_pool;
+
+typedef struct {
+  uint32_t first; /* the lowest granule */
+  uint32_t node;  /* what frees it; UINT32_MAX: nothing was allocated */
+} binned_allocation;
+
+/* A pool of granules for at most allocations at once; NULL without memory. locked: every operation
+ * takes a lock, which genpool's do too. */
+binned_pool *binned_create(uint32_t granules, uint32_t allocations, bool locked);
+void binned_destroy(binned_pool *pool);
+binned_allocation binned_allocate(binned_pool *pool, uint32_t count);
+void binned_free(binned_pool *pool, binned_allocation allocation);
+/* The metadata, in bytes. */
+size_t binned_bytes(const binned_pool *pool);

@@ -1,0 +1,70 @@
+/// The lowest free run of a chunk while it is a long one: how far it reaches down is known here first.
+///
+/// While it shrinks and grows at its lower end within one block, and nothing but the first fit is asked
+/// for, only the bitmap has to know: the reach of its block is a block's length all the time, and its
+/// recorded length, that from `floor` on, is an upper bound.
+///
+/// Invariant, if there is one: all granules below `start` are allocated; `start ..< end` is a maximal
+/// free run of a block's length or more; `floor` ≤ `start` are granules of one block; what ``LongRuns``
+/// has recorded is `end` − `floor`.
+struct Front<Shape: IndexShape> {
+  /// The lowest free granule.
+  private(set) var start = 0
+  /// Where it was when its length was recorded.
+  let floor: Int
+  /// The highest granule that may become ``start``; −1 where there is no front.
+  private let limit: Int
+  /// The granule behind the run.
+  let end: Int
+
+  /// No front.
+  init() {
+    floor = 0
+    limit = -1
+    end = 0
+  }
+
+  /// The front `start ..< end`, which is recorded.
+  init(_ start: Int, end: Int) {
+    self.start = start
+    self.end = end
+    floor = start
+    limit = min(start | (Shape.block &- 1), end &- Shape.block)
+  }
+
+  @inline(__always)
+  var isActive: Bool { limit >= 0 }
+
+  /// The block that the run starts in.
+  var block: Int { floor >> Shape.blockOrder }
+
+  /// Takes `count` granules from the lower end; where, nil when there is no front or it would no longer
+  /// be one.
+  @inline(__always)
+  mutating func take(_ count: Int) -> Int? {
+    guard count <= limit &- start else { return nil }
+    defer { start &+= count }
+    return start
+  }
+
+  /// Gives back `first ..< last`; false when they are not what was taken last.
+  @inline(__always)
+  mutating func giveBack(_ first: Int, _ last: Int) -> Bool {
+    guard last == start, first >= floor else { return false }
+    start = first
+    return true
+  }
+
+  /// The first rule that does not hold; nil when all do. O(words).
+  func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
+    guard isActive else { return nil }
+    if bitmap.nextFree(from: 0) != start { return "the front is the lowest free run" }
+    if bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue) != end {
+      return "the front ends where its run does"
+    }
+    guard floor <= start, start <= limit, start >> Shape.blockOrder == block else {
+      return "the front stays in its block"
+    }
+    return nil
+  }
+}

@@ -1,0 +1,160 @@
+import CGenPoolInline
+
+/// The measures of an index, and how it reads a node of bytes: a parameter, so that tests can have
+/// worlds of a few granules that reach every border and level, and the code of other machines.
+package protocol IndexShape {
+  /// A block is 2^blockOrder granules, at most 64.
+  static var blockOrder: Int { get }
+  /// A node has 2^fanOrder children, at most 64.
+  static var fanOrder: Int { get }
+
+  /// Which bytes of a node are at least `length`: bit i for child i.
+  static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64
+
+  /// The largest byte of a node, child `child` apart.
+  static func longest(in node: NodeBytes, except child: Int) -> UInt8
+}
+
+/// The 2^fanOrder bytes of a node.
+// SAFETY: made by ReachTree alone, from a table that outlives the call it is made for.
+@safe
+package struct NodeBytes {
+  fileprivate let bytes: UnsafePointer<UInt8>
+
+  @inline(__always)
+  init(_ bytes: UnsafePointer<UInt8>) { unsafe self.bytes = bytes }
+
+  @inline(__always)
+  package subscript(child: Int) -> UInt8 { unsafe bytes[child] }
+
+  /// Eight children, the lowest in the lowest byte.
+  @inline(__always)
+  fileprivate func eight(_ index: Int) -> UInt64 {
+    unsafe UInt64(
+      littleEndian: UnsafeRawPointer(bytes).load(
+        fromByteOffset: index &* 8, as: UInt64.self))
+  }
+}
+
+extension IndexShape {
+  /// Granules in a block.
+  @inline(__always)
+  static var block: Int { 1 &<< blockOrder }
+  /// Children of a node.
+  @inline(__always)
+  static var fan: Int { 1 &<< fanOrder }
+  /// All positions of a block.
+  @inline(__always)
+  static var everyPosition: UInt64 { ~0 &>> UInt64(truncatingIfNeeded: 64 &- block) }
+}
+
+/// Blocks of a word, nodes of a cache line, eight children at a time in a general register: what
+/// machines without movemask use.
+package enum PortableShape: IndexShape {
+  @inline(__always)
+  package static var blockOrder: Int { 6 }
+  @inline(__always)
+  package static var fanOrder: Int { 6 }
+
+  @inline(__always)
+  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+    let high: UInt64 = 0x8080_8080_8080_8080
+    let lengths = UInt64(length) &* 0x0101_0101_0101_0101
+    var mask: UInt64 = 0
+    for index in 0..<8 {
+      // Bytes are below 128, so no borrow leaves its byte: the high bit stays where byte ≥ length.
+      let reached = ((node.eight(index) | high) &- lengths) & high
+      // The product moves the eight high bits side by side into the top byte.
+      mask |= (((reached &>> 7) &* 0x0102_0408_1020_4080) &>> 56) &<< UInt64(index &* 8)
+    }
+    return mask
+  }
+
+  @inline(__always)
+  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
+    var lanes = SIMD8<UInt8>(repeating: 0)
+    for index in 0..<8 {
+      var bytes = node.eight(index)
+      if index == child &>> 3 { bytes &= ~(0xff &<< UInt64((child & 7) &* 8)) }
+      let eight = unsafe unsafeBitCast(bytes, to: SIMD8<UInt8>.self)
+      lanes.replace(with: eight, where: eight .> lanes)
+    }
+    return lanes.max()
+  }
+}
+
+/// Blocks of a word, nodes of a cache line: what the pool uses.
+package enum NativeShape: IndexShape {
+  @inline(__always)
+  package static var blockOrder: Int { 6 }
+  @inline(__always)
+  package static var fanOrder: Int { 6 }
+
+  @inline(__always)
+  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+    #if arch(x86_64)
+      unsafe gp_line_reaching(node.bytes, length)
+    #else
+      PortableShape.reaching(length, in: node)
+    #endif
+  }
+
+  @inline(__always)
+  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
+    #if arch(x86_64)
+      unsafe gp_line_longest(node.bytes, UInt8(truncatingIfNeeded: child))
+    #else
+      PortableShape.longest(in: node, except: child)
+    #endif
+  }
+}
+
+/// A complete tree of nodes over a row of leaves, without a pointer: node 0 is the root, child c of
+/// node i is node fan × i + 1 + c, the leaves are the children of the lowest level's nodes.
+struct NodeTree<Shape: IndexShape> {
+  /// How many leaves.
+  let leafCount: Int
+  /// The number of the first node of the lowest level.
+  let firstLow: Int
+  /// How many nodes.
+  let nodeCount: Int
+  /// How many levels of nodes, at least 1.
+  let depth: Int
+
+  init(leafCount: Int) {
+    self.leafCount = leafCount
+    var first = 0
+    var width = 1
+    var depth = 1
+    while width << Shape.fanOrder < leafCount {
+      first += width
+      width <<= Shape.fanOrder
+      depth += 1
+    }
+    firstLow = first
+    nodeCount = first + max(1, (leafCount + Shape.fan - 1) >> Shape.fanOrder)
+    self.depth = depth
+  }
+
+  /// The lowest level's node above a leaf.
+  @inline(__always)
+  func node(over leaf: Int) -> Int { firstLow &+ leaf &>> Shape.fanOrder }
+
+  /// Which child of its node a leaf is.
+  @inline(__always)
+  func child(_ leaf: Int) -> Int { leaf & (Shape.fan &- 1) }
+
+  /// The first leaf under a node of the lowest level.
+  @inline(__always)
+  func firstLeaf(under node: Int) -> Int { (node &- firstLow) &<< Shape.fanOrder }
+
+  /// The node that is child `child` of `node`, which is above the lowest level.
+  @inline(__always)
+  func node(under node: Int, child: Int) -> Int { node &<< Shape.fanOrder &+ 1 &+ child }
+
+  /// The node above `node`, which is not the root, and which child of it `node` is.
+  @inline(__always)
+  func parent(of node: Int) -> (node: Int, child: Int) {
+    ((node &- 1) &>> Shape.fanOrder, (node &- 1) & (Shape.fan &- 1))
+  }
+}

@@ -1,0 +1,169 @@
+/// The long runs by length, and where equal by place: which is the shortest that is long enough?
+///
+/// Runs of 2^c to 2^(c + 1) − 1 granules are class c. Cut the chunk into cells of 2^c granules: two
+/// runs of class c never start in one cell. So within the class, the c low bits of the length and the
+/// cell's number are a key of no more bits than a granule's index has. Each class is a trie over
+/// these keys with one run in every node, as Doug Lea's malloc has for its large chunks: it needs no
+/// balance, and no way in it is longer than the key.
+///
+/// Invariant: every long run is in the trie of its class, once, below nodes with which its key shares
+/// the bits that lead there.
+struct LengthTrie<Shape: IndexShape>: ~Copyable {
+  /// For each block the two nodes below the run that starts there; block + 1, 0 for none.
+  private let children: Table<UInt32>
+  /// For each class its highest node; block + 1, 0 for none.
+  private let roots: Table<UInt32>
+  /// The classes that have runs.
+  private var classes: UInt64 = 0
+  /// The bits of a granule's index.
+  private let indexBits: Int
+
+  /// No runs yet; nil without memory for `blocks` of them.
+  init?(blocks: Int) {
+    guard let children = Table<UInt32>(count: 2 * blocks), let roots = Table<UInt32>(count: 64)
+    else { return nil }
+    self.children = children
+    self.roots = roots
+    indexBits = Int.bitWidth - (blocks << Shape.blockOrder).leadingZeroBitCount
+  }
+
+  /// The memory this takes, in bytes.
+  var byteCount: Int { children.byteCount + roots.byteCount }
+
+  /// Where the number of a node is kept.
+  private enum Link {
+    case root(Int)
+    case child(Int)
+  }
+
+  private subscript(link: Link) -> UInt32 {
+    get {
+      switch link {
+      case .root(let order): roots[order]
+      case .child(let index): children[index]
+      }
+    }
+    nonmutating set {
+      switch link {
+      case .root(let order): roots[order] = newValue
+      case .child(let index): children[index] = newValue
+      }
+    }
+  }
+
+  private static func order(_ length: UInt32) -> Int { 31 &- length.leadingZeroBitCount }
+
+  /// The key, its first bit the highest of the word.
+  private func key(_ length: UInt32, _ block: Int) -> UInt64 {
+    let order = Self.order(length)
+    let cell = UInt64(truncatingIfNeeded: block &>> (order &- Shape.blockOrder))
+    let bits = max(indexBits &- order, 0)
+    let low = UInt64(length) & (1 &<< UInt64(order) &- 1)
+    return (low &<< UInt64(bits) | cell) << UInt64(64 - order - bits)
+  }
+
+  private func side(_ key: UInt64) -> Int { Int(truncatingIfNeeded: key &>> 63) }
+
+  /// The link that holds `block`, or the empty one where it belongs.
+  private func link(_ block: Int, _ length: UInt32) -> Link {
+    var link = Link.root(Self.order(length))
+    var key = key(length, block)
+    while true {
+      let node = Int(self[link]) &- 1
+      guard node >= 0, node != block else { return link }
+      link = .child(2 &* node &+ side(key))
+      key &<<= 1
+    }
+  }
+
+  /// Adds the run that starts in `block`. O(bits of an index).
+  mutating func insert(_ block: Int, _ lengths: borrowing Table<UInt32>) {
+    self[link(block, lengths[block])] = UInt32(truncatingIfNeeded: block &+ 1)
+    classes |= 1 << UInt64(Self.order(lengths[block]))
+  }
+
+  /// Takes out the run that starts in `block`. O(bits of an index).
+  mutating func remove(_ block: Int, _ lengths: borrowing Table<UInt32>) {
+    let place = link(block, lengths[block])
+    // Any node without children below takes the place: it shares the bits that lead here.
+    var last = place
+    while true {
+      let node = Int(self[last]) &- 1
+      if children[2 &* node] != 0 {
+        last = .child(2 &* node)
+      } else if children[2 &* node &+ 1] != 0 {
+        last = .child(2 &* node &+ 1)
+      } else {
+        break
+      }
+    }
+    let heir = self[last]
+    self[last] = 0
+    if Int(heir) &- 1 != block {
+      self[place] = heir
+      for side in 0...1 {
+        children[2 &* (Int(heir) &- 1) &+ side] = children[2 &* block &+ side]
+        children[2 &* block &+ side] = 0
+      }
+    }
+    let order = Self.order(lengths[block])
+    if roots[order] == 0 { classes &= ~(1 << UInt64(order)) }
+  }
+
+  /// The block in which the shortest run of at least `length` granules starts, the lowest of equals.
+  /// O(bits of an index).
+  func shortest(_ length: Int, _ lengths: borrowing Table<UInt32>) -> Int? {
+    guard let wanted = UInt32(exactly: length) else { return nil }
+    var best: Int?
+    func consider(_ block: Int) {
+      guard lengths[block] >= wanted else { return }
+      if let other = best, (lengths[other], other) <= (lengths[block], block) { return }
+      best = block
+    }
+    // Where the way to (length, 0) goes left, all to the right is longer or higher: the last such
+    // subtree has the least of it.
+    let order = Self.order(wanted)
+    var key = key(wanted, 0)
+    var node = Int(roots[order]) &- 1
+    var above = -1
+    while node >= 0 {
+      consider(node)
+      if side(key) == 0, children[2 &* node &+ 1] != 0 {
+        above = Int(children[2 &* node &+ 1]) &- 1
+      }
+      node = Int(children[2 &* node &+ side(key)]) &- 1
+      key &<<= 1
+    }
+    if above < 0, best == nil {
+      let longer = classes & (~1 << UInt64(order))
+      guard longer != 0 else { return nil }
+      above = Int(roots[longer.trailingZeroBitCount]) &- 1
+    }
+    // The least of a subtree is its highest node or on the left.
+    while above >= 0 {
+      consider(above)
+      let left = Int(children[2 &* above]) &- 1
+      above = left >= 0 ? left : Int(children[2 &* above &+ 1]) &- 1
+    }
+    return best
+  }
+
+  /// The first rule that does not hold; nil when all do.
+  func brokenRule(_ lengths: borrowing Table<UInt32>) -> String? {
+    var found = 0
+    for block in 0..<lengths.count where lengths[block] != 0 {
+      guard Int(self[link(block, lengths[block])]) == block + 1 else {
+        return "every long run is where its key leads"
+      }
+      found += 1
+    }
+    var present = 0
+    for order in 0..<64 where roots[order] != 0 {
+      if classes >> UInt64(order) & 1 == 0 { return "a class with runs is marked" }
+      present += 1
+    }
+    if present != classes.nonzeroBitCount { return "a class without runs is not marked" }
+    for index in 0..<children.count where children[index] != 0 { present += 1 }
+    return present == found ? nil : "nothing else is in the tries"
+  }
+}

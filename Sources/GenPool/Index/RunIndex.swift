@@ -1,0 +1,349 @@
+/// A chunk's bitmap and an index of its free runs: the kernel's answers, bit for bit, in bounded time.
+///
+/// The bitmap is the truth. Beside it, the chunk is cut into *blocks* of a word's 64 granules:
+///
+/// - **Reach** (``ReachTree``): for each block the longest free run from any of its granules, counted
+///   up to 64. It depends on the block and the next one alone, so that a change touches the byte of
+///   the block, and that of the one before at most. The lowest block whose byte is ≥ n has the first
+///   fit for n ≤ 64 granules; a tree of maxima with 64 children, one cache line a node, leads there.
+/// - **Long runs** (``LongRuns``): runs of 64 and more by the block in which they start, which no two
+///   share; a tree of bits finds the run around a granule, one of maxima the first that is long
+///   enough.
+/// - **Aligned places** (``Places``): the same two trees once more for each alignment that was asked
+///   for, counting only runs from aligned granules on.
+/// - **Best fit** (``ShortRuns``, ``LengthTrie``): for each length below 64 a tree of bits, where runs
+///   of exactly that length start; a trie by length and place for the others. Once asked for.
+///
+/// A search goes down one tree; a change brings the trees above two or three blocks up to date. There
+/// is no scan and no retry; of what changed nothing is left for later but one number (``Front``), which
+/// makes pools fast that are empty or filled from below. Cost: O(log₆₄ granules) cache lines for a
+/// search or a change of up to 64 granules, and 1/64 of an operation for each granule more.
+///
+/// Memory beside the bitmap, in bits a granule: 0.66 for first fit; 0.14 for each alignment up to a
+/// block and as much for all others together; 2.0 for best fit.
+///
+/// Invariant: every part is, after every change, what it would be if made anew from the bitmap; only the
+/// front's length may have been recorded as greater than it is.
+package struct RunIndex<Shape: IndexShape>: ~Copyable {
+  /// The truth. For reading.
+  package private(set) var bitmap: GranuleBitmap
+  private var runs: LongRuns<Shape>
+  /// Every granule is a place: the first fit's.
+  private var places: Places<Shape>
+  private var aligned = PlacesList<Shape>()
+  private var short: ShortRuns<Shape>?
+  /// The lowest free run, while it is long and nothing but the first fit was asked for.
+  private var front = Front<Shape>()
+  /// Whether there is a ``short``: the best fit was asked for.
+  private var isByLength = false
+  /// −start of the chunk, in granules: what an aligned granule is congruent to.
+  private let phase: UInt64
+
+  /// An index of `bitmap`; nil without memory. O(words), with a small constant.
+  /// - Parameter origin: the virtual address of granule 0, in granules, rounded down: what alignment
+  ///   is counted from.
+  package init?(_ bitmap: consuming GranuleBitmap, origin: UInt64) {
+    // Block numbers are kept in 32 bits.
+    guard bitmap.count.rawValue < 1 << 37 else { return nil }
+    guard let runs = LongRuns<Shape>(bitmap: bitmap),
+      let places = Places<Shape>(order: 0, phase: 0, runs: runs, bitmap: bitmap)
+    else { return nil }
+    self.runs = runs
+    self.places = places
+    self.bitmap = bitmap
+    phase = 0 &- origin
+  }
+
+  /// The length of the longest free run. Constant time a level.
+  package var longest: GranuleCount {
+    guard front.isActive, front.start != front.floor else { return GranuleCount(places.longest) }
+    let rooms = places.rooms.longest(runs, bitmap, front.block, is: front.end - front.start)
+    return GranuleCount(max(Int(places.reach.longest), rooms))
+  }
+
+  /// No free run is longer. Constant time.
+  @inline(__always)
+  package var longestAtMost: GranuleCount { GranuleCount(places.longest) }
+
+  // MARK: Searching
+
+  // All are mutating, so that `self` is passed by reference: one that is only borrowed is copied, at
+  // the price of a search.
+
+  /// The lowest index with `count` free granules; nil when there is none.
+  package mutating func firstFit(_ count: GranuleCount) -> GranuleIndex? {
+    settle()
+    return places.first(count.rawValue, runs, bitmap).map { GranuleIndex($0) }
+  }
+
+  /// The lowest index with `count` free granules whose address is a multiple of 2^`order` granules,
+  /// counted from the index itself if `fromChunkStart`. The first time that an alignment is asked
+  /// for, O(words).
+  package mutating func firstFit(
+    _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool = false
+  ) -> GranuleIndex? {
+    settle()
+    let length = count.rawValue
+    let granules = bitmap.count.rawValue
+    guard length <= places.longest else { return nil }
+    let mask: UInt64 = order < 64 ? 1 << UInt64(order) &- 1 : ~0
+    // A place above all granules is none.
+    guard let first = Int(exactly: fromChunkStart ? 0 : phase & mask), first < granules
+    else { return nil }
+    if order >= Shape.blockOrder, order >= 62 || granules >> order < Shape.fan {
+      // So few places that they are looked at one by one.
+      for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules)
+      where isFree(place, length) {
+        return GranuleIndex(place)
+      }
+      return nil
+    }
+    guard order > 0 else { return firstFit(count) }
+    if let number = aligned.number(order: order, phase: first) {
+      return aligned[number].first(length, runs, bitmap).map { GranuleIndex($0) }
+    }
+    guard let new = Places<Shape>(order: order, phase: first, runs: runs, bitmap: bitmap) else {
+      // Without memory for a tree, the scan has the same answer.
+      let offset = UInt64(truncatingIfNeeded: 0 &- first) & mask
+      return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
+    }
+    return aligned[aligned.append(new)].first(length, runs, bitmap).map { GranuleIndex($0) }
+  }
+
+  /// The start of the shortest free run that holds `count` granules, the lowest of equals; nil when
+  /// there is none. The first time, O(granules).
+  package mutating func bestFit(_ count: GranuleCount) -> GranuleIndex? {
+    settle()
+    let length = count.rawValue
+    guard length <= places.longest else { return nil }
+    if !isByLength {
+      guard let new = ShortRuns<Shape>(bitmap: bitmap), runs.knowByLength() else {
+        return bitmap.bestFit(from: .zero, count: count)
+      }
+      short = consume new
+      isByLength = true
+    }
+    let start =
+      switch short {
+      case .some(let short): short.best(length, in: bitmap)
+      case nil: nil as Int?
+      }
+    return (start ?? runs.best(length, in: bitmap)).map { GranuleIndex($0) }
+  }
+
+  /// Whether `run` lies in the map and is free.
+  package mutating func isFree(_ run: GranuleRun) -> Bool {
+    let granules = bitmap.count.rawValue
+    guard run.first.rawValue >= 0, run.first.rawValue < granules,
+      run.count.rawValue <= granules - run.first.rawValue
+    else { return false }
+    return isFree(run.first.rawValue, run.count.rawValue)
+  }
+
+  @inline(__always)
+  private mutating func isFree(_ first: Int, _ length: Int) -> Bool {
+    settle()
+    let free = bitmap.freeCount(from: first)
+    if length <= free || free < 64 { return length <= free }
+    let before = bitmap.freeCount(before: first)
+    let start = before < Shape.block ? first &- before : runs.start(ofRunBefore: first, in: bitmap)
+    return length <= runs.end(ofRunFrom: start, in: bitmap) &- first
+  }
+
+  // MARK: Changing
+
+  /// Marks the lowest run of `count` granules as allocated; its start, nil when there is none. As
+  /// ``firstFit(_:)`` and ``allocate(_:)``, but what one finds out saves the other work.
+  @inline(__always)
+  package mutating func allocateFirstFit(_ count: GranuleCount) -> GranuleIndex? {
+    if let start = front.take(count.rawValue) {
+      let run = GranuleRun(first: GranuleIndex(start), count: count)
+      bitmap.allocate(run)
+      return run.first
+    }
+    settle()
+    guard count.rawValue <= Shape.block, !isByLength, aligned.count == 0 else {
+      return allocateFirstFitOneByOne(count)
+    }
+    guard let (first, isTaken) = places.reach.takeFirst(count.rawValue, in: bitmap) else {
+      return nil
+    }
+    let run = GranuleRun(first: GranuleIndex(first), count: count)
+    if isTaken { bitmap.allocate(run) } else { allocateByReference(run) }
+    return run.first
+  }
+
+  @inline(never)
+  private mutating func allocateFirstFitOneByOne(_ count: GranuleCount) -> GranuleIndex? {
+    guard let first = firstFit(count) else { return nil }
+    allocate(GranuleRun(first: first, count: count))
+    return first
+  }
+
+  @inline(never)
+  private mutating func allocateByReference(_ run: GranuleRun) { allocate(run) }
+
+  /// Marks a run as allocated. It lies in the map and is free.
+  @inline(__always)
+  package mutating func allocate(_ run: GranuleRun) {
+    settle()
+    let first = run.first.rawValue
+    let last = first &+ run.count.rawValue
+    let before = min(bitmap.freeCount(before: first), Shape.block)
+    let behind = min(bitmap.freeCount(from: last), Shape.block)
+    bitmap.allocate(run)
+    if before &+ run.count.rawValue &+ behind >= Shape.block {
+      allocateInLongRun(first, last, before, behind)
+    } else if isByLength {
+      allocateInShortRun(first, last, before, behind)
+    }
+    let (low, high) = blocks(first, last, before)
+    places.reach.lower(low, high, in: bitmap)
+    if aligned.count > 0 { lowerAligned(low, high) }
+    if before == 0, behind >= Shape.block { makeFront(last) }
+  }
+
+  /// Marks a run as free. It lies in the map and is allocated.
+  @inline(__always)
+  package mutating func free(_ run: GranuleRun) {
+    let first = run.first.rawValue
+    let last = first &+ run.count.rawValue
+    if front.giveBack(first, last) { return bitmap.free(run) }
+    settle()
+    let before = min(bitmap.freeCount(before: first), Shape.block)
+    let behind = min(bitmap.freeCount(from: last), Shape.block)
+    bitmap.free(run)
+    let (low, high) = blocks(first, last, before)
+    if before &+ run.count.rawValue &+ behind >= Shape.block {
+      freeIntoLongRun(first, last, before, behind)
+      places.reach.raise(low, high, in: bitmap)
+      if before < Shape.block { makeFront(first &- before) }
+    } else {
+      if isByLength { freeIntoShortRun(first, last, before, behind) }
+      places.reach.raise(low, high, byRunFrom: first &- before, to: last &+ behind)
+    }
+    if aligned.count > 0 { raiseAligned(low, high) }
+  }
+
+  /// Makes the long run from `start` on the front if no run is lower.
+  @inline(never)
+  private mutating func makeFront(_ start: Int) {
+    guard !isByLength, aligned.count == 0, places.reach.first(1, in: bitmap) == start else {
+      return
+    }
+    front = Front(start, end: runs.end(ofRunFrom: start, in: bitmap))
+  }
+
+  /// Records the front's length and does without one: before all that needs to know.
+  @inline(__always)
+  private mutating func settle() { if front.isActive { recordFront() } }
+
+  @inline(never)
+  private mutating func recordFront() {
+    if front.start != front.floor {
+      runs.shorten(front.block, to: front.end - front.start)
+      places.rooms.update(front.block, runs, bitmap)
+    }
+    front = Front()
+  }
+
+  /// The blocks in which the reach changes with `first ..< last`, where `before` granules, counted up
+  /// to a block, are free before it: they reach into what changes.
+  @inline(__always)
+  private func blocks(_ first: Int, _ last: Int, _ before: Int) -> (low: Int, high: Int) {
+    let block = first &>> Shape.blockOrder
+    let reachesBack = before > first & (Shape.block &- 1)
+    return (reachesBack ? block &- 1 : block, (last &- 1) &>> Shape.blockOrder)
+  }
+
+  @inline(never)
+  private mutating func lowerAligned(_ low: Int, _ high: Int) {
+    for number in 0..<aligned.count { aligned[number].reach.lower(low, high, in: bitmap) }
+  }
+
+  @inline(never)
+  private mutating func raiseAligned(_ low: Int, _ high: Int) {
+    for number in 0..<aligned.count { aligned[number].reach.raise(low, high, in: bitmap) }
+  }
+
+  @inline(never)
+  private mutating func allocateInShortRun(
+    _ first: Int, _ last: Int, _ before: Int, _ behind: Int
+  ) {
+    short?.remove(first &- before, last &+ behind &- (first &- before), in: bitmap)
+    if before > 0 { short?.insert(first &- before, before) }
+    if behind > 0 { short?.insert(last, behind) }
+  }
+
+  @inline(never)
+  private mutating func freeIntoShortRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
+    if before > 0 { short?.remove(first &- before, before, in: bitmap) }
+    if behind > 0 { short?.remove(last, behind, in: bitmap) }
+    short?.insert(first &- before, last &+ behind &- (first &- before))
+  }
+
+  @inline(never)
+  private mutating func allocateInLongRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
+    let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
+    let end = runs.end(ofRunFrom: start, in: bitmap)
+    runs.split(start, end, by: first, last)
+    if isByLength {
+      if first > start, first - start < Shape.block { short?.insert(start, first - start) }
+      if end > last, end - last < Shape.block { short?.insert(last, end - last) }
+    }
+    updateRooms(start, last < bitmap.count.rawValue ? last : start)
+  }
+
+  @inline(never)
+  private mutating func freeIntoLongRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
+    let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
+    let end = behind < Shape.block ? last + behind : runs.end(ofRunFrom: last, in: bitmap)
+    if isByLength {
+      if before > 0, before < Shape.block { short?.remove(start, before, in: bitmap) }
+      if behind > 0, behind < Shape.block { short?.remove(last, behind, in: bitmap) }
+    }
+    runs.join(start, end, behind: behind < Shape.block ? nil : last)
+    updateRooms(start, behind < Shape.block ? start : last)
+  }
+
+  /// Brings the rooms up to date after the long runs that start in the blocks of two granules changed.
+  private mutating func updateRooms(_ first: Int, _ second: Int) {
+    let block = first &>> Shape.blockOrder
+    let other = second &>> Shape.blockOrder
+    places.rooms.update(block, runs, bitmap)
+    if other != block { places.rooms.update(other, runs, bitmap) }
+    for number in 0..<aligned.count {
+      aligned[number].rooms.update(block, runs, bitmap)
+      if other != block { aligned[number].rooms.update(other, runs, bitmap) }
+    }
+  }
+
+  // MARK: Measuring and checking
+
+  /// The memory that the index takes beside the bitmap, in bytes, if all of it is used.
+  package var byteCount: Int {
+    var sum = runs.byteCount + places.byteCount
+    switch short {
+    case .some(let short): sum += short.byteCount
+    case nil: break
+    }
+    for number in 0..<aligned.count { sum += aligned[number].byteCount }
+    return sum
+  }
+
+  /// The first rule of the invariant that does not hold; nil when all do. O(granules × alignments).
+  package var brokenRule: String? {
+    if let rule = front.brokenRule(in: bitmap) { return rule }
+    if let rule = runs.brokenRule(in: bitmap, front: front) { return rule }
+    if let rule = places.reach.brokenRule(in: bitmap) { return rule }
+    if let rule = places.rooms.brokenRule(runs, bitmap) { return rule }
+    for number in 0..<aligned.count {
+      if let rule = aligned[number].reach.brokenRule(in: bitmap) { return rule }
+      if let rule = aligned[number].rooms.brokenRule(runs, bitmap) { return rule }
+    }
+    return switch short {
+    case .some(let short): short.brokenRule(in: bitmap)
+    case nil: nil
+    }
+  }
+}

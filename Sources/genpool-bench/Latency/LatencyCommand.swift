@@ -1,0 +1,96 @@
+import ArgumentParser
+import GenPool
+
+/// `genpool-bench latency`: the worst that a search can take.
+struct LatencyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "latency",
+    abstract: "Times single allocations in the states that are hardest to search.",
+    discussion: """
+      Each state is made on a pool of its own; the figure is the least of 7 repeats, because the rest \
+      is what else the machine does. Searches that fail are timed up to their error.
+
+      One state and fit under valgrind --tool=callgrind --toggle-collect='*measuredAllocation*' gives \
+      the instructions of all repeats.
+      """)
+
+  @Option(help: "Granules in the pool.")
+  var granules = 16 << 20
+  @Option(help: "Only this state.")
+  var state: String?
+  @Option(help: "Only this fit.")
+  var fit: MeasuredFit?
+  @Option(help: "Repeats.")
+  var repeats = 7
+  @Flag(help: "Print a JSON array, an object for each row.")
+  var json = false
+
+  func validate() throws {
+    guard granules >= 4096 else { throw ValidationError("--granules is at least 4096") }
+    guard repeats > 0 else { throw ValidationError("--repeats is at least 1") }
+    if let state, !HardState.all.contains(where: { $0.name == state }) {
+      let names = HardState.all.map(\.name).joined(separator: ", ")
+      throw ValidationError("no state \(state): there are \(names)")
+    }
+  }
+
+  func run() throws {
+    var rows: [(state: String, fit: String, count: Int, ns: UInt64, isFound: Bool)] = []
+    for state in HardState.all where self.state == nil || state.name == self.state {
+      for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
+        let (ns, isFound) = try measure(state, fit)
+        rows.append((state.name, fit.rawValue, state.count, ns, isFound))
+      }
+    }
+    if json {
+      let machine = Machine()
+      let objects = rows.map {
+        "  {\"state\": \"\($0.state)\", \"fit\": \"\($0.fit)\", \"granules\": \(granules), "
+          + "\"request\": \($0.count), \"ns\": \($0.ns), \"found\": \($0.isFound), "
+          + "\"date\": \"\(machine.date)\", \"machine\": \"\(machine.name)\"}"
+      }
+      print("[\n\(objects.joined(separator: ",\n"))\n]")
+    } else {
+      print(line("state", "fit", "request", "ns", "answer"))
+      for row in rows {
+        print(
+          line(
+            row.state, row.fit, String(row.count), String(row.ns), row.isFound ? "found" : "none"))
+      }
+    }
+  }
+
+  /// The least time of an allocation, and whether it found a place.
+  private func measure(_ state: HardState, _ fit: MeasuredFit) throws -> (UInt64, Bool) {
+    let shape = PoolShape(name: state.name, chunks: 1, granules: granules, granuleOrder: 6)
+    let subject = try GenPoolSubject(shape, fit)
+    // What a fit needs is built when it is first asked for.
+    if let first = subject.allocate(state.count, at: 0) { subject.free(first, state.count) }
+    try state.prepare(subject, granules: granules)
+    var least = UInt64.max
+    var isFound = false
+    for _ in 0..<repeats {
+      let start = nanoseconds()
+      let handle = measuredAllocation(subject, state.count, at: UInt64(granules / 2))
+      least = min(least, nanoseconds() - start)
+      isFound = handle != nil
+      if let handle { subject.free(handle, state.count) }
+    }
+    return (least, isFound)
+  }
+
+  /// A function of its own, so that callgrind finds it.
+  @inline(never)
+  private func measuredAllocation(
+    _ subject: GenPoolSubject, _ count: Int, at place: UInt64
+  ) -> UInt64? {
+    subject.allocate(count, at: place)
+  }
+
+  private func line(_ cells: String...) -> String {
+    zip(cells, [22, 14, 9, 9, 8]).enumerated().map { column, cell in
+      let space = String(repeating: " ", count: max(1, cell.1 - cell.0.count))
+      return column < 2 ? cell.0 + space : space + cell.0
+    }.joined()
+  }
+}

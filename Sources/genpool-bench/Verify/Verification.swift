@@ -1,0 +1,149 @@
+import GenPool
+
+/// Random lives of pools of one chunk beside the plain model: every placement equal, and the index
+/// checked whole every now and then.
+struct Verification {
+  /// What went wrong first; nil when nothing did.
+  private(set) var failure: String?
+  private(set) var operations = 0
+  private(set) var pools = 0
+  private var random: SplitMix64
+  private let seed: UInt64
+
+  private static let order: UInt64 = 4
+  /// Around every border of words, nodes and levels.
+  private static let sizes = [
+    1, 2, 63, 64, 65, 127, 128, 129, 130, 1000, 4095, 4096, 4097, 9000, 20_000, 70_000, 100_000,
+  ]
+
+  init(seed: UInt64) {
+    self.seed = seed
+    random = SplitMix64(seed: seed)
+  }
+
+  /// Pools live and end until `count` operations are done or one is wrong.
+  mutating func run(_ count: Int) {
+    while operations < count, failure == nil { live(atMost: count - operations) }
+  }
+
+  /// Most worlds are small: there the plain model is quick, and every border is near.
+  private mutating func granules() -> Int {
+    switch below(64) {
+    case 0: Self.sizes[below(Self.sizes.count)]
+    case 1..<4: 1 + below(6000)
+    default: 1 + below(400)
+    }
+  }
+
+  private mutating func live(atMost limit: Int) {
+    let granules = granules()
+    let origin = below(2) == 0 ? 1 << 20 : 1 << 20 + below(1 << 12)
+    var model = PlainModel(granules: granules, origin: origin)
+    let start = VirtualAddress(UInt64(origin) << Self.order)
+    let pool = Pool(granule: GranuleSize(order: Int(Self.order)))
+    do {
+      try pool.add(start: start, size: bytes(granules))
+    } catch {
+      failure = "seed \(seed): \(granules) granules: \(error)"
+      return
+    }
+    pools += 1
+    var held: [(first: Int, count: Int)] = []
+    var used = 0
+    let target = granules * (30 + below(71)) / 100
+    let most = [1, 4, 16, 16, 40, 64, 100, 300, 5000, 100_000][below(10)]
+    let kinds = below(4)
+    // A large world's life is short, for the model's sake.
+    let steps = min(limit, granules > 6000 ? 300 : granules > 400 ? 2000 : 4000)
+    for step in 0..<steps {
+      operations += 1
+      if !held.isEmpty, used > target || below(3) == 0 {
+        let index = below(held.count)
+        var (first, count) = held[index]
+        if count > 1, below(8) == 0 {
+          let kept = 1 + below(count - 1)
+          held[index].count = kept
+          first += kept
+          count -= kept
+        } else {
+          held.swapAt(index, held.count - 1)
+          held.removeLast()
+        }
+        do {
+          try pool.free(start + bytes(first), size: bytes(count))
+        } catch {
+          failure = "seed \(seed), pool \(pools), step \(step): free \(first) \(count): \(error)"
+          return
+        }
+        model.set(first, count, false)
+        used -= count
+      } else {
+        let count = below(10) == 0 ? 1 + below(200) : 1 + below(min(most, granules + 1))
+        let request = request(kinds, granules)
+        let expected = model.place(count, request)
+        let got = try? pool.allocate(bytes(count), fit: fit(request))
+        let place = got.map { Int(($0.start - start).rawValue >> Self.order) }
+        guard place == expected else {
+          failure =
+            "seed \(seed), pool \(pools) of \(granules) granules at \(origin), step \(step): "
+            + "\(count) granules, \(request): \(place as Any), not \(expected as Any)"
+          return
+        }
+        if let place {
+          model.set(place, count, true)
+          held.append((place, count))
+          used += count
+        }
+      }
+      #if DEBUG
+        let isCheckDue = granules <= 400 || step % 701 == 0
+      #else
+        let isCheckDue = step % (granules > 400 ? 701 : 211) == 0
+      #endif
+      if isCheckDue { pool.checkInvariants() }
+    }
+    pool.checkInvariants()
+  }
+
+  /// A third of the worlds know first fit only, as most pools do.
+  private mutating func request(_ kinds: Int, _ granules: Int) -> PlainModel.Request {
+    guard kinds > 0 else { return .first }
+    return switch below(kinds == 1 ? 16 : 7) {
+    case 0: .aligned(order: below(10))
+    case 1: .orderAligned
+    case 2: .best
+    case 3: .fixed(below(granules))
+    case 4: .last
+    default: .first
+    }
+  }
+
+  private func fit(_ request: PlainModel.Request) -> Fit {
+    switch request {
+    case .first: .first
+    case .aligned(let order): .firstAligned(ByteCount(1 << (UInt64(order) + Self.order)))
+    case .orderAligned: .orderAligned
+    case .best: .best
+    case .fixed(let place): .fixed(offset: bytes(place))
+    case .last: .custom { map, request in Self.lastFit(in: map, request.count) }
+    }
+  }
+
+  /// What a user would write: the highest place, from the words alone.
+  private static func lastFit(
+    in map: borrowing GranuleBitmap, _ count: GranuleCount
+  ) -> GranuleIndex? {
+    var end = map.count.rawValue
+    var first = end
+    while end - first < count.rawValue {
+      guard first > 0 else { return nil }
+      first -= 1
+      if map.word(first / 64) >> UInt64(first % 64) & 1 != 0 { end = first }
+    }
+    return GranuleIndex(first)
+  }
+
+  private func bytes(_ granules: Int) -> ByteCount { ByteCount(UInt64(granules) << Self.order) }
+
+  private mutating func below(_ bound: Int) -> Int { Int(random.next(below: UInt64(bound))) }
+}

@@ -1,0 +1,178 @@
+import GenPool
+import Testing
+
+/// The index against the naive model in worlds so small that every bitmap can be tried, cut into
+/// blocks and nodes so small that every border and level lies in them.
+struct RunIndexTests {
+  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels.
+  private enum TwoByTwo: TinyShape {
+    static var blockOrder: Int { 1 }
+    static var fanOrder: Int { 1 }
+  }
+
+  /// Blocks of 4 granules, nodes of 2 blocks.
+  private enum FourByTwo: TinyShape {
+    static var blockOrder: Int { 2 }
+    static var fanOrder: Int { 1 }
+  }
+
+  /// Blocks of 1 granule: every run is a long one.
+  private enum OneByFour: TinyShape {
+    static var blockOrder: Int { 0 }
+    static var fanOrder: Int { 2 }
+  }
+
+  private static let order: UInt64 = 4
+
+  private func words(_ taken: [Bool]) -> [UInt64] {
+    var words = [UInt64](repeating: 0, count: (taken.count + 63) / 64)
+    for (index, isTaken) in taken.enumerated() where isTaken {
+      words[index / 64] |= 1 << (index % 64)
+    }
+    return words
+  }
+
+  private func index<Shape: IndexShape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<
+    Shape
+  >? {
+    guard let bitmap = GranuleBitmap(count: GranuleCount(taken.count), words: words(taken)) else {
+      return nil
+    }
+    return RunIndex(bitmap, origin: origin)
+  }
+
+  /// Every search for `count` granules gives the naive model's place.
+  private func expectEqualPlaces<Shape: IndexShape>(
+    _ index: inout RunIndex<Shape>, _ taken: [Bool], origin: UInt64, counts: [Int]
+  ) {
+    func expect(_ got: GranuleIndex?, _ fit: NaiveFit, _ count: Int) {
+      let expected = fit.place(
+        in: taken, count: count, chunkStart: origin << Self.order, order: Self.order)
+      // Recording every comparison as an expectation would take longer than the comparisons.
+      if got?.rawValue != expected {
+        Issue.record(
+          "\(taken) at \(origin): \(count) \(fit): \(got as Any), not \(expected as Any)")
+      }
+    }
+    for count in counts {
+      let granules = GranuleCount(count)
+      expect(index.firstFit(granules), .first, count)
+      expect(index.bestFit(granules), .best, count)
+      let width = Int.bitWidth - (count - 1).leadingZeroBitCount
+      expect(
+        index.firstFit(granules, alignedTo: width, fromChunkStart: true), .orderAligned, count)
+      for order in 0...5 {
+        let align = NaiveFit.aligned(1 << (UInt64(order) + Self.order))
+        expect(index.firstFit(granules, alignedTo: order), align, count)
+      }
+      for place in 0...taken.count {
+        let run = GranuleRun(first: GranuleIndex(place), count: granules)
+        let isFree = index.isFree(run)
+        expect(isFree ? run.first : nil, .fixed(UInt64(place) << Self.order), count)
+      }
+    }
+  }
+
+  /// Every bitmap: every search, and after every change of it the invariant and the searches again.
+  private func tryEverything<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64)
+  {
+    for bits in 0..<(1 << granules) {
+      let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
+      guard var index = index(shape, taken, origin: origin) else {
+        Issue.record("no memory")
+        return
+      }
+      expectEqualPlaces(&index, taken, origin: origin, counts: Array(1...(granules + 1)))
+      for first in 0..<granules {
+        for end in (first + 1)...granules {
+          let values = Set(taken[first..<end])
+          guard values.count == 1, let isTaken = values.first else { break }
+          // There and back: both are changes.
+          let run = GranuleRun(first: GranuleIndex(first), count: GranuleCount(end - first))
+          var changed = taken
+          for granule in first..<end { changed[granule] = !isTaken }
+          isTaken ? index.free(run) : index.allocate(run)
+          if let rule = index.brokenRule { Issue.record("\(taken) to \(changed): \(rule)") }
+          isTaken ? index.allocate(run) : index.free(run)
+          if let rule = index.brokenRule { Issue.record("\(changed) to \(taken): \(rule)") }
+        }
+      }
+      expectEqualPlaces(&index, taken, origin: origin, counts: [1, 2, granules / 2 + 1])
+    }
+  }
+
+  @Test(arguments: [(9, 0), (8, 3), (7, 5), (0, 0), (1, 1)] as [(Int, UInt64)])
+  func `every change in every world of blocks of two granules keeps the index true`(
+    granules: Int, origin: UInt64
+  ) {
+    tryEverything(TwoByTwo.self, granules: granules, origin: origin)
+  }
+
+  @Test(arguments: [(10, 0), (9, 1), (8, 6)] as [(Int, UInt64)])
+  func `every change in every world of blocks of four granules keeps the index true`(
+    granules: Int, origin: UInt64
+  ) {
+    tryEverything(FourByTwo.self, granules: granules, origin: origin)
+  }
+
+  @Test func `every change in every world of blocks of one granule keeps the index true`() {
+    tryEverything(OneByFour.self, granules: 8, origin: 2)
+  }
+
+  /// Random lives, in which runs are many blocks long and trees have all their levels.
+  private func live<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, seed: UInt64, steps: Int)
+  {
+    var random = SplitMix64(seed: seed)
+    let origin = UInt64.random(in: 0...70, using: &random)
+    var taken = [Bool](repeating: false, count: granules)
+    guard var index = index(shape, taken, origin: origin) else {
+      Issue.record("no memory")
+      return
+    }
+    for step in 0..<steps {
+      let place = Int.random(in: 0..<granules, using: &random)
+      let value = taken[place]
+      let most = Bool.random(using: &random) ? 6 : Bool.random(using: &random) ? 90 : granules
+      let wanted = place + Int.random(in: 1...most, using: &random)
+      let end = (place..<min(granules, wanted)).first { taken[$0] != value }
+      let run = GranuleRun(
+        first: GranuleIndex(place), count: GranuleCount((end ?? min(granules, wanted)) - place))
+      for granule in place..<run.end.rawValue { taken[granule] = !value }
+      value ? index.free(run) : index.allocate(run)
+      if let rule = index.brokenRule {
+        Issue.record("\(granules) granules, seed \(seed), step \(step): \(rule)")
+        return
+      }
+      expectEqualPlaces(
+        &index, taken, origin: origin, counts: [Int.random(in: 1...most, using: &random)])
+    }
+  }
+
+  @Test(arguments: [1, 2, 3] as [UInt64])
+  func `small blocks stay true over a long life`(seed: UInt64) {
+    live(TwoByTwo.self, granules: 150, seed: seed, steps: 60)
+    live(FourByTwo.self, granules: 200, seed: seed, steps: 60)
+    live(OneByFour.self, granules: 90, seed: seed, steps: 60)
+  }
+
+  @Test(arguments: [63, 64, 65, 129, 700] as [Int])
+  func `the pool's blocks stay true over a long life, with and without vector instructions`(
+    granules: Int
+  ) {
+    live(NativeShape.self, granules: granules, seed: 4, steps: 80)
+    live(PortableShape.self, granules: granules, seed: 5, steps: 80)
+  }
+}
+
+/// A shape of any measures, as plainly as its words.
+private protocol TinyShape: IndexShape {}
+
+extension TinyShape {
+  static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+    (0..<(1 << fanOrder)).reduce(0) { $0 | (node[$1] >= length ? 1 << UInt64($1) : 0) }
+  }
+
+  static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
+    (0..<(1 << fanOrder)).filter { $0 != child }.map { node[$0] }.max() ?? 0
+  }
+}
