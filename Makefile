@@ -45,9 +45,14 @@ client-test: build  ## a client that is not ours: PyPI's varlink
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
 	Tests/EndToEnd/hostile.py $(RELEASE)
 
+machine-test: TOOLS += gcc:gcc
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool-nvme
 	@$(SWIFT) build $(RELEASE_FLAGS) --product dma-proof
+	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
+	@ln -sf libgenpool.so $(RELEASE)/libgenpool.so.1
+	@gcc -ISources/CGenPool/include Examples/nvme-memory.c -L$(RELEASE) -lgenpool \
+	  -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/nvme-memory-c
 	Tests/Machine/run --bin $(RELEASE)
 
 SECONDS ?= 60

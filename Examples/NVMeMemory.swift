@@ -4,8 +4,8 @@ import GenPool
 import PCIDevices
 
 /// Divides an NVMe controller's memory buffer as a driver does: a submission queue, a PRP list and data,
-/// each where the controller can find it. `nvme-memory 0000:01:00.0`, on the machine or below
-/// `$GENPOOL_SYSFS_ROOT`.
+/// each where the controller can find it. `nvme-memory 0000:01:00.0 [RULE-TO-BREAK]`, on the machine or
+/// below `$GENPOOL_SYSFS_ROOT`.
 @main
 enum NVMeMemory {
   static let page: ByteCount = .kibibytes(4)
@@ -17,7 +17,8 @@ enum NVMeMemory {
     let name = CommandLine.arguments.dropFirst().first ?? "0000:01:00.0"
     guard let device = PCIAddress(name) else { return print("\(name) is no PCI address") }
 
-    let controller = try NVMeController(at: device, source: SysfsSource())
+    let allowed = Set(CommandLine.arguments.dropFirst(2))
+    let controller = try NVMeController(at: device, source: SysfsSource(), allowed: allowed)
     let region = SharedRegion(try Region(mapping: controller.open(.buffer).intoRange()))
     let pool = Pool(granule: GranuleSize(order: 6))
     try pool.add(region)

@@ -1,6 +1,6 @@
 /*
  * Divides an NVMe controller's memory buffer as a driver does: a submission queue, a PRP list and data,
- * each where the controller can find it. nvme-memory 0000:01:00.0, on the machine or below
+ * each where the controller can find it. nvme-memory 0000:01:00.0 [RULE-TO-BREAK], on the machine or below
  * $GENPOOL_SYSFS_ROOT. cc nvme-memory.c $(pkg-config --cflags --libs genpool)
  */
 #include <genpool.h>
@@ -19,6 +19,7 @@ int main(int count, char **arguments) {
   struct genpool_region_options options = {.size = sizeof options, .memory = "cmb"};
   struct genpool_region *region;
   options.device = count > 1 ? arguments[1] : "0000:01:00.0";
+  options.allow = count > 2 ? arguments[2] : NULL;
   if (genpool_region_open(&options, &region) != 0) return fail("open the memory");
 
   struct gen_pool *pool = gen_pool_create(6, NUMA_NO_NODE); /* granules of 64 bytes */
