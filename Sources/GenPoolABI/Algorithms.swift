@@ -15,10 +15,7 @@ enum Algorithm {
       Misuse.fatal("allocate: the algorithm is NULL")
       return nil
     }
-    let word = unsafe address(algorithm)
-    if let number = unsafe known.first(where: { unsafe address($0.function) == word })?.number {
-      return unsafe fit(number, data)
-    }
+    if let number = unsafe number(of: algorithm) { return unsafe fit(number, data) }
     // SAFETY: the caller's function, which lives as long as it may be called.
     nonisolated(unsafe) let (function, data, pointer) = unsafe (algorithm, data, pool.pointer)
     return .custom { map, request in
@@ -61,12 +58,16 @@ enum Algorithm {
     unsafe unsafeBitCast(algorithm, to: UInt.self)
   }
 
-  private static var known: [(function: genpool_algo_t, number: gp_algorithm)] {
-    unsafe [
-      (gen_pool_first_fit, GP_FIRST), (gen_pool_first_fit_align, GP_FIRST_ALIGN),
-      (gen_pool_first_fit_order_align, GP_FIRST_ORDER_ALIGN), (gen_pool_best_fit, GP_BEST),
-      (gen_pool_fixed_alloc, GP_FIXED),
-    ]
+  /// Which of the header's five it is.
+  private static func number(of algorithm: genpool_algo_t) -> gp_algorithm? {
+    switch unsafe address(algorithm) {
+    case unsafe address(gen_pool_first_fit): GP_FIRST
+    case unsafe address(gen_pool_first_fit_align): GP_FIRST_ALIGN
+    case unsafe address(gen_pool_first_fit_order_align): GP_FIRST_ORDER_ALIGN
+    case unsafe address(gen_pool_best_fit): GP_BEST
+    case unsafe address(gen_pool_fixed_alloc): GP_FIXED
+    default: nil
+    }
   }
 }
 

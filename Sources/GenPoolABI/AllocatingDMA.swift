@@ -18,7 +18,8 @@ extension PoolHandle {
       guard let allocation = found else { return nil }
       if let dma = unsafe dma {
         unsafe dma.pointee =
-          allocation.bus?.rawValue ?? pool.kernelPhysicalAddress(of: allocation.start)
+          allocation.bus?.rawValue ?? allocation.physical?.rawValue
+          ?? pool.kernelPhysicalAddress(of: allocation.start)
       }
       return unsafe UnsafeMutableRawPointer(bitPattern: UInt(allocation.start.rawValue))
     }

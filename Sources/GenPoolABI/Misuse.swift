@@ -5,8 +5,8 @@ import Synchronization
 
 /// Who is told when a caller does what the kernel answers with `BUG()` or `WARN()`.
 ///
-/// What is fatal was found out before anything changed, so that a handler may return, or leave by
-/// `longjmp`: no lock is held while it runs.
+/// What is fatal was found out before anything changed, so that a handler may return. No lock is held
+/// while it runs.
 enum Misuse {
   // No lock: a forked child may find it held for ever, and is told of its misuse as well. The handler
   // is taken away while its context changes.

@@ -118,7 +118,7 @@ public func genpool_region_open(
 public func genpool_region_close(_ region: OpaquePointer?) -> CInt {
   guard let region = unsafe region else { return 0 }
   guard unsafe RegionHandle.at(region).chunkCount == 0 else {
-    ErrorText.set("close a region: a pool has it: destroy the pool first")
+    ErrorText.set("close a region: a pool or a DMA mapping has it, which must end first")
     return -EBUSY
   }
   unsafe Unmanaged<RegionHandle>.fromOpaque(UnsafeRawPointer(region)).release()

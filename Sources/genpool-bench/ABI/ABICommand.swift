@@ -29,7 +29,8 @@ struct ABICommand: ParsableCommand {
     let (start, size) = (ABIComparison.start, ABIComparison.size)
     let loaded = try LoadedLibrary(path: library, start: start, size: size)
     let pool = Pool(granule: .page)
-    try pool.add(start: VirtualAddress(start), size: size)
+    try pool.add(
+      start: VirtualAddress(start), size: size, physical: PhysicalAddress(start))
     print("library: \(loaded.size), loaded in \(rounded(loaded.loading / .microseconds(1))) us")
     print("alloc+free, ns     Swift      C   difference")
     var greatest = -Double.infinity

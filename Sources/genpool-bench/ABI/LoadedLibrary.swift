@@ -8,7 +8,7 @@ import Glibc
 struct LoadedLibrary {
   private typealias Handle = UnsafeMutableRawPointer
   private typealias Create = @convention(c) (CInt, CInt) -> Handle?
-  private typealias Add = @convention(c) (Handle, UInt, Int, CInt) -> CInt
+  private typealias Add = @convention(c) (Handle, UInt, UInt64, Int, CInt) -> CInt
   private typealias Allocate = @convention(c) (Handle, Int) -> UInt
   private typealias AllocateAligned =
     @convention(c) (Handle, Int, UnsafeMutablePointer<UInt64>?, CInt) -> UInt
@@ -52,9 +52,9 @@ struct LoadedLibrary {
     unsafe allocateAligned = try symbol("gen_pool_dma_alloc_align", as: AllocateAligned.self)
     unsafe free = try symbol("gen_pool_free", as: Free.self)
     let create = unsafe try symbol("gen_pool_create", as: Create.self)
-    let add = unsafe try symbol("gen_pool_add", as: Add.self)
+    let add = unsafe try symbol("gen_pool_add_virt", as: Add.self)
     guard let pool = unsafe create(12, -1),
-      unsafe add(pool, UInt(start), Int(size.rawValue), -1) == 0
+      unsafe add(pool, UInt(start), start, Int(size.rawValue), -1) == 0
     else { throw Failure(description: "\(path) makes no pool") }
     unsafe self.pool = pool
   }
