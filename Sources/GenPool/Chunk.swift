@@ -41,6 +41,7 @@ struct ChunkStorage: ~Copyable {
   let physical: PhysicalAddress?
   let bus: BusAddress?
   let owner: Owner?
+  let traits: ChunkTraits
   let granule: GranuleSize
   /// Whether the addresses are memory of this process that may be written.
   let isMapped: Bool
@@ -69,7 +70,7 @@ struct ChunkStorage: ~Copyable {
 
   init(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
-    owner: Owner?, granule: GranuleSize, fit: Fit,
+    owner: Owner?, traits: ChunkTraits, granule: GranuleSize, fit: Fit,
     index: consuming RunIndex<NativeShape>, backing: AnyObject?, isMapped: Bool
   ) {
     self.start = start
@@ -77,6 +78,7 @@ struct ChunkStorage: ~Copyable {
     self.physical = physical
     self.bus = bus
     self.owner = owner
+    self.traits = traits
     self.granule = granule
     self.isMapped = isMapped
     granules = index.bitmap.count

@@ -22,7 +22,7 @@ public final class Pool: Sendable {
 
   /// Called for what the kernel warns of, outside of all locks.
   private let warn: (@Sendable (PoolWarning) -> Void)?
-  private let forkGuard = ForkGuard()
+  let forkGuard = ForkGuard()
 
   let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
@@ -68,15 +68,16 @@ public final class Pool: Sendable {
   ///   - physical: the physical address of the first byte, if it has one.
   ///   - bus: the bus address of the first byte, if it has one.
   ///   - owner: given back with each allocation from this chunk.
+  ///   - traits: what ``Constraints`` ask for.
   /// - Throws: `chunkAtZero`, `chunkWraps`, `chunkOverlaps`, `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
   public func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil
+    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits()
   ) throws(PoolError) {
     try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: nil,
-      isMapped: false)
+      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      backing: nil, isMapped: false)
   }
 
   /// Adds mapped memory of this process, which the pool may zero.
@@ -86,16 +87,17 @@ public final class Pool: Sendable {
   @unsafe
   public func add(
     mapped start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil, backing: AnyObject?
+    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits(),
+    backing: AnyObject?
   ) throws(PoolError) {
     try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, backing: backing,
-      isMapped: true)
+      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      backing: backing, isMapped: true)
   }
 
   private func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
-    owner: Owner?, backing: AnyObject?, isMapped: Bool
+    owner: Owner?, traits: ChunkTraits, backing: AnyObject?, isMapped: Bool
   ) throws(PoolError) {
     guard start.rawValue != 0 else { throw .chunkAtZero }
     let last = size.rawValue &- 1
@@ -118,8 +120,8 @@ public final class Pool: Sendable {
       else { throw .noMemory }
       list.push(
         ChunkStorage(
-          start: start, size: size, physical: physical, bus: bus, owner: owner, granule: granule,
-          fit: state.fit, index: index, backing: backing, isMapped: isMapped))
+          start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+          granule: granule, fit: state.fit, index: index, backing: backing, isMapped: isMapped))
     }
   }
 
@@ -230,6 +232,13 @@ public final class Pool: Sendable {
   ) throws(PoolError) -> DMAAllocation {
     let (chunk, index) = try take(
       size, fit: fit, busAlignment: busAlignment, mustBeMapped: zeroed)
+    return handOut(size, at: index, of: chunk, zeroed: zeroed)
+  }
+
+  /// What was taken, as hardware knows it.
+  func handOut(
+    _ size: ByteCount, at index: GranuleIndex, of chunk: ChunkReference, zeroed: Bool
+  ) -> DMAAllocation {
     let start = chunk.pointee.address(of: index)
     let offset = chunk.pointee.offset(of: start)
     if zeroed { gp_zero(start.rawValue, size.rawValue) }
@@ -261,8 +270,8 @@ public final class Pool: Sendable {
   }
 
   @inline(__always)
-  private func take(
-    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?,
+  func take(
+    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?, within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(PoolError) -> GranuleIndex? {
     // The bytes asked for, not the granules that hold them: the kernel's rule.
@@ -278,11 +287,14 @@ public final class Pool: Sendable {
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, busAlignment == nil, !mustBeMapped, !state.isClosed
+      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped,
+        !state.isClosed
       {
         return chunk.pointee.allocateFirstFit(count, in: &state)
       }
-      guard let first = try place(count, fit: given, in: &state, of: chunk, warning: &warning)
+      guard
+        let first = try place(
+          count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
       else {
         return nil
       }
@@ -305,8 +317,8 @@ public final class Pool: Sendable {
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
   @inline(never)
   private func place(
-    _ count: GranuleCount, fit given: Fit?, in state: inout ChunkStorage.State,
-    of chunk: ChunkReference, warning: inout PoolWarning?
+    _ count: GranuleCount, fit given: Fit?, within window: ChunkWindow?,
+    in state: inout ChunkStorage.State, of chunk: ChunkReference, warning: inout PoolWarning?
   ) throws(PoolError) -> GranuleIndex? {
     let fit = given ?? state.fit
     if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
@@ -316,8 +328,14 @@ public final class Pool: Sendable {
     guard !state.isClosed else { throw .destroyed }
     let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
-    if case .custom = fit { return try place(request, in: state.index.bitmap, ownFit: fit) }
-    return fit.place(request, in: &state.index)
+    if case .custom = fit {
+      let first = try place(request, in: state.index.bitmap, ownFit: fit)
+      return first.flatMap { first in
+        window?.admits(GranuleRun(first: first, count: count)) ?? true ? first : nil
+      }
+    }
+    guard let window else { return fit.place(request, in: &state.index) }
+    return fit.place(request, in: &state.index, within: window)
   }
 
   private func place(
@@ -346,11 +364,11 @@ public final class Pool: Sendable {
   }
 
   /// Before any other reason is given; only on ways that fail anyway.
-  private func refuseIfDestroyed() throws(PoolError) {
+  func refuseIfDestroyed() throws(PoolError) {
     if state.withLock({ $0.isDestroyed }) { throw .destroyed }
   }
 
-  private func failure(_ size: ByteCount) -> PoolError {
+  func failure(_ size: ByteCount) -> PoolError {
     let fits = list.first { chunk in
       chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
     }

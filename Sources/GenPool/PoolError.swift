@@ -7,6 +7,11 @@ public enum PoolError: Error, Hashable, Sendable {
   case full(requested: ByteCount, available: ByteCount)
   /// Enough bytes are free in some chunk, but no run of them fits. The kernel returns 0.
   case fragmented(requested: ByteCount, available: ByteCount)
+  /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach, or has a
+  /// bus address.
+  case unconstrainable(requested: ByteCount)
+  /// A boundary is no power of two.
+  case boundaryIsNoPowerOfTwo(ByteCount)
   /// The alignment is 0. The kernel fails, or never returns.
   case alignmentIsZero
   /// The place found is aligned for the CPU but not on the bus, because the host bridge's offset
@@ -57,7 +62,7 @@ public enum PoolError: Error, Hashable, Sendable {
     case .destroyed: 19
     case .forked: 1
     case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
-      .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
+      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
       22
     }
   }
@@ -72,6 +77,10 @@ extension PoolError: CustomStringConvertible {
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
     case .fragmented(let requested, let available):
       "allocate \(requested): \(available) free, but no free run fits"
+    case .unconstrainable(let requested):
+      "allocate \(requested): no chunk could meet the constraints, however empty (bus addresses in "
+        + "reach, boundary, NUMA node, uses)"
+    case .boundaryIsNoPowerOfTwo(let boundary): "a boundary of \(boundary) is no power of two"
     case .alignmentIsZero: "an alignment of 0 bytes fits nothing"
     case .busMisaligned(let bus, let alignment):
       "the place found has bus address \(bus), which is no multiple of \(alignment): the host "
