@@ -2,50 +2,53 @@ public import CGenPool
 import GenPool
 
 extension PoolHandle {
-  /// Allocates for a device as `allocate` says, and tells where the memory is for it.
-  func allocateDMA(
-    _ dma: UnsafeMutablePointer<dma_addr_t>?,
-    _ allocate: (Pool) throws(PoolError) -> DMAAllocation?
-  ) -> UnsafeMutableRawPointer? {
-    unsafe withPool { pool in
-      let found: DMAAllocation?
-      do throws(PoolError) {
-        found = try allocate(pool)
-      } catch {
-        Self.tell(error)
-        return nil
-      }
-      guard let allocation = found else { return nil }
-      if let dma = unsafe dma {
-        unsafe dma.pointee =
-          allocation.bus?.rawValue ?? allocation.physical?.rawValue
-          ?? pool.kernelPhysicalAddress(of: allocation.start)
-      }
-      return unsafe UnsafeMutableRawPointer(bitPattern: UInt(allocation.start.rawValue))
-    }
-  }
-
+  /// Allocates for a device with an algorithm, and stores where the memory is for it.
   func allocateDMA(
     _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?, _ algorithm: genpool_algo_t?,
     _ data: UnsafeMutableRawPointer?, zeroed: Bool
   ) -> UnsafeMutableRawPointer? {
     guard let fit = unsafe Algorithm.fit(algorithm, data, for: self) else { return nil }
-    return unsafe allocateDMA(dma) { (pool) throws(PoolError) in
-      try pool.allocateDMA(
-        ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, zeroed: zeroed)
+    return unsafe withPool { pool in
+      do throws(PoolError) {
+        let allocation = try pool.allocateDMA(
+          ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, zeroed: zeroed)
+        return unsafe Self.hand(allocation, of: pool, dma)
+      } catch {
+        Self.tell(error)
+        return nil
+      }
     }
   }
 
+  /// Allocates for a device at a multiple of `align`.
   func allocateDMA(
     _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?, align: CInt, zeroed: Bool
   ) -> UnsafeMutableRawPointer? {
     // 0 and less fail, or never return, in the kernel.
     guard align > 0 else { return nil }
-    return unsafe allocateDMA(dma) { (pool) throws(PoolError) in
-      try pool.allocateDMA(
-        ByteCount(UInt64(UInt(bitPattern: size))), alignment: ByteCount(UInt64(align)),
-        zeroed: zeroed)
+    return unsafe withPool { pool in
+      do throws(PoolError) {
+        let allocation = try pool.allocateDMA(
+          ByteCount(UInt64(UInt(bitPattern: size))), alignment: ByteCount(UInt64(align)),
+          zeroed: zeroed)
+        return unsafe Self.hand(allocation, of: pool, dma)
+      } catch {
+        Self.tell(error)
+        return nil
+      }
     }
+  }
+
+  @inline(__always)
+  static func hand(
+    _ allocation: DMAAllocation, of pool: Pool, _ dma: UnsafeMutablePointer<dma_addr_t>?
+  ) -> UnsafeMutableRawPointer? {
+    if let dma = unsafe dma {
+      unsafe dma.pointee =
+        allocation.bus?.rawValue ?? allocation.physical?.rawValue
+        ?? pool.kernelPhysicalAddress(of: allocation.start)
+    }
+    return unsafe UnsafeMutableRawPointer(bitPattern: UInt(allocation.start.rawValue))
   }
 }
 

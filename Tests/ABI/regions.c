@@ -135,6 +135,24 @@ static void check_memory(void) {
             statistics.largest == 2 * MEBIBYTE - 2 * 4096 && statistics.free_runs == 2,
         "the pool in numbers");
 
+  struct genpool_constraints constraints;
+  void *constrained = NULL;
+  memset(&constraints, 0, sizeof constraints);
+  constraints.size = sizeof constraints;
+  constraints.alignment = 3;
+  check(genpool_dma_alloc(pool, 1, &constraints, &dma, &constrained) == -EINVAL, "no alignment of 3");
+  constraints.alignment = 0;
+  check(genpool_dma_alloc(pool, 4 * MEBIBYTE, &constraints, &dma, &constrained) == -ENOMEM,
+        "too much is ENOMEM");
+  constraints.below = 1 << 20;
+  check(genpool_dma_alloc(pool, 1, &constraints, &dma, &constrained) < 0 && genpool_error_text()[0],
+        "nothing below the first MiB");
+  constraints.below = 0;
+  constraints.boundary = 2 * 4096;
+  check(genpool_dma_alloc(pool, 2 * 4096, &constraints, &dma, &constrained) == 0 && dma % (2 * 4096) == 0,
+        "two pages that cross no boundary of two");
+  gen_pool_free(pool, (unsigned long)constrained, 2 * 4096);
+
   struct genpool_initiator *initiator = NULL;
   struct genpool_dma_mapping *mapping = NULL;
   uint64_t address = 0;

@@ -276,6 +276,22 @@ int genpool_region_close(struct genpool_region *GENPOOL_NULLABLE region);
 /* The bus address of an address in a pool; -ENXIO where there is none, or nobody knows it. */
 int genpool_bus_address(struct gen_pool *pool, unsigned long addr, uint64_t *bus);
 
+/* What a device asks of memory. */
+struct genpool_constraints {
+  size_t size;        /* sizeof(struct genpool_constraints) */
+  uint64_t alignment; /* of the virtual, physical and bus address: a power of two; 0 for none */
+  uint64_t below;     /* no byte at this bus address or above; 0 for any */
+  uint64_t boundary;  /* crosses no multiple of this, a power of two, on the bus; 0 for any */
+};
+/*
+ * gen_pool_dma_alloc with constraints, and with a reason for its failure: -ENOMEM for too little memory,
+ * -ENOSPC for memory in pieces, -EINVAL for what can never be. A chunk without a bus address meets no
+ * constraint on it. gen_pool_free frees.
+ */
+int genpool_dma_alloc(struct gen_pool *pool, size_t size, const struct genpool_constraints *constraints,
+                      dma_addr_t *GENPOOL_NULLABLE dma,
+                      void *GENPOOL_NULLABLE *GENPOOL_NULLABLE memory);
+
 /* A device that does DMA, which has its own address for every piece of memory. */
 struct genpool_initiator;
 int genpool_initiator_get(const char *GENPOOL_NULLABLE sysfs_root, const char *device, uint32_t source,
