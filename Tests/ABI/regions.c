@@ -142,8 +142,10 @@ static void check_memory(void) {
   constraints.alignment = 3;
   check(genpool_dma_alloc(pool, 1, &constraints, &dma, &constrained) == -EINVAL, "no alignment of 3");
   constraints.alignment = 0;
-  check(genpool_dma_alloc(pool, 4 * MEBIBYTE, &constraints, &dma, &constrained) == -ENOMEM,
-        "too much is ENOMEM");
+  check(genpool_dma_alloc(pool, 2 * MEBIBYTE, &constraints, &dma, &constrained) == -ENOMEM,
+        "more than is free is ENOMEM");
+  check(genpool_dma_alloc(pool, 4 * MEBIBYTE, &constraints, &dma, &constrained) == -EINVAL,
+        "more than there is will never be");
   constraints.below = 1 << 20;
   check(genpool_dma_alloc(pool, 1, &constraints, &dma, &constrained) < 0 && genpool_error_text()[0],
         "nothing below the first MiB");
