@@ -83,7 +83,7 @@ public final class Pool: Sendable {
   /// Adds mapped memory of this process, which the pool may zero.
   ///
   /// `start ..< start + size` must stay writable until the pool ends or is destroyed; `backing` is
-  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:)``.
+  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:traits:)``.
   @unsafe
   public func add(
     mapped start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
@@ -271,7 +271,8 @@ public final class Pool: Sendable {
 
   @inline(__always)
   func take(
-    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?, within window: ChunkWindow? = nil,
+    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?,
+    within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(PoolError) -> GranuleIndex? {
     // The bytes asked for, not the granules that hold them: the kernel's rule.

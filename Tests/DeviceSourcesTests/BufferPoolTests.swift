@@ -18,7 +18,7 @@ import Testing
   @Test func `what the owner cannot keep there is refused, and nothing is allocated`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     let pool = try pool(tree)
-    #expect(pool.ownUses == [.submissionQueues, .lists, .readData, .writeData])
+    #expect(pool.memories[0].ownUses == [.submissionQueues, .lists, .readData, .writeData])
     let error = try #require(throws: BufferPoolError.self) {
       _ = try pool.allocate(4096, for: [.completionQueues, .lists], by: tree.address)
     }
@@ -68,7 +68,8 @@ import Testing
   @Test func `a pool of several sources gives each buffer the addresses of its own`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M,bus-offset=0x40000000", "ivshmem,size=1M")
     let source = SysfsSource(root: tree.root)
-    let buffer = try NVMeController(at: tree.addresses[0], source: source).controllerMemoryBuffer()
+    let controller = try BufferPool.Memory(
+      mapping: NVMeController(at: tree.addresses[0], source: source).controllerMemoryBuffer())
     let other = try source.open(BARRequest(device: tree.addresses[1], bar: 2))
     let path = "\(tree.root)/memory"
     let file = try FileDescriptor.open(
@@ -80,7 +81,7 @@ import Testing
       isolation: .range, label: "host memory")
     try file.resize(to: 1 << 20)
     let regions: [SharedRegion] = try [
-      SharedRegion(Region(mapping: buffer.intoRange())), SharedRegion(Region(mapping: other)),
+      controller.region, SharedRegion(Region(mapping: other)),
       SharedRegion(Region(mapping: memory)),
     ]
     let sources = regions.map { $0.region.range.source }
@@ -88,7 +89,8 @@ import Testing
     #expect(sources.map { $0?.removal } == [.unnoticed, .unnoticed, nil])
     let isolations = regions.map { $0.region.range.isolation }
     #expect(isolations == [.uidExclusive, .uidExclusive, .range])
-    let pool = try BufferPool(regions, label: "all there is")
+    let pool = try BufferPool(
+      [controller] + regions.dropFirst().map { BufferPool.Memory($0) }, label: "all there is")
     #expect(pool.pool.available == .mebibytes(3))
     var left: [DMABuffer] = []
     for number in 0..<3 {
@@ -107,6 +109,15 @@ import Testing
     try pool.free(left[1])
     #expect(
       try pool.allocate(4096, for: .readData, by: tree.addresses[0]).shared === regions[1])
+    // A controller's completion queues are not put where it cannot keep them, another's may be.
+    try pool.free(left[0])
+    let (owner, peer) = (tree.addresses[0], tree.addresses[1])
+    #expect(try pool.allocate(4096, for: .completionQueues, by: owner).shared === regions[1])
+    #expect(try pool.allocate(4096, for: .completionQueues, by: peer).shared === regions[0])
+    let low = Constraints(below: BusAddress(1 << 32))
+    #expect(throws: BufferPoolError.self) {
+      try pool.allocate(4096, for: .readData, by: owner, meeting: low)
+    }
   }
 
   @Test func `a buffer's addresses are those of its place`() throws {

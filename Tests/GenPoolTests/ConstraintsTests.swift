@@ -63,7 +63,9 @@ import Testing
             let place = got.map { Int($0.start.rawValue - Self.virtual) / 16 }
             if place != expected(fit, count, taken, bus, rule) {
               differences += 1
-              if differences < 5 { Issue.record("\(taken) \(rule) \(fit) \(count): \(place as Any)") }
+              if differences < 5 {
+                Issue.record("\(taken) \(rule) \(fit) \(count): \(place as Any)")
+              }
             }
             if let got { try pool.free(got) }
           }
@@ -135,7 +137,8 @@ import Testing
       try chunk(Constraints(node: NUMANode(1), uses: queues))
     }
     // Only the owner is bound by what it can keep there.
-    #expect(try chunk(Constraints(node: NUMANode(1), uses: queues, initiator: "nvme1")) == starts[1])
+    #expect(
+      try chunk(Constraints(node: NUMANode(1), uses: queues, initiator: "nvme1")) == starts[1])
     #expect(throws: PoolError.unconstrainable(requested: 4096)) {
       try chunk(Constraints(node: NUMANode(1), uses: queues, initiator: "nvme0"))
     }

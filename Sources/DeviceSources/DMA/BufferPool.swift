@@ -3,7 +3,7 @@ public import GenPool
 public import PCIDevices
 
 /// A pool of memory that devices are told of: the regions behind it, to touch what was allocated, and
-/// what its owner can keep there.
+/// what their owners can keep there.
 ///
 /// The ``GenPool/Pool`` inside is the general one and knows nothing of devices; that a controller cannot have its
 /// completion queues in its own buffer is known here. Safe to use from many threads.
@@ -12,29 +12,50 @@ public final class BufferPool: Sendable {
   public let pool: Pool
   /// What errors call it: `the controller memory buffer of 0000:01:00.0`.
   public let label: String
-  /// The controller whose memory it is; nil for memory that no device has opinions about.
-  public let owner: PCIAddress?
-  /// What the owner itself can keep in it. Other devices are not bound by it: to them it is a range on
-  /// the bus.
-  public let ownUses: MemoryUses
+  /// What is behind the pool, in the order in which it is searched.
+  public let memories: [Memory]
 
-  /// What is behind the pool.
-  public let regions: [SharedRegion]
+  /// A region of the pool, whatever opened it, and whose it is.
+  public struct Memory: Sendable {
+    /// The region.
+    public let region: SharedRegion
+    /// The controller whose memory it is; nil for memory that no device has opinions about.
+    public let owner: PCIAddress?
+    /// What the owner itself can keep in it. Other devices are not bound by it: to them it is a range on
+    /// the bus.
+    public let ownUses: MemoryUses
+
+    /// A region.
+    public init(_ region: SharedRegion, owner: PCIAddress? = nil, ownUses: MemoryUses = .all) {
+      self.region = region
+      self.owner = owner
+      self.ownUses = ownUses
+    }
+
+    /// Maps a controller's own memory.
+    public init(mapping opened: consuming OpenControllerMemory) throws(SystemError) {
+      owner = opened.owner
+      ownUses = opened.memory.uses
+      region = SharedRegion(try Region(mapping: opened.intoRange()))
+    }
+  }
 
   /// Maps and pools a controller's own memory.
   public convenience init(
     mapping opened: consuming OpenControllerMemory, granule: GranuleSize = .page
   ) throws(BufferPoolError) {
-    let owner = opened.owner
-    let uses = opened.memory.uses
-    try self.init(
-      mapping: opened.intoRange(), granule: granule, owner: owner, ownUses: uses)
+    let memory: Memory
+    do throws(SystemError) {
+      memory = try Memory(mapping: opened)
+    } catch {
+      throw .system(error)
+    }
+    try self.init([memory], label: memory.region.region.range.label, granule: granule)
   }
 
   /// Maps and pools `range`, which is nobody's or whose owner can keep anything in it.
   public convenience init(
-    mapping range: consuming DeviceRange, granule: GranuleSize = .page, owner: PCIAddress? = nil,
-    ownUses: MemoryUses = .all
+    mapping range: consuming DeviceRange, granule: GranuleSize = .page, owner: PCIAddress? = nil
   ) throws(BufferPoolError) {
     let label = range.label
     let region: Region
@@ -43,23 +64,23 @@ public final class BufferPool: Sendable {
     } catch {
       throw .system(error)
     }
-    try self.init(
-      [SharedRegion(region)], label: label, granule: granule, owner: owner, ownUses: ownUses)
+    try self.init([Memory(SharedRegion(region), owner: owner)], label: label, granule: granule)
   }
 
-  /// Pools `regions`, which do not overlap.
+  /// Pools regions of any sources, which do not overlap.
   public init(
-    _ regions: [SharedRegion], label: String, granule: GranuleSize = .page,
-    owner: PCIAddress? = nil, ownUses: MemoryUses = .all
+    _ memories: [Memory], label: String, granule: GranuleSize = .page
   ) throws(BufferPoolError) {
     pool = Pool(granule: granule, name: label)
-    self.regions = regions
+    self.memories = memories
     self.label = label
-    self.owner = owner
-    self.ownUses = ownUses
     do throws(PoolError) {
       // The pool searches its newest chunk first; the first region comes first.
-      for region in regions.reversed() { try pool.add(region) }
+      for memory in memories.reversed() {
+        let traits = ChunkTraits(
+          device: memory.owner.map(DeviceKey.init), uses: ChunkUses(memory.ownUses))
+        try pool.add(memory.region, traits: traits)
+      }
     } catch {
       throw .pool(label, error)
     }
@@ -69,23 +90,36 @@ public final class BufferPool: Sendable {
   /// - Parameters:
   ///   - size: in bytes, at least 1.
   ///   - alignment: of the physical and the bus address.
-  ///   - use: what it is for: the owner may not be able to keep that here.
+  ///   - use: what it is for: regions whose owner cannot keep that there are passed over for it.
   ///   - initiator: the device that will be told of it.
+  ///   - constraints: what else the device asks for; uses and initiator are those above.
   /// - Throws: ``BufferPoolError``. What is refused is refused before anything is allocated.
   public func allocate(
-    _ size: ByteCount, alignment: ByteCount = 4096, for use: MemoryUses, by initiator: PCIAddress
+    _ size: ByteCount, alignment: ByteCount = 4096, for use: MemoryUses, by initiator: PCIAddress,
+    meeting constraints: Constraints = Constraints()
   ) throws(BufferPoolError) -> DMABuffer {
-    if initiator == owner, !use.isSubset(of: ownUses) {
-      throw .unsupportedUse(label, use.subtracting(ownUses), supported: ownUses)
+    let open = uses(by: initiator)
+    guard use.isSubset(of: open) else {
+      throw .unsupportedUse(label, use.subtracting(open), supported: open)
     }
+    var constraints = constraints
+    constraints.uses = ChunkUses(use)
+    constraints.initiator = DeviceKey(initiator)
     do throws(PoolError) {
-      let allocation = try pool.allocateDMA(size, alignment: alignment)
+      let allocation = try pool.allocateDMA(size, alignment: alignment, meeting: constraints)
       guard let buffer = buffer(allocation) else {
         throw PoolError.noSuchAddress(allocation.start)
       }
       return buffer
     } catch {
       throw .pool(label, error)
+    }
+  }
+
+  /// What `initiator` can keep in some region or other.
+  private func uses(by initiator: PCIAddress) -> MemoryUses {
+    memories.reduce(into: []) { uses, memory in
+      uses.formUnion(memory.owner == initiator ? memory.ownUses : .all)
     }
   }
 
@@ -100,14 +134,23 @@ public final class BufferPool: Sendable {
 
   /// What was allocated from ``pool`` itself, to be touched; nil when it was not. O(regions).
   public func buffer(_ allocation: DMAAllocation) -> DMABuffer? {
-    regions.first { shared in
+    let memory = memories.first { memory in
       let mapping = AddressRange(
-        start: shared.region.mapping.start, size: shared.region.mapping.size)
+        start: memory.region.region.mapping.start, size: memory.region.region.mapping.size)
       let range = AddressRange(start: allocation.start, size: allocation.size)
       guard let mapping, let range else { return false }
       return mapping.contains(range)
-    }.map { DMABuffer(allocation, in: $0, of: owner) }
+    }
+    return memory.map { DMABuffer(allocation, in: $0.region, of: $0.owner) }
   }
+}
+
+extension DeviceKey {
+  fileprivate init(_ address: PCIAddress) { self.init("\(address)") }
+}
+
+extension ChunkUses {
+  fileprivate init(_ uses: MemoryUses) { self.init(rawValue: uses.rawValue) }
 }
 
 /// Why memory for DMA could not be had.

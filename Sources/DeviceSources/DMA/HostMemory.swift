@@ -82,6 +82,6 @@ extension BufferPool {
     } catch {
       throw .system(error)
     }
-    try self.init(regions, label: "host memory", granule: granule)
+    try self.init(regions.map { Memory($0) }, label: "host memory", granule: granule)
   }
 }

@@ -50,7 +50,8 @@ struct ChunkWindow {
     if (first ^ last) >> boundaryOrder == 0 { return run }
     // The first granule at or above the boundary, which is at most a granule above it.
     let boundary = (last >> boundaryOrder) << boundaryOrder
-    let (sum, overflow) = (boundary &- start).addingReportingOverflow(granule.byteCount.rawValue - 1)
+    let (sum, overflow) = (boundary &- start).addingReportingOverflow(
+      granule.byteCount.rawValue - 1)
     guard !overflow, let index = Int(exactly: sum >> UInt64(granule.order)) else { return nil }
     let moved = GranuleRun(first: GranuleIndex(index), count: run.count)
     return admits(moved) ? moved : nil

@@ -46,7 +46,7 @@ struct Unmapped: ParsableCommand {
     let start = area.allocation.start + Self.page
     try memory.pool.free(start, size: Self.page)
     let middle = try memory.pool.allocateDMA(
-      Self.page, fit: .fixed(offset: start - memory.regions[0].region.mapping.start))
+      Self.page, fit: .fixed(offset: start - memory.memories[0].region.region.mapping.start))
     try expect(middle.start == start, "the middle page is at \(middle.start), not at \(start)")
     var mapping: DMAMapping? = try dmaAddress(
       of: DMAMemory(middle, of: memory.pool), for: initiator)
@@ -76,7 +76,7 @@ struct Unmapped: ParsableCommand {
 
     // After all that the controller still does what it is told.
     let again = try memory.pool.allocateDMA(
-      Self.page, fit: .fixed(offset: start - memory.regions[0].region.mapping.start))
+      Self.page, fit: .fixed(offset: start - memory.memories[0].region.region.mapping.start))
     let last = try dmaAddress(of: DMAMemory(again, of: memory.pool), for: initiator)
     try driver.execute(.identifyController, dataAt: last.address)
     try expectSame(area.read(count: area.size), arrived, "after DMA to \(last.address)")
