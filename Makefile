@@ -51,8 +51,9 @@ machine-test: build  ## real PCIe BARs in a QEMU machine
 	@$(SWIFT) build $(RELEASE_FLAGS) --product dma-proof
 	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
 	@ln -sf libgenpool.so $(RELEASE)/libgenpool.so.1
-	@gcc -ISources/CGenPool/include Examples/nvme-memory.c -L$(RELEASE) -lgenpool \
-	  -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/nvme-memory-c
+	@for program in Examples/nvme-memory Tests/ABI/iova; do \
+	  gcc -ISources/CGenPool/include $$program.c -L$(RELEASE) -lgenpool \
+	    -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/$$(basename $$program)-c || exit 1; done
 	Tests/Machine/run --bin $(RELEASE)
 
 SECONDS ?= 60
