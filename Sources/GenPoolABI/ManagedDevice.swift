@@ -63,15 +63,18 @@ final class ManagedDevice: Sendable {
 
   /// Makes a pool that ends with the device; nil when it has one of that name, or the order is none.
   func createPool(order: CInt, node: CInt, name: String?) -> PoolHandle? {
-    Self.table.withLock { table in
-      guard var entry = table[path], Self.find(name, in: entry.pools) == nil,
-        let handle = PoolHandle.create(
-          order: order, node: node, name: name, device: DeviceKey(path))
-      else { return nil }
+    guard
+      let handle = PoolHandle.create(
+        order: order, node: node, name: name, device: DeviceKey(path))
+    else { return nil }
+    let isNew = Self.table.withLock { table in
+      guard var entry = table[path], Self.find(name, in: entry.pools) == nil else { return false }
       entry.pools.append(handle)
       table[path] = entry
-      return handle
+      return true
     }
+    if !isNew { handle.end() }
+    return isNew ? handle : nil
   }
 
   /// The device's pool of that name; nil finds the unnamed one only.

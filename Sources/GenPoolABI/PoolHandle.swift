@@ -7,9 +7,9 @@ import Glibc
 /// The struct shows what C code may read; it holds one reference to the pool. How a place is chosen is
 /// read from it at each call, as the kernel does: `data` may change between two allocations.
 // SAFETY: made by `create` alone, ended by `end` alone. That C neither writes its fields nor uses it
-// after its end is the contract of the header.
+// after its end is the contract of the header; the pool is safe to use from any thread.
 @safe
-struct PoolHandle {
+struct PoolHandle: @unchecked Sendable {
   let pointer: UnsafeMutablePointer<gen_pool>
 
   @inline(__always)

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <genpool.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char *const DEVICE = "0000:01:00.0";
 static const char *root;
@@ -166,6 +168,16 @@ static void check_memory(void) {
   genpool_dma_unmap(mapping);
   check(genpool_dma_map(initiator, pool, 1, 1, &address, &mapping) == -EINVAL, "outside the pool there is none");
   genpool_initiator_put(initiator);
+
+  int status = 0;
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    struct gen_pool *own = gen_pool_create(12, NUMA_NO_NODE);
+    _exit(genpool_region_add(persistent, own, NULL) == -EPERM && genpool_region_close(registers) == -EPERM ? 0 : 1);
+  }
+  waitpid(child, &status, 0);
+  check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "regions are not a forked child's");
 
   gen_pool_free(pool, (unsigned long)data, 5000);
   gen_pool_destroy(pool);

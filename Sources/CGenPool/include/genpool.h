@@ -64,7 +64,8 @@ struct gen_pool;
 
 /*
  * Chooses where nr granules go in a map of size granules (1 = allocated), not below start: the index of
- * the first, or anything >= size for nowhere. Called with the chunk locked: it must not use the pool.
+ * the first, or anything >= size for nowhere. Called with the chunk locked: it must not allocate from the
+ * pool, nor free.
  */
 typedef unsigned long (*genpool_algo_t)(unsigned long *map, unsigned long size, unsigned long start,
                                         unsigned int nr, void *GENPOOL_NULLABLE data,
@@ -177,7 +178,8 @@ struct gen_pool *GENPOOL_NULLABLE of_gen_pool_get(struct device_node *np, const 
 
 /*
  * Told of every misuse: fatal = 1 where the kernel says BUG, 0 where it WARNs. If it returns, the call
- * has no effect. Without a handler (NULL) the message goes to stderr, and what is fatal aborts.
+ * has no effect. Without a handler (NULL) the message goes to stderr, and what is fatal aborts. To be set
+ * before other threads use the library.
  */
 typedef void (*genpool_misuse_handler_t)(int fatal, const char *message, void *GENPOOL_NULLABLE context);
 void genpool_set_misuse_handler(genpool_misuse_handler_t GENPOOL_NULLABLE handler,
@@ -253,7 +255,8 @@ struct genpool_region_facts {
   uint64_t bus;        /* where devices without an IOMMU find it, or GENPOOL_NO_ADDRESS */
   uint32_t source;
   uint32_t caching;
-  uint32_t chunks; /* of how many pools it is a chunk */
+  uint32_t chunks;   /* of how many pools it is a chunk */
+  uint32_t reserved; /* 0 */
 };
 
 /*

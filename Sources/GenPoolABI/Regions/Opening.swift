@@ -117,6 +117,10 @@ public func genpool_region_open(
 @c @implementation
 public func genpool_region_close(_ region: OpaquePointer?) -> CInt {
   guard let region = unsafe region else { return 0 }
+  guard unsafe RegionHandle.at(region).isOurs else {
+    ErrorText.set("close a region: the parent process opened it")
+    return -EPERM
+  }
   guard unsafe RegionHandle.at(region).chunkCount == 0 else {
     ErrorText.set("close a region: a pool or a DMA mapping has it, which must end first")
     return -EBUSY

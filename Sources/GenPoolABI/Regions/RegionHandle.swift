@@ -2,6 +2,7 @@ import CGenPool
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Glibc
 import PCIDevices
 import Synchronization
 
@@ -16,6 +17,8 @@ final class RegionHandle: Sendable {
   /// A controller's registers are no memory to allocate from.
   let isRegisters: Bool
 
+  /// Who opened it. A forked child has neither the mapping nor any business with the device.
+  private let process = getpid()
   /// Of how many pools it is a chunk.
   private let uses = Atomic<Int>(0)
   /// What has it mapped and open.
@@ -56,6 +59,9 @@ final class RegionHandle: Sendable {
     isRegisters = true
     keeper = controller
   }
+
+  /// Whether this process opened it, not a parent.
+  var isOurs: Bool { process == getpid() }
 
   /// Of how many pools it is a chunk: a snapshot.
   var chunkCount: Int { uses.load(ordering: .relaxed) }

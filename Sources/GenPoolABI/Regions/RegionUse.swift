@@ -20,7 +20,7 @@ public func genpool_region_describe(
       size: 0, start: UInt(region.start.rawValue), length: region.size.rawValue,
       physical: region.physical?.rawValue ?? .max, bus: region.bus?.rawValue ?? .max,
       source: source.rawValue, caching: caching.rawValue,
-      chunks: UInt32(clamping: region.chunkCount)),
+      chunks: UInt32(clamping: region.chunkCount), reserved: 0),
     to: facts)
 }
 
@@ -32,6 +32,10 @@ public func genpool_region_add(
   guard !region.isRegisters else {
     ErrorText.set("add a region to a pool: registers are no memory to allocate from")
     return -EINVAL
+  }
+  guard region.isOurs else {
+    ErrorText.set("add a region to a pool: the parent process has it mapped, and this one has not")
+    return -EPERM
   }
   do {
     try unsafe region.add(
