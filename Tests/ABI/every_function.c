@@ -9,6 +9,7 @@
 #include <linux/genalloc.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -304,6 +305,38 @@ static void check_devices(const char *root) {
   check(fatal_misuses() == 0, "all of that is proper use");
 }
 
+/* ---- Threads ------------------------------------------------------------------------------ */
+
+/* Marks what it gets, and looks whether the mark is still there when it gives it back. */
+static void *churn(void *data) {
+  struct gen_pool *pool = (struct gen_pool *)data;
+  long intact = 1;
+  for (size_t round = 0; round < 20000; round++) {
+    unsigned long *block = (unsigned long *)gen_pool_dma_alloc(pool, 1 + round % 3 * GRANULE, NULL);
+    if (!block) continue;
+    *block = (unsigned long)&intact ^ round;
+    gen_pool_avail(pool);
+    intact &= *block == ((unsigned long)&intact ^ round);
+    gen_pool_free(pool, (unsigned long)block, 1 + round % 3 * GRANULE);
+  }
+  return (void *)intact;
+}
+
+static void check_threads(void) {
+  struct gen_pool *pool = new_pool();
+  pthread_t threads[4];
+  int intact = 0;
+  for (int i = 0; i < 4; i++)
+    if (pthread_create(&threads[i], NULL, churn, pool)) abort();
+  for (int i = 0; i < 4; i++) {
+    void *result = NULL;
+    pthread_join(threads[i], &result);
+    intact += result != NULL;
+  }
+  check(intact == 4 && gen_pool_avail(pool) == GRANULES * GRANULE, "threads get memory of their own");
+  gen_pool_destroy(pool);
+}
+
 /* ---- fork() ------------------------------------------------------------------------------- */
 
 static void check_fork(void) {
@@ -346,6 +379,7 @@ int main(int count, char **arguments) {
   check_algorithms();
   check_chunks();
   check_devices(arguments[1]);
+  check_threads();
   check_fork();
   check(gen_pool_create(64, NUMA_NO_NODE) == NULL && warnings() == 1, "no granule of 2^64 bytes");
   check(strcmp(genpool_version(), "") != 0, "the library has a version");
