@@ -23,6 +23,8 @@ MACHINE = Machine(
     name="nvme",
     suite="bookworm",
     modules=("9p", "9pnet_virtio", "virtio_pci", "nvme"),
+    memory="768M",  # the initial file system has more programs
+    examples=("nvme-memory", "nvme-memory-c", "iova-c"),
     images={
         "nv0.img": 64 * MIB, "nv1.img": 64 * MIB, "nv2.img": 64 * MIB,
         "pmr.img": 16 * MIB, "ivs.img": 16 * MIB},

@@ -67,6 +67,14 @@ check "nv1's persistent memory region is shown, not enabled" \
   shows "$nv1" 'persistent memory region' 'BAR 4, from 0x0 on, 16 MiB long' 'enabled +no'
 check "looking has changed nothing" equal "$(states)" "$before"
 
+# The first line is the queue's, which is the first to be allocated.
+set -- $(range cmb)
+check "the example in C divides nv0's buffer, from its first byte on" \
+  sh -c "nvme-memory-c $nv0 hotplug > /run/in-c && head -n 1 /run/in-c | grep -q 'bus $1$'"
+check "the one in Swift says the same" \
+  sh -c "nvme-memory $nv0 hotplug > /run/in-swift && cmp /run/in-c /run/in-swift"
+check "neither has changed anything" equal "$(states)" "$before"
+
 # prove NAME VERB INITIATOR MEMORY OPTION...: dma-proof, whose facts the host reads as NAME.json.
 prove() {
   name=$1 verb=$2 initiator=$3 memory=$4
