@@ -22,7 +22,7 @@ let package = Package(
     .library(name: "GenPool", targets: ["GenPool"]),
     .library(name: "DeviceMemory", targets: ["DeviceMemory"]),
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
-    .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
+    .library(name: "GenPoolClient", targets: ["BrokerProtocol", "GenPoolClient"]),
     .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
@@ -151,6 +151,15 @@ let package = Package(
       dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
       path: "Examples", exclude: ["nvme-memory.c"], swiftSettings: house),
 
+    // The README's programs, word for word: compiled as its readers do, without the house's settings.
+    .executableTarget(
+      name: "readme-library",
+      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      path: "Tests/Readme/library"),
+    .executableTarget(
+      name: "readme-client", dependencies: ["GenPool", "DeviceMemory", "GenPoolClient"],
+      path: "Tests/Readme/client"),
+
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
       name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),
@@ -223,8 +232,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool",
-        "CLinux",
+        "genpoold", "genpoolctl", "readme-library", "readme-client", "GenPoolClient",
+        "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux",
       ],
       path: "Tests/EndToEnd",
       exclude: [

@@ -6,6 +6,8 @@ import Testing
 enum Executable {
   static let genpoold = path("genpoold")
   static let genpoolctl = path("genpoolctl")
+  static let readmeLibrary = path("readme-library")
+  static let readmeClient = path("readme-client")
 
   private static func path(_ name: String) -> String {
     let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""

@@ -1,0 +1,32 @@
+import Foundation
+import Testing
+
+/// The README's programs: built with these tests, and the same word for word.
+@Suite(.serialized) struct ReadmeExampleTests {
+  @Test(arguments: ["library", "client"])
+  func `what the README shows is what is compiled`(name: String) throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent()
+    let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
+    let program = try String(
+      contentsOf: root.appending(path: "Tests/Readme/\(name)/main.swift"), encoding: .utf8)
+    #expect(readme.contains("```swift\n\(program)```\n"))
+  }
+
+  @Test func `the library's program makes a queue in an emulated device`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=64M")
+    let result = try Executable.run(
+      Executable.readmeLibrary, [], environment: machine.environment)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.wholeMatch(of: /CPU 0x[0-9a-f]{16}, device 0x[0-9a-f]{12}0000\n/) != nil)
+  }
+
+  @Test func `the client's program leases from a daemon`() throws {
+    let machine = try PoolMachine()
+    let result = try Executable.run(
+      Executable.readmeClient, [], environment: machine.machine.environment)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.wholeMatch(of: /pool cmb, device 0x[0-9a-f]{12}0000\n/) != nil)
+    try machine.waitUntilClean()
+  }
+}
