@@ -59,6 +59,13 @@ extension AttachedRegion {
     }
     guard let alignment = request.alignment, alignment > granule.byteCount else { return .first }
     guard let physical else { return .firstAligned(alignment) }
+    let first = ByteCount(physical.rawValue).roundedUp(to: alignment)
+    guard let first, first - ByteCount(physical.rawValue) <= usable - request.bytes else {
+      throw .broker(
+        .deviceError(
+          operation: "align to \(alignment)", subject: label, errno: EINVAL,
+          cause: "it has no multiple of that with room for \(request.bytes) behind it"))
+    }
     if let bus {
       let bridge = bus.rawValue &- physical.rawValue
       guard bridge & (alignment.rawValue - 1) == 0 else {

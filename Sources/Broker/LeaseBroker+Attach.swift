@@ -3,6 +3,7 @@ public import DeviceMemory
 import GenPool
 import Glibc
 import Logging
+import SystemPackage
 
 // Pools come and go.
 
@@ -35,7 +36,7 @@ extension LeaseBroker {
     do {
       open = try provider.open(request)
     } catch {
-      throw error.failure
+      throw refusalByPool(of: error) ?? error.failure
     }
     let device = open.device
     if open.range.source == .vfio {
@@ -57,7 +58,7 @@ extension LeaseBroker {
     if let other = regions.first(where: { $0.isInReach(of: region) }) {
       throw .broker(
         .deviceError(
-          operation: "attach", subject: region.label, errno: EBUSY,
+          operation: "attach", subject: region.label, errno: EADDRINUSE,
           cause:
             "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
             + "and a descriptor reaches all of it"))
@@ -85,6 +86,17 @@ extension LeaseBroker {
     logger.notice("attach", metadata: metadata.merging(audit) { $1 })
     publish(Broker1.Event(event: .regionAdded, pool: region.name))
     return region.description
+  }
+
+  /// What `error` is when the memory is a pool already: the pool is named, and trying again is no use.
+  private func refusalByPool(of error: ProviderError) -> CallFailure? {
+    guard case .system(let error) = error, error.errno == .resourceBusy,
+      let pool = regions.first(where: { error.subject == "BAR \($0.bar) of \($0.device)" })
+    else { return nil }
+    return .broker(
+      .deviceError(
+        operation: error.operation, subject: error.subject, errno: EADDRINUSE,
+        cause: "pool \(pool.name) has it: genpoolctl pool detach \(pool.name)"))
   }
 
   /// Attach, for admins.

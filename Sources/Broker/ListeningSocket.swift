@@ -59,7 +59,9 @@ public struct ListeningSocket: ~Copyable {
     let directory = String(FilePath(path).removingLastComponent().string)
     let name = directory.isEmpty ? "." : directory
     guard unsafe mkdir(name, 0o755) == 0 || errno == EEXIST else {
-      throw SystemError(operation: "make", subject: name, errno: Errno(rawValue: errno))
+      throw SystemError(
+        operation: "make", subject: name, errno: Errno(rawValue: errno),
+        cause: "for the socket; --socket or GENPOOL_SOCKET names another place")
     }
     let opened = unsafe open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     let descriptor = try Descriptor(

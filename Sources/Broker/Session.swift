@@ -144,7 +144,11 @@ extension Session {
 }
 
 /// `text` without what could forge a line of the log or steer a terminal, and not too long: peers
-/// choose names and keys.
+/// choose names and keys. Lines are joined by semicolons.
 func printable(_ text: String) -> String {
-  String(text.unicodeScalars.prefix(200).map { (" "..."~").contains($0) ? Character($0) : "?" })
+  let limit = 400
+  let line = text.split(separator: "\n").map { $0.drop { $0 == " " } }.joined(separator: "; ")
+  let scalars = line.unicodeScalars
+  let plain = scalars.prefix(limit).map { (" "..."~").contains($0) ? Character($0) : "?" }
+  return String(plain) + (scalars.count > limit ? "..." : "")
 }

@@ -48,7 +48,13 @@ extension Broker1.Attach.Parameters {
       switch key {
       case "offset": offset = try size()
       case "size": self.size = try size()
-      case "granule": granule = try size()
+      case "granule":
+        let least = GranuleSize.page.byteCount
+        let granule = try size()
+        guard granule.isPowerOfTwo, granule >= least else {
+          throw problem("\(key)=\(value) is no power of two of at least the page size, \(least)")
+        }
+        self.granule = granule
       case "name": name = value
       case "allow":
         let rules = value.split(separator: "+", omittingEmptySubsequences: false)

@@ -16,6 +16,9 @@ extension Broker1 {
     # only nullable ones: clients ignore fields of a reply that they do not know; the broker refuses a
     # parameter that it does not know (InvalidParameter), for it cannot keep a promise it never heard of.
     # A null field is a missing field.
+    #
+    # A call is one JSON object and a zero byte, 64 KiB at most. What is no call at all (no JSON, or more than
+    # that) has no answer: the connection is closed.
     interface io.genpool.Broker1
 
     # A base address register that has been assigned. kind: "memory" or "io".

@@ -75,8 +75,8 @@ extension BrokerError: CustomStringConvertible {
       "pool \(pool) is in use by uid \(uid?.description ?? "?"): a process that was not lent it, a child "
         + "of one that was perhaps, still reaches its memory (fuser, lsof); one user at a time"
     case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):
-      "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(leases) leases, \(holders) processes "
-        + "that still reach it), and its descriptors reach the whole BAR: one user at a time"
+      "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(Self.reach(leases, holders))), "
+        + "and its descriptors reach the whole BAR: one user at a time"
     case .poolBusy(let pool, .queue, _, _, _):
       "pool \(pool) has others waiting for its memory who asked before; `lease acquire --wait` joins "
         + "them"
@@ -84,15 +84,16 @@ extension BrokerError: CustomStringConvertible {
       "pool \(pool) is in use: a process that was not lent it, a child of one that was perhaps, still "
         + "reaches its memory (fuser, lsof)"
     case .poolBusy(let pool, _, _, let leases, let holders):
-      "pool \(pool) is in use: \(leases) leases, \(holders) processes that still reach it"
+      "pool \(pool) is in use: \(Self.reach(leases, holders))"
     case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
     case .poolExists(let pool): "a pool \(pool) is attached already; give another name"
-    case .leaseTableFull(let capacity): "lease table full: the broker holds \(capacity) leases"
+    case .leaseTableFull(let capacity): "lease table full: genpoold holds \(capacity) leases"
     case .quotaExceeded(.bytes, let limit, let used):
-      "quota exceeded: this user has leases of \(used) bytes, and may have \(limit) (being zeroed "
-        + "counts); release some"
+      "quota exceeded: this user has leases of \(Self.size(used)), and may have \(Self.size(limit)) "
+        + "(being zeroed counts)" + (used > 0 ? "; release some" : "")
     case .quotaExceeded(.allConnections, let limit, let used):
       "quota exceeded: all users together have \(used) connections, and may have \(limit); end some"
+    case .quotaExceeded(let what, 0, _): "quota exceeded: this user may have no \(what.rawValue)"
     case .quotaExceeded(let what, let limit, let used):
       "quota exceeded: this user has \(used) \(what.rawValue), and may have \(limit); end some"
     case .noSuchDevice(let device, nil):
@@ -106,5 +107,13 @@ extension BrokerError: CustomStringConvertible {
     case .deviceError(let operation, let subject, let errno, let cause):
       "\(operation) \(subject): \(Errno(rawValue: errno))" + (cause.map { " (\($0))" } ?? "")
     }
+  }
+  private static func size(_ bytes: Int) -> ByteCount { ByteCount(UInt64(clamping: bytes)) }
+
+  /// `1 lease, 2 processes that still reach it`.
+  private static func reach(_ leases: Int, _ holders: Int) -> String {
+    "\(leases) \(leases == 1 ? "lease" : "leases"), "
+      + (holders == 1
+        ? "1 process that still reaches it" : "\(holders) processes that still reach it")
   }
 }

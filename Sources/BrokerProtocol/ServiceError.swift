@@ -67,12 +67,25 @@ public enum ServiceError: VarlinkError, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .interfaceNotFound(let interface): "the broker has no interface \(interface)"
-    case .methodNotFound(let method): "the broker has no method \(method)"
-    case .methodNotImplemented(let method): "the broker does not implement \(method) in this way"
-    case .invalidParameter(let parameter): "parameter \(parameter) is missing, wrong or unknown"
-    case .permissionDenied: "permission denied: the broker does not let this user do that"
+    case .interfaceNotFound(let interface): "genpoold has no interface \(interface)"
+    case .methodNotFound(let method): "genpoold has no method \(method)"
+    case .methodNotImplemented(let method): "genpoold does not implement \(method) in this way"
+    case .invalidParameter(let parameter):
+      "parameter \(parameter) is missing, wrong or unknown"
+        + (Self.rules[parameter].map { ": it has to be \($0)" } ?? "")
+    case .permissionDenied:
+      "permission denied: genpoold lets only root, its own user and the group genpool-admin (or whom its "
+        + "configuration names) attach, detach and take leases of others"
     case .expectedMore: "the method answers more than once and has to be called so"
     }
   }
+
+  /// What parameters have to be that no client can check before it asks.
+  private static let rules = [
+    "granule": "a power of two, at least a page",
+    "name": "1 to 64 printable ASCII characters without blanks",
+    "offset": "a multiple of the pool's granule, with room for the size behind it",
+    "source": "sysfs or vfio",
+    "wait": "a year at most",
+  ]
 }

@@ -128,17 +128,17 @@ extension AttachRule {
     AttachRule("no-such-bar") { subject in
       subject.bar == nil ? "it does not implement BAR \(subject.request.bar)" : nil
     } cure: { subject in
-      "it has \(list(subject.device.bars))"
+      otherBARs(subject)
     },
     AttachRule("not-memory") { subject in
       subject.bar?.kind == .io ? "BAR \(subject.request.bar) decodes I/O ports" : nil
     } cure: { subject in
-      "it has \(list(subject.device.bars))"
+      otherBARs(subject)
     },
     AttachRule("empty-bar") { subject in
       subject.memoryBAR?.size == .zero ? "BAR \(subject.request.bar) has no size" : nil
     } cure: { subject in
-      "it has \(list(subject.device.bars))"
+      otherBARs(subject)
     },
     AttachRule("unassigned-bar") { subject in
       guard let bar = subject.memoryBAR, bar.size > .zero, bar.physical == nil else { return nil }
@@ -155,7 +155,7 @@ extension AttachRule {
       return
         "BAR \(subject.request.bar) (\(range.size) at \(range.first)) does not fill whole pages"
     } cure: { subject in
-      "it has \(list(subject.device.bars))"
+      otherBARs(subject)
     },
     AttachRule("not-prefetchable", canBeAllowed: true) { subject in
       guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable,
@@ -163,7 +163,7 @@ extension AttachRule {
       else { return nil }
       return "BAR \(bar.index) is not prefetchable: registers, most likely"
     } cure: { subject in
-      "it has \(list(subject.device.bars))"
+      otherBARs(subject)
     },
   ]
 
@@ -179,8 +179,10 @@ extension AttachRule {
     }
   ]
 
-  /// The BARs for a cure, since the wrong one was asked for.
-  private static func list(_ bars: [BAR]) -> String {
-    bars.isEmpty ? "no BAR" : bars.map(\.description).joined(separator: ", ")
+  /// The other BARs for a cure, since the wrong one was asked for.
+  private static func otherBARs(_ subject: Subject) -> String {
+    let others = subject.device.bars.filter { $0.index != subject.request.bar }
+    return others.isEmpty
+      ? "it has no other BAR" : "it has " + others.map(\.description).joined(separator: ", ")
   }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import BrokerProtocol
 import DeviceEmulation
 import DeviceMemory
 import DeviceSources
@@ -38,11 +39,9 @@ struct Failure: Error {
   }
 
   private init(_ error: ClientError) {
-    let isTemporary = [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno)
-    self.init(
-      error.description,
-      status: error.isUnreachable
-        ? Self.unavailable : error.isFromBroker && isTemporary ? Self.temporary : EXIT_FAILURE)
+    let status =
+      error.isUnreachable ? Self.unavailable : error.isTemporary ? Self.temporary : EXIT_FAILURE
+    self.init(error.description, status: status)
   }
 
   /// Writes the message to standard error. Nobody may be listening.
@@ -54,8 +53,13 @@ struct Failure: Error {
 }
 
 extension ClientError {
-  /// Whether the broker decided so, rather than the system here.
-  fileprivate var isFromBroker: Bool {
-    if case .broker = self { true } else { false }
+  /// Whether the broker, not the system here, said so of something that comes free.
+  fileprivate var isTemporary: Bool {
+    switch self {
+    // Who may have nothing has nothing to give back.
+    case .broker(.quotaExceeded(_, let limit, _)) where limit == 0: false
+    case .broker(let error): [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno)
+    default: false
+    }
   }
 }

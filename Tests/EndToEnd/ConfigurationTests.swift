@@ -141,7 +141,7 @@ import Testing
     #expect(daemon.end() == 0)
     let log = daemon.readLog()
     for line in [
-      "notice reload change=\"pools: 0 removed, 1 added or changed\"",
+      "notice reload change=\"pool cmb: added\"", "notice reload change=\"pool cmb: removed\"",
       "notice reload change=\"maxLeases: default -> 9\"",
       "warning reload change=\"socket: default -> /x\" then=\"needs a restart\"",
       "notice detach pid=\(daemon.process.processIdentifier) pool=cmb uid=\(geteuid())",
@@ -174,7 +174,17 @@ import Testing
     try wait(for: "the quota") {
       try machine.control("lease", "acquire", "--size", "1M", "--dump=16").status != 0
     }
+    let never = try machine.control("lease", "acquire", "--size", "1M", "--dump=16")
+    #expect(never.status == 1 && never.errors.contains("this user's quota is 64 KiB in all"))
     #expect(try machine.control("lease", "acquire", "--size", "64K", "--dump=16").status == 0)
+    try write(
+      pool().dropLast() + ", " + quotas.replacing("bytes\": \"64K\"", with: "connections\": 0")
+        + "}")
+    reload(daemon)
+    try wait(for: "no connection") {
+      let none = try machine.control("pool", "list")
+      return none.status == 1 && none.errors.contains("this user may have no connections")
+    }
     #expect(daemon.end() == 0)
     #expect(daemon.readLog().contains("default -> bytes=64 KiB"))
   }

@@ -47,7 +47,7 @@ import Testing
     let leased = try HeldLease(machine, "--size", "4K")
     let busy = try machine.control("pool", "detach", "cmb")
     #expect(busy.status == 75)
-    #expect(busy.errors.contains("pool cmb is in use: 1 leases"))
+    #expect(busy.errors.contains("pool cmb is in use: 1 lease, 1 process"))
     #expect(leased.end(SIGTERM).status == 0)
     var detached = busy
     for _ in 0..<200 where detached.status == 75 {
@@ -76,6 +76,9 @@ import Testing
     #expect(result.status == 1)
     #expect(result.errors.contains("not-prefetchable: BAR 0 is not prefetchable"))
     #expect(result.errors.contains("allow=not-prefetchable"))
+    #expect(!result.errors.contains("(it has BAR 0"), "a remedy is another BAR")
+    #expect(machine.daemon.end() == 0)
+    #expect(machine.daemon.readLog().contains("refused; not-prefetchable: BAR 0"))
     #expect(result.output.isEmpty)
   }
 
@@ -85,7 +88,9 @@ import Testing
       (["pool", "show", "attic"], 1, "no pool attic is attached"),
       (["pool", "detach", "attic"], 1, "no pool attic is attached"),
       (["pool", "attach", "0000:09:00.0:2"], 1, "0000:09:00.0"),
-      (["pool", "attach", "0000:01:00.0:2"], 75, ""),
+      (["pool", "attach", "01:00.0:2"], 1, "pool cmb has it: genpoolctl pool detach cmb"),
+      (["pool", "attach", "01:00.0:cmb"], 1, "pool cmb has it"),
+      (["pool", "attach", "01:00.0:2,granule=3K"], 64, "granule=3K is no power of two"),
       (["pool", "attach", "0000:01:00.0"], 64, "a BAR is a number from 0 to 5"),
       (["pool", "show"], 64, "name"), (["pool", "list", "more"], 64, "more"),
     ]

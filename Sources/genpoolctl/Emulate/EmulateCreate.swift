@@ -13,8 +13,8 @@ struct EmulateCreate: ParsableCommand {
     abstract: "Makes devices out of files, for running genpool without hardware.",
     discussion: """
       Writes a tree that looks like /sys of a machine with these devices; their memory is in sparse \
-      files. genpoold and genpoolctl use it when GENPOOL_SYSFS_ROOT names it. More devices can be \
-      added to a tree that is there.
+      files. genpoold and genpoolctl use it when GENPOOL_SYSFS_ROOT names it. \
+      `genpoolctl emulate add` plugs more devices into a tree that is there.
 
       DEVICE is KIND[,OPTION=VALUE]...: nvme with cmb=SIZE (a controller memory buffer in BAR 2) \
       and pmr=SIZE (a persistent memory region in BAR 4), ivshmem with size=SIZE (BAR 2), memory with size=SIZE, vendor=0x.., device=0x... All kinds have \
@@ -52,6 +52,11 @@ struct EmulateCreate: ParsableCommand {
 
   func run() throws {
     let place = try directory.map { EmulationPlace(tree: $0) } ?? EmulationPlace.makePrivate()
+    guard (try? EmulatedTree(opening: place.tree)) == nil else {
+      throw Failure(
+        "emulate \(place.tree): it is an emulated tree already; `genpoolctl emulate add` plugs devices in, "
+          + "and removing the directory ends it")
+    }
     let tree = try EmulatedTree.create(at: place.tree, devices: devices)
     let made = try DeviceTree(root: tree.root).list().devices
     let names = DeviceNames()

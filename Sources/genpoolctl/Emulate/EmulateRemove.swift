@@ -17,7 +17,7 @@ struct EmulateRemove: ParsableCommand {
 
   @Argument(
     help: ArgumentHelp("The device's address, like 0000:01:00.0.", valueName: "bdf"),
-    transform: parseAddress)
+    transform: PCIAddress.parseArgument)
   var address: PCIAddress
 
   @OptionGroup var output: OutputOptions
@@ -31,12 +31,4 @@ struct EmulateRemove: ParsableCommand {
   private struct Removed: Encodable {
     let removed: String
   }
-}
-
-@Sendable
-private func parseAddress(_ text: String) throws -> PCIAddress {
-  guard let address = PCIAddress(text) else {
-    throw ValidationError("\(text) is no address like 0000:01:00.0.")
-  }
-  return address
 }

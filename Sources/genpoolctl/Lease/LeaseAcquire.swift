@@ -33,7 +33,9 @@ struct LeaseAcquire: ParsableCommand {
           m = mmap.mmap(n("FD"), n("SIZE"), offset=n("OFFSET")); m[:5] = b"hello"'
       """)
 
-  @Option(help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("How much; rounded up to the pool's granule.", valueName: "n"),
+    transform: ByteCount.parseArgument)
   var size: ByteCount
 
   @Option(help: ArgumentHelp("The pool (default: the first that can).", valueName: "name"))
@@ -41,13 +43,16 @@ struct LeaseAcquire: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Align the physical and the bus address to this power of two.", valueName: "n"))
+      "Align the physical and the bus address to this power of two.", valueName: "n"),
+    transform: ByteCount.parseArgument)
   var align: ByteCount?
 
   @Option(help: "How to choose among the free runs.")
   var fit: FitChoice?
 
-  @Option(help: ArgumentHelp("Where in the pool, for the fixed fit.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("Where in the pool, for the fixed fit.", valueName: "n"),
+    transform: ByteCount.parseArgument)
   var offset: ByteCount?
 
   @Option(
@@ -103,14 +108,18 @@ struct LeaseAcquire: ParsableCommand {
     if (offset != nil) != (fit == .fixed) {
       throw ValidationError("--offset and --fit fixed go together.")
     }
+    if let offset, !offset.isMultiple(of: Self.leastGranule) {
+      throw ValidationError(
+        "--offset: \(offset) is no multiple of a granule, which is a page (\(Self.leastGranule)) at least."
+      )
+    }
   }
 
   func run() throws {
     let contents = try FillSource(byte: fill?.value, file: fillFrom, size: size)
     try FaultGuard.enable()
     let connection = try broker.connect()
-    let lease = try connection.acquire(
-      size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
+    let lease = try acquire(over: connection)
     try contents?.fill(lease.region)
     if let dumpTo { try lease.region.writeDump(to: dumpTo) }
     // Until here a signal ends the process at once. Whoever has seen the lease printed may rely on it.
@@ -130,6 +139,28 @@ struct LeaseAcquire: ParsableCommand {
     }
     try lease.release()
   }
+
+  private func acquire(over connection: Connection) throws -> Lease {
+    do throws(ClientError) {
+      return try connection.acquire(
+        size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
+    } catch {
+      throw explanation(of: error)
+    }
+  }
+
+  /// What a user may never have, whatever ends, is no matter of trying again.
+  private func explanation(of error: ClientError) -> any Error {
+    guard case .broker(.quotaExceeded(.bytes, let limit, _)) = error, size.rawValue > limit else {
+      return error
+    }
+    return Failure(
+      "lease \(size): this user's quota is \(ByteCount(UInt64(clamping: limit))) in all; ask for less, or "
+        + "have it raised (genpoold.json(5))")
+  }
+
+  /// The smallest granule that a pool may have.
+  private static let leastGranule = GranuleSize.page.byteCount
 
   /// Whether the lease outlives what is done with it.
   private var isHeld: Bool {
