@@ -38,6 +38,7 @@ link libgenpool.so.1           lib/libgenpool.so
 644 $(COMPLETIONS)/genpoolctl.fish  share/fish/vendor_completions.d/genpoolctl.fish
 644 systemd/genpoold.json      share/doc/genpool/examples/genpoold.json
 644 Examples/nvme-memory.c     share/doc/genpool/examples/nvme-memory.c
+644 Sources/BrokerProtocol/io.genpool.Broker1.varlink  share/genpool/io.genpool.Broker1.varlink
 644 README.md                  share/doc/genpool/README.md
 644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
 644 LICENSE                    share/doc/genpool/LICENSE
@@ -67,9 +68,11 @@ endif
 # A configuration that was written stays.
 uninstall:  ## what `make install` installed, given the same PREFIX and DESTDIR
 	@echo "$$INSTALLED" | while read -r mode source place; do rm -f "$(ROOT)/$$place" || exit 1; done
-	@for own in share/doc/genpool include/genpool; do \
+	@for own in share/doc/genpool share/genpool include/genpool; do \
 	  if [ -d "$(ROOT)/$$own" ]; then find "$(ROOT)/$$own" -type d -empty -delete; fi; done
-	@if cmp -s systemd/initial.json $(CONFIGURATION); then rm $(CONFIGURATION) && rmdir --ignore-fail-on-non-empty $(dir $(CONFIGURATION)); fi
+	@if cmp -s systemd/initial.json $(CONFIGURATION); then rm $(CONFIGURATION) && rmdir --ignore-fail-on-non-empty $(dir $(CONFIGURATION)); \
+	elif [ -e $(CONFIGURATION) ]; then echo 'kept, since it was edited: $(CONFIGURATION)'; fi
+	@echo 'genpool is uninstalled from $(ROOT)'
 
 install-test: TOOLS += gcc:gcc
 install-test: build  ## install into a temporary tree, use what is there, uninstall

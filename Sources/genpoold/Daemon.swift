@@ -48,7 +48,10 @@ struct Daemon {
     var inherited = try SocketActivation.socket(environment)
     if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
 
-    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+    if let text = environment["GENPOOL_LOG"], Self.levelVariable(environment) == nil {
+      logger.warning("not a level", metadata: ["GENPOOL_LOG": "\(text)", "then": "ignored"])
+    }
+    let root = try deviceRoot()
     let provider = try PCIProvider(root: root, logger: logger)
     let broker = try LeaseBroker(
       provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
@@ -113,6 +116,17 @@ struct Daemon {
     }
   }
 
+  /// Where devices are looked for. One that somebody named and that is not there is a slip of the pen.
+  private func deviceRoot() throws(SystemError) -> SysfsRoot {
+    let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+    guard unsafe access(root.path.string, F_OK) == 0 else {
+      throw SystemError(
+        operation: "look for devices in", subject: root.path.string, errno: Errno(rawValue: errno),
+        cause: (options.sysfsRoot == nil ? "GENPOOL_SYSFS_ROOT" : "--sysfs-root") + " names it")
+    }
+    return root
+  }
+
   /// Where to listen, unless the service manager passes a socket.
   private var place: BrokerSocket {
     (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
@@ -120,10 +134,11 @@ struct Daemon {
   }
 
   private func ownSocket() throws(SystemError) -> ListeningSocket {
-    logger.info("listen", metadata: ["socket": "\(place)"])
     // Giving a file to a group that one is not in takes root.
     let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil
-    return try ListeningSocket(path: place.path, group: group)
+    let socket = try ListeningSocket(path: place.path, group: group)
+    logger.info("listen", metadata: ["socket": "\(place)"])
+    return socket
   }
 
   /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a terminal

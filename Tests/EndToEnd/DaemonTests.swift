@@ -31,6 +31,22 @@ import Testing
     #expect(log.contains("pool=cmb") && log.contains("ready") && log.contains("stopped"))
   }
 
+  @Test func `places that are not there end it, and who named them is said`() throws {
+    let devices = try Executable.run(
+      Executable.genpoold, ["--sysfs-root", "/nonexistent", "--socket", machine.socket])
+    #expect(devices.status == 1)
+    #expect(devices.errors.contains("no such file or directory (--sysfs-root names it)"))
+    let variable = try Executable.run(
+      Executable.genpoold, ["--socket", machine.socket],
+      environment: ["GENPOOL_SYSFS_ROOT": "/nonexistent", "GENPOOL_LOG": "loud"])
+    #expect(variable.status == 1 && variable.errors.contains("(GENPOOL_SYSFS_ROOT names it)"))
+    #expect(variable.errors.contains("warning not a level GENPOOL_LOG=loud then=ignored"))
+    let socket = try Executable.run(
+      Executable.genpoold, ["--socket", "/proc/genpool/socket"], environment: machine.environment)
+    #expect(socket.status == 1 && socket.errors.contains("--socket or GENPOOL_SOCKET names"))
+    #expect(!socket.errors.contains("listen socket="))
+  }
+
   @Test func `its socket is for its owner and its group`() throws {
     let daemon = try daemon(attachment)
     let attributes = try FileManager.default.attributesOfItem(atPath: machine.socket)
@@ -43,7 +59,6 @@ import Testing
       ("0000:09:00.0:2", "no such device"), ("\(machine.device):5", "[Bb]AR 5"),
       ("\(machine.device):2,offset=100", "page size"),
       ("\(machine.device):2,size=1G", "pass the BAR's end"),
-      ("\(machine.device):2,granule=3", "granule"),
       ("\(machine.device):2,allow=everything", "allow=everything is not possible"),
     ] {
       let result = try Executable.run(
@@ -56,7 +71,9 @@ import Testing
     }
   }
 
-  @Test(arguments: ["x", "01:00.0", "01:00.0:6", "01:00.0:2,size=x", "01:00.0:2,colour=red"])
+  @Test(arguments: [
+    "x", "01:00.0", "01:00.0:6", "01:00.0:2,size=x", "01:00.0:2,colour=red", "01:00.0:2,granule=3",
+  ])
   func `an attachment that cannot be read is wrong usage`(specification: String) throws {
     let result = try Executable.run(
       Executable.genpoold, ["--attach", specification], environment: machine.environment)

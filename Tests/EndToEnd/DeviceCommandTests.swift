@@ -94,10 +94,35 @@ import Testing
   }
 
   @Test func `memory that can be attached is shown with the command for it`() throws {
-    let machine = try EmulatedMachine()
+    let machine = try EmulatedMachine("ivshmem,size=16M")
     let result = try machine.control("device", "show", "0000:01:00.0")
     #expect(result.output.contains("can be attached: genpoolctl pool attach 0000:01:00.0:2\n"))
     #expect(try machine.attribute("enable") == "0\n", "looking changes nothing")
+    let controller = try EmulatedMachine().control("device", "show", "0000:01:00.0")
+    #expect(controller.output.contains("genpoolctl pool attach 0000:01:00.0:cmb\n"))
+    #expect(controller.output.contains("0000:01:00.0:pmr,erase=yes"))
+    #expect(controller.fitsTerminal)
+  }
+
+  @Test func `memory that is a pool is shown as that`() throws {
+    let machine = try PoolMachine()
+    for verb in ["device", "nvme"] {
+      let result = try machine.control(verb, "show", "01:00.0")
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.contains("\n  is pool cmb\n"))
+      #expect(!result.output.contains("can be attached"))
+      #expect(!result.output.contains("can be leased"))
+    }
+  }
+
+  @Test func `a controller of which nothing is shown is a failure`() throws {
+    let machine = try EmulatedMachine()
+    try FileManager.default.removeItem(
+      atPath: "\(machine.directory)/bus/pci/devices/\(machine.device)/resource0")
+    let blind = try machine.control("nvme", "show", machine.device)
+    #expect(blind.status == 1 && blind.output.contains("registers could not be read"))
+    let wrong = try machine.control("nvme", "show", machine.device, "--allow", "foo")
+    #expect(wrong.status == 64 && wrong.errors.contains("there are hotplug, not-prefetchable"))
   }
 
   @Test func `a device that is not there, and an address that is none`() throws {
@@ -115,6 +140,14 @@ import Testing
       environment: ["GENPOOL_SYSFS_ROOT": "/nonexistent"])
     #expect(result.status == 1)
     #expect(result.errors.contains("/nonexistent"))
+  }
+
+  @Test func `a tree that is there is not made again, but added to`() throws {
+    let machine = try EmulatedMachine()
+    let again = try machine.control("emulate", machine.directory, "--device", "nvme,cmb=1M")
+    #expect(again.status == 1 && again.errors.contains("genpoolctl emulate add"))
+    let devices = try machine.control("device", "list", "--json").document(Devices.self).devices
+    #expect(devices.map(\.address) == [machine.device])
   }
 
   @Test func `a shell can take over an ephemeral tree`() throws {
@@ -137,6 +170,7 @@ import Testing
     (["emulate"], "--device"), (["emulate", "--device", "nvme,cmb=1M"], "directory"),
     (["emulate", "/tmp/x", "--device", "toaster"], "toaster"),
     (["emulate", "/tmp/x", "--device", "nvme,colour=red"], "colour"),
+    (["device", "show", "01:00"], "like 0000:01:00.0"),
     (["device", "lost"], "lost"), (["device", "list", "--colour"], "--colour"),
   ])
   func `wrong usage ends with 64 and names what is wrong`(arguments: [String], named: String)

@@ -119,7 +119,8 @@ import Testing
     #expect(try lease.region.mapping.load(at: .zero) as UInt32 == .max)
     try lease.region.mapping.store(0x6b6b_6b6b as UInt32, at: .zero)
     let dump = try machine.control("lease", "acquire", "--size", "16M", "--dump=1M")
-    #expect(dump.status == 0 && !dump.output.contains("6b"), "\(dump.errors)")
+    // One alone may be in the lease's digits.
+    #expect(dump.status == 0 && !dump.output.contains("6b 6b"), "\(dump.errors)")
     #expect(daemon.end() == 0)
   }
 

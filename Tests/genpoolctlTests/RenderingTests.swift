@@ -20,13 +20,16 @@ import Testing
   }
 
   @Test func `only the flexible column is cut, and only to fit`() {
-    var table = Table([.init("NAME", flexible: true), .init("KEY")])
+    var table = Table([.init("NAME", flexible: true), .init("KEY")], width: 80)
     table.add([String(repeating: "n", count: 90), "0123456789"])
     let lines = table.text.split(separator: "\n")
     #expect(lines[1].count == 80)
     #expect(lines[1].hasSuffix("n…  0123456789"))
     table.add(["short", String(repeating: "k", count: 90)])
     #expect(table.text.contains(String(repeating: "k", count: 90)))
+    var piped = Table([.init("NAME", flexible: true), .init("KEY")], width: .max)
+    piped.add([String(repeating: "n", count: 90), "0123456789"])
+    #expect(piped.text.contains(String(repeating: "n", count: 90) + "  0123456789"))
   }
 
   @Test func `long texts are broken at blanks and keep their indentation`() {
@@ -71,6 +74,15 @@ import Testing
   @Test(arguments: [("0", 0), ("165", 165), ("0xa5", 165), ("255", 255)] as [(String, UInt8)])
   func `a byte can be written in decimal and in hexadecimal`(text: String, value: UInt8) {
     #expect(FillByte(argument: text)?.value == value)
+  }
+
+  @Test func `a lease is found by its first digits, if only one begins so`() throws {
+    let leases = ["abcd00", "abcd11", "12345"].map { LeaseID(rawValue: $0) }
+    #expect(try LeasePrefix(digits: "1234").choose(among: leases) == leases[2])
+    let error = #expect(throws: Failure.self) {
+      try LeasePrefix(digits: "abcd").choose(among: leases)
+    }
+    #expect(error?.message.contains("2 begin so, abcd00, abcd11; give more digits") == true)
   }
 
   @Test(arguments: ["", "256", "-1", "0x100", "a5", "0x"])

@@ -15,11 +15,12 @@ struct ConfigurationProblemTests {
 
   @Test(arguments: [
     // Not JSON at all.
-    ("", "f:1:1: a value is missing: the end of the file is none"),
     ("{\n  \"maxLeases\": 5,\n}", "f:2:17: a comma before }: nothing follows it"),
     ("{\n  \"maxLeases\" 5}", "f:2:15: a colon is missing before \"5\""),
     ("{\"pools\": []\n \"group\": \"x\"}", "f:2:2: a comma or } is missing before \"\\\"\""),
     ("{\n// why\n}", "f:2:1: a key in quotes is missing: / (JSON has no comments) is none"),
+    ("", "f:1:1: the file is empty"), (" \n", "f:1:1: the file is empty; {} asks for nothing"),
+    ("\u{feff}{}", "f:1:1: it begins with a byte order mark"),
     ("{\"a\": \"b\n\"}", "f:1:7: a string that does not end in its line"),
     ("{\"a\": \"b", "f:1:7: a string that does not end"),
     ("{\"a\": \"\\q\"}", "f:1:7: a string with an escape that does not exist"),

@@ -121,12 +121,14 @@ struct ConfigurationTests {
     let old = try read(
       """
       {"maxLeases": 5, "socket": "/a", "quotas": {"users": {"7": {"leases": 1}}},
-       "pools": [{"device": "01:00.0", "bar": 0}, {"device": "02:00.0", "bar": 0}]}
+       "pools": [{"device": "01:00.0", "bar": 0}, {"device": "02:00.0", "bar": 0},
+                 {"device": "03:00.0", "bar": 0, "name": "x"}]}
       """)
     let new = try read(
       """
       {"logLevel": "debug", "socket": "/b", "quotas": {"defaults": {"bytes": "1M"}},
-       "pools": [{"device": "01:00.0", "bar": 0}, {"device": "02:00.0", "bar": 1}]}
+       "pools": [{"device": "01:00.0", "bar": 0}, {"device": "02:00.0", "bar": 1},
+                 {"device": "03:00.0", "bar": 2, "name": "x"}]}
       """)
     let changes = ConfigurationChanges(from: old, to: new)
     #expect(
@@ -134,7 +136,8 @@ struct ConfigurationTests {
         "logLevel: default -> debug", "maxLeases: 5 -> default",
         "quotas.defaults: connections=256 -> bytes=1 MiB connections=256",
         "quotas.users.7: leases=1 connections=256 -> default",
-        "pools: 1 removed, 1 added or changed",
+        "pool BAR 0 of 0000:02:00.0: removed", "pool BAR 1 of 0000:02:00.0: added",
+        "pool x: changed",
       ])
     #expect(changes.afterRestart == ["socket: /a -> /b"])
     #expect(ConfigurationChanges(from: new, to: new).lines.isEmpty)

@@ -10,14 +10,16 @@ struct DeviceShow: ParsableCommand {
     commandName: "show",
     abstract: "Shows one device, and whether its memory could be attached.",
     discussion: """
-      For each memory BAR it says which attach rules refuse it, why, and what helps. Nothing is \
-      opened or changed. With --json, "refusals" has a list for each memory BAR that can be empty.
+      For each memory BAR it says which attach rules refuse it, why, and what helps, or, when a daemon \
+      answers, which pool it is. Nothing is opened or changed. With --json, "refusals" has a list for each memory BAR that can be empty.
 
       EXAMPLE
         genpoolctl device show 01:00.0
       """)
 
-  @Argument(help: "The device's address, like 0000:01:00.0 or 01:00.0.")
+  @Argument(
+    help: "The device's address, like 0000:01:00.0 or 01:00.0.",
+    transform: PCIAddress.parseArgument)
   var address: PCIAddress
 
   @OptionGroup var output: OutputOptions
@@ -37,7 +39,7 @@ struct DeviceShow: ParsableCommand {
     let names = DeviceNames()
     try output.write(
       Document(device: DeviceDocument(device, names), refusals: verdicts),
-      text: Self.text(of: device, verdicts, names))
+      text: Self.text(of: device, verdicts, AttachedPools(of: address), names))
   }
 
   /// What the attach rules say of a BAR.
@@ -61,7 +63,8 @@ struct DeviceShow: ParsableCommand {
   }
 
   static func text(
-    of device: Device, _ verdicts: [Verdict], _ names: borrowing DeviceNames
+    of device: Device, _ verdicts: [Verdict], _ pools: AttachedPools,
+    _ names: borrowing DeviceNames
   ) -> String {
     var sheet = FactSheet()
     sheet.add("device", device.address.description)
@@ -80,15 +83,31 @@ struct DeviceShow: ParsableCommand {
       text += "\n\(bar)  \(bar.size)\n"
       if let bus = bar.differingBus { text += "  bus \(bus)\n" }
       guard let verdict = verdicts.first(where: { $0.bar == bar }) else { continue }
-      if verdict.refusals.isEmpty {
-        text += "  can be attached: genpoolctl pool attach \(device.address):\(bar.index)\n"
+      if let pool = pools.verdict(on: bar.index) {
+        text += "  \(pool)\n"
+        continue
       }
+      if verdict.refusals.isEmpty { text += advice(on: bar, of: device) }
       for refusal in verdict.refusals {
         text += "refused by \(refusal.rule): \(refusal.cause)".wrapped(indent: "  ") + "\n"
         text += "cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
       }
     }
     return text
+  }
+}
+
+extension DeviceShow {
+  /// The command that attaches a BAR. An NVMe controller's own memory is enabled when it is attached as
+  /// what it is, and not by its BAR's number.
+  private static func advice(on bar: BAR, of device: Device) -> String {
+    let command = "  can be attached: genpoolctl pool attach \(device.address)"
+    guard device.classCode == ClassCode(0x010802) else { return command + ":\(bar.index)\n" }
+    return command + ":cmb\n"
+      + """
+      if the controller memory buffer lies here, as \(device.address):pmr,erase=yes if the persistent \
+      memory region does, else by its number: genpoolctl nvme show \(device.address)
+      """.wrapped(indent: "    ") + "\n"
   }
 }
 

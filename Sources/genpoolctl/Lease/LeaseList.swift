@@ -11,7 +11,8 @@ struct LeaseList: ParsableCommand {
     usage: "genpoolctl lease list [<options>]",
     discussion: """
       An orphaned lease is one whose process has closed its connection and lives on: it may still \
-      reach the memory. A lease in quarantine has ended and is being zeroed.
+      reach the memory. A lease in quarantine has ended and is being zeroed. A revoked one's device has gone, or an \
+      admin took it back: its holder is to let go, and nobody else gets the memory before.
 
       The table shows a lease's first eight digits and its offset in the pool; --json shows all.
       """)

@@ -16,14 +16,17 @@ struct LeaseRelease: ParsableCommand {
       A lease of one's own ends with the process that acquired it; nothing has to be forced.
       """)
 
-  @Argument(help: "The lease, as lease list shows it.")
-  var lease: String
+  @Argument(
+    help: "The lease, as lease list shows it: its first digits, 4 at least.",
+    transform: LeasePrefix.parse)
+  var lease: LeasePrefix
 
   @OptionGroup var broker: BrokerOptions
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let lease = try broker.connect().forceRelease(LeaseID(rawValue: lease))
+    let connection = try broker.connect()
+    let lease = try connection.forceRelease(lease.lease(over: connection))
     try output.write(
       lease,
       text: """

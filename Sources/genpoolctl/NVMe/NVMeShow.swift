@@ -19,7 +19,9 @@ struct NVMeShow: ParsableCommand {
         genpoolctl nvme show 01:00.0 --probe --json
       """)
 
-  @Argument(help: "The controller's address, like 0000:01:00.0 or 01:00.0.")
+  @Argument(
+    help: "The controller's address, like 0000:01:00.0 or 01:00.0.",
+    transform: PCIAddress.parseArgument)
   var address: PCIAddress
 
   @Flag(
@@ -40,6 +42,17 @@ struct NVMeShow: ParsableCommand {
     try FaultGuard.enable()
     let survey = try NVMeSurvey(
       address, in: DeviceTree(), allowed: Set(allow), isProbing: probe)
-    try output.write(NVMeDocument(survey), text: survey.text(DeviceNames()))
+    try output.write(
+      NVMeDocument(survey), text: survey.text(DeviceNames(), AttachedPools(of: address)))
+    // Standard output has said why.
+    guard survey.registers != nil || survey.attributes != nil else { throw ExitCode.failure }
+  }
+
+  func validate() throws {
+    let rules = AttachRule.sysfs.filter(\.canBeAllowed).map(\.name)
+    if let wrong = allow.first(where: { !rules.contains($0) }) {
+      throw ValidationError(
+        "--allow: \(wrong) cannot be allowed; there are \(rules.joined(separator: ", ")).")
+    }
   }
 }

@@ -4,7 +4,7 @@ import PCIDevices
 
 extension NVMeSurvey {
   /// The survey for people: every field in words, with the register that it was read from.
-  func text(_ names: borrowing DeviceNames) -> String {
+  func text(_ names: borrowing DeviceNames, _ pools: AttachedPools) -> String {
     var sheet = FactSheet()
     sheet.add("controller", device.address.description)
     sheet.add("name", names.name(of: device)?.cut(to: 66))
@@ -20,7 +20,7 @@ extension NVMeSurvey {
     sheet.add("state", attributes?.state)
     if let registers { add(registers, to: &sheet) }
     var text = sheet.text
-    for memory in memories { text += "\n" + describe(memory) }
+    for memory in memories { text += "\n" + describe(memory, pools) }
     if memories.isEmpty, unknown.isEmpty {
       text += "\nThe controller has no memory of its own.\n"
     }
@@ -53,7 +53,7 @@ extension NVMeSurvey {
 
   // MARK: Memory
 
-  private func describe(_ memory: Memory) -> String {
+  private func describe(_ memory: Memory, _ pools: AttachedPools) -> String {
     let title =
       "\(memory.kind.words) (\(memory.kind.rawValue.uppercased()))\n"
     switch memory.found {
@@ -68,7 +68,8 @@ extension NVMeSurvey {
       case .persistentRegion: addRegion(to: &sheet)
       }
       let lines = sheet.text.split(separator: "\n").map { "  \($0)\n" }.joined()
-      return title + lines + verdict(on: memory)
+      let pool = pools.verdict(on: found.bar).map { "  \($0)\n" }
+      return title + lines + (pool ?? verdict(on: memory))
     }
   }
 

@@ -16,6 +16,9 @@ enum StandardStreams {
 
 /// Where results go.
 enum StandardOutput {
+  /// Whether a person is looking.
+  static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
   /// Writes all of `text`.
   ///
   /// Throws a silent ``Failure`` when the reader has closed its end: `genpoolctl … | head` is no

@@ -1,6 +1,6 @@
 /// Rows of text under titles, for people: two blanks between columns, nothing after the last.
 ///
-/// A table is never wider than ``width``: its one flexible column (names that libpci makes up, say) is
+/// On a terminal a table is never wider than ``width``: its one flexible column (names that libpci makes up, say) is
 /// cut with `…` to make room. Everything that a user might copy into a command is in a column of
 /// its own width, and is never cut.
 struct Table {
@@ -30,11 +30,13 @@ struct Table {
   static let width = 80
 
   private let columns: [Column]
+  private let width: Int
   private var rows: [[String]] = []
 
-  /// An empty table of `columns`.
-  init(_ columns: [Column]) {
+  /// An empty table of `columns`. It may be as wide as it likes where a program reads it.
+  init(_ columns: [Column], width: Int = StandardOutput.isTerminal ? Self.width : .max) {
     self.columns = columns
+    self.width = width
   }
 
   /// Adds a row; `cells` has one cell a column.
@@ -49,7 +51,7 @@ struct Table {
     var widths = columns.indices.map { column in
       lines.map { $0[column].count }.max() ?? 0
     }
-    let excess = widths.reduce(0, +) + 2 * (columns.count - 1) - Self.width
+    let excess = widths.reduce(0, +) + 2 * (columns.count - 1) - width
     if excess > 0, let flexible = columns.firstIndex(where: \.flexible) {
       widths[flexible] = max(columns[flexible].title.count, widths[flexible] - excess)
     }

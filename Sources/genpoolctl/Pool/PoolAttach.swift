@@ -13,9 +13,9 @@ struct PoolAttach: ParsableCommand {
       `genpoolctl device show` says which it breaks, and what helps.
 
       SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
-      [,allow=RULE[+RULE...]]. Without offset and size it is the whole BAR; a granule is a power of two, \
+      [,allow=RULE[+RULE...]][,erase=yes]. Without offset and size it is the whole BAR; a granule is a power of two, \
       at least a page; without a name it is called BDF/BAR; allow names rules that need not hold this \
-      once; the source is sysfs, or vfio for a device that is bound to vfio-pci \
+      once; a BAR has one pool only; the source is sysfs, or vfio for a device that is bound to vfio-pci \
       (`genpoolctl device bind`).
 
       In the BAR's place cmb is the controller memory buffer of an NVMe controller, pmr its persistent \

@@ -13,6 +13,9 @@ struct PoolList: ParsableCommand {
       AVAILABLE is clean and free; LARGEST is its longest piece. Memory that is being zeroed after a \
       lease is neither available nor leased.
 
+      STATE is active, or uid N while that user alone may lease, for it can reach the memory; or how \
+      much is being zeroed; draining while the pool is being given up; revoked when its device has gone.
+
       EXAMPLE
         genpoolctl pool list --json | jq -r '.pools[] | "\\(.name) \\(.available)"'
       """)

@@ -38,7 +38,9 @@ struct PoolShow: ParsableCommand {
     sheet.add("source", pool.sourceText)
     sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
     sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
-    sheet.add("leases", "\(pool.leases), in reach of \(pool.holders) processes")
+    sheet.add(
+      "leases",
+      "\(pool.leases), in reach of \(pool.holders) \(pool.holders == 1 ? "process" : "processes")")
     sheet.add("leased", pool.leased.description)
     sheet.add("zeroing", pool.dirty > .zero ? pool.dirty.description : nil)
     sheet.add("available", pool.available.description)

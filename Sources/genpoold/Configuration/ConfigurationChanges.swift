@@ -22,10 +22,7 @@ struct ConfigurationChanges {
         new.quotas.overrides[user]?.summary)
     }
     if old.pools != new.pools {
-      let (gone, come) = (
-        Set(old.pools).subtracting(new.pools), Set(new.pools).subtracting(old.pools)
-      )
-      lines.append("pools: \(gone.count) removed, \(come.count) added or changed")
+      notePools(old.pools, new.pools)
     }
     for (key, old, new) in [
       ("socket", old.socket, new.socket), ("group", old.group?.name, new.group?.name),
@@ -36,6 +33,16 @@ struct ConfigurationChanges {
 
   private mutating func note(_ key: String, _ old: String?, _ new: String?) {
     if old != new { lines.append(Self.line(key, old, new)) }
+  }
+
+  /// A line a pool. One that has the name of one that was is the same, changed.
+  private mutating func notePools(_ old: [PoolEntry], _ new: [PoolEntry]) {
+    let gone = Set(Set(old).subtracting(new).map(\.title))
+    let come = Set(Set(new).subtracting(old).map(\.title))
+    for title in gone.union(come).sorted() {
+      let fate = !come.contains(title) ? "removed" : gone.contains(title) ? "changed" : "added"
+      lines.append("pool \(title): \(fate)")
+    }
   }
 
   private static func line(_ key: String, _ old: String?, _ new: String?) -> String {

@@ -30,6 +30,18 @@ extension Configuration {
     guard text.count <= Self.sizeLimit else {
       throw invalid([ConfigurationProblem(place: .start, key: "", cause: "more than 1 MiB")])
     }
+    guard !text.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) else {
+      throw invalid([
+        ConfigurationProblem(
+          place: .start, key: "", cause: "the file is empty; {} asks for nothing")
+      ])
+    }
+    guard !text.starts(with: [0xef, 0xbb, 0xbf]) else {
+      throw invalid([
+        ConfigurationProblem(
+          place: .start, key: "", cause: "it begins with a byte order mark; save it without")
+      ])
+    }
     let places: JSONPlaces
     do {
       places = try JSONPlaces(text)

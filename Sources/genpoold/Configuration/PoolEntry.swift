@@ -108,6 +108,9 @@ extension PoolEntry: CustomStringConvertible {
 }
 
 extension PoolEntry {
+  /// What the log calls it: its name, else what it is made of.
+  var title: String { name ?? description }
+
   /// As specifications write it: `2`, `cmb`.
   private var part: String { memory ?? bar.map(String.init) ?? "" }
 
