@@ -86,6 +86,13 @@ public struct GranuleBitmap: ~Copyable {
     return storedWord(index.rawValue >> 6) >> UInt64(index.rawValue & 63) & 1 != 0
   }
 
+  /// 1 if a granule is allocated, else 0; those right outside the map are.
+  @inline(__always)
+  func bit(_ granule: Int) -> Int {
+    let word = storedWord(granule &>> 6)
+    return Int(truncatingIfNeeded: word &>> UInt64(truncatingIfNeeded: granule & 63) & 1)
+  }
+
   // MARK: Windows
 
   /// The 64 granules from `start` on, bit 0 the lowest, 1 = free. Constant time.
