@@ -179,7 +179,8 @@ let package = Package(
     .testTarget(
       name: "DeviceSourcesTests",
       dependencies: [
-        "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
+        "DeviceSources", "CDeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
+        "DeviceMemory",
         "GenPool", system,
       ],
       swiftSettings: house),
