@@ -329,13 +329,13 @@ int genpool_chunk_remove(struct gen_pool *pool, unsigned long start_addr);
 
 /* A pool in numbers: a snapshot. */
 struct genpool_statistics {
-  size_t size;        /* sizeof(struct genpool_statistics) */
-  uint64_t total;     /* gen_pool_size */
-  uint64_t available; /* gen_pool_avail, without drained chunks */
-  uint64_t largest;   /* the longest free run, in bytes */
+  size_t size;                /* sizeof(struct genpool_statistics) */
+  uint64_t total;             /* gen_pool_size */
+  uint64_t available;         /* gen_pool_avail: not what is free in drained chunks */
+  uint64_t largest;           /* the longest free run, in bytes */
   uint64_t free_runs;
   uint64_t chunks;
-  uint64_t peak;              /* the most bytes that were ever allocated, chunk by chunk, in those that are there */
+  uint64_t peak;              /* the most bytes that each chunk ever had allocated, added up */
   uint64_t allocations;       /* that succeeded */
   uint64_t frees;             /* that succeeded */
   uint64_t failed_full;       /* allocations for which no chunk had enough */
