@@ -125,6 +125,30 @@ check "a persistent memory region is not used unless erase=yes is said" \
   fails_with 64 "pmr:$nv1" genpool-nvme identify "$nv0" --data "pmr:$nv1" --allow hotplug
 check "after all that every device is as it was" equal "$(states)" "$before"
 
+# The same memories leased by the daemon, wherever the registers say that they are.
+export GENPOOL_SOCKET=/run/genpool.sock
+check "the daemon takes nobody's persistent memory without erase=yes, by name" \
+  fails_with 1 'persistent' genpoold --socket $GENPOOL_SOCKET --attach "$nv1:pmr,name=pmr,allow=hotplug"
+check "nor by its BAR" \
+  fails_with 1 'persistent' genpoold --socket $GENPOOL_SOCKET --attach "$nv1:4,name=pmr,allow=hotplug"
+genpoold --socket $GENPOOL_SOCKET --attach "$nv0:cmb,name=cmb,allow=hotplug" \
+  --attach "$nv1:pmr,name=pmr,erase=yes,allow=hotplug" 2> /host/genpoold.log & daemon=$!
+check "the daemon attaches a controller memory buffer and a persistent memory region" \
+  within 10 sh -c "genpoolctl pool list --json 2>/dev/null | grep -c '\"active\"' | grep -qx 2"
+for pool in cmb pmr; do
+  check "a lease of $pool reads back what was written to it" \
+    sh -c "genpoolctl lease acquire --pool $pool --size 64K --fill-from /host/leased --dump-to /tmp/dump >/dev/null && cmp /tmp/dump /host/leased"
+  genpoolctl lease acquire --pool $pool --size 64K --fill-from /host/leased --hold \
+    --json > /host/leased-$pool.json 2>/dev/null & holder=$!
+  within 10 grep -q isolation /host/leased-$pool.json
+  stop "lease-$pool"
+  kill $holder
+  wait $holder
+done
+kill $daemon
+wait $daemon
+check "the daemon gives them back: every device is as it was" equal "$(states)" "$before"
+
 echo 0 > $pci/drivers_autoprobe
 load nvme || exit 2
 echo "$nv0" > $pci/drivers/nvme/bind || exit 2
