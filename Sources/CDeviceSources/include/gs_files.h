@@ -38,6 +38,9 @@ int gs_unlock_byte(int descriptor, uint64_t byte);
 /* Whether another open file description has a lock on one of `count` bytes from `byte` on: 1 or 0. */
 int gs_is_locked(int descriptor, uint64_t byte, uint64_t count);
 
+/* Whether another open file description has a shared lock on the byte: 1 or 0. */
+int gs_is_locked_shared(int descriptor, uint64_t byte);
+
 /* Whether the file is one of the kernel's sysfs, rather than of an emulated tree: 1 or 0. */
 int gs_is_sysfs(int descriptor);
 
