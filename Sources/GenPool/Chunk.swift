@@ -17,6 +17,8 @@ public struct Chunk: Hashable, Sendable {
   public let available: ByteCount
   /// How many whole granules the chunk has.
   public let granules: GranuleCount
+  /// Whether nothing more is allocated from it: ``Pool/drain(chunkAt:)``.
+  public let isDraining: Bool
 }
 
 /// An opaque word that comes back with every allocation from a chunk: the kernel's `void *owner`.
@@ -30,9 +32,20 @@ public struct Owner: Hashable, Sendable {
   }
 }
 
+/// How a chunk's life goes on.
+enum ChunkPhase: UInt8, AtomicRepresentable {
+  case open
+  /// Allocations pass over it.
+  case draining
+  /// Its place in the list is all that is left.
+  case removed
+  /// The pool was destroyed; queries work.
+  case closed
+}
+
 /// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
 ///
-/// Invariant: `available` = size − allocated granules, and no free run is longer than `longest`, except
+/// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
 /// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
@@ -50,9 +63,11 @@ struct ChunkStorage: ~Copyable {
   let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
-  /// At least the length of the longest free run, and less than a block more, in granules: read without
-  /// the lock as well, so that a chunk without room is passed over without waiting for anybody.
+  /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
+  /// without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
+  /// Changes under the lock; read without.
+  let phase = Atomic(ChunkPhase.open)
   let state: Locked<State>
 
   /// What changes.
@@ -62,7 +77,10 @@ struct ChunkStorage: ~Copyable {
     var fit: Fit
     /// What keeps the memory alive, for as long as the chunk is open.
     var backing: AnyObject?
-    var isClosed = false
+    /// Calls that succeeded, and the least ``ChunkStorage/available`` after one.
+    var allocations = 0
+    var frees = 0
+    var leastAvailable: UInt64
   }
 
   /// The next older chunk. Set before the chunk is published.
@@ -83,9 +101,21 @@ struct ChunkStorage: ~Copyable {
     self.isMapped = isMapped
     granules = index.bitmap.count
     available = Atomic(size.rawValue)
-    longest = Atomic(index.longestAtMost.rawValue)
-    state = Locked(State(index: index, fit: fit, backing: backing))
+    longest = Atomic(index.longest.rawValue)
+    state = Locked(
+      State(index: index, fit: fit, backing: backing, leastAvailable: size.rawValue))
   }
+
+  /// Whether the chunk takes allocations.
+  @inline(__always)
+  var isOpen: Bool { phase.load(ordering: .relaxed) == .open }
+
+  /// Whether the chunk has left the pool.
+  @inline(__always)
+  var isRemoved: Bool { phase.load(ordering: .relaxed) == .removed }
+
+  /// The bytes allocated.
+  var held: ByteCount { size - ByteCount(available.load(ordering: .relaxed)) }
 
   /// Whether `address` lies in the chunk, the tail included.
   @inline(__always)
@@ -124,7 +154,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   func allocateFirstFit(_ count: GranuleCount, in state: inout State) -> GranuleIndex? {
     guard let first = state.index.allocateFirstFit(count) else { return nil }
-    publish(available.load(ordering: .relaxed) &- granule.bytes(count).rawValue, state)
+    noteAllocation(count, in: &state)
     return first
   }
 
@@ -132,13 +162,22 @@ struct ChunkStorage: ~Copyable {
   @inline(never)
   func allocate(_ run: GranuleRun, in state: inout State) {
     state.index.allocate(run)
-    publish(available.load(ordering: .relaxed) &- granule.bytes(run.count).rawValue, state)
+    noteAllocation(run.count, in: &state)
+  }
+
+  @inline(__always)
+  private func noteAllocation(_ count: GranuleCount, in state: inout State) {
+    let left = available.load(ordering: .relaxed) &- granule.bytes(count).rawValue
+    state.allocations &+= 1
+    state.leastAvailable = min(state.leastAvailable, left)
+    publish(left, state)
   }
 
   /// Marks a run as free. The lock is held, the run is allocated.
   @inline(__always)
   func free(_ run: GranuleRun, in state: inout State) {
     state.index.free(run)
+    state.frees &+= 1
     publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)
   }
 
@@ -146,13 +185,14 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   private func publish(_ bytes: UInt64, _ state: borrowing State) {
     available.store(bytes, ordering: .relaxed)
-    longest.store(state.index.longestAtMost.rawValue, ordering: .relaxed)
+    longest.store(state.index.longest.rawValue, ordering: .relaxed)
   }
 
   /// The chunk as its users see it.
   var snapshot: Chunk {
     Chunk(
       start: start, size: size, physical: physical, bus: bus, owner: owner,
-      available: ByteCount(available.load(ordering: .relaxed)), granules: granules)
+      available: ByteCount(available.load(ordering: .relaxed)), granules: granules,
+      isDraining: phase.load(ordering: .relaxed) == .draining)
   }
 }

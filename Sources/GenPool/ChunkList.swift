@@ -1,7 +1,8 @@
 import Synchronization
 
 /// The chunks of a pool, newest first. It only grows, at its head, so that it is read without a
-/// lock; its chunks are deallocated with it.
+/// lock; its chunks are deallocated with it. Those that were removed stay as empty husks, which nobody
+/// visits.
 // SAFETY: storages are published with release order, and deallocated in deinit only.
 @safe
 struct ChunkList: ~Copyable, @unchecked Sendable {
@@ -30,6 +31,12 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   /// Runs `body` on every chunk, newest first, without its lock.
   @inline(__always)
   func forEach(_ body: (ChunkReference) -> Void) {
+    forEachEver { if !$0.pointee.isRemoved { body($0) } }
+  }
+
+  /// The same on those that were removed as well.
+  @inline(__always)
+  func forEachEver(_ body: (ChunkReference) -> Void) {
     var next = newest
     while let chunk = next {
       body(chunk)
@@ -42,7 +49,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   func first<Answer>(_ body: (borrowing ChunkStorage) -> Answer?) -> Answer? {
     var next = newest
     while let chunk = next {
-      if let answer = body(chunk.pointee) { return answer }
+      if !chunk.pointee.isRemoved, let answer = body(chunk.pointee) { return answer }
       next = chunk.pointee.next
     }
     return nil
@@ -53,7 +60,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   func chunk(at address: VirtualAddress) -> ChunkReference? {
     var next = newest
     while let chunk = next {
-      if chunk.pointee.contains(address) { return chunk }
+      if chunk.pointee.contains(address), !chunk.pointee.isRemoved { return chunk }
       next = chunk.pointee.next
     }
     return nil

@@ -106,6 +106,31 @@ public enum Fit: Sendable {
     }
   }
 
+  /// Whether the places are multiples of something the index knows of.
+  var aligns: Bool {
+    switch self {
+    case .firstAligned(let alignment): alignment.isPowerOfTwo
+    case .orderAligned: true
+    case .first, .best, .fixed, .custom: false
+    }
+  }
+
+  /// The longest free run from a place that is aligned as this fit aligns `count` granules.
+  func longest<Shape>(
+    _ count: GranuleCount, _ granule: GranuleSize, in index: inout RunIndex<Shape>
+  ) -> GranuleCount {
+    switch self {
+    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
+      let order = alignment.rawValue.trailingZeroBitCount - Int(granule.order)
+      return index.longest(alignedTo: max(order, 0))
+    case .orderAligned:
+      let order = Int.bitWidth - (count.rawValue &- 1).leadingZeroBitCount
+      return index.longest(alignedTo: order, fromChunkStart: true)
+    case .first, .best, .firstAligned, .fixed, .custom:
+      return index.longest
+    }
+  }
+
   /// Whether a chunk without a run that is long enough need not be asked: it finds nothing there, and
   /// nobody sees that it was not asked.
   @inline(__always)

@@ -19,17 +19,8 @@ extension Pool {
       if let rule = chunk.pointee.state.value.index.brokenRule { preconditionFailure(rule) }
       precondition(
         chunk.pointee.longest.load(ordering: .relaxed)
-          == chunk.pointee.state.value.index.longestAtMost.rawValue,
-        "longest = what the index knows of the longest free run")
-      withBitmap(of: chunk) { bitmap in
-        var longest = 0
-        bitmap.forEachFreeRun { run in
-          longest = max(longest, run.count.rawValue)
-          return true
-        }
-        precondition(
-          chunk.pointee.state.value.index.longest.rawValue == longest, "the longest free run")
-      }
+          == chunk.pointee.state.value.index.longest.rawValue,
+        "longest = the longest free run")
     }
   }
 }

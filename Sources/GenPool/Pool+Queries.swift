@@ -1,11 +1,15 @@
 import Synchronization
 
 extension Pool {
-  /// The bytes not allocated, over all chunks: a snapshot, tails included. The kernel's
-  /// `gen_pool_avail`. O(chunks).
+  /// The bytes not allocated, over all chunks but those that are drained: a snapshot, tails included.
+  /// The kernel's `gen_pool_avail`. O(chunks).
   public var available: ByteCount {
     var sum: UInt64 = 0
-    list.forEach { sum &+= $0.pointee.available.load(ordering: .relaxed) }
+    list.forEach { chunk in
+      if chunk.pointee.phase.load(ordering: .relaxed) != .draining {
+        sum &+= chunk.pointee.available.load(ordering: .relaxed)
+      }
+    }
     return ByteCount(sum)
   }
 
@@ -71,15 +75,19 @@ extension Pool {
 
   /// The length of the longest run that could be allocated, in bytes: a snapshot. O(chunks).
   public var largestFreeRun: ByteCount {
-    var longest = GranuleCount(0)
-    list.forEach { chunk in longest = max(longest, withIndex(of: chunk) { $0.longest }) }
-    return granule.bytes(longest)
+    var longest = 0
+    list.forEach { chunk in
+      if chunk.pointee.phase.load(ordering: .relaxed) != .draining {
+        longest = max(longest, chunk.pointee.longest.load(ordering: .relaxed))
+      }
+    }
+    return granule.bytes(GranuleCount(longest))
   }
 
   /// The memory that the indexes take beside the bitmaps, if all of it is used. O(chunks).
   package var indexSize: ByteCount {
     var sum = 0
-    list.forEach { chunk in sum += withIndex(of: chunk) { $0.byteCount } }
+    list.forEach { chunk in sum += withState(of: chunk) { $0.index.byteCount } }
     return ByteCount(UInt64(sum))
   }
 

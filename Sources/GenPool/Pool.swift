@@ -26,11 +26,13 @@ public final class Pool: Sendable {
 
   let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
-  private let state: Locked<State>
+  let state: Locked<State>
   /// Of the default fit; read without the lock.
   private let fitNeedsRoom: Atomic<Bool>
+  /// How often an allocation failed, and why.
+  let failures = FailureCounts()
 
-  private struct State: ~Copyable {
+  struct State: ~Copyable {
     var fit: Fit
     var isDestroyed = false
   }
@@ -155,11 +157,12 @@ public final class Pool: Sendable {
   private func close() throws(PoolError) -> [AnyObject] {
     list.forEach { $0.pointee.state.acquire() }
     defer { list.forEach { $0.pointee.state.release() } }
-    let held = size - available
+    var held = ByteCount.zero
+    list.forEach { held += $0.pointee.held }
     guard held == .zero else { throw .outstanding(held) }
     var backings: [AnyObject] = []
     list.forEach { chunk in
-      chunk.pointee.state.value.isClosed = true
+      chunk.pointee.phase.store(.closed, ordering: .relaxed)
       if let backing = chunk.pointee.state.value.backing.take() { backings.append(backing) }
     }
     return backings
@@ -265,8 +268,7 @@ public final class Pool: Sendable {
       }
       next = chunk.pointee.next
     }
-    try refuseIfDestroyed()
-    throw failure(size)
+    throw failure(size, fit: fit)
   }
 
   @inline(__always)
@@ -287,10 +289,9 @@ public final class Pool: Sendable {
     }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
+      guard chunk.pointee.isOpen else { return nil }
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped,
-        !state.isClosed
-      {
+      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
         return chunk.pointee.allocateFirstFit(count, in: &state)
       }
       guard
@@ -326,7 +327,6 @@ public final class Pool: Sendable {
       warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
       return nil
     }
-    guard !state.isClosed else { throw .destroyed }
     let request = Fit.Request(
       start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
     if case .custom = fit {
@@ -369,12 +369,37 @@ public final class Pool: Sendable {
     if state.withLock({ $0.isDestroyed }) { throw .destroyed }
   }
 
-  func failure(_ size: ByteCount) -> PoolError {
-    let fits = list.first { chunk in
-      chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
+  /// Why there was no place in any chunk.
+  @inline(never)
+  func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
+    // Before any other reason is given.
+    let (isDestroyed, aligning) = state.withLock { state in
+      (state.isDestroyed, (fit ?? state.fit).aligns ? fit ?? state.fit : nil)
     }
-    if fits == nil { return .full(requested: size, available: available) }
-    return .fragmented(requested: size, available: available)
+    guard !isDestroyed else { return .destroyed }
+    let fits = list.first { chunk in
+      chunk.isOpen && chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
+    }
+    if fits == nil {
+      failures.full.add(1, ordering: .relaxed)
+      return .full(requested: size, available: available)
+    }
+    failures.fragmented.add(1, ordering: .relaxed)
+    return .fragmented(
+      requested: size, available: available,
+      largest: aligning.map { largestFreeRun(placedAs: size, by: $0) } ?? largestFreeRun)
+  }
+
+  /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.
+  private func largestFreeRun(placedAs size: ByteCount, by fit: Fit) -> ByteCount {
+    let count = granule.granules(holding: size)
+    var longest = GranuleCount(0)
+    list.forEach { chunk in
+      guard chunk.pointee.isOpen else { return }
+      longest = max(
+        longest, chunk.pointee.state.withLock { fit.longest(count, granule, in: &$0.index) })
+    }
+    return granule.bytes(longest)
   }
 
   // MARK: Freeing
@@ -401,14 +426,14 @@ public final class Pool: Sendable {
   ///   - start: rounded down to its granule.
   ///   - size: rounded up to granules; 0 frees nothing.
   /// - Returns: the owner of the chunk.
-  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `destroyed`, `forked`.
+  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `gone`, `destroyed`, `forked`.
   /// - Complexity: O(chunks + granules / 64).
   @discardableResult
   public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
     guard !forkGuard.isForked else { throw .forked }
     guard let chunk = list.chunk(at: start) else {
       try refuseIfDestroyed()
-      throw .noSuchAddress(start)
+      throw wasRemoved(start) ? .gone(start) : .noSuchAddress(start)
     }
     let offset = chunk.pointee.offset(of: start)
     guard size <= chunk.pointee.size - offset else {
@@ -417,7 +442,11 @@ public final class Pool: Sendable {
     }
     let run = chunk.pointee.run(start, size)
     return try chunk.pointee.state.withLock { (state) throws(PoolError) in
-      guard !state.isClosed else { throw .destroyed }
+      switch chunk.pointee.phase.load(ordering: .relaxed) {
+      case .open, .draining: break
+      case .removed: throw .gone(start)
+      case .closed: throw .destroyed
+      }
       if let free = state.index.bitmap.firstFree(in: run) {
         throw .notAllocated(chunk.pointee.address(of: free))
       }
@@ -431,14 +460,14 @@ public final class Pool: Sendable {
   func withBitmap<Result>(
     of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
-    withIndex(of: chunk) { body($0.bitmap) }
+    withState(of: chunk) { body($0.index.bitmap) }
   }
 
-  /// The same with the chunk's index.
-  func withIndex<Result>(
-    of chunk: ChunkReference, _ body: (borrowing RunIndex<NativeShape>) -> Result
+  /// The same with all that changes in the chunk.
+  func withState<Result>(
+    of chunk: ChunkReference, _ body: (borrowing ChunkStorage.State) -> Result
   ) -> Result {
-    if forkGuard.isForked { return body(chunk.pointee.state.value.index) }
-    return chunk.pointee.state.withLock { body($0.index) }
+    if forkGuard.isForked { return body(chunk.pointee.state.value) }
+    return chunk.pointee.state.withLock { body($0) }
   }
 }

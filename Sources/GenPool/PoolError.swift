@@ -5,8 +5,12 @@ public enum PoolError: Error, Hashable, Sendable {
   case emptyRequest
   /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
   case full(requested: ByteCount, available: ByteCount)
-  /// Enough bytes are free in some chunk, but no run of them fits. The kernel returns 0.
-  case fragmented(requested: ByteCount, available: ByteCount)
+  /// Enough bytes are free in some chunk, but no run of them fits: the longest, counted from a place
+  /// with the alignment that was asked for, is `largest`. The kernel returns 0.
+  ///
+  /// It may be no shorter than the request where it was asked for at one offset, by an own algorithm,
+  /// with an alignment that is no power of two, under constraints, or where another thread just freed it.
+  case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
   /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach, or has a
   /// bus address.
   case unconstrainable(requested: ByteCount)
@@ -29,6 +33,8 @@ public enum PoolError: Error, Hashable, Sendable {
   /// A granule of the range is not allocated: freed twice, or never handed out. The kernel calls
   /// `BUG()`. The address is that granule's.
   case notAllocated(VirtualAddress)
+  /// The address was in a chunk that has been removed: what was allocated there is lost.
+  case gone(VirtualAddress)
 
   /// The chunk would start at virtual address 0, which C callers cannot tell from failure.
   case chunkAtZero
@@ -41,7 +47,8 @@ public enum PoolError: Error, Hashable, Sendable {
   /// Memory was to be zeroed, but the chunk only stands for addresses.
   case notMapped(VirtualAddress)
 
-  /// The pool was to end with this much still allocated. The kernel calls `BUG()`.
+  /// The pool was to end, or a chunk to be removed, with this much still allocated. The kernel calls
+  /// `BUG()`.
   case outstanding(ByteCount)
   /// The pool has been destroyed.
   case destroyed
@@ -59,10 +66,11 @@ public enum PoolError: Error, Hashable, Sendable {
     case .outstanding: 16
     case .chunkOverlaps: 17
     case .noSuchAddress, .notMapped: 14
-    case .destroyed: 19
+    case .destroyed, .gone: 19
     case .forked: 1
     case .emptyRequest, .alignmentIsZero, .busMisaligned, .fitOutOfRange, .fitNotFree,
-      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero, .chunkWraps, .nameTaken:
+      .unconstrainable, .boundaryIsNoPowerOfTwo, .pastChunkEnd, .notAllocated, .chunkAtZero,
+      .chunkWraps, .nameTaken:
       22
     }
   }
@@ -75,8 +83,8 @@ extension PoolError: CustomStringConvertible {
     case .emptyRequest: "allocate 0 bytes: nothing was asked for"
     case .full(let requested, let available):
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
-    case .fragmented(let requested, let available):
-      "allocate \(requested): \(available) free, but no free run fits"
+    case .fragmented(let requested, let available, let largest):
+      "allocate \(requested): \(available) free, but no free run fits (the longest is \(largest))"
     case .unconstrainable(let requested):
       "allocate \(requested): no chunk could meet the constraints, however empty (bus addresses in "
         + "reach, boundary, NUMA node, uses)"
@@ -94,6 +102,7 @@ extension PoolError: CustomStringConvertible {
       "\(size) from \(address) on reach past the end of the chunk"
     case .notAllocated(let address):
       "free: the granule at \(address) is not allocated (freed twice, or never handed out)"
+    case .gone(let address): "\(address) was in a chunk that has been removed"
     case .chunkAtZero: "a chunk cannot start at virtual address 0"
     case .chunkWraps(let start, let size):
       "a chunk of \(size) at \(start) would pass the end of the address space"
@@ -117,4 +126,14 @@ extension PoolError: CustomStringConvertible {
 public enum PoolWarning: Hashable, Sendable {
   /// A ``Fit/fixed(offset:)`` offset is no multiple of the granule; once for each chunk tried.
   case offsetInsideGranule(offset: ByteCount, chunk: VirtualAddress)
+}
+
+extension PoolWarning: CustomStringConvertible {
+  /// One line: what was done, and why nothing came of it.
+  public var description: String {
+    switch self {
+    case .offsetInsideGranule(let offset, let chunk):
+      "a fixed offset of \(offset) into the chunk at \(chunk) is no multiple of the granule"
+    }
+  }
 }

@@ -84,7 +84,9 @@ struct PoolTests {
     try pool.add(start: VirtualAddress(0x2000), size: 10)
     #expect(pool.size == 10)
     #expect(pool.available == 10)
-    expect(.fragmented(requested: 1, available: 10), from: pool) { _ = try pool.allocate(1) }
+    expect(.fragmented(requested: 1, available: 10, largest: 0), from: pool) {
+      _ = try pool.allocate(1)
+    }
     #expect(!pool.contains(VirtualAddress(0x1000), size: 0))
     #expect(pool.contains(VirtualAddress(0x2000), size: 10))
     try pool.destroy()
@@ -94,7 +96,9 @@ struct PoolTests {
     let pool = try pool(size: ByteCount(4096 as UInt64) + 100)
     let allocation = try pool.allocate(4096)
     #expect(pool.available == 100)
-    expect(.fragmented(requested: 100, available: 100), from: pool) { _ = try pool.allocate(100) }
+    expect(.fragmented(requested: 100, available: 100, largest: 0), from: pool) {
+      _ = try pool.allocate(100)
+    }
     expect(.notAllocated(Self.start + 4096), from: pool) {
       try pool.free(Self.start + 4096, size: 100)
     }
@@ -132,10 +136,10 @@ struct PoolTests {
     let all = try pool.allocate(.kibibytes(64))
     try pool.free(all.start, size: 4096)
     try pool.free(all.start + 8192, size: 4096)
-    expect(.fragmented(requested: 8192, available: 8192), from: pool) {
+    expect(.fragmented(requested: 8192, available: 8192, largest: 4096), from: pool) {
       _ = try pool.allocate(8192)
     }
-    #expect(PoolError.fragmented(requested: 1, available: 1).errno == 28)
+    #expect(PoolError.fragmented(requested: 1, available: 1, largest: 0).errno == 28)
   }
 
   @Test func `an alignment of 0 is refused`() throws {
@@ -161,7 +165,9 @@ struct PoolTests {
     let fit = Fit.fixed(offset: 8192)
     #expect(try pool.allocate(4096, fit: fit).start == VirtualAddress(0x20_2000))
     #expect(try pool.allocate(4096, fit: fit).start == Self.start + 8192)
-    expect(.fragmented(requested: 4096, available: .kibibytes(120)), from: pool) {
+    let error = PoolError.fragmented(
+      requested: 4096, available: .kibibytes(120), largest: .kibibytes(52))
+    expect(error, from: pool) {
       _ = try pool.allocate(4096, fit: fit)
     }
   }

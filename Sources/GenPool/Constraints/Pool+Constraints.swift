@@ -50,7 +50,7 @@ extension Pool {
     var next = list.newest
     while let chunk = next {
       next = chunk.pointee.next
-      guard constraints.admits(chunk.pointee.traits),
+      guard !chunk.pointee.isRemoved, constraints.admits(chunk.pointee.traits),
         let window = ChunkWindow(
           constraints, count: count, bus: chunk.pointee.bus, granule: granule),
         window.admitsSome(of: chunk.pointee.granules, count)
@@ -65,6 +65,6 @@ extension Pool {
     }
     try refuseIfDestroyed()
     guard isPossible else { throw .unconstrainable(requested: size) }
-    throw failure(size)
+    throw failure(size, fit: fit)
   }
 }

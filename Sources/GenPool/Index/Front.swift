@@ -16,17 +16,21 @@ struct Front<Shape: IndexShape> {
   private let limit: Int
   /// The granule behind the run.
   let end: Int
+  /// The length of the longest other run, if it is a long one.
+  let longestOther: Int
 
   /// No front.
   init() {
     floor = 0
     limit = -1
     end = 0
+    longestOther = 0
   }
 
-  /// The front `start ..< end`, which is recorded.
-  init(_ start: Int, end: Int) {
+  /// The front `start ..< end`, which is recorded, beside a longest run of `longestOther` granules.
+  init(_ start: Int, end: Int, longestOther: Int) {
     self.start = start
+    self.longestOther = longestOther
     self.end = end
     floor = start
     limit = min(start | (Shape.block &- 1), end &- Shape.block)
@@ -34,6 +38,10 @@ struct Front<Shape: IndexShape> {
 
   @inline(__always)
   var isActive: Bool { limit >= 0 }
+
+  /// The length of the longest run of all, if there is a front.
+  @inline(__always)
+  var longest: Int { max(longestOther, end &- start) }
 
   /// The block that the run starts in.
   var block: Int { floor >> Shape.blockOrder }

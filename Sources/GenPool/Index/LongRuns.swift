@@ -210,12 +210,11 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   var longest: Int { Int(rooms[0]) }
 
-  /// The most room of all if the long run that starts in `block` has `room`. Constant time a level.
+  /// The most room of all but the long run that starts in `block`. Constant time a level.
   func longest(
-    _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, _ block: Int,
-    is room: Int
+    _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, except block: Int
   ) -> Int {
-    var room = UInt32(clamping: room)
+    var room: UInt32 = 0
     var node = runs.tree.node(over: block)
     var child = runs.tree.child(block)
     while true {

@@ -50,20 +50,24 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     else { return nil }
     self.runs = runs
     self.places = places
+    var count = 0
+    bitmap.forEachFreeRun { _ in
+      count += 1
+      return true
+    }
+    runCount = count
     self.bitmap = bitmap
     phase = 0 &- origin
   }
 
-  /// The length of the longest free run. Constant time a level.
+  /// The length of the longest free run. Constant time.
+  @inline(__always)
   package var longest: GranuleCount {
-    guard front.isActive, front.start != front.floor else { return GranuleCount(places.longest) }
-    let rooms = places.rooms.longest(runs, bitmap, front.block, is: front.end - front.start)
-    return GranuleCount(max(Int(places.reach.longest), rooms))
+    GranuleCount(front.isActive ? front.longest : places.longest)
   }
 
-  /// No free run is longer. Constant time.
-  @inline(__always)
-  package var longestAtMost: GranuleCount { GranuleCount(places.longest) }
+  /// How many maximal free runs there are. Constant time.
+  package private(set) var runCount = 0
 
   // MARK: Searching
 
@@ -90,8 +94,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     // A place above all granules is none.
     guard let first = Int(exactly: fromChunkStart ? 0 : phase & mask), first < granules
     else { return nil }
-    if order >= Shape.blockOrder, order >= 62 || granules >> order < Shape.fan {
-      // So few places that they are looked at one by one.
+    if isFewPlaces(order) {
       for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules)
       where isFree(place, length) {
         return GranuleIndex(place)
@@ -108,6 +111,37 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
     }
     return aligned[aligned.append(new)].first(length, runs, bitmap).map { GranuleIndex($0) }
+  }
+
+  /// The longest free run from a place that is aligned as in ``firstFit(_:alignedTo:fromChunkStart:)``.
+  /// Constant time, or O(granules) where the alignment has few places; the first time, O(words).
+  package mutating func longest(
+    alignedTo order: Int, fromChunkStart: Bool = false
+  ) -> GranuleCount {
+    guard order > 0 else { return longest }
+    settle()
+    let granules = bitmap.count.rawValue
+    let mask: UInt64 = order < 64 ? 1 << UInt64(order) &- 1 : ~0
+    guard let first = Int(exactly: fromChunkStart ? 0 : phase & mask), first < granules else {
+      return GranuleCount(0)
+    }
+    if !isFewPlaces(order), aligned.number(order: order, phase: first) == nil {
+      // A search makes the trees.
+      _ = firstFit(GranuleCount(1), alignedTo: order, fromChunkStart: fromChunkStart)
+    }
+    if let number = aligned.number(order: order, phase: first) {
+      return GranuleCount(aligned[number].longest)
+    }
+    var most = 0
+    for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules) {
+      most = max(most, bitmap.nextAllocated(from: place, limit: granules) - place)
+    }
+    return GranuleCount(most)
+  }
+
+  /// Whether the places of an alignment are so few that they are looked at one by one.
+  private func isFewPlaces(_ order: Int) -> Bool {
+    order >= Shape.blockOrder && (order >= 62 || bitmap.count.rawValue >> order < Shape.fan)
   }
 
   /// The start of the shortest free run that holds `count` granules, the lowest of equals; nil when
@@ -169,7 +203,13 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       return nil
     }
     let run = GranuleRun(first: GranuleIndex(first), count: count)
-    if isTaken { bitmap.allocate(run) } else { allocateByReference(run) }
+    guard isTaken else {
+      allocateByReference(run)
+      return run.first
+    }
+    bitmap.allocate(run)
+    // A first fit is a run's lower end: what is behind it stays a run, or nothing does.
+    runCount &-= bitmap.bit(run.end.rawValue)
     return run.first
   }
 
@@ -191,6 +231,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let last = first &+ run.count.rawValue
     let before = min(bitmap.freeCount(before: first), Shape.block)
     let behind = min(bitmap.freeCount(from: last), Shape.block)
+    runCount &+= (before > 0 ? 1 : 0) &+ (behind > 0 ? 1 : 0) &- 1
     bitmap.allocate(run)
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       allocateInLongRun(first, last, before, behind)
@@ -212,6 +253,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     settle()
     let before = min(bitmap.freeCount(before: first), Shape.block)
     let behind = min(bitmap.freeCount(from: last), Shape.block)
+    runCount &-= (before > 0 ? 1 : 0) &+ (behind > 0 ? 1 : 0) &- 1
     bitmap.free(run)
     let (low, high) = blocks(first, last, before)
     if before &+ run.count.rawValue &+ behind >= Shape.block {
@@ -231,7 +273,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     guard !isByLength, aligned.count == 0, places.reach.first(1, in: bitmap) == start else {
       return
     }
-    front = Front(start, end: runs.end(ofRunFrom: start, in: bitmap))
+    let other = places.rooms.longest(runs, bitmap, except: start >> Shape.blockOrder)
+    front = Front(start, end: runs.end(ofRunFrom: start, in: bitmap), longestOther: other)
   }
 
   /// Records the front's length and does without one: before all that needs to know.
@@ -335,6 +378,15 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   package var brokenRule: String? {
     if let rule = front.brokenRule(in: bitmap) { return rule }
     if let rule = runs.brokenRule(in: bitmap, front: front) { return rule }
+    var count = 0
+    var longest = 0
+    bitmap.forEachFreeRun { run in
+      count += 1
+      longest = max(longest, run.count.rawValue)
+      return true
+    }
+    if count != runCount { return "the runs are counted" }
+    if longest != self.longest.rawValue { return "the longest run is known" }
     if let rule = places.reach.brokenRule(in: bitmap) { return rule }
     if let rule = places.rooms.brokenRule(runs, bitmap) { return rule }
     for number in 0..<aligned.count {

@@ -1,0 +1,91 @@
+import Synchronization
+
+/// Chunks that leave while the pool lives on: the kernel has no such thing.
+extension Pool {
+  /// Stops allocating from a chunk. What is allocated there stays, and can be freed.
+  ///
+  /// The chunk's free bytes are not ``available`` any more. Draining twice is draining once.
+  /// - Parameter start: the chunk's first address.
+  /// - Throws: `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
+  /// - Complexity: O(chunks).
+  public func drain(chunkAt start: VirtualAddress) throws(PoolError) {
+    try move(chunkAt: start, from: .open, to: .draining)
+  }
+
+  /// Allocates from a drained chunk again.
+  /// - Throws: as ``drain(chunkAt:)``.
+  /// - Complexity: O(chunks).
+  public func undrain(chunkAt start: VirtualAddress) throws(PoolError) {
+    try move(chunkAt: start, from: .draining, to: .open)
+  }
+
+  /// Takes a chunk out of the pool and lets go of its memory. The index is given up too; some hundred
+  /// bytes stay until the pool ends.
+  ///
+  /// Nobody may use the memory any more when it is let go of: with `losingAllocations` it is for the
+  /// caller to see to that. Frees of what was lost throw `gone`, until another chunk is added there.
+  /// - Parameters:
+  ///   - start: the chunk's first address.
+  ///   - losingAllocations: whether it is removed with allocations in it.
+  /// - Returns: the bytes that were still allocated.
+  /// - Throws: `outstanding` with what is still allocated, unless that may be lost: then nothing has
+  ///   changed. `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
+  /// - Complexity: O(chunks).
+  @discardableResult
+  public func remove(
+    chunkAt start: VirtualAddress, losingAllocations: Bool = false
+  ) throws(PoolError) -> ByteCount {
+    guard !forkGuard.isForked else { throw .forked }
+    let (held, backing) = try state.withLock { (state) throws(PoolError) in
+      let chunk = try find(start, state)
+      guard let nothing = GranuleBitmap(count: GranuleCount(0)),
+        let empty = RunIndex<NativeShape>(nothing, origin: 0)
+      else { throw .noMemory }
+      chunk.pointee.state.acquire()
+      defer { chunk.pointee.state.release() }
+      let held = chunk.pointee.held
+      guard losingAllocations || held == .zero else { throw .outstanding(held) }
+      chunk.pointee.phase.store(.removed, ordering: .relaxed)
+      chunk.pointee.longest.store(0, ordering: .relaxed)
+      chunk.pointee.available.store(0, ordering: .relaxed)
+      chunk.pointee.state.value.index = empty
+      return (held, chunk.pointee.state.value.backing.take())
+    }
+    // Let go of after the locks: its end runs code of others.
+    withExtendedLifetime(backing) {}
+    return held
+  }
+
+  private func move(
+    chunkAt start: VirtualAddress, from old: ChunkPhase, to new: ChunkPhase
+  ) throws(PoolError) {
+    guard !forkGuard.isForked else { throw .forked }
+    try state.withLock { (state) throws(PoolError) in
+      let chunk = try find(start, state)
+      chunk.pointee.state.withLock { _ in
+        _ = chunk.pointee.phase.compareExchange(
+          expected: old, desired: new, ordering: .relaxed)
+      }
+    }
+  }
+
+  /// The chunk that starts at an address. The pool's lock is held.
+  private func find(
+    _ start: VirtualAddress, _ state: borrowing State
+  ) throws(PoolError) -> ChunkReference {
+    guard !state.isDestroyed else { throw .destroyed }
+    var found: ChunkReference?
+    list.forEach { if $0.pointee.start == start { found = $0 } }
+    guard let found else { throw .noSuchAddress(start) }
+    return found
+  }
+
+  /// Whether an address lay in a chunk that was removed. O(chunks).
+  func wasRemoved(_ address: VirtualAddress) -> Bool {
+    var answer = false
+    list.forEachEver { chunk in
+      if chunk.pointee.isRemoved, chunk.pointee.contains(address) { answer = true }
+    }
+    return answer
+  }
+}

@@ -1,0 +1,62 @@
+import Synchronization
+
+/// What a pool holds and has done, as it was when looked at.
+public struct PoolStatistics: Hashable, Sendable {
+  /// The bytes in all chunks.
+  public let size: ByteCount
+  /// The bytes not allocated, tails included, but for chunks that are drained.
+  public let available: ByteCount
+  /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum of
+  /// what each had at its own fullest time, so at least what they had together.
+  public let peak: ByteCount
+  /// Allocations that succeeded.
+  public let allocations: Int
+  /// Frees that succeeded: not as many as allocations, because parts may be freed, and neighbours
+  /// together.
+  public let frees: Int
+  /// Allocations that failed because no chunk had that much free.
+  public let failedFull: Int
+  /// Allocations that failed because no free run would do.
+  public let failedFragmented: Int
+  /// The longest run that could be allocated.
+  public let largestFreeRun: ByteCount
+  /// How many maximal free runs there are, those of drained chunks included.
+  public let freeRuns: Int
+
+  /// How little of what is free can be had at once: 1 − largest free run / available. 0 when nothing is
+  /// free.
+  public var fragmentation: Double {
+    guard available > .zero else { return 0 }
+    return 1 - Double(largestFreeRun.rawValue) / Double(available.rawValue)
+  }
+}
+
+/// How often allocations failed.
+struct FailureCounts: ~Copyable {
+  let full = Atomic<Int>(0)
+  let fragmented = Atomic<Int>(0)
+}
+
+extension Pool {
+  /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks).
+  public var statistics: PoolStatistics {
+    var peak: UInt64 = 0
+    var allocations = 0
+    var frees = 0
+    var runs = 0
+    list.forEachEver { chunk in
+      withState(of: chunk) { state in
+        allocations += state.allocations
+        frees += state.frees
+        guard !chunk.pointee.isRemoved else { return }
+        peak += chunk.pointee.size.rawValue - state.leastAvailable
+        runs += state.index.runCount
+      }
+    }
+    return PoolStatistics(
+      size: size, available: available, peak: ByteCount(peak), allocations: allocations,
+      frees: frees, failedFull: failures.full.load(ordering: .relaxed),
+      failedFragmented: failures.fragmented.load(ordering: .relaxed),
+      largestFreeRun: largestFreeRun, freeRuns: runs)
+  }
+}
