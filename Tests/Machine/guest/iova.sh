@@ -90,7 +90,7 @@ check "genpoolctl shows a controller of vfio-pci by what its registers say" \
 # A driver whose data nobody takes waits in the middle of its work.
 mkfifo /run/data
 genpool-nvme read "$nv1" --lba 0 --blocks 8192 --out /run/data --source vfio 2> /run/said &
-driver=$!
+process=$!
 exec 9< /run/data
 head -c 1 <&9 > /dev/null
 echo "$nv1" > $pci/drivers/vfio-pci/unbind &
@@ -99,7 +99,7 @@ sleep 1
 check "unbinding a controller waits for who drives it" kill -0 $unbinding
 cat <&9 > /dev/null
 exec 9<&-
-wait $driver
+wait $process
 check "which ends, and says why, when the kernel wants the controller back" \
   equal "$? $(cat /run/said)" "1 genpool-nvme: the kernel wants $nv1 back; stopped between two commands"
 wait $unbinding

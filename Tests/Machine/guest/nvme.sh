@@ -139,6 +139,15 @@ status=$?
 check "a reader that goes away ends a driver, its controller stopped" \
   ended $status "write /run/data: Broken pipe"
 
+# Before that it is a program like any other.
+mkfifo /run/input
+genpool-nvme write "$nv1" --lba 0 --in /run/input --allow hotplug 2> /run/said &
+exec 9> /run/input
+kill -TERM $!
+exec 9>&-
+wait $!
+check "SIGTERM ends a driver that still waits for its data at once" equal "$? $(cat /run/said)" "143 "
+
 check "a completion queue does not go into a CMB whose registers do not say so" \
   fails_with 1 'cannot keep completion queues there' \
   genpool-nvme identify "$nv0" --completions "cmb:$nv0" --allow hotplug
