@@ -83,7 +83,7 @@ check "memory that is switched off is an error, not the end" \
   dma-proof memory-off --device "$ivs" --bar 2 --seed "$seed"
 
 check "genpoolctl shows a controller of vfio-pci by what its registers say" \
-  sh -c "genpoolctl nvme show $nv2 > /run/shown &&
+  sh -c "genpoolctl nvme show $nv2 --probe > /run/shown &&
     grep -E 'version +NVMe' /run/shown && grep -E 'a list partly in it .CDPMLS.' /run/shown &&
     grep -F 'pool attach $nv2:cmb,source=vfio' /run/shown"
 
