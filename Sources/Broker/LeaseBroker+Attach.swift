@@ -223,7 +223,7 @@ extension Broker1.Attach.Parameters {
     return granule
   }
 
-  /// What is to be opened. What was meant to last is only taken when its loss was agreed to.
+  /// What is to be opened. That the loss of what was meant to last was agreed to is the provider's to see.
   fileprivate func checkedMemory() throws(CallFailure) -> AttachRequest.Memory {
     if let bar {
       guard memory == nil else { throw .invalid("memory") }
@@ -235,11 +235,7 @@ extension Broker1.Attach.Parameters {
     guard size == nil else { throw .invalid("size") }
     switch memory {
     case "cmb": return .controllerMemoryBuffer
-    case "pmr":
-      guard erase == true else {
-        throw .broker(.deviceRefused(device: device, rules: [.persistent(device)]))
-      }
-      return .persistentMemoryRegion
+    case "pmr": return .persistentMemoryRegion
     default: throw .invalid("memory")
     }
   }

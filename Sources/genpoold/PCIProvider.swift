@@ -82,7 +82,12 @@ final class PCIProvider: DeviceProvider {
         throw ProviderError(error)
       }
     case .controllerMemoryBuffer: kind = .buffer
-    case .persistentMemoryRegion: kind = .persistentRegion
+    case .persistentMemoryRegion:
+      kind = .persistentRegion
+      // One that is not there need not be spared.
+      if !request.mayErase {
+        try refusePersistent(nil, of: address, source, naming, Set(request.allow))
+      }
     }
     do throws(NVMeControllerError) {
       let controller = try controllers.controller(
@@ -99,15 +104,15 @@ final class PCIProvider: DeviceProvider {
 }
 
 extension PCIProvider {
-  /// Refuses the BAR that an NVMe controller's persistent memory region is in.
+  /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the region.
   private func refusePersistent(
-    _ bar: BAR.Index, of address: PCIAddress, _ source: any BARSource,
+    _ bar: BAR.Index?, of address: PCIAddress, _ source: any BARSource,
     _ naming: BARRequest.Naming, _ allowed: Set<String>
   ) throws(ProviderError) {
     do throws(NVMeControllerError) {
       let controller = try controllers.controller(
         at: address, source: source, naming: naming, allowed: allowed)
-      guard try controller.persistentBAR() == bar else { return }
+      guard let found = try controller.persistentBAR(), bar == nil || bar == found else { return }
     } catch .notNVMe {
       return
     } catch {

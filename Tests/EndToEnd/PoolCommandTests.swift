@@ -82,6 +82,18 @@ import Testing
     #expect(result.output.isEmpty)
   }
 
+  @Test func `a persistent memory region has to be there before it has to be spared`() throws {
+    let missing = try PoolMachine().control("pool", "attach", "01:00.0:pmr")
+    #expect(missing.status == 1 && !missing.errors.contains("erase=yes"), "\(missing.errors)")
+    #expect(missing.errors.contains("persistent memory region"))
+    let machine = try PoolMachine("nvme,cmb=16M,pmr=16M")
+    for memory in ["pmr", "4"] {
+      let spared = try machine.control("pool", "attach", "01:00.0:\(memory)")
+      #expect(spared.status == 1 && spared.errors.contains("say erase=yes"), "\(spared.errors)")
+    }
+    #expect(try machine.control("pool", "attach", "01:00.0:pmr,erase=yes").status == 0)
+  }
+
   @Test func `failures have their exit status and say what is wrong`() throws {
     let machine = try PoolMachine()
     let cases: [(arguments: [String], status: Int32, cause: String)] = [

@@ -3,8 +3,9 @@ import GenPool
 import PCIDevices
 
 extension NVMeSurvey {
-  /// The survey for people: every field in words, with the register that it was read from.
-  func text(_ names: borrowing DeviceNames, _ pools: AttachedPools) -> String {
+  /// The survey for people: every field in words, with the register that it was read from, and what is a
+  /// pool.
+  func text(_ names: borrowing DeviceNames, _ pools: AttachedPools? = nil) -> String {
     var sheet = FactSheet()
     sheet.add("controller", device.address.description)
     sheet.add("name", names.name(of: device)?.cut(to: 66))
@@ -53,7 +54,7 @@ extension NVMeSurvey {
 
   // MARK: Memory
 
-  private func describe(_ memory: Memory, _ pools: AttachedPools) -> String {
+  private func describe(_ memory: Memory, _ pools: AttachedPools?) -> String {
     let title =
       "\(memory.kind.words) (\(memory.kind.rawValue.uppercased()))\n"
     switch memory.found {
@@ -70,7 +71,7 @@ extension NVMeSurvey {
       case .persistentRegion: addRegion(to: &sheet)
       }
       let lines = sheet.text.split(separator: "\n").map { "  \($0)\n" }.joined()
-      let pool = pools.verdict(on: found.bar).map { "  \($0)\n" }
+      let pool = pools?.verdict(on: found.bar).map { "  \($0)\n" }
       return title + lines + (pool ?? verdict(on: memory))
     }
   }
