@@ -126,6 +126,11 @@ import Testing
       #expect(!result.output.contains("can be attached"))
       #expect(!result.output.contains("can be leased"))
     }
+    // Who has the controller's own memory has its registers, too.
+    #expect(try machine.control("pool", "detach", "cmb").status == 0)
+    #expect(try machine.control("pool", "attach", "01:00.0:cmb,name=own").status == 0)
+    let taken = try machine.control("nvme", "show", "01:00.0")
+    #expect(taken.status == 1 && taken.output.contains("BAR 2 is pool own"), "\(taken.output)")
   }
 
   @Test func `a controller of which nothing is shown is a failure`() throws {

@@ -12,6 +12,14 @@ struct AttachedPools {
     pools = all?.filter { $0.device == device.description } ?? []
   }
 
+  /// Which BARs are pools, as a sentence; nil when none is.
+  var sentence: String? {
+    guard !pools.isEmpty else { return nil }
+    return "genpoold has it: "
+      + pools.map { "BAR \($0.bar) is pool \($0.name)" }.joined(separator: ", ")
+      + " (genpoolctl pool show)."
+  }
+
   /// `is pool cmb`, for a BAR that pools are made of; nil for any other.
   func verdict(on bar: BAR.Index) -> String? {
     let names = pools.filter { $0.bar == bar.rawValue }.map(\.name)

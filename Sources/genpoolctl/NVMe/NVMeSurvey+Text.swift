@@ -26,6 +26,7 @@ extension NVMeSurvey {
       text += "\nThe controller has no memory of its own.\n"
     }
     for sentence in unknown { text += "\n" + sentence.wrapped() + "\n" }
+    if registers == nil, let sentence = pools?.sentence { text += "\n" + sentence.wrapped() + "\n" }
     return text
   }
 
