@@ -5,11 +5,11 @@ RELEASE := .build/release
 COMPLETIONS := $(RELEASE)/completions
 # The executables bring Swift's runtime along, so that they run where no Swift is installed.
 RELEASE_FLAGS := -c release --static-swift-stdlib
-SOURCES := Package.swift Sources Tests
+SOURCES := Package.swift Sources Examples Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -28,6 +28,11 @@ test: deps  ## all tests that need no virtual machine
 	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product genpool-bench
 	.build-tsan/release/genpool-bench stress --operations 50000
 
+abi-test: TOOLS += gcc:gcc g++:g++ nm:binutils valgrind:valgrind python3:python3
+abi-test: build  ## libgenpool as programs in C, C++ and Python use it, under valgrind and DPDK too
+	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
+	Tests/ABI/run $(RELEASE)
+
 OPERATIONS ?= 100000000
 verify: deps  ## the pool against the plainest model of it, OPERATIONS=100000000
 	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
@@ -45,18 +50,25 @@ client-test: build  ## a client that is not ours: PyPI's varlink
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
 	Tests/EndToEnd/hostile.py $(RELEASE)
 
+machine-test: TOOLS += gcc:gcc
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool-nvme
 	@$(SWIFT) build $(RELEASE_FLAGS) --product dma-proof
+	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
+	@ln -sf libgenpool.so $(RELEASE)/libgenpool.so.1
+	@for program in Examples/nvme-memory Tests/ABI/iova; do \
+	  gcc -ISources/CGenPool/include $$program.c -L$(RELEASE) -lgenpool \
+	    -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/$$(basename $$program)-c || exit 1; done
 	Tests/Machine/run --bin $(RELEASE)
 
 SECONDS ?= 60
 fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60
 	Tests/Fuzz/run $(SECONDS)
 
-build: deps  ## the executables and their shell completions, in .build/release
+build: deps  ## the executables, their shell completions and libgenpool.so, in .build/release
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoold
 	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoolctl
+	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool
 	@mkdir -p $(COMPLETIONS)
 	@for program in genpoold genpoolctl; do for shell in bash zsh fish; do \
 	  $(RELEASE)/$$program --generate-completion-script $$shell > $(COMPLETIONS)/$$program.$$shell || exit 1; done; done
@@ -72,7 +84,7 @@ lint: deps lint-system  ## format, arrows between modules, what the core may imp
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
-	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run $$(find Tests -name '*.py')
+	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run Tests/ABI/run $$(find Tests -name '*.py')
 	@echo "== the man pages say what the programs say"
 	@man/render --check .build/debug
 
@@ -90,7 +102,7 @@ lint-system: deps  # what the system's own tools say of units, udev rules and ma
 	@if udevadm verify --help >/dev/null 2>&1; then udevadm verify udev/*.rules; \
 	else echo 'not checked: needs the udevadm of systemd 254 or later'; fi
 	@echo "== man pages"
-	@! groff -man -ww -z man/*.[158] 2>&1 | grep .
+	@! groff -man -ww -z man/*.[1-8] 2>&1 | grep .
 
 man: build  ## the man pages anew, from man/*.in and what the programs say of their options
 	man/render $(RELEASE)

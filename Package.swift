@@ -23,6 +23,7 @@ let package = Package(
     .library(name: "DeviceMemory", targets: ["DeviceMemory"]),
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
     .library(name: "GenPoolClient", targets: ["GenPoolClient"]),
+    .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
     .executable(name: "genpoolctl", targets: ["genpoolctl"]),
     .executable(name: "genpool-nvme", targets: ["genpool-nvme"]),
@@ -62,6 +63,23 @@ let package = Package(
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
       swiftSettings: house),
+
+    // libgenpool: the kernel's gen_pool API for C, its header the contract. Brings Swift's runtime along,
+    // so nothing else may link the target.
+    .target(name: "CGenPool"),
+    .target(
+      name: "GenPoolABI",
+      dependencies: [
+        "CGenPool", "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", system,
+      ],
+      exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
+      linkerSettings: [
+        .unsafeFlags([
+          "-static-stdlib", "-Xlinker", "-soname=libgenpool.so.1",
+          "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/GenPoolABI/genpool.map",
+          "-Xlinker", "-z", "-Xlinker", "nodelete", "-Xlinker", "--gc-sections",
+        ])
+      ]),
 
     // Names by libpci (GPL): linked by the daemon and genpoolctl only.
     .systemLibrary(name: "CPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
@@ -127,6 +145,12 @@ let package = Package(
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
+    // How a driver begins. The same in C is beside it, and no target: Tests/ABI/run compiles it.
+    .executableTarget(
+      name: "nvme-memory",
+      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      path: "Examples", exclude: ["nvme-memory.c"], swiftSettings: house),
+
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
       name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),
@@ -155,7 +179,8 @@ let package = Package(
     .testTarget(
       name: "DeviceSourcesTests",
       dependencies: [
-        "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
+        "DeviceSources", "CDeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
+        "DeviceMemory",
         "GenPool", system,
       ],
       swiftSettings: house),

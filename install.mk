@@ -13,6 +13,12 @@ ZSH_COMPLETIONS ?= share/zsh/site-functions
 define INSTALLED
 755 $(RELEASE)/genpoold        sbin/genpoold
 755 $(RELEASE)/genpoolctl      bin/genpoolctl
+755 $(RELEASE)/libgenpool.so   lib/libgenpool.so.1.0.0
+link libgenpool.so.1.0.0       lib/libgenpool.so.1
+link libgenpool.so.1           lib/libgenpool.so
+644 Sources/GenPoolABI/genpool.pc                   lib/pkgconfig/genpool.pc
+644 Sources/CGenPool/include/genpool.h              include/genpool.h
+644 Sources/CGenPool/include/linux/genalloc.h       include/genpool/linux/genalloc.h
 644 systemd/genpoold.service   lib/systemd/system/genpoold.service
 644 systemd/genpoold.socket    lib/systemd/system/genpoold.socket
 644 systemd/genpool.target     lib/systemd/system/genpool.target
@@ -22,6 +28,8 @@ define INSTALLED
 644 man/genpoold.8             share/man/man8/genpoold.8
 644 man/genpoold.json.5        share/man/man5/genpoold.json.5
 644 man/genpoolctl.1           share/man/man1/genpoolctl.1
+644 man/genpool.3              share/man/man3/genpool.3
+644 man/genpool.7              share/man/man7/genpool.7
 644 $(COMPLETIONS)/genpoold.bash    share/bash-completion/completions/genpoold
 644 $(COMPLETIONS)/genpoolctl.bash  share/bash-completion/completions/genpoolctl
 644 $(COMPLETIONS)/genpoold.zsh     $(ZSH_COMPLETIONS)/_genpoold
@@ -29,6 +37,7 @@ define INSTALLED
 644 $(COMPLETIONS)/genpoold.fish    share/fish/vendor_completions.d/genpoold.fish
 644 $(COMPLETIONS)/genpoolctl.fish  share/fish/vendor_completions.d/genpoolctl.fish
 644 systemd/genpoold.json      share/doc/genpool/examples/genpoold.json
+644 Examples/nvme-memory.c     share/doc/genpool/examples/nvme-memory.c
 644 README.md                  share/doc/genpool/README.md
 644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
 644 LICENSE                    share/doc/genpool/LICENSE
@@ -39,26 +48,29 @@ export INSTALLED
 
 # Builds nothing, so that `sudo make install` does not compile as root.
 install:  ## what `make build` built, units, man pages, … (PREFIX=/usr/local DESTDIR=)
-	@test -x $(RELEASE)/genpoold -a -d $(COMPLETIONS) || { echo 'nothing is built yet: make build' >&2; exit 1; }
+	@test -x $(RELEASE)/genpoold -a -e $(RELEASE)/libgenpool.so -a -d $(COMPLETIONS) || { echo 'nothing is built yet: make build' >&2; exit 1; }
 	@echo "$$INSTALLED" | while read -r mode source place; do \
 	  echo "$(ROOT)/$$place"; \
 	  case $$mode in \
 	  755) install -D -m 755 -s $$source "$(ROOT)/$$place" ;; \
+	  link) ln -sf $$source "$(ROOT)/$$place" ;; \
 	  *) install -D -m $$mode $$source "$(ROOT)/$$place" && \
-	    sed -i 's|/usr/sbin/genpoold|$(PREFIX)/sbin/genpoold|' "$(ROOT)/$$place" ;; \
+	    sed -i 's|/usr/sbin/genpoold|$(PREFIX)/sbin/genpoold|; s|^prefix=/usr/local$$|prefix=$(PREFIX)|' "$(ROOT)/$$place" ;; \
 	  esac || exit 1; done
 	@test -e $(CONFIGURATION) || { echo $(CONFIGURATION); install -D -m 644 systemd/initial.json $(CONFIGURATION); }
 ifeq ($(DESTDIR),)
 	@echo
-	@echo 'Next: systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload && systemctl daemon-reload'
+	@echo 'Next: ldconfig && systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload && systemctl daemon-reload'
 	@echo 'Then: systemctl enable --now genpoold.socket'
 endif
 
 # A configuration that was written stays.
 uninstall:  ## what `make install` installed, given the same PREFIX and DESTDIR
 	@echo "$$INSTALLED" | while read -r mode source place; do rm -f "$(ROOT)/$$place" || exit 1; done
-	@if [ -d "$(ROOT)/share/doc/genpool" ]; then find "$(ROOT)/share/doc/genpool" -type d -empty -delete; fi
+	@for own in share/doc/genpool include/genpool; do \
+	  if [ -d "$(ROOT)/$$own" ]; then find "$(ROOT)/$$own" -type d -empty -delete; fi; done
 	@if cmp -s systemd/initial.json $(CONFIGURATION); then rm $(CONFIGURATION) && rmdir --ignore-fail-on-non-empty $(dir $(CONFIGURATION)); fi
 
+install-test: TOOLS += gcc:gcc
 install-test: build  ## install into a temporary tree, use what is there, uninstall
 	@Tests/Install/run

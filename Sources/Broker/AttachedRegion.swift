@@ -51,6 +51,8 @@ final class AttachedRegion {
   private(set) var failure: String?
   /// Its device was removed: it is forgotten once nobody holds it.
   var hasGone = false
+  /// Its device comes back only when nobody holds it: what is left here is of no consequence then.
+  var isAwaitedByKernel: Bool { hasGone && source == .vfio }
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
   private(set) var leaseCount = 0
@@ -201,7 +203,7 @@ final class AttachedRegion {
 
   /// Whether somebody still reaches the memory although all holders are gone: a child of one, or
   /// whoever was passed a descriptor.
-  var hasStrays: Bool { holders.isEmpty && lender?.isLent() ?? false }
+  var hasStrays: Bool { holders.isEmpty && lender?.isLent() == true }
 
   /// Whether a timer looks for the end of ``isReached``.
   var isWatched = false

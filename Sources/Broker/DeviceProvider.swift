@@ -30,6 +30,8 @@ public struct AttachRequest: Hashable, Sendable {
   public var isSearched: Bool
   /// How it is to be opened; nil for the provider's first choice.
   public var source: MemorySource?
+  /// Whether contents that were meant to last may be lost.
+  public var mayErase: Bool
 
   /// Which of a device's memories.
   public enum Memory: Hashable, Sendable {
@@ -43,7 +45,8 @@ public struct AttachRequest: Hashable, Sendable {
 
   public init(
     device: String, memory: Memory, offset: ByteCount? = nil, size: ByteCount? = nil,
-    allow: [String] = [], isSearched: Bool = false, source: MemorySource? = nil
+    allow: [String] = [], isSearched: Bool = false, source: MemorySource? = nil,
+    mayErase: Bool = false
   ) {
     self.device = device
     self.memory = memory
@@ -52,6 +55,7 @@ public struct AttachRequest: Hashable, Sendable {
     self.allow = allow
     self.isSearched = isSearched
     self.source = source
+    self.mayErase = mayErase
   }
 }
 

@@ -25,7 +25,7 @@ extension LeaseBroker {
     let time = request.wait?.duration
     let isPatient = time.map { $0 > .zero } ?? false
     switch attempt(request, for: session, behind: line, isPatient: isPatient) {
-    case .leased(let lease): return try grant(lease)
+    case .leased(let lease): return try handOut(lease)
     case .refused(let failure): throw failure
     case .mustWait(let wait):
       if time == .zero { throw wait.failure }
@@ -46,7 +46,17 @@ extension LeaseBroker {
     return lease
   }
 
-  func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+  /// The reply that hands a new lease out. If there is none, nor is the lease.
+  func handOut(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+    do throws(CallFailure) {
+      return try grant(lease)
+    } catch {
+      end(lease)
+      throw error
+    }
+  }
+
+  private func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
     guard let region = regions.first(where: { $0.id == lease.region }),
       let description = describe(lease)
     else { throw .broker(.noSuchLease(lease: lease.id)) }

@@ -23,13 +23,14 @@ extension LeaseBroker {
   ) throws(CallFailure) -> Broker1.Pool {
     let granule = try parameters.checkedGranule()
     try parameters.checkName()
-    if let name = parameters.name, regions.contains(where: { $0.name == name }) {
+    if let name = parameters.name, poolNames.contains(name) {
       throw .broker(.poolExists(pool: name))
     }
     let source = try parameters.checkedSource()
     let request = AttachRequest(
       device: parameters.device, memory: try parameters.checkedMemory(), offset: parameters.offset,
-      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched, source: source)
+      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched, source: source,
+      mayErase: parameters.erase == true)
     let open: OpenBAR
     do {
       open = try provider.open(request)
@@ -37,6 +38,13 @@ extension LeaseBroker {
       throw error.failure
     }
     let device = open.device
+    if open.range.source == .vfio {
+      // It could not be opened before everybody had let go of what it was.
+      for old in regions where old.device == device && old.isAwaitedByKernel {
+        forgetHolders(of: old)
+        forgetIfGone(old)
+      }
+    }
     let region = try AttachedRegion(
       id: AttachedRegion.ID(rawValue: nextNumber()),
       name: parameters.name ?? "\(device)/\(parameters.part)", granule: granule,
@@ -121,8 +129,8 @@ extension LeaseBroker {
 
   // MARK: Draining
 
-  /// The pools' names.
-  public var poolNames: [String] { regions.map(\.name) }
+  /// The pools' names that are taken.
+  public var poolNames: [String] { regions.filter { !$0.isAwaitedByKernel }.map(\.name) }
 
   /// Detaches a pool as soon as nobody reaches its memory; nobody leases of it meanwhile. What keeps
   /// it, if anything does: then ``onDrained`` will be told.
@@ -157,7 +165,7 @@ extension LeaseBroker {
   }
 
   private func isIdle(_ region: AttachedRegion) -> Bool {
-    region.forgetIdleHolders()
+    forgetIdleHolders(of: region)
     return region.leaseCount == 0 && !region.isReached
   }
 
@@ -187,6 +195,15 @@ extension AttachedRegion {
   }
 }
 
+extension Broker1.Refusal {
+  /// A controller's persistent memory region is not erased unasked.
+  public static func persistent(_ device: String) -> Self {
+    Self(
+      rule: "persistent", subject: "the persistent memory region of \(device)",
+      cause: "what is in it was meant to last, and pools are erased", cure: "say erase=yes")
+  }
+}
+
 extension Broker1.Attach.Parameters {
   fileprivate func checkedGranule() throws(CallFailure) -> GranuleSize {
     let size = granule ?? .page
@@ -208,10 +225,7 @@ extension Broker1.Attach.Parameters {
     case "cmb": return .controllerMemoryBuffer
     case "pmr":
       guard erase == true else {
-        let refusal = Broker1.Refusal(
-          rule: "persistent", subject: "the persistent memory region of \(device)",
-          cause: "what is in it was meant to last, and pools are erased", cure: "say erase=yes")
-        throw .broker(.deviceRefused(device: device, rules: [refusal]))
+        throw .broker(.deviceRefused(device: device, rules: [.persistent(device)]))
       }
       return .persistentMemoryRegion
     default: throw .invalid("memory")

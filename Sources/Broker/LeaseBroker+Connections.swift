@@ -246,7 +246,7 @@ extension LeaseBroker {
   }
 
   /// Forgets a process that has neither a connection nor a way to reach memory.
-  private func forgetIfIdle(_ process: ClientProcess) {
+  func forgetIfIdle(_ process: ClientProcess) {
     guard process.sessions.isEmpty, !regions.contains(where: { $0.holders[process.id] != nil })
     else { return }
     forget(process)

@@ -47,7 +47,7 @@ extension LeaseBroker {
     case .removed(let device):
       // What waits for everybody to let go has waited.
       for region in regions where region.device == device && region.source == .vfio {
-        region.removeAllHolders()
+        forgetHolders(of: region)
       }
       giveUp { $0.device == device }
     case .requested(let device):

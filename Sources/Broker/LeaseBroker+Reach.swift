@@ -9,12 +9,30 @@ extension LeaseBroker {
 
   /// Does what waits until nobody reaches a region's memory, or looks again later.
   func followUp(_ region: AttachedRegion) {
-    region.forgetIdleHolders()
+    forgetIdleHolders(of: region)
     guard !region.isReached else { return watchReach(of: region) }
     resubmitContested(region)
     forgetIfGone(region)
     finishDraining(region)
     scheduleRetry()
+  }
+
+  /// Forgets the holders of a region once all of them have let go.
+  func forgetIdleHolders(of region: AttachedRegion) {
+    let holders = region.holders.keys
+    region.forgetIdleHolders()
+    forgetIfIdle(holders)
+  }
+
+  /// Forgets the holders of a region whose device the kernel does not take back before all have let go.
+  func forgetHolders(of region: AttachedRegion) {
+    let holders = region.holders.keys
+    region.removeAllHolders()
+    forgetIfIdle(holders)
+  }
+
+  private func forgetIfIdle(_ holders: some Collection<ClientProcess.ID>) {
+    for id in holders { processes[id].map(forgetIfIdle) }
   }
 
   /// Follows up in a moment, if anything waits for that.

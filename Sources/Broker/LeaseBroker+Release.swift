@@ -43,7 +43,7 @@ extension LeaseBroker {
   }
 
   /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
-  private func end(_ lease: LeaseTable.Entry) {
+  func end(_ lease: LeaseTable.Entry) {
     if let key = lease.request.requestKey {
       sessions[lease.session]?.leasesByRequestKey[key] = nil
     }

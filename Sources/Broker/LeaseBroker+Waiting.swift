@@ -96,7 +96,7 @@ extension LeaseBroker {
           continue
         case .refused(let failure): throw failure
         case .leased(let lease):
-          let message = try grant(lease)
+          let message = try handOut(lease)
           if !acquire.call.oneway { session.send(message) }
         }
       } catch {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -24,7 +25,13 @@ int gs_open_directory(const char *path) {
 
 static int open_regular(int directory, const char *name, int flags) {
   /* O_NONBLOCK: an emulated tree may have a FIFO in the place of a file. */
-  int file = RETRY(openat(directory, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  flags |= O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  int file = RETRY(openat(directory, name, flags));
+  /* Somebody is in gs_is_open_elsewhere, for microseconds. */
+  for (int attempt = 0; file == -EWOULDBLOCK && attempt < 100; attempt++) {
+    usleep(1000);
+    file = RETRY(openat(directory, name, flags));
+  }
   if (file < 0) return file;
   struct stat status;
   int failure = 0;
@@ -63,6 +70,18 @@ int gs_is_locked(int descriptor, uint64_t byte, uint64_t count) {
     .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
   int result = RETRY(fcntl(descriptor, F_OFD_GETLK, &lock));
   return result < 0 ? result : lock.l_type != F_UNLCK;
+}
+
+int gs_unlock(int descriptor) { return RETRY(flock(descriptor, LOCK_UN)); }
+
+int gs_is_open_elsewhere(int descriptor) {
+  /* Who opens it meanwhile raises a signal: one that is ignored, in the place of SIGIO, which kills. */
+  int result = RETRY(fcntl(descriptor, F_SETSIG, SIGURG));
+  if (result < 0) return result;
+  result = RETRY(fcntl(descriptor, F_SETLEASE, F_WRLCK));
+  if (result < 0) return result == -EAGAIN ? 1 : result;
+  result = RETRY(fcntl(descriptor, F_SETLEASE, F_UNLCK));
+  return result < 0 ? result : 0;
 }
 
 int gs_is_sysfs(int descriptor) {

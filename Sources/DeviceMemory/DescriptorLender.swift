@@ -7,7 +7,7 @@ public protocol DescriptorLender: AnyObject, Sendable {
   /// A descriptor to pass on, of an open file description of its own.
   func lend() throws(SystemError) -> Descriptor
 
-  /// Whether a descriptor or mapping of anything lent lives, in whatever process, this one included. On
-  /// doubt it does.
-  func isLent() -> Bool
+  /// Whether a descriptor or mapping of anything lent lives, in whatever process, this one included; nil
+  /// when that cannot be told. Nobody that something was lent to can make it false but by letting go.
+  func isLent() -> Bool?
 }

@@ -127,3 +127,13 @@ public enum PoolWarning: Hashable, Sendable {
   /// A ``Fit/fixed(offset:)`` offset is no multiple of the granule; once for each chunk tried.
   case offsetInsideGranule(offset: ByteCount, chunk: VirtualAddress)
 }
+
+extension PoolWarning: CustomStringConvertible {
+  /// One line: what was done, and why nothing came of it.
+  public var description: String {
+    switch self {
+    case .offsetInsideGranule(let offset, let chunk):
+      "a fixed offset of \(offset) into the chunk at \(chunk) is no multiple of the granule"
+    }
+  }
+}

@@ -8,7 +8,7 @@ struct GenPoolBench: ParsableCommand {
     abstract: "Checks and measures genpool: the allocator, and the broker.",
     subcommands: [
       CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
-      VerifyCommand.self, ReplayCommand.self, StressCommand.self,
+      VerifyCommand.self, ReplayCommand.self, ABICommand.self, StressCommand.self,
       LeaseCommand.self,
     ])
 }

@@ -8,6 +8,9 @@ final class Controllers {
     weak var controller: NVMeController?
   }
 
+  /// Nobody else is served while a controller is waited for.
+  private static let patience = Duration.seconds(5)
+
   private var known: [PCIAddress: WeakController] = [:]
 
   /// The controller at `address`, opened by `source` if it is not.
@@ -20,7 +23,7 @@ final class Controllers {
       return open
     }
     let controller = try NVMeController(
-      at: address, source: source, naming: naming, allowed: allowed)
+      at: address, source: source, naming: naming, allowed: allowed, patience: Self.patience)
     known[address] = WeakController(controller: controller)
     return controller
   }

@@ -8,6 +8,7 @@ import PCIDevices
 /// Devices that come and go while the daemon runs: the memory of those that go is revoked, and wanted
 /// pools of those that come are attached.
 final class HotPlug {
+  private let tree: DeviceTree
   private let events: any DeviceEventSource
   private let logger: Logger
   private let wanted: [Broker1.Attach.Parameters]
@@ -21,7 +22,8 @@ final class HotPlug {
     of root: SysfsRoot, for broker: LeaseBroker, wanted: [Broker1.Attach.Parameters],
     pools: ConfiguredPools, logger: Logger
   ) throws(SystemError) {
-    events = try DeviceEvents.watch(DeviceTree(root: root))
+    tree = DeviceTree(root: root)
+    events = try DeviceEvents.watch(tree)
     self.wanted = wanted
     self.logger = logger
     // The broker keeps this alive, as long as it waits for the descriptor.
@@ -39,7 +41,9 @@ final class HotPlug {
         switch event {
         case .added(let device): news.append(.added(device.description))
         case .removed(let device): news.append(.removed(device.description))
-        case .changed: break
+        case .changed(let device):
+          // One that was bound to vfio-pci can be opened now.
+          if isBoundToVFIO(device) { news.append(.added(device.description)) }
         case .overrun: news.append(.lost)
         }
       }
@@ -50,9 +54,18 @@ final class HotPlug {
     }
   }
 
+  private func isBoundToVFIO(_ device: PCIAddress) -> Bool {
+    (try? tree.device(at: device))?.driver == "vfio-pci"
+  }
+
   private func attach(_ device: String, to broker: LeaseBroker) {
-    let present = Set(broker.pools.map(\.name))
-    for pool in wanted where PCIAddress(pool.device)?.description == device {
+    let present = Set(broker.poolNames)
+    // What is VFIO's is opened otherwise only when somebody says so.
+    let isBound = PCIAddress(device).map(isBoundToVFIO) ?? false
+    for pool in wanted
+    where PCIAddress(pool.device)?.description == device
+      && (!isBound || pool.source == MemorySource.vfio.rawValue)
+    {
       guard !present.contains(pool.name ?? "\(device)/\(pool.part)") else { continue }
       do throws(CallFailure) {
         _ = try broker.attach(pool)

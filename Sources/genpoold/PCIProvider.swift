@@ -68,6 +68,9 @@ final class PCIProvider: DeviceProvider {
     switch request.memory {
     case .bar(let number):
       guard let bar = BAR.Index(number) else { throw .invalid(parameter: "bar") }
+      if !request.mayErase, bar != 0 {
+        try refusePersistent(bar, of: address, source, naming, Set(request.allow))
+      }
       let wanted = BARRequest(
         device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
         naming: naming, allowed: Set(request.allow))
@@ -92,6 +95,25 @@ final class PCIProvider: DeviceProvider {
     } catch {
       throw ProviderError(error)
     }
+  }
+}
+
+extension PCIProvider {
+  /// Refuses the BAR that an NVMe controller's persistent memory region is in.
+  private func refusePersistent(
+    _ bar: BAR.Index, of address: PCIAddress, _ source: any BARSource,
+    _ naming: BARRequest.Naming, _ allowed: Set<String>
+  ) throws(ProviderError) {
+    do throws(NVMeControllerError) {
+      let controller = try controllers.controller(
+        at: address, source: source, naming: naming, allowed: allowed)
+      guard try controller.persistentBAR() == bar else { return }
+    } catch .notNVMe {
+      return
+    } catch {
+      throw ProviderError(error)
+    }
+    throw .refused(device: address.description, rules: [.persistent(address.description)])
   }
 }
 

@@ -1,3 +1,4 @@
+import CDeviceSources
 import DeviceEmulation
 import DeviceFixtures
 import DeviceMemory
@@ -98,25 +99,44 @@ import Testing
       let high = try source.open(request(tree, 1...9))
       let (neighbour, found) = (low.lender, high.lender)
       let lender = try #require(found)
-      #expect(!lender.isLent())
+      #expect(lender.isLent() == false)
       var copy: Descriptor?
       do {
         let lent = try lender.lend()
         let another = try lender.lend()
         copy = try lent.duplicate()
-        #expect(lender.isLent() && neighbour?.isLent() == false)
+        #expect(lender.isLent() == true && neighbour?.isLent() == false)
         _ = another.rawValue
       }
-      #expect(lender.isLent(), "a duplicate lives")
+      #expect(lender.isLent() == true, "a duplicate lives")
       let address = unsafe mmap(nil, 4096, PROT_READ, MAP_SHARED, copy?.rawValue ?? -1, 0)
       try #require(unsafe address != MAP_FAILED)
       copy = nil
-      #expect(lender.isLent(), "a mapping lives")
+      #expect(lender.isLent() == true, "a mapping lives")
       unsafe munmap(address, 4096)
-      #expect(!lender.isLent())
+      #expect(lender.isLent() == false)
       _ = (low.size, high.size)
     }
     #expect(try tree.state() == .untouched)
+  }
+
+  @Test func `the kernel tells whether a file is open elsewhere, whoever takes locks off`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let path = tree.path("resource2")
+    let file = try FileDescriptor.open(path, .readWrite)
+    defer { try? file.close() }
+    #expect(gs_is_open_elsewhere(file.rawValue) == 0)
+    let same = try file.duplicate()
+    #expect(gs_is_open_elsewhere(file.rawValue) == 0, "a duplicate is the same description")
+    try same.close()
+    let other = try FileDescriptor.open(path, .readWrite)
+    #expect(gs_is_open_elsewhere(file.rawValue) == 1)
+    let address = unsafe mmap(nil, 4096, PROT_READ, MAP_SHARED, other.rawValue, 0)
+    try #require(unsafe address != MAP_FAILED)
+    try other.close()
+    #expect(gs_is_open_elsewhere(file.rawValue) == 1, "a mapping lives")
+    unsafe munmap(address, 4096)
+    #expect(gs_is_open_elsewhere(file.rawValue) == 0)
   }
 
   @Test func `what was lent keeps the BAR locked after its lender's end`() throws {

@@ -57,6 +57,7 @@ class Machine:
     board: tuple[str, ...] = ("-machine", "q35")
     kernel_arguments: str = ""
     memory: str = "512M"
+    examples: tuple[str, ...] = ()  # programs that only this scenario runs
     limit: int = 120  # seconds from QEMU's start to its end
     # Where the checks run with systemd, and the product installed. None: with busybox alone.
     userland: Userland | None = None

@@ -23,6 +23,8 @@ MACHINE = Machine(
     name="nvme",
     suite="bookworm",
     modules=("9p", "9pnet_virtio", "virtio_pci", "nvme"),
+    memory="768M",  # the initial file system has more programs
+    examples=("nvme-memory", "nvme-memory-c", "iova-c"),
     images={
         "nv0.img": 64 * MIB, "nv1.img": 64 * MIB, "nv2.img": 64 * MIB,
         "pmr.img": 16 * MIB, "ivs.img": 16 * MIB},
@@ -78,8 +80,8 @@ class Scenario:
         self.proofs: list[Proof] = []
         self.kernel = ""  # which the run tells
         self.seed = secrets.randbits(63)
-        self.content, self.write, self.read = (
-            os.urandom(size) for size in (CONTENT, PAYLOAD, PAYLOAD))
+        self.content, self.write, self.read, self.leased = (
+            os.urandom(size) for size in (CONTENT, PAYLOAD, PAYLOAD, 64 * KIB))
         # What the files behind memory hold, page for page, as far as the host can know.
         self.files = {
             memory.file: bytearray(os.urandom(16 * MIB))
@@ -93,6 +95,7 @@ class Scenario:
         self.fill("nv0.img", READ_AT, self.read)
         (self.share / "content").write_bytes(self.content)
         (self.share / "payload").write_bytes(self.write)
+        (self.share / "leased").write_bytes(self.leased)
         facts = {f"{slot.name}_slot": slot.address for slot in self.machine.slots}
         facts |= {
             "seed": self.seed, "rounds": ROUNDS, "write_lba": WRITE_AT // 512,
@@ -175,6 +178,16 @@ class Scenario:
         if neighbour.file:
             self.files[neighbour.file][at:at + 2 * PAGE] = found
         self.prove(same, memory.words, initiator, "past the end: the guard shows it")
+
+    def look_at_lease(self, name: str, _: str, boot: Boot) -> None:
+        """What a lease of the daemon's holds is in the memory; all else of it was erased."""
+        memory, facts = MEMORIES[name], self.facts(f"leased-{name}")
+        at = self.place(facts, memory, boot)
+        size = self.end(memory, boot) - self.start(memory, boot)
+        self.same(
+            f"the lease's pattern is in {memory.words}, and all else of it is zero",
+            self.bytes_of(memory, boot, 0, size),
+            bytes(at) + self.leased + bytes(size - at - len(self.leased)))
 
     # At the end
 

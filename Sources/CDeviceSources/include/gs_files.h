@@ -25,6 +25,7 @@ int gs_open(int directory, const char *name, int writable);
  * description: duplicates share it, and it lives as long as any of them or any mapping made of one.
  */
 int gs_lock_exclusive(int descriptor);
+int gs_unlock(int descriptor);
 
 /*
  * Locks on one byte of a file that is open for reading and writing, which need not have that byte:
@@ -37,6 +38,13 @@ int gs_unlock_byte(int descriptor, uint64_t byte);
 
 /* Whether another open file description has a lock on one of `count` bytes from `byte` on: 1 or 0. */
 int gs_is_locked(int descriptor, uint64_t byte, uint64_t count);
+
+/*
+ * Whether the file has another open file description than this one, which is open for writing: 1 or 0,
+ * -EACCES without CAP_LEASE on somebody else's file, -EINVAL where the file system has no leases. A
+ * mapping keeps its description. Nobody can undo that but by closing and unmapping, as one can a lock.
+ */
+int gs_is_open_elsewhere(int descriptor);
 
 /* Whether the file is one of the kernel's sysfs, rather than of an emulated tree: 1 or 0. */
 int gs_is_sysfs(int descriptor);

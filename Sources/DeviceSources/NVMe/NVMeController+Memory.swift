@@ -84,6 +84,16 @@ extension NVMeController {
     return try withExtendedLifetime(enabling) { () throws(NVMeControllerError) in try state() }
   }
 
+  /// The BAR that its persistent memory region is in, enabled or not; nil when it has none.
+  public func persistentBAR() throws(NVMeControllerError) -> BAR.Index? {
+    guard let region = try state().persistentRegion else { return nil }
+    do throws(RegisterProblem) {
+      return try PMRCapabilities(rawValue: region.capabilities).bar
+    } catch {
+      throw .memory(address, .register(error))
+    }
+  }
+
   private func label(_ memory: ControllerMemory) -> String {
     "the \(memory.kind.words) of \(address)"
   }

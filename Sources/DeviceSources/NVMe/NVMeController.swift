@@ -19,17 +19,22 @@ public final class NVMeController: Sendable {
   /// How the controller was named, and what the caller allows of the attach rules: for the other BARs as
   /// well.
   let naming: BARRequest.Naming, allowed: Set<String>
+  /// How long it is waited for at most; nil for as long as its registers say.
+  private let patience: Duration?
 
   /// How much of BAR 0 is opened. The MSI-X table comes later on most controllers.
   private static let window: ByteCount = .kibibytes(8)
 
   /// Opens the registers of the controller at `address`. Changes none of them.
-  /// - Parameter allowed: attach rules that may be broken this once.
+  /// - Parameters:
+  ///   - allowed: attach rules that may be broken this once.
+  ///   - patience: how long it is waited for at most. Nil for as long as its registers say, which may be
+  ///     hours for a persistent memory region.
   /// - Throws: ``NVMeControllerError``: for what is no NVMe controller, for one that has a driver or does
   ///   not answer.
   public init(
     at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming = .byAddress,
-    allowed: Set<String> = []
+    allowed: Set<String> = [], patience: Duration? = nil
   ) throws(NVMeControllerError) {
     do throws(DeviceTreeError) {
       device = try source.tree.device(at: address)
@@ -43,6 +48,7 @@ public final class NVMeController: Sendable {
     self.source = source
     self.naming = naming
     self.allowed = allowed
+    self.patience = patience
     do throws(AttachError) {
       let range = try source.open(
         BARRequest(
@@ -108,6 +114,7 @@ public final class NVMeController: Sendable {
     until isDone: () throws(NVMeControllerError) -> Bool
   ) throws(NVMeControllerError) {
     let clock = ContinuousClock()
+    let limit = min(limit, patience ?? limit)
     // Controllers that say 0 still take a moment; and a busy machine is no fault of theirs.
     let deadline = clock.now + limit + .seconds(1)
     while true {

@@ -10,10 +10,12 @@ import SystemPackage
 /// One user of a BAR: the lock is on `resourceN`, exclusive. What is mapped is `resourceN_wc` where
 /// there is one; on real sysfs that is a file of its own, so it is locked as well.
 ///
-/// What is passed on to other processes is opened anew, with a shared lock on the byte where its range
-/// begins. The kernel keeps a lock for as long as any duplicate or mapping of the descriptor lives, in
-/// whatever process: so it is known whether anybody still reaches a range, and a daemon that starts
-/// again cannot open memory that an orphan of its predecessor still maps.
+/// What is passed on to other processes is opened anew. An open file description lives as long as any
+/// duplicate or mapping of it, in whatever process, and the kernel tells whether there is one beside ours:
+/// so it is known whether anybody still reaches the BAR, and a daemon that starts again cannot open memory
+/// that an orphan of its predecessor still maps. Where the kernel does not tell, and in an emulated tree,
+/// whose files anybody may have open, a shared lock on the byte where the range begins does, as long as
+/// nobody takes it off.
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
@@ -37,7 +39,7 @@ final class BARFiles: Sendable {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
-        try Self.lock(file, bar, subject)
+        try Self.lock(file, bar, subject, directory)
         if gs_probe(file.rawValue, 0, page) == 0 {
           mapped = file
           mappedName = bar.writeCombiningFile
@@ -78,13 +80,19 @@ final class BARFiles: Sendable {
     return file
   }
 
-  /// Whether anything made of ``lend(_:)`` for the range from `offset` on lives.
-  func isLent(_ offset: UInt64) -> Bool { gs_is_locked(mapped.rawValue, offset, 1) != 0 }
+  /// Whether anything made of ``lend(_:)`` for the range from `offset` on lives; nil when that cannot be
+  /// told.
+  func isLent(_ offset: UInt64) -> Bool? {
+    let isLocked = gs_is_locked(mapped.rawValue, offset, 1) != 0
+    if directory.isEmulated { return isLocked }
+    let isOpen = gs_is_open_elsewhere(mapped.rawValue)
+    return isOpen < 0 && !isLocked ? nil : isOpen != 0
+  }
 
   private static func openLocked(
     _ name: String, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
   ) throws(AttachError) -> Descriptor {
-    let file = try directory.open(name)
+    let file = try directory.openOnce(name)
     let size = gs_size(file.rawValue)
     // Past the end of an emulated file every access would be a SIGBUS.
     guard size >= 0, UInt64(size) >= bar.size.rawValue else {
@@ -93,23 +101,34 @@ final class BARFiles: Sendable {
           place: "\(name) of \(directory.address)",
           problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"))
     }
-    try lock(file, bar, subject)
+    try lock(file, bar, subject, directory)
     return file
   }
 
   private static func lock(
-    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String
+    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
   ) throws(AttachError) {
     let result = gs_lock_exclusive(file.rawValue)
     if result != -EWOULDBLOCK {
       try check("lock", subject, result)
-      let isLent = gs_is_locked(file.rawValue, 0, bar.size.rawValue)
-      if try check("lock", subject, isLent) == 0 { return }
+      let isLocked = try check(
+        "lock", subject, gs_is_locked(file.rawValue, 0, bar.size.rawValue))
+      if isLocked == 0 && (directory.isEmulated || !isOpenElsewhere(file)) { return }
+      _ = gs_unlock(file.rawValue)
     }
     throw .system(
       SystemError(
         operation: "lock", subject: subject, errno: .resourceBusy,
         cause: "another genpool user has it open, or a process still maps memory of it"))
+  }
+
+  /// Whether others have `file` open, and not just to look at the device.
+  private static func isOpenElsewhere(_ file: borrowing Descriptor) -> Bool {
+    for _ in 0..<20 {
+      guard gs_is_open_elsewhere(file.rawValue) == 1 else { return false }
+      usleep(5_000)
+    }
+    return true
   }
 
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.

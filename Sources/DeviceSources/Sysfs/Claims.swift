@@ -55,7 +55,8 @@ final class Claims: Sendable {
         open = known
       } else {
         open = OpenBAR(
-          files: try BARFiles(bar, of: device, for: contents, in: directory), ranges: [])
+          files: try BARFiles(
+            bar, of: device, for: contents, in: attached.attachment.directory), ranges: [])
       }
       if let other = open.ranges.first(where: { $0.overlaps(range) }) {
         throw .overlapping(
@@ -143,5 +144,5 @@ extension Claim: DescriptorLender {
     }
   }
 
-  func isLent() -> Bool { files.isLent(range.lowerBound) }
+  func isLent() -> Bool? { files.isLent(range.lowerBound) }
 }

@@ -18,6 +18,7 @@ final class DeviceDirectory: Sendable {
   /// The file of the device's first BAR. Only its locks matter; all who use the device agree on it,
   /// and nobody but root can open it and get in their way.
   private let lock: Descriptor
+  private let lockName: String
 
   /// The bytes of ``lock`` that are locked: past all BARs, whose own bytes ``BARFiles`` locks.
   private enum LockedByte {
@@ -46,6 +47,7 @@ final class DeviceDirectory: Sendable {
     guard let bar = device.bars.first(where: \.hasResourceFile) else {
       throw .invalid(subject: "\(address)", problem: "sysfs has no file for any of its BARs")
     }
+    lockName = bar.resourceFile
     let file = "\(path)/\(bar.resourceFile)"
     lock = Descriptor(
       owning: try check("open", file, unsafe gs_open(directory.rawValue, bar.resourceFile, 1)))
@@ -96,6 +98,17 @@ final class DeviceDirectory: Sendable {
   func open(_ name: String) throws(AttachError) -> Descriptor {
     let number = unsafe gs_open(directory.rawValue, name, 1)
     return Descriptor(owning: try check("open", subject(name), number))
+  }
+
+  /// Opens `name`, a BAR's file, for as long as this object lives: of the file that is open for its locks
+  /// no second description, so that others' can be told.
+  func openOnce(_ name: String) throws(AttachError) -> Descriptor {
+    guard name == lockName else { return try open(name) }
+    do throws(SystemError) {
+      return try lock.duplicate()
+    } catch {
+      throw .system(error)
+    }
   }
 
   /// The only line of attribute `name`, nil when there is no such file.

@@ -37,6 +37,21 @@ public struct GranuleBitmap: ~Copyable {
     if wordCount > 0 { setWord(wordCount - 1, storedWord(wordCount - 1) | ~tailMask) }
   }
 
+  /// A map of the granules in `source`, in the kernel's layout. What lies behind `count` is ignored.
+  @unsafe
+  package init?(count: GranuleCount, copying source: UnsafeRawPointer) {
+    let words = unsafe UnsafeRawBufferPointer(
+      start: source, count: Self.wordCount(count.rawValue) * 8)
+    self.init(count: count, words: unsafe Array(words.bindMemory(to: UInt64.self)))
+  }
+
+  /// The words themselves, for algorithms in C, which only read them.
+  @unsafe
+  package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
+    let words = unsafe UnsafeMutablePointer(mutating: storage.pointer(to: Self.guardBefore))
+    return unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
+  }
+
   private static func wordCount(_ bits: Int) -> Int { bits / 64 + (bits % 64 == 0 ? 0 : 1) }
 
   /// The bits of the last word that are granules.

@@ -67,6 +67,7 @@ initiator=${unmapped%:*} memory=${unmapped#*:}
 check "$rounds times $initiator's queue, lists and data come from $memory by IOVAs, and go back" \
   prove "churn-$initiator-$memory" churn "$initiator" "$memory" \
   --rounds "$rounds" --content /host/content
+check "a program in C is told by which IOVA nv1 reaches nv0's memory" iova-c "$nv1" "$nv0"
 check "until here the IOMMU had nothing to stop" sh -c '! dmesg | grep "DMAR: .*fault"'
 check "what is not mapped for $initiator is out of its reach" \
   prove unmapped unmapped "$initiator" "$memory"

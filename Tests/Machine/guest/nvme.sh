@@ -67,6 +67,14 @@ check "nv1's persistent memory region is shown, not enabled" \
   shows "$nv1" 'persistent memory region' 'BAR 4, from 0x0 on, 16 MiB long' 'enabled +no'
 check "looking has changed nothing" equal "$(states)" "$before"
 
+# The first line is the queue's, which is the first to be allocated.
+set -- $(range cmb)
+check "the example in C divides nv0's buffer, from its first byte on" \
+  sh -c "nvme-memory-c $nv0 hotplug > /run/in-c && head -n 1 /run/in-c | grep -q 'bus $1$'"
+check "the one in Swift says the same" \
+  sh -c "nvme-memory $nv0 hotplug > /run/in-swift && cmp /run/in-c /run/in-swift"
+check "neither has changed anything" equal "$(states)" "$before"
+
 # prove NAME VERB INITIATOR MEMORY OPTION...: dma-proof, whose facts the host reads as NAME.json.
 prove() {
   name=$1 verb=$2 initiator=$3 memory=$4
@@ -116,6 +124,30 @@ check "a completion queue does not go into a CMB whose registers do not say so" 
 check "a persistent memory region is not used unless erase=yes is said" \
   fails_with 64 "pmr:$nv1" genpool-nvme identify "$nv0" --data "pmr:$nv1" --allow hotplug
 check "after all that every device is as it was" equal "$(states)" "$before"
+
+# The same memories leased by the daemon, wherever the registers say that they are.
+export GENPOOL_SOCKET=/run/genpool.sock
+check "the daemon takes nobody's persistent memory without erase=yes, by name" \
+  fails_with 1 'persistent' genpoold --socket $GENPOOL_SOCKET --attach "$nv1:pmr,name=pmr,allow=hotplug"
+check "nor by its BAR" \
+  fails_with 1 'persistent' genpoold --socket $GENPOOL_SOCKET --attach "$nv1:4,name=pmr,allow=hotplug"
+genpoold --socket $GENPOOL_SOCKET --attach "$nv0:cmb,name=cmb,allow=hotplug" \
+  --attach "$nv1:pmr,name=pmr,erase=yes,allow=hotplug" 2> /host/genpoold.log & daemon=$!
+check "the daemon attaches a controller memory buffer and a persistent memory region" \
+  within 10 sh -c "genpoolctl pool list --json 2>/dev/null | grep -c '\"active\"' | grep -qx 2"
+for pool in cmb pmr; do
+  check "a lease of $pool reads back what was written to it" \
+    sh -c "genpoolctl lease acquire --pool $pool --size 64K --fill-from /host/leased --dump-to /tmp/dump >/dev/null && cmp /tmp/dump /host/leased"
+  genpoolctl lease acquire --pool $pool --size 64K --fill-from /host/leased --hold \
+    --json > /host/leased-$pool.json 2>/dev/null & holder=$!
+  within 10 grep -q isolation /host/leased-$pool.json
+  stop "lease-$pool"
+  kill $holder
+  wait $holder
+done
+kill $daemon
+wait $daemon
+check "the daemon gives them back: every device is as it was" equal "$(states)" "$before"
 
 echo 0 > $pci/drivers_autoprobe
 load nvme || exit 2

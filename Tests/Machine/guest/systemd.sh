@@ -131,9 +131,9 @@ check "varlinkctl lists the pools" sh -c \
 
 daemon=/proc/$(property MainPID)/status
 check "the daemon is not root" test "$(awk '$1 == "Uid:" { print $2 }' $daemon)" -gt 60000
-check "it has CAP_DAC_OVERRIDE and CAP_SYS_ADMIN, filtered system calls, and nothing to gain" \
+check "it has CAP_DAC_OVERRIDE, CAP_LEASE and CAP_SYS_ADMIN, filtered system calls, and nothing to gain" \
   equal "$(awk '/^(CapEff|CapBnd|NoNewPrivs|Seccomp):/ { print $2 }' $daemon | xargs)" \
-  "0000000000200002 0000000000200002 1 2"
+  "0000000010200002 0000000010200002 1 2"
 sed -e 's/^Type=.*/Type=oneshot/; s/^Restart=.*/Restart=no/; /^Watchdog/d; /^ExecReload/d' \
   -e '/^Requires/d' -e "s|^ExecStart=.*|ExecStart=/bin/sh /sandbox.sh $$ $testdev|" \
   -e 's|^\[Service\]|&\nEnvironment=PATH=/usr/bin:/usr/lib/busybox|' \
@@ -232,20 +232,32 @@ revocation() {
 }
 for round in 1 2 3; do revocation; done
 
-# A process that outlives the device that it leased, and writes on.
-mkfifo /run/more
-su member -c "exec /dma-proof outlive --pool ivs" < /run/more > /run/said & survivor=$!
-exec 9> /run/more
-check "a process leases of ivs to outlive it" within 10 grep -q held /run/said
-unplug ivs "$ivs_slot"
-check "it hears that its lease is revoked, and lets go" within 10 grep -q revoked /run/said
-plug ivs "$ivs_slot"
+# Processes that outlive the device that they leased, and write on. One lets go of its memory as it
+# should, and one only takes its lock off, and claims to have.
+survivor() { # OPTIONS...
+  rm -f /run/more /run/said
+  mkfifo /run/more
+  su member -c "exec /dma-proof outlive --pool ivs $*" < /run/more > /run/said & survivor=$!
+  exec 9> /run/more
+  check "a process leases of ivs to outlive it ($cycle)" within 10 grep -q held /run/said
+  unplug ivs "$ivs_slot"
+  check "it hears that its lease is revoked ($cycle)" within 10 grep -q revoked /run/said
+  plug ivs "$ivs_slot"
+}
+survivor
 check "it lives, and the new device is attached at the same address" within 10 pools cmb ivs
 exec 9>&-
 check "it writes to where the memory was" within 10 grep -q written /run/said
 check "nothing of that is in the new device" \
   sh -c "genpoolctl lease acquire --pool ivs --size 1M --dump-to /run/dump && ! tr -d '\0' < /run/dump | grep -q ."
 check "it still lives" kill $survivor
+survivor --unlock
+sleep 1
+check "who only says that it has let go is waited for" \
+  sh -c "genpoolctl pool list --json | grep -q revoked"
+kill $survivor
+exec 9>&-
+check "until it ends" within 10 pools cmb ivs
 
 # An enabled service comes with the first device.
 systemctl stop genpoold.socket $unit

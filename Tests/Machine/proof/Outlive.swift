@@ -15,16 +15,33 @@ struct Outlive: ParsableCommand {
   @Option(help: "The pool to lease from.")
   var pool: String
 
+  @Flag(help: "Do not let go, but take the lock off the memory's descriptor.")
+  var unlock = false
+
   func run() throws {
-    let lease = try Connection().acquire(.kibibytes(64), from: pool)
+    let connection = try Connection()
+    let lease = try connection.acquire(.kibibytes(64), from: pool)
     try write(0x5a5a_5a5a, to: lease.region.mapping)
     try say("held")
-    while try !lease.checkRevoked() { usleep(50_000) }
+    if unlock {
+      try takeLocksOff(lease.region.range.descriptor.rawValue)
+      while try connection.leases().contains(where: { $0.state != .revoked }) { usleep(50_000) }
+    } else {
+      while try !lease.checkRevoked() { usleep(50_000) }
+    }
     try say("revoked")
     while getchar() >= 0 {}
     try write(0x6b6b_6b6b, to: lease.region.mapping)
     try say("written")
     while true { pause() }
+  }
+
+  private func takeLocksOff(_ descriptor: CInt) throws {
+    var all = flock()
+    all.l_type = Int16(F_UNLCK)
+    let setLock: CInt = 37  // F_OFD_SETLK, which Glibc's module lacks
+    let result = unsafe fcntl(descriptor, setLock, &all)
+    try expect(result == 0, "the lock cannot be taken off")
   }
 
   private func write(_ word: UInt32, to mapping: borrowing Mapping) throws {

@@ -1,0 +1,2 @@
+/* For sources that include the kernel's header by its name. */
+#include <genpool.h>

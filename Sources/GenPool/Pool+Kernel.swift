@@ -1,0 +1,22 @@
+extension Pool {
+  /// What the kernel's `gen_pool_virt_to_phys` answers: all ones for an address in no chunk; in a chunk
+  /// without a physical address, all ones plus the distance from its start, which wraps. O(chunks).
+  package func kernelPhysicalAddress(of address: VirtualAddress) -> UInt64 {
+    list.first { chunk in
+      guard chunk.contains(address) else { return nil }
+      return (chunk.physical?.rawValue ?? .max) &+ chunk.offset(of: address).rawValue
+    } ?? .max
+  }
+
+  /// Visits each chunk, newest first, with the words of its map, without its lock: the words change
+  /// while other threads use the pool, and `body` may use it too. The kernel's
+  /// `gen_pool_for_each_chunk`.
+  @unsafe
+  package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
+    list.forEach { chunk in
+      unsafe chunk.pointee.state.value.index.bitmap.withUnsafeWords { words in
+        unsafe body(chunk.pointee.snapshot, words)
+      }
+    }
+  }
+}

@@ -1,0 +1,103 @@
+public import CGenPool
+import GenPool
+
+extension PoolHandle {
+  /// Allocates for a device with an algorithm, and stores where the memory is for it.
+  func allocateDMA(
+    _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?, _ algorithm: genpool_algo_t?,
+    _ data: UnsafeMutableRawPointer?, zeroed: Bool
+  ) -> UnsafeMutableRawPointer? {
+    guard let fit = unsafe Algorithm.fit(algorithm, data, for: self) else { return nil }
+    return unsafe withPool { pool in
+      do throws(PoolError) {
+        let allocation = try pool.allocateDMA(
+          ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, zeroed: zeroed)
+        return unsafe Self.hand(allocation, of: pool, dma)
+      } catch {
+        Self.tell(error)
+        return nil
+      }
+    }
+  }
+
+  /// Allocates for a device at a multiple of `align`.
+  func allocateDMA(
+    _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?, align: CInt, zeroed: Bool
+  ) -> UnsafeMutableRawPointer? {
+    // 0 and less fail, or never return, in the kernel.
+    guard align > 0 else { return nil }
+    return unsafe withPool { pool in
+      do throws(PoolError) {
+        let allocation = try pool.allocateDMA(
+          ByteCount(UInt64(UInt(bitPattern: size))), alignment: ByteCount(UInt64(align)),
+          zeroed: zeroed)
+        return unsafe Self.hand(allocation, of: pool, dma)
+      } catch {
+        Self.tell(error)
+        return nil
+      }
+    }
+  }
+
+  @inline(__always)
+  static func hand(
+    _ allocation: DMAAllocation, of pool: Pool, _ dma: UnsafeMutablePointer<dma_addr_t>?
+  ) -> UnsafeMutableRawPointer? {
+    if let dma = unsafe dma {
+      unsafe dma.pointee =
+        allocation.bus?.rawValue ?? allocation.physical?.rawValue
+        ?? pool.kernelPhysicalAddress(of: allocation.start)
+    }
+    return unsafe UnsafeMutableRawPointer(bitPattern: UInt(allocation.start.rawValue))
+  }
+}
+
+@c @implementation
+public func gen_pool_dma_alloc(
+  _ pool: UnsafeMutablePointer<gen_pool>, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?
+) -> UnsafeMutableRawPointer? {
+  unsafe gen_pool_dma_alloc_algo(pool, size, dma, pool.pointee.algo, pool.pointee.data)
+}
+
+@c @implementation
+public func gen_pool_dma_alloc_algo(
+  _ pool: UnsafeMutablePointer<gen_pool>?, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?,
+  _ algo: genpool_algo_t, _ data: UnsafeMutableRawPointer?
+) -> UnsafeMutableRawPointer? {
+  guard let pool = unsafe pool else { return nil }
+  return unsafe PoolHandle(pool).allocateDMA(size, dma, algo, data, zeroed: false)
+}
+
+@c @implementation
+public func gen_pool_dma_alloc_align(
+  _ pool: UnsafeMutablePointer<gen_pool>?, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?,
+  _ align: CInt
+) -> UnsafeMutableRawPointer? {
+  guard let pool = unsafe pool else { return nil }
+  return unsafe PoolHandle(pool).allocateDMA(size, dma, align: align, zeroed: false)
+}
+
+@c @implementation
+public func gen_pool_dma_zalloc(
+  _ pool: UnsafeMutablePointer<gen_pool>, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?
+) -> UnsafeMutableRawPointer? {
+  unsafe gen_pool_dma_zalloc_algo(pool, size, dma, pool.pointee.algo, pool.pointee.data)
+}
+
+@c @implementation
+public func gen_pool_dma_zalloc_algo(
+  _ pool: UnsafeMutablePointer<gen_pool>?, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?,
+  _ algo: genpool_algo_t, _ data: UnsafeMutableRawPointer?
+) -> UnsafeMutableRawPointer? {
+  guard let pool = unsafe pool else { return nil }
+  return unsafe PoolHandle(pool).allocateDMA(size, dma, algo, data, zeroed: true)
+}
+
+@c @implementation
+public func gen_pool_dma_zalloc_align(
+  _ pool: UnsafeMutablePointer<gen_pool>?, _ size: Int, _ dma: UnsafeMutablePointer<dma_addr_t>?,
+  _ align: CInt
+) -> UnsafeMutableRawPointer? {
+  guard let pool = unsafe pool else { return nil }
+  return unsafe PoolHandle(pool).allocateDMA(size, dma, align: align, zeroed: true)
+}

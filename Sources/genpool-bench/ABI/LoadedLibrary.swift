@@ -1,0 +1,76 @@
+import GenPool
+import Glibc
+
+/// libgenpool, loaded as a program that does not link it would, and a pool of it.
+// SAFETY: the functions are those of genpool.h, and of a library that is never unloaded; they are called
+// with the pool alone, and with what it handed out.
+@safe
+struct LoadedLibrary {
+  private typealias Handle = UnsafeMutableRawPointer
+  private typealias Create = @convention(c) (CInt, CInt) -> Handle?
+  private typealias Add = @convention(c) (Handle, UInt, UInt64, Int, CInt) -> CInt
+  private typealias Allocate = @convention(c) (Handle, Int) -> UInt
+  private typealias AllocateAligned =
+    @convention(c) (Handle, Int, UnsafeMutablePointer<UInt64>?, CInt) -> UInt
+  private typealias Free = @convention(c) (Handle, UInt, Int) -> Void
+
+  private let pool: Handle
+  private let allocate: Allocate
+  private let allocateAligned: AllocateAligned
+  private let free: Free
+
+  /// How long the file is.
+  let size: ByteCount
+  /// How long dlopen() took.
+  let loading: Duration
+
+  struct Failure: Error, CustomStringConvertible {
+    let description: String
+  }
+
+  /// Loads the library at `path`, and makes a pool of pages.
+  init(path: String, start: UInt64, size: ByteCount) throws(Failure) {
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else {
+      throw Failure(description: "no library at \(path): make build")
+    }
+    self.size = ByteCount(UInt64(status.st_size))
+    let clock = ContinuousClock()
+    let began = clock.now
+    let opened = unsafe dlopen(path.contains("/") ? path : "./" + path, RTLD_NOW)
+    loading = began.duration(to: clock.now)
+    guard let library = unsafe opened else {
+      throw Failure(description: unsafe String(cString: dlerror()))
+    }
+    func symbol<Function>(_ name: String, as type: Function.Type) throws(Failure) -> Function {
+      guard let address = unsafe dlsym(library, name) else {
+        throw Failure(description: "\(path) has no \(name)")
+      }
+      return unsafe unsafeBitCast(address, to: type)
+    }
+    unsafe allocate = try symbol("gen_pool_alloc", as: Allocate.self)
+    unsafe allocateAligned = try symbol("gen_pool_dma_alloc_align", as: AllocateAligned.self)
+    unsafe free = try symbol("gen_pool_free", as: Free.self)
+    let create = unsafe try symbol("gen_pool_create", as: Create.self)
+    let add = unsafe try symbol("gen_pool_add_virt", as: Add.self)
+    guard let pool = unsafe create(12, -1),
+      unsafe add(pool, UInt(start), start, Int(size.rawValue), -1) == 0
+    else { throw Failure(description: "\(path) makes no pool") }
+    unsafe self.pool = pool
+  }
+
+  /// Allocates and frees a page.
+  @inline(__always)
+  func usePage() {
+    let address = unsafe allocate(pool, 4096)
+    unsafe free(pool, address, 4096)
+  }
+
+  /// Allocates and frees 64 KiB for a device, aligned.
+  @inline(__always)
+  func useAligned() {
+    var bus: UInt64 = 0
+    let address = unsafe allocateAligned(pool, 65536, &bus, 65536)
+    unsafe free(pool, address, 65536)
+  }
+}
