@@ -218,8 +218,13 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
-      name: "genpoolctlTests", dependencies: ["genpoolctl", "BrokerProtocol", "GenPool", system],
+      name: "genpoolctlTests",
+      dependencies: [
+        "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "GenPool", system,
+      ],
       swiftSettings: house),
+    .testTarget(
+      name: "genpool-nvmeTests", dependencies: ["genpool-nvme", system], swiftSettings: house),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [

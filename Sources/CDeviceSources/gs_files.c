@@ -65,11 +65,22 @@ int gs_lock_byte_shared(int descriptor, uint64_t byte) {
 
 int gs_unlock_byte(int descriptor, uint64_t byte) { return byte_lock(descriptor, byte, F_UNLCK); }
 
-int gs_is_locked(int descriptor, uint64_t byte, uint64_t count) {
+/* What kind of lock another open file description has on one of the bytes, F_UNLCK for none. */
+static int foreign_lock(int descriptor, uint64_t byte, uint64_t count) {
   struct flock lock = {
     .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = (off_t)count};
   int result = RETRY(fcntl(descriptor, F_OFD_GETLK, &lock));
-  return result < 0 ? result : lock.l_type != F_UNLCK;
+  return result < 0 ? result : lock.l_type;
+}
+
+int gs_is_locked(int descriptor, uint64_t byte, uint64_t count) {
+  int type = foreign_lock(descriptor, byte, count);
+  return type < 0 ? type : type != F_UNLCK;
+}
+
+int gs_is_locked_shared(int descriptor, uint64_t byte) {
+  int type = foreign_lock(descriptor, byte, 1);
+  return type < 0 ? type : type == F_RDLCK;
 }
 
 int gs_unlock(int descriptor) { return RETRY(flock(descriptor, LOCK_UN)); }

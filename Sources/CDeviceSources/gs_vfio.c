@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Swift reads these records by their offsets: VFIOCapabilities.swift and its neighbours. */
+/* Swift reads these records by their offsets: VFIORecord.swift, VFIORegion.swift, VFIOContainer.swift. */
 _Static_assert(sizeof(struct vfio_info_cap_header) == 8, "vfio_info_cap_header");
 _Static_assert(offsetof(struct vfio_info_cap_header, next) == 4, "vfio_info_cap_header.next");
 _Static_assert(offsetof(struct vfio_region_info, flags) == 4, "vfio_region_info.flags");
@@ -105,10 +105,6 @@ int gs_vfio_is_viable(int group) {
 
 int gs_vfio_set_container(int group, int container) {
   return control(group, VFIO_GROUP_SET_CONTAINER, &container);
-}
-
-int gs_vfio_unset_container(int group) {
-  return control_by_value(group, VFIO_GROUP_UNSET_CONTAINER, 0);
 }
 
 int gs_vfio_open_device(int group, const char *name) {

@@ -3,7 +3,8 @@ import Glibc
 public import PCIDevices
 public import SystemPackage
 
-/// Why a BAR was not opened. Nothing is left changed when one of these is thrown.
+/// Why a BAR was not opened, or a device not bound. Nothing is left changed when one of these is thrown,
+/// but for what its text calls not undone.
 public enum AttachError: Error, Hashable, Sendable {
   /// sysfs shows no such device, or makes no sense.
   case unreadable(DeviceTreeError)
@@ -29,6 +30,23 @@ public enum AttachError: Error, Hashable, Sendable {
     case .overlapping: return .resourceBusy
     case .system(let error): return error.errno
     }
+  }
+}
+
+extension AttachError {
+  /// The same, saying also what could not be undone.
+  func leaving(_ failures: [AttachError]) -> Self {
+    guard !failures.isEmpty else { return self }
+    let left = "not undone: " + failures.map(\.description).joined(separator: "; ")
+    guard case .system(let error) = self else {
+      return .system(
+        SystemError(
+          operation: "change", subject: "a device", errno: errno, cause: "\(self); \(left)"))
+    }
+    return .system(
+      SystemError(
+        operation: error.operation, subject: error.subject, errno: error.errno,
+        cause: error.cause.map { "\($0); \(left)" } ?? left))
   }
 }
 

@@ -9,8 +9,8 @@ extension Pool {
   }
 
   /// Visits each chunk, newest first, with the words of its map, without its lock: the words change
-  /// while other threads use the pool, and `body` may use it too. The kernel's
-  /// `gen_pool_for_each_chunk`.
+  /// while other threads use the pool, and `body` may use it too. No chunk may be removed meanwhile. The
+  /// kernel's `gen_pool_for_each_chunk`.
   @unsafe
   package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
     list.forEach { chunk in

@@ -49,7 +49,8 @@ final class ManagedDevice: Sendable {
         return []
       }
       for handle in entry.pools {
-        let held = handle.withPool { $0.size - $0.available }
+        // Chunk by chunk: what is free in a drained one is not available.
+        let held = handle.pool.chunks.reduce(ByteCount.zero) { $0 + ($1.size - $1.available) }
         guard held == .zero else { throw .outstanding(held) }
       }
       table[path] = nil

@@ -35,6 +35,12 @@ public final class Driver {
   /// How long a command may take before it is given up.
   public var patience: Duration = .seconds(30)
 
+  /// How long a shutdown may take: what the controller said of that when it was last identified, but at
+  /// least 5 s, and at most a minute, as Linux has it.
+  public private(set) var shutdownPatience = shortestShutdown
+  private static let shortestShutdown: Duration = .seconds(5),
+    longestShutdown: Duration = .seconds(60)
+
   private var reach: Reach
   private var admin: QueuePair
   /// The I/O pair while it is open.
@@ -148,7 +154,7 @@ public final class Driver {
   /// (section 7.6.2), and disabled.
   public func shutDown() throws(NVMeError) {
     try closeQueues()
-    try controller.shutDown()
+    try controller.shutDown(within: shutdownPatience)
     try controller.disable()
   }
 
@@ -162,21 +168,28 @@ public final class Driver {
 
   /// Has the controller do an admin command whose data is one page, at `place`.
   ///
-  /// `place` may be any number: what is there, if anything, the controller overwrites.
+  /// `place` may be any number: what is there, if anything, the controller overwrites. What the caller
+  /// has stored there should have arrived: ``DeviceSources/DMABuffer/settle(_:for:)``.
   public func execute(_ command: Command, dataAt place: DMAAddress) throws(NVMeError) {
     try execute(command.with(DataPointer(page: place)))
   }
 
   /// Reads what the controller says of itself into `buffer`, of at least 4 KiB.
+  /// - Throws: ``NVMeError/nothingArrived(_:command:at:)`` when it says that it did, but did not.
   public func identify(into buffer: DMABuffer) throws(NVMeError) -> ControllerIdentity {
     let bytes = try identify(.identifyController, into: buffer)
-    guard let identity = ControllerIdentity(bytes, smallestPage: capabilities.smallestPage) else {
-      throw .broken(controller.address, problem: "Identify gave \(bytes.count) bytes")
+    guard bytes.contains(where: { $0 != 0 }),
+      let identity = ControllerIdentity(bytes, smallestPage: capabilities.smallestPage)
+    else {
+      throw .broken(controller.address, problem: "Identify gave \(bytes.count) bytes of nothing")
     }
+    shutdownPatience = min(
+      max(identity.shutdownLatency ?? .zero, Self.shortestShutdown), Self.longestShutdown)
     return identity
   }
 
   /// Reads what namespace `number`, from 1, is like into `buffer`, of at least 4 KiB.
+  /// - Throws: as ``identify(into:)``; for a namespace that is not active, which is all zeros.
   public func identify(_ number: UInt32, into buffer: DMABuffer) throws(NVMeError) -> Namespace {
     let bytes = try identify(.identify(number), into: buffer)
     guard let identity = NamespaceIdentity(bytes), identity.blocks > 0 else {
@@ -191,9 +204,20 @@ public final class Driver {
   private func identify(_ command: Command, into buffer: DMABuffer) throws(NVMeError) -> [UInt8] {
     guard buffer.size >= Self.page else { throw .unsupported("Identify into \(buffer.size)") }
     // A status of success proves no data: what is read must not be what was there before.
-    try buffer.guarded { buffer throws(DeviceFault) in try buffer.zero() }
-    try execute(command, dataAt: address(of: buffer))
-    return try buffer.guarded { buffer throws(DeviceFault) in try buffer.read(count: Self.page) }
+    let poison = (0..<Self.page.rawValue).map { _ in UInt8.random(in: 0...255) }
+    let place = try address(of: buffer)
+    try buffer.guarded { buffer throws(DeviceFault) in
+      try buffer.write(poison)
+      try buffer.settle(Self.page, for: controller.address)
+    }
+    try execute(command, dataAt: place)
+    let bytes = try buffer.guarded { buffer throws(DeviceFault) in
+      try buffer.read(count: Self.page)
+    }
+    guard bytes != poison else {
+      throw .nothingArrived(controller.address, command: command.name, at: place)
+    }
+    return bytes
   }
 }
 

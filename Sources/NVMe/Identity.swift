@@ -8,6 +8,8 @@ public struct ControllerIdentity: Hashable, Sendable {
   public let serial: String, model: String, firmware: String
   /// The most that one command moves (MDTS); nil for no limit.
   public let largestTransfer: ByteCount?
+  /// The longest that a shutdown may take (RTD3E, in µs); nil when it does not say.
+  public let shutdownLatency: Duration?
   /// How many namespaces it may have (NN).
   public let namespaces: UInt32
 
@@ -25,6 +27,8 @@ public struct ControllerIdentity: Hashable, Sendable {
     let room = UInt64(smallestPage.rawValue.leadingZeroBitCount)
     largestTransfer =
       exponent == 0 || exponent >= room ? nil : ByteCount(smallestPage.rawValue << exponent)
+    let latency = UInt32(littleEndian: bytes, at: 88)
+    shutdownLatency = latency == 0 ? nil : .microseconds(Int64(latency))
     namespaces = UInt32(littleEndian: bytes, at: 516)
   }
 

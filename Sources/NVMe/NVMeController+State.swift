@@ -46,10 +46,13 @@ extension NVMeController {
   }
 
   /// Tells it that the power may go, and waits until it says so as well.
-  func shutDown() throws(NVMeError) {
+  /// - Parameter limit: how long that may take, which CAP.TO is not about.
+  func shutDown(within limit: Duration) throws(NVMeError) {
     let now = try read()
     try configure(now.configuration.withShutdown)
-    try poll(now, for: "shutting down", ignoringFailure: false) { $0.shutdown == .complete }
+    try poll(now, for: "shutting down", within: limit, ignoringFailure: false) {
+      $0.shutdown == .complete
+    }
   }
 
   private func configure(_ configuration: ControllerConfiguration) throws(NVMeError) {
@@ -60,16 +63,19 @@ extension NVMeController {
     }
   }
 
-  /// Waits as long as CAP.TO allows.
-  /// - Parameter ignoringFailure: whether a controller that has failed is worth waiting for: only to
-  ///   be stopped.
+  /// Waits for CSTS.
+  /// - Parameters:
+  ///   - limit: how long; as CAP.TO allows unless it is given.
+  ///   - ignoringFailure: whether a controller that has failed is worth waiting for: only to be stopped.
   private func poll(
-    _ state: NVMeRegisters, for operation: String, ignoringFailure: Bool,
+    _ state: NVMeRegisters, for operation: String, within limit: Duration? = nil,
+    ignoringFailure: Bool,
     until isReached: (ControllerStatus) -> Bool
   ) throws(NVMeError) {
     var last = state.status
     do throws(NVMeControllerError) {
-      try wait(state.capabilities.timeout, for: operation) { () throws(NVMeControllerError) in
+      try wait(limit ?? state.capabilities.timeout, for: operation) {
+        () throws(NVMeControllerError) in
         last = ControllerStatus(rawValue: try load(NVMeRegisters.Offset.status))
         return !last.isAnswer || isReached(last) || (last.isFatal && !ignoringFailure)
       }

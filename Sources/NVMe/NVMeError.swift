@@ -14,6 +14,8 @@ public enum NVMeError: Error, Sendable {
   case fault(DeviceFault)
   /// A command ended with an error.
   case failed(PCIAddress, command: String, CommandStatus)
+  /// A command that fills memory ended well, but what was in the memory before is still there.
+  case nothingArrived(PCIAddress, command: String, at: DMAAddress)
   /// A command did not end in time: the controller must be reset.
   case timeout(PCIAddress, command: String, after: Duration)
   /// The controller has stopped: CSTS.CFS is set, or it reads as all-ones.
@@ -37,6 +39,9 @@ extension NVMeError: CustomStringConvertible {
     case .unreachable(let error): error.description
     case .fault(let fault): fault.description
     case .failed(let address, let command, let status): "\(command) on \(address): status \(status)"
+    case .nothingArrived(let address, let command, let place):
+      "\(command) on \(address) reported success, but nothing arrived at \(place): it does not reach "
+        + "that memory"
     case .timeout(let address, let command, let limit):
       "\(command) on \(address): no completion within \(limit); was its memory in its reach?"
     case .stopped(let address):

@@ -44,8 +44,13 @@ struct QueuePair {
     // Section 3.1.16: two doorbells a pair, from 1000h on.
     submissionDoorbell = NVMeRegisters.Offset.doorbells + stride * UInt64(2 * number)
     completionDoorbell = submissionDoorbell + stride
-    try submissions.guarded { buffer throws(DeviceFault) in try buffer.zero() }
-    try completions.guarded { buffer throws(DeviceFault) in try buffer.zero() }
+    for buffer in [submissions, completions] {
+      try buffer.guarded { buffer throws(DeviceFault) in
+        try buffer.zero()
+        // Zeros that are late would wipe out a completion.
+        try buffer.settle(buffer.size, for: controller.address)
+      }
+    }
   }
 
   /// Has the controller do `command`.
@@ -76,10 +81,12 @@ struct QueuePair {
       for (index, word) in words.enumerated() {
         try buffer.store(word, at: start + ByteCount(4 * index))
       }
+      // The command must be in its memory before the doorbell is: out of the processor's
+      // write-combining buffers, and in another device's memory arrived.
+      Fence.stores()
+      try buffer.settle(start + Command.size, for: controller.address)
     }
     tail = (tail + 1) % entries
-    // The command must be in its memory, which may be write-combining, before the doorbell is.
-    Fence.stores()
     try ring(submissionDoorbell, tail)
   }
 

@@ -12,10 +12,17 @@ extension AttachRule {
     let always = refusals(of: subject, under: [forceMismatch, noResponse])
     guard forced == nil else { return always.map { $0.about(device) } }
     let kind = refusals(of: subject, under: deviceRules)
-    let used = try DeviceUse.all(of: device.address, under: root).map { use in
+    let used = try refusals(ofTaking: device, under: root)
+    return (kind + used).map { $0.about(device) }
+  }
+
+  /// What of the running system forbids to take `device` from its driver, whoever gets it.
+  package static func refusals(
+    ofTaking device: Device, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [Refusal] {
+    try DeviceUse.all(of: device.address, under: root).map { use in
       Refusal(rule: "in-use", subject: "\(device.address)", cause: "\(use)", cure: use.cure)
     }
-    return (kind + used).map { $0.about(device) }
   }
 }
 

@@ -9,11 +9,16 @@ public enum DeviceUse: Hashable, Sendable {
   case swap(name: String)
   /// Other block devices or file systems are made of block device `name`.
   case held(name: String, by: [String])
+  /// Somebody has block device `name` for himself, and nothing else says who.
+  case claimed(name: String)
+  /// Whether somebody has block device `name` for himself cannot be told.
+  case undecided(name: String, because: String)
   /// Network interface `name` is up.
   case network(name: String)
 
   /// What hangs on the device at `address`. Empty is not a promise: what has a character device open, or
-  /// a block device without a file system, does not show.
+  /// shares a block device with everyone (a program that reads it, nvmet), does not show. On a kernel's
+  /// own sysfs each block device is opened for a moment; an emulated tree has none to open.
   package static func all(
     of address: PCIAddress, under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {
@@ -30,7 +35,9 @@ public enum DeviceUse: Hashable, Sendable {
     let mounts = try Mount.all(under: root)
     let swaps = try swaps(under: root)
     var uses: [DeviceUse] = []
+    var used: Set<String> = []
     for name in names {
+      let known = uses.count
       let node = root["class/block"][name]
       let number = try node["dev"].optionalAttribute()?.lines.first
       for mount in mounts where mount.device == number || mount.source == "/dev/\(name)" {
@@ -40,8 +47,9 @@ public enum DeviceUse: Hashable, Sendable {
       var holders = try node["holders"].exists() ? node["holders"].entries() : []
       holders += try multiDeviceFileSystems(with: name, under: root)
       if !holders.isEmpty { uses.append(.held(name: name, by: holders)) }
+      if uses.count > known { used.insert(name) }
     }
-    return uses
+    return try uses + claims(among: names, used: used, under: root)
   }
 
   /// The names of the device's disks and partitions.
@@ -158,6 +166,10 @@ extension DeviceUse: CustomStringConvertible {
     case .mounted(let name, let place): "\(name) is mounted at \(place)"
     case .swap(let name): "\(name) is swapped to"
     case .held(let name, let holders): "\(name) is part of \(holders.joined(separator: ", "))"
+    case .claimed(let name):
+      "\(name) is claimed by somebody: mounted in another mount namespace, a journal, or part of a "
+        + "storage pool or target"
+    case .undecided(let name, let cause): "whether \(name) is in use cannot be told: \(cause)"
     case .network(let name): "network interface \(name) is up"
     }
   }
@@ -168,6 +180,8 @@ extension DeviceUse: CustomStringConvertible {
     case .mounted(_, let place): "umount \(place)"
     case .swap(let name): "swapoff /dev/\(name)"
     case .held: "take it out of them"
+    case .claimed: "find out who has it (lsns -t mnt, zpool status, targetcli ls), and end that"
+    case .undecided: "be root, where the machine's /dev is"
     case .network(let name): "ip link set \(name) down"
     }
   }

@@ -35,7 +35,6 @@ struct GenPoolNVMe: ParsableCommand {
       var command = try parseAsRoot()
       // Memory that stops answering is an error, not a signal.
       try FaultGuard.enable()
-      Interruption.postpone()
       try command.run()
     } catch let error as NVMeError {
       end(error.description)

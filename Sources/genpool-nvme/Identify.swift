@@ -24,7 +24,13 @@ struct Identify: ParsableCommand {
     try session.whileOpen {
       let buffer = try session.allocate(.kibibytes(4), for: .readData)
       let identity = try session.driver.identify(into: buffer)
-      let namespace = try? session.driver.identify(1, into: buffer)
+      let namespace: Namespace?
+      do {
+        namespace = try session.driver.identify(1, into: buffer)
+      } catch NVMeError.unsupported {
+        // There may be none, or one whose blocks this driver cannot move.
+        namespace = nil
+      }
       let document = try IdentityDocument(
         session.driver, identity, namespace, Placement(buffer, in: session, options.data))
       if options.json {

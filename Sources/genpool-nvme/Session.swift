@@ -42,14 +42,23 @@ struct Session {
   let data: BufferPool
   /// What the controller says of itself.
   let identity: ControllerIdentity
+  /// Which devices the kernel wants back; through VFIO it waits for us to let go.
+  private let requests: RemovalRequests?
 
-  /// Opens all memory, then takes the controller over.
+  /// Opens all memory, then takes the controller over. From here on signals wait for
+  /// ``checkForInterruption()``.
   init(_ options: SessionOptions) throws {
-    let source: any BARSource =
-      switch options.source {
-      case .sysfs: SysfsSource()
-      case .vfio: try VFIOSource()
-      }
+    Interruption.postpone()
+    let source: any BARSource
+    switch options.source {
+    case .sysfs:
+      source = SysfsSource()
+      requests = nil
+    case .vfio:
+      let opened = try VFIOSource()
+      source = opened
+      requests = opened.requests
+    }
     let places = Places(
       initiator: options.controller, source: source, allowed: Set(options.allow))
     let controller = try places.controller(at: options.controller)
@@ -69,10 +78,23 @@ struct Session {
     do {
       try body()
     } catch {
-      try? driver.shutDown()
+      do {
+        try driver.shutDown()
+      } catch let failure {
+        Streams.complain("the controller could not be shut down in order: \(failure)")
+      }
       throw error
     }
     try driver.shutDown()
+  }
+
+  /// Throws between two commands when somebody wants the program to end: by a signal, or the kernel, which
+  /// is about to remove a device, or to take it from vfio-pci.
+  func checkForInterruption() throws(Problem) {
+    try Interruption.check()
+    if let device = requests?.drain().first {
+      throw Problem("the kernel wants \(device) back; stopped between two commands")
+    }
   }
 
   /// Memory for data: `size` of it, for the controller to read or to write.

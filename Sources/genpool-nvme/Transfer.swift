@@ -52,7 +52,7 @@ struct Transfer {
   ) throws {
     var done: UInt64 = 0
     while done < blocks {
-      try Interruption.check()
+      try session.checkForInterruption()
       let part = min(blocksAtATime, blocks - done)
       guard let count = BlockCount(Int(part)) else { return }
       try body(BlockAddress(options.lba + done), count, namespace.identity.blockSize * part)
@@ -70,9 +70,9 @@ struct Transfer {
     try session.driver.move(.read, namespace, first, count, [buffer])
     let bytes = try buffer.read(count: size)
     guard bytes != poison else {
-      throw Problem(
-        "Read on \(session.driver.controller.address) reported success, but nothing arrived at "
-          + "\(try session.driver.address(of: buffer)): it does not reach that memory")
+      throw NVMeError.nothingArrived(
+        session.driver.controller.address, command: "Read",
+        at: try session.driver.address(of: buffer))
     }
     return bytes
   }

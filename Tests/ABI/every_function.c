@@ -298,7 +298,8 @@ static void check_devices(const char *root) {
   check(genpool_device_put(sram) == -EBUSY && gen_pool_get(sram, NULL) == unnamed,
         "and while they are in use");
   gen_pool_free(unnamed, addr, 1);
-  check(genpool_device_put(sram) == 0, "the last handle ends them");
+  genpool_chunk_drain(unnamed, start);
+  check(genpool_device_put(sram) == 0, "the last handle ends them, drained or not");
   check(genpool_device_get(root, "devices/soc/sram", &dma) == 0 && gen_pool_get(dma, NULL) == NULL,
         "nothing is left of them");
   genpool_device_put(dma);

@@ -179,7 +179,25 @@ static void check_memory(void) {
   waitpid(child, &status, 0);
   check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "regions are not a forked child's");
 
+  unsigned long start = facts_of(persistent).start;
+  check(genpool_region_take_back(persistent, pool) == -EBUSY, "what is in use is not taken back");
+  check(genpool_chunk_drain(pool, start) == 0 && gen_pool_avail(pool) == MEBIBYTE &&
+            !gen_pool_alloc(pool, 2 * MEBIBYTE - 2 * 4096),
+        "a drained chunk is not allocated from");
+  check(genpool_chunk_undrain(pool, start) == 0 && gen_pool_avail(pool) == 3 * MEBIBYTE - 2 * 4096,
+        "until it is undrained");
   gen_pool_free(pool, (unsigned long)data, 5000);
+  check(genpool_region_take_back(persistent, pool) == 0 && gen_pool_size(pool) == MEBIBYTE &&
+            facts_of(persistent).chunks == 0,
+        "a region is taken back from a pool that lives on");
+  check(genpool_region_take_back(persistent, pool) == -EFAULT && genpool_error_text()[0], "once");
+  check(gen_pool_add(pool, 0x10000, 4096, NUMA_NO_NODE) == 0 && genpool_chunk_remove(pool, 0x10000) == 0 &&
+            !gen_pool_has_addr(pool, 0x10000, 1) && genpool_chunk_drain(pool, 0x10000) == -EFAULT,
+        "other chunks are removed by their address");
+  check(genpool_region_add(persistent, pool, NULL) == 0, "and may come back");
+  check(genpool_pool_statistics(pool, &statistics) == 0 && statistics.allocations == statistics.frees &&
+            statistics.allocations > 0 && statistics.failed_full > 0,
+        "the pool has counted");
   gen_pool_destroy(pool);
   check(facts_of(buffer).chunks == 0 && ((unsigned char *)facts_of(buffer).start) != NULL,
         "the pool's end gives the regions back");

@@ -62,6 +62,49 @@ import Testing
     #expect(try tree.state() == DeviceState(enable: "0", override: "(null)", command: [0, 4]))
   }
 
+  @Test(arguments: [nil, "vfio-pci", "uio_pci_generic"])
+  func `bus mastering that was switched on is switched off, with a passive driver, too`(
+    driver: String?
+  ) throws {
+    let tree = try TemporaryTree("nvme,cmb=1M" + (driver.map { ",driver=\($0)" } ?? ""))
+    // Memory space alone is on.
+    try tree.writeConfig(4, [2, 0])
+    let source = SysfsSource(root: tree.root)
+    for _ in 0..<2 {
+      do {
+        let range = try source.open(request(tree))
+        try source.enableBusMastering(of: tree.address)
+        try source.enableBusMastering(of: tree.address)
+        #expect(try tree.read("config")[4] == 6)
+        _ = range.size
+      }
+      #expect(try tree.read("config")[4] == 2)
+    }
+  }
+
+  @Test func `bus mastering ends with who switched it on, whoever stays, and stays if it was on`()
+    throws
+  {
+    let tree = try TemporaryTree("nvme,cmb=1M,driver=uio_pci_generic")
+    let (first, second) = (SysfsSource(root: tree.root), SysfsSource(root: tree.root))
+    let memory = try first.open(request(tree))
+    do {
+      let registers = try second.open(request(tree, bar: 0))
+      try second.enableBusMastering(of: tree.address)
+      #expect(try tree.read("config")[4] == 6)
+      _ = registers.size
+    }
+    #expect(try tree.read("config")[4] == 2)
+    try tree.writeConfig(4, [6, 0])
+    do {
+      let registers = try second.open(request(tree, bar: 0))
+      try second.enableBusMastering(of: tree.address)
+      _ = registers.size
+    }
+    #expect(try tree.read("config")[4] == 6, "it was not switched on here")
+    _ = memory.size
+  }
+
   @Test func `a device that somebody else enabled meanwhile stays enabled`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     do {

@@ -8,7 +8,7 @@ import Testing
   @Test func `a region without capabilities is mappable as a whole`() throws {
     let region = try Record(flags: 7, size: 0x4000, offset: 2 << 40).region()
     #expect(region.size == .kibibytes(16) && region.fileOffset == ByteCount(2 << 40))
-    #expect(region.canMap && !region.isMSIXMappable)
+    #expect(region.canMap)
     #expect(region.mappable == [.init(offset: 0, size: .kibibytes(16))])
     #expect(region.problem(mapping: 0, .kibibytes(16)) == nil)
   }
@@ -25,7 +25,6 @@ import Testing
       flags: 15, size: 0x10000, offset: 0,
       [.msix, .sparse([(0, 0x2000), (0x4000, 0xc000)])]
     ).region()
-    #expect(region.isMSIXMappable)
     #expect(region.mappable.map(\.offset) == [0, 0x4000])
     #expect(region.problem(mapping: 0x1000, 0x1000) == nil)
     #expect(region.problem(mapping: 0x4000, 0xc000) == nil)

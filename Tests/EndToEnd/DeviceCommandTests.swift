@@ -93,6 +93,19 @@ import Testing
     #expect(verdicts[1].refusals[0].cure.contains("unbind"))
   }
 
+  @Test(arguments: ["--dry-run", "--group"])
+  func `a device that nobody bound is not unbound, and it says by which rule`(option: String)
+    throws
+  {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    let result = try machine.control("device", "unbind", "01:00.0", option)
+    #expect(result.status == 1)
+    #expect(result.output.contains("refused by not-bound: 0000:01:00.0: it has driver nvme"))
+    #expect(result.errors.contains("0000:01:00.0 stays as it is"))
+    #expect(result.fitsTerminal)
+    #expect(try machine.attribute("driver_override") == "(null)\n")
+  }
+
   @Test func `memory that can be attached is shown with the command for it`() throws {
     let machine = try EmulatedMachine()
     let result = try machine.control("device", "show", "0000:01:00.0")

@@ -13,7 +13,9 @@ from machine import Boot, Machine, Slot
 MACHINE = Machine(
     name="vfio",
     suite="bookworm",
-    modules=("9p", "9pnet_virtio", "virtio_pci", "nvme", "vfio_pci", "vfio_iommu_type1"),
+    modules=(
+        "9p", "9pnet_virtio", "virtio_pci", "nvme", "crc32c_generic", "ext4", "vfio_pci",
+        "vfio_iommu_type1"),
     images={"nv0.img": 64 * MIB, "nv1.img": 64 * MIB, "ivs.img": 16 * MIB},
     backends=(
         "-drive", "if=none,id=d0,file=nv0.img,format=raw",

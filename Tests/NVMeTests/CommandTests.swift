@@ -51,11 +51,13 @@ import Testing
     bytes.replaceSubrange(4..<9, with: Array("se\u{7}al".utf8))
     bytes.replaceSubrange(24..<28, with: Array("QEMU".utf8))
     bytes[77] = 7
+    bytes.replaceSubrange(88..<92, with: [0x40, 0x42, 0x0f, 0])
     bytes.replaceSubrange(516..<520, with: [1, 0, 0, 0])
     let identity = try #require(ControllerIdentity(bytes, smallestPage: .kibibytes(4)))
     #expect(identity.serial == "se?al" && identity.model == "QEMU" && identity.firmware == "")
     #expect(identity.vendor == 0x1b36 && identity.subsystemVendor == 0x1af4)
     #expect(identity.largestTransfer == .kibibytes(512) && identity.namespaces == 1)
+    #expect(identity.shutdownLatency == .seconds(1))
     for limit in [0, 200] as [UInt8] {
       bytes[77] = limit
       #expect(ControllerIdentity(bytes, smallestPage: 4096)?.largestTransfer == nil)

@@ -5,6 +5,7 @@ import GenPool
 import NVMe
 import PCIDevices
 import Synchronization
+import SystemPackage
 import Testing
 
 /// The driver, with a model of a controller at the other end.
@@ -17,7 +18,7 @@ import Testing
     let pool: BufferPool
 
     init(_ behaviour: ModelController.Behaviour = .normal) throws {
-      tree = try TemporaryTree("nvme,cmb=1M")
+      tree = try TemporaryTree("nvme,cmb=1M", "nvme,cmb=1M")
       controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
       let opened = try controller.controllerMemoryBuffer()
       let start = opened.range.bus
@@ -32,6 +33,12 @@ import Testing
         controller, memory: .init(submissions: pool, completions: pool, lists: pool))
       driver.patience = .milliseconds(300)
       return driver
+    }
+
+    /// Memory of the other controller, which the model does not reach.
+    func peer() throws -> BufferPool {
+      let peer = try NVMeController(at: tree.addresses[1], source: controller.source)
+      return try BufferPool(mapping: peer.controllerMemoryBuffer())
     }
 
     func allocate(_ size: ByteCount) throws -> DMABuffer {
@@ -211,6 +218,136 @@ import Testing
     // An address that the model does not reach.
     try driver.execute(.identifyController, dataAt: .bus(BusAddress(0x1000)))
     #expect(try page.read(count: 4096) == [UInt8](repeating: 0x5a, count: 4096))
+    try driver.shutDown()
+  }
+
+  @Test func `a controller that reports success but does not identify itself has not`() throws {
+    let bench = try Bench(.identifying(nil))
+    defer { bench.model.stop() }
+    let driver = try bench.driver()
+    let page = try bench.allocate(.kibibytes(4))
+    for body in [
+      { _ = try driver.identify(into: page) }, { _ = try driver.identify(1, into: page) },
+    ] {
+      let error = try #require(throws: NVMeError.self) { try body() }
+      guard case .nothingArrived(bench.tree.address, "Identify", _) = error else {
+        Issue.record("\(error)")
+        return
+      }
+      #expect(error.description.contains("reported success, but nothing arrived at bus 0x"))
+    }
+  }
+
+  @Test func `an identity of nothing but zeros is none`() throws {
+    let bench = try Bench(.identifying([UInt8](repeating: 0, count: 4096)))
+    defer { bench.model.stop() }
+    let driver = try bench.driver()
+    let page = try bench.allocate(.kibibytes(4))
+    let error = try #require(throws: NVMeError.self) { try driver.identify(into: page) }
+    #expect(error.description.contains("completed a command wrongly"))
+    // Of a namespace they say that it is not active.
+    let inactive = try #require(throws: NVMeError.self) { try driver.identify(1, into: page) }
+    #expect(inactive.description.contains("not active"))
+  }
+
+  @Test func `data in another device's memory has arrived before the controller hears of it`()
+    throws
+  {
+    try FaultGuard.enable()
+    let bench = try Bench()
+    defer { bench.model.stop() }
+    let driver = try bench.driver()
+    let page = try bench.allocate(.kibibytes(4))
+    let namespace = try driver.identify(1, into: page)
+    try driver.openQueues()
+    let peer = try bench.peer()
+    let buffer = try peer.allocate(.kibibytes(8), for: .writeData, by: bench.tree.address)
+    let end = try peer.allocate(.kibibytes(8), for: .writeData, by: bench.tree.address)
+    try buffer.write([UInt8](repeating: 0x3c, count: 8192))
+    try end.write([UInt8](repeating: 0x3c, count: 8192))
+    let disk = bench.model.disk.withLock { $0 }
+    // The other device stops answering at what the last of the data is in: who asks it learns that.
+    let last = end.allocation.start - peer.memories[0].region.region.mapping.start
+    let file = try FileDescriptor.open(
+      bench.tree.path("/bus/pci/devices/\(bench.tree.addresses[1])/resource2"), .readWrite)
+    try file.closeAfter { try file.resize(to: Int64((last + .kibibytes(4)).rawValue)) }
+    for direction in [Driver.Direction.write, .read] {
+      let error = try #require(throws: NVMeError.self) {
+        try driver.move(direction, namespace, BlockAddress(0), count(32), [buffer, end])
+      }
+      guard case .fault = error else {
+        Issue.record("\(error)")
+        return
+      }
+    }
+    #expect(bench.model.disk.withLock { $0 } == disk)
+    try driver.shutDown()
+  }
+
+  @Test func `a list in the own buffer, away from its command, takes a controller that allows it`()
+    throws
+  {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let source = SysfsSource(root: tree.root)
+    let controller = try NVMeController(at: tree.address, source: source)
+    let half = try source.open(BARRequest(device: tree.address, bar: 2, size: .kibibytes(512)))
+    let start = half.bus
+    let model = try ModelController(tree, busStart: #require(start))
+    defer { model.stop() }
+    let own = try BufferPool(mapping: half, owner: tree.address)
+    // Memory in the model's reach that is not known as its own.
+    let other = try BufferPool(
+      mapping: source.open(BARRequest(device: tree.address, bar: 2, offset: .kibibytes(512))))
+    let driver = try Driver(
+      controller, memory: .init(submissions: other, completions: other, lists: own))
+    driver.patience = .milliseconds(300)
+    let buffer = try other.allocate(.kibibytes(16), for: .readData, by: tree.address)
+    let namespace = try driver.identify(1, into: buffer)
+    try driver.openQueues()
+    let available = own.pool.available
+    let error = try #require(throws: NVMeError.self) {
+      try driver.move(.read, namespace, BlockAddress(0), count(32), [buffer])
+    }
+    #expect(error.description.contains("CMBLOC.CDPCILS is clear"))
+    #expect(own.pool.available == available)
+    // Two pages take no list. With the bit, a list is fine as well.
+    try driver.move(.read, namespace, BlockAddress(0), count(16), [buffer])
+    try controller.store(2 | 1 << 6, at: 0x38)
+    try driver.move(.read, namespace, BlockAddress(0), count(32), [buffer])
+    #expect(
+      try buffer.read(count: .kibibytes(16)) == model.disk.withLock { Array($0[..<16384]) })
+    try driver.shutDown()
+  }
+
+  @Test func `a shutdown may take longer than becoming ready`() throws {
+    let bench = try Bench(.slowToShutDown(.milliseconds(1600)))
+    defer { bench.model.stop() }
+    // CAP.TO 0.
+    try bench.controller.registers.mapping.store(0x0000_07ff as UInt32, at: 0)
+    let driver = try bench.driver()
+    try driver.shutDown()
+    #expect(try !bench.controller.state().configuration.isEnabled)
+  }
+
+  @Test(
+    arguments: [
+      (0, .seconds(5)), (4_000_000, .seconds(5)), (8_500_000, .milliseconds(8500)),
+      (.max, .seconds(60)),
+    ] as [(UInt32, Duration)])
+  func `a shutdown is given what the controller asks for, 5 s to a minute`(
+    _ latency: UInt32, _ patience: Duration
+  ) throws {
+    var identity = [UInt8](repeating: 0x20, count: 4096)
+    for index in 0..<4 {
+      identity[88 + index] = UInt8(truncatingIfNeeded: latency >> (8 * UInt32(index)))
+    }
+    let bench = try Bench(.identifying(identity))
+    defer { bench.model.stop() }
+    let driver = try bench.driver()
+    let page = try bench.allocate(.kibibytes(4))
+    #expect(driver.shutdownPatience == .seconds(5))
+    _ = try driver.identify(into: page)
+    #expect(driver.shutdownPatience == patience)
     try driver.shutDown()
   }
 

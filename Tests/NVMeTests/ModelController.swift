@@ -20,6 +20,10 @@ final class ModelController: Sendable {
     case confused
     /// It says that it has failed as soon as an I/O command comes.
     case fatal
+    /// It identifies itself by these bytes, or by none, and reports a success.
+    case identifying([UInt8]?)
+    /// It takes that long to shut down.
+    case slowToShutDown(Duration)
   }
 
   static let blockSize = 512
@@ -63,6 +67,7 @@ final class ModelController: Sendable {
   private func run() {
     var isReady = false
     var submissions: [Int: Queue] = [:], completions: [Int: Queue] = [:]
+    var isShutDownAt: ContinuousClock.Instant?
     while !isStopped.load(ordering: .relaxed) {
       let configuration = register(0x14)
       let isEnabled = configuration & 1 == 1
@@ -78,7 +83,13 @@ final class ModelController: Sendable {
         }
         setRegister(0x1c, isEnabled ? 1 : 0)
       }
-      if isEnabled && configuration >> 14 & 3 == 1 { setRegister(0x1c, 1 | 2 << 2) }
+      if isEnabled && configuration >> 14 & 3 == 1 {
+        var time = Duration.zero
+        if case .slowToShutDown(let duration) = behaviour { time = duration }
+        let end = isShutDownAt ?? .now + time
+        isShutDownAt = end
+        setRegister(0x1c, 1 | (end <= .now ? 2 : 1) << 2)
+      }
       for number in submissions.keys.sorted() {
         while let queue = submissions[number],
           queue.position != Int(register(0x1000 + 8 * number)) % queue.entries
@@ -107,7 +118,11 @@ final class ModelController: Sendable {
     let (queue, entries) = (Int(word(10) & 0xffff), Int(word(10) >> 16) + 1)
     switch (number, command[0]) {
     case (0, 0x06):
-      write(word(10) == 1 ? controllerData : namespaceData, to: address(6))
+      if case .identifying(let bytes) = behaviour {
+        write(bytes ?? [], to: address(6))
+      } else {
+        write(word(10) == 1 ? controllerData : namespaceData, to: address(6))
+      }
     case (0, 0x05): completions[queue] = Queue(base: address(6), entries: entries)
     case (0, 0x01):
       guard completions[queue] != nil else { return 0x0100 }

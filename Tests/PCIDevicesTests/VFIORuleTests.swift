@@ -2,6 +2,7 @@ import DeviceEmulation
 import DeviceFixtures
 import GenPool
 import PCIDevices
+import SystemPackage
 import Testing
 
 /// The rules for VFIO, as far as they differ from those for sysfs.
@@ -171,6 +172,28 @@ import Testing
     try tree.write(
       "/devices/pci0000:00/0000:00:04.0/\(tree.address)/net/eth7/flags", "0x1003\n")
     #expect(try uses(tree) == ["network interface eth7 is up"])
+  }
+
+  @Test func `a block device whose file does not say is not said to be free`() throws {
+    let directory = try TemporaryTree.makeDirectory()
+    defer { TemporaryTree.removeAll(directory) }
+    let path = directory.appending("disk")
+    let missing = try #require(
+      DeviceUse.claim(on: "disk", number: "8:0", in: directory.string))
+    #expect(
+      missing.description
+        == "whether disk is in use cannot be told: open \(path): no such file or directory")
+    try FileDescriptor.open(path, .writeOnly, options: .create, permissions: .ownerReadWrite)
+      .close()
+    let file = try #require(DeviceUse.claim(on: "disk", number: "8:0", in: directory.string))
+    #expect(file.description.contains("it is not device 8:0"))
+  }
+
+  @Test func `an emulated tree's disks are not looked for in /dev`() throws {
+    #expect(try !tree().root.isMachines)
+    #expect(SysfsRoot("/sys/").isMachines)
+    #expect(SysfsRoot("/sys/bus/..").isMachines)
+    #expect(!SysfsRoot("/nonexistent").isMachines)
   }
 
   @Test func `another device's use is not this one's`() throws {

@@ -39,6 +39,9 @@ int gs_unlock_byte(int descriptor, uint64_t byte);
 /* Whether another open file description has a lock on one of `count` bytes from `byte` on: 1 or 0. */
 int gs_is_locked(int descriptor, uint64_t byte, uint64_t count);
 
+/* Whether another open file description has a shared lock on the byte: 1 or 0. */
+int gs_is_locked_shared(int descriptor, uint64_t byte);
+
 /*
  * Whether the file has another open file description than this one, which is open for writing: 1 or 0,
  * -EACCES without CAP_LEASE on somebody else's file, -EINVAL where the file system has no leases. A

@@ -29,7 +29,6 @@ int gs_vfio_open_group(const char *path);
 /* Whether every device of the group is VFIO's or nobody's: 1 or 0. */
 int gs_vfio_is_viable(int group);
 int gs_vfio_set_container(int group, int container);
-int gs_vfio_unset_container(int group);
 /* Opens the device `name` of the group, which has to be in a container with an IOMMU. */
 int gs_vfio_open_device(int group, const char *name);
 

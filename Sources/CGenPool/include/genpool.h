@@ -273,6 +273,11 @@ int genpool_region_describe(struct genpool_region *region, struct genpool_region
  * it back when the pool is destroyed.
  */
 int genpool_region_add(struct genpool_region *region, struct gen_pool *pool, void *GENPOOL_NULLABLE owner);
+/*
+ * Takes it out of a pool that lives on. -EBUSY, and nothing happens, while anything is allocated there:
+ * genpool_chunk_drain keeps new allocations out meanwhile. -EFAULT when the pool has not got it.
+ */
+int genpool_region_take_back(struct genpool_region *region, struct gen_pool *pool);
 /* Unmaps and closes it. -EBUSY while it is a chunk of a pool. */
 int genpool_region_close(struct genpool_region *GENPOOL_NULLABLE region);
 
@@ -313,14 +318,28 @@ int genpool_dma_map(struct genpool_initiator *initiator, struct gen_pool *pool, 
                     struct genpool_dma_mapping *GENPOOL_NULLABLE *GENPOOL_NULLABLE mapping);
 void genpool_dma_unmap(struct genpool_dma_mapping *GENPOOL_NULLABLE mapping);
 
+/*
+ * Chunks by their first address, -EFAULT for another: a drained one is not allocated from until it is
+ * undrained, one that is removed (-EBUSY while anything is allocated there) is forgotten. None may be
+ * removed while gen_pool_for_each_chunk runs.
+ */
+int genpool_chunk_drain(struct gen_pool *pool, unsigned long start_addr);
+int genpool_chunk_undrain(struct gen_pool *pool, unsigned long start_addr);
+int genpool_chunk_remove(struct gen_pool *pool, unsigned long start_addr);
+
 /* A pool in numbers: a snapshot. */
 struct genpool_statistics {
-  size_t size;        /* sizeof(struct genpool_statistics) */
-  uint64_t total;     /* gen_pool_size */
-  uint64_t available; /* gen_pool_avail */
-  uint64_t largest;   /* the longest free run, in bytes */
+  size_t size;                /* sizeof(struct genpool_statistics) */
+  uint64_t total;             /* gen_pool_size */
+  uint64_t available;         /* gen_pool_avail: not what is free in drained chunks */
+  uint64_t largest;           /* the longest free run, in bytes */
   uint64_t free_runs;
   uint64_t chunks;
+  uint64_t peak;              /* the most bytes that each chunk ever had allocated, added up */
+  uint64_t allocations;       /* that succeeded */
+  uint64_t frees;             /* that succeeded */
+  uint64_t failed_full;       /* allocations for which no chunk had enough */
+  uint64_t failed_fragmented; /* allocations for which no free run would do */
 };
 int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
 

@@ -61,6 +61,23 @@ public struct DMABuffer: Sendable {
     try shared.region.mapping.store(value, at: start + offset)
   }
 
+  /// Waits until what this process has stored in the buffer has arrived there: before `reader` is told to
+  /// read it, or to write something else there.
+  ///
+  /// Stores to a device are posted. A fence sends them off in order, but those to one device and those to
+  /// another take different ways, and a doorbell may be there first. A load may not overtake the stores
+  /// to the same device (PCI Express Base Specification 5.0 section 2.4.1): its answer says that they have
+  /// arrived. Nothing is done for `reader`'s own memory: the doorbell goes the same way, behind the stores.
+  /// The host's memory needs nothing either, and loses nothing by a load.
+  /// - Parameter count: how much was stored, from the start; its last byte is loaded.
+  public func settle(_ count: ByteCount, for reader: PCIAddress) throws(DeviceFault) {
+    guard owner != reader, count > .zero else { return }
+    // Both ways round: no load before the stores, and what follows, the doorbell, not before the load.
+    Fence.all()
+    _ = try load(UInt8.self, at: count - 1)
+    Fence.all()
+  }
+
   /// Throws unless `count` bytes at `offset` lie inside: the region goes on after the buffer's end.
   private func check(
     _ operation: String, _ offset: ByteCount, _ count: ByteCount

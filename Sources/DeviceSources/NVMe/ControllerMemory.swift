@@ -18,6 +18,8 @@ public struct ControllerMemory: Hashable, Sendable {
   public let announced: ByteCount
   /// What the controller itself can keep in it.
   public let uses: MemoryUses
+  /// How freely the controller lets queues, lists and data be placed; of a buffer only.
+  public let rules: CMBLocation.Rules
 
   /// The two kinds of memory that a controller has.
   public enum Kind: String, Hashable, Sendable, CaseIterable {
@@ -61,6 +63,7 @@ public struct ControllerMemory: Hashable, Sendable {
     size = min(length.size, bar.size - offset)
     announced = length.size
     uses = length.uses
+    rules = location.rules
   }
 
   /// The region that PMRCAP tells of, in a device with `bars`: all of its BAR.
@@ -79,6 +82,7 @@ public struct ControllerMemory: Hashable, Sendable {
     size = bar.size
     announced = bar.size
     uses = capabilities.uses
+    rules = []
   }
 
   private static func bar(

@@ -12,7 +12,8 @@ public struct CMBLocation: Hashable, Sendable {
   /// Bits 8:3, how freely queues, lists and data may be mixed and placed.
   public let rules: Rules
 
-  /// What may be mixed with what (1.4, bits 8:3). Without a bit the specification's stricter rule holds.
+  /// What need not be as the specification's stricter rules want it (section 4.7; bits 8:3, since 1.4).
+  /// Where a bit is clear its rule holds, as all of them do before 1.4.
   public struct Rules: OptionSet, Hashable, Sendable {
     public let rawValue: UInt32
 
@@ -25,14 +26,29 @@ public struct CMBLocation: Hashable, Sendable {
     public static let mixedQueues = Self(rawValue: 1 << 3)
     /// A queue in the buffer need not be contiguous (CQPDS).
     public static let scatteredQueues = Self(rawValue: 1 << 4)
-    /// Lists may be in the buffer with their command elsewhere, and the other way round (CDPMLS).
-    public static let separateLists = Self(rawValue: 1 << 5)
-    /// Commands in the buffer may point to data in host memory (CDPCILS).
-    public static let commandsApartFromData = Self(rawValue: 1 << 6)
-    /// One command's data may be partly in the buffer (CDMMMS).
+    /// One command's PRP list or SGL may be partly in the buffer (CDPMLS).
+    public static let mixedLists = Self(rawValue: 1 << 5)
+    /// Lists may be in the buffer with their command elsewhere (CDPCILS).
+    public static let listsApartFromCommand = Self(rawValue: 1 << 6)
+    /// One command's data and metadata may be partly in the buffer (CDMMMS).
     public static let mixedData = Self(rawValue: 1 << 7)
-    /// Queues need not start at a doubleword (CQDA).
+    /// A contiguous queue in the buffer may start at any doubleword, not only at a page (CQDA).
     public static let unalignedQueues = Self(rawValue: 1 << 8)
+
+    /// The rules and what they allow, in the order of their bits.
+    private static let names: [(rule: Self, words: String)] = [
+      (.mixedQueues, "a queue partly in it (CQMMS)"),
+      (.scatteredQueues, "queues in pieces (CQPDS)"),
+      (.mixedLists, "a list partly in it (CDPMLS)"),
+      (.listsApartFromCommand, "lists of commands that are elsewhere (CDPCILS)"),
+      (.mixedData, "a command's data partly in it (CDMMMS)"),
+      (.unalignedQueues, "queues at any doubleword (CQDA)"),
+    ]
+
+    /// What each rule that is in the set allows.
+    public var words: [String] {
+      Self.names.compactMap { contains($0.rule) ? $0.words : nil }
+    }
   }
 
   /// Decodes the register.

@@ -137,7 +137,7 @@ public enum NVMeControllerError: Error, Hashable, Sendable {
   case noAnswer(PCIAddress)
   /// An access to its registers failed.
   case fault(DeviceFault)
-  /// It did not become what it was asked to within the time that its registers name.
+  /// It did not become what it was asked to within the time that it names for that.
   case timeout(PCIAddress, operation: String, limit: Duration)
   /// Its memory cannot be had.
   case memory(PCIAddress, ControllerMemoryError)
@@ -169,7 +169,7 @@ extension NVMeControllerError: CustomStringConvertible {
       "open \(address): its registers read as all-ones: pulled out, without power, or failed"
     case .fault(let fault): fault.description
     case .timeout(let address, let operation, let limit):
-      "\(operation) of \(address): not within \(limit), the time that its registers name"
+      "\(operation) of \(address): not within \(limit), the time that it may take for that"
     case .memory(let address, let error): "open the memory of \(address): \(error)"
     case .refused(let address, let operation, let problem): "\(operation) of \(address): \(problem)"
     }

@@ -1,5 +1,6 @@
 import Glibc
 import PCIDevices
+import Synchronization
 
 /// A device that is kept ready for its memory to be used: enabled, and out of drivers' reach. Ends
 /// with the last range of it that its source has handed out.
@@ -7,7 +8,7 @@ final class DeviceAttachment: Sendable {
   /// The device's directory.
   let directory: DeviceDirectory
 
-  private let changes: DeviceChanges
+  private let changes: Mutex<DeviceChanges>
   private let process: pid_t
   private let report: @Sendable (AttachError) -> Void
 
@@ -19,7 +20,7 @@ final class DeviceAttachment: Sendable {
     self.directory = directory
     self.report = report
     process = getpid()
-    changes = try directory.changing { () throws(AttachError) in
+    let changes = try directory.changing { () throws(AttachError) in
       // Alone, the lock is exclusive until all is done; otherwise it is shared from the start.
       let isAlone = directory.isAlone()
       if !isAlone { try directory.join() }
@@ -27,22 +28,18 @@ final class DeviceAttachment: Sendable {
       do throws(AttachError) {
         if isAlone { try directory.join() }
       } catch {
-        changes.undo(directory, isLast: isAlone)
-        throw error
+        throw error.leaving(changes.undo(directory, isLast: isAlone))
       }
       return changes
     }
+    self.changes = Mutex(changes)
   }
 
   /// Lets the device do DMA. Undone with the attachment.
   func enableBusMastering() throws(AttachError) {
     try directory.changing { () throws(AttachError) in
-      let now = try directory.command()
-      guard !now.contains(.busMaster) else { return }
-      try directory.setCommand(now.union(.busMaster))
-      guard try directory.command().contains(.busMaster) else {
-        try check("enable bus mastering of", "\(directory.address)", -EIO)
-        return
+      try changes.withLock { changes throws(AttachError) in
+        try changes.enableBusMastering(directory)
       }
     }
   }
@@ -52,7 +49,7 @@ final class DeviceAttachment: Sendable {
     guard getpid() == process else { return }
     do throws(AttachError) {
       try directory.changing { () throws(AttachError) in
-        changes.undo(directory, isLast: directory.isAlone()).forEach(report)
+        changes.withLock { $0 }.undo(directory, isLast: directory.isAlone()).forEach(report)
       }
     } catch {
       report(error)

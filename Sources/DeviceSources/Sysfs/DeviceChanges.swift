@@ -10,6 +10,9 @@ import SystemPackage
 /// | `enable` | counts one more | counts one less |
 /// | COMMAND | memory space enabled | memory, I/O and bus-master bits as they were |
 ///
+/// Bus mastering is its own: whoever switched it on drives the device, and switches it off in the end,
+/// whoever else uses the device's memory.
+///
 /// A process that was killed leaves its changes behind. Who comes next finds the override, and nobody
 /// else there: it takes over the dead one's count. It does not know what was before that, so it clears
 /// the override in the end and leaves COMMAND alone. The same holds for the last of several users, who
@@ -26,7 +29,8 @@ struct DeviceChanges {
 
   private static let override = "driver_override"
   private static let enable = "enable"
-  private static let name = "genpool"
+  /// The override of a device that is attached.
+  static let name = "genpool"
   /// How the kernel prints no override.
   private static let nothing = "(null)"
 
@@ -39,6 +43,8 @@ struct DeviceChanges {
   private var countBefore: UInt64 = 0
   /// Whether it was enabled once more, so that this is to be taken back.
   private var isCounted = false
+  /// Whether bus mastering was off and was switched on.
+  private var isMaster = false
 
   /// Changes `device`. Only while ``DeviceDirectory/changing(_:)``. Undoes what it has done when it fails.
   /// - Parameter isAlone: whether no other process uses the device.
@@ -50,8 +56,7 @@ struct DeviceChanges {
       try enable(device, directory, isAlone: isAlone)
       try enableMemory(device, directory)
     } catch {
-      undo(directory, isLast: isAlone)
-      throw error
+      throw error.leaving(undo(directory, isLast: isAlone))
     }
   }
 
@@ -100,10 +105,21 @@ struct DeviceChanges {
     }
   }
 
+  /// Lets the device do DMA. Only while ``DeviceDirectory/changing(_:)``.
+  mutating func enableBusMastering(_ directory: DeviceDirectory) throws(AttachError) {
+    let now = try directory.command()
+    guard !now.contains(.busMaster) else { return }
+    isMaster = true
+    try directory.setCommand(now.union(.busMaster))
+    guard try directory.command().contains(.busMaster) else {
+      try check("enable bus mastering of", "\(directory.address)", -EIO)
+      return
+    }
+  }
+
   /// Changes back what can be, whatever else fails.
   /// - Parameter isLast: whether no other process uses the device.
   /// - Returns: what could not be changed back; nothing when the device is gone.
-  @discardableResult
   func undo(_ directory: DeviceDirectory, isLast: Bool) -> [AttachError] {
     var failures: [AttachError] = []
     func attempt<Result>(_ body: () throws(AttachError) -> Result?) -> Result? {
@@ -112,6 +128,12 @@ struct DeviceChanges {
       } catch {
         if !error.isOfMissingDevice { failures.append(error) }
         return nil
+      }
+    }
+    if isMaster {
+      _ = attempt { () throws(AttachError) in
+        let now = try directory.command()
+        if now.contains(.busMaster) { try directory.setCommand(now.subtracting(.busMaster)) }
       }
     }
     let count = attempt { () throws(AttachError) in try directory.enableCount(Self.enable) }
@@ -143,7 +165,7 @@ struct DeviceChanges {
 
 extension AttachError {
   /// Whether it only says that the device is not there any more.
-  fileprivate var isOfMissingDevice: Bool {
+  var isOfMissingDevice: Bool {
     [ENODEV, ENOENT, ENXIO].contains(errno.rawValue)
   }
 }

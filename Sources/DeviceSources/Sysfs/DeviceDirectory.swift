@@ -24,7 +24,7 @@ final class DeviceDirectory: Sendable {
   private enum LockedByte {
     /// For the length of a change.
     static let changing: UInt64 = 1 << 62
-    /// Shared, for as long as the device is in use.
+    /// For as long as the device is in use: shared through sysfs, exclusive through VFIO.
     static let inUse: UInt64 = changing + 1
   }
 
@@ -77,7 +77,8 @@ final class DeviceDirectory: Sendable {
         SystemError(
           operation: "lock", subject: "\(address)",
           errno: result == -EAGAIN ? .resourceBusy : Errno(rawValue: -result),
-          cause: result == -EAGAIN ? "another process has been attaching it for 5 s" : nil))
+          cause: result == -EAGAIN
+            ? "another process has been attaching or binding it for 5 s" : nil))
     }
     defer { _ = gs_unlock_byte(lock.rawValue, LockedByte.changing) }
     return try body()
@@ -87,9 +88,22 @@ final class DeviceDirectory: Sendable {
   /// this object ends. Only while ``changing(_:)``.
   func isAlone() -> Bool { gs_lock_byte_exclusive(lock.rawValue, LockedByte.inUse) == 0 }
 
+  /// Whether other genpool processes use the device through sysfs. Only while ``changing(_:)``.
+  func isShared() throws(AttachError) -> Bool {
+    try check("lock", "\(address)", gs_is_locked_shared(lock.rawValue, LockedByte.inUse)) == 1
+  }
+
   /// Lets others know that the device is in use, until this object ends. Only while ``changing(_:)``.
+  /// - Throws: EBUSY when another genpool process has the device for itself.
   func join() throws(AttachError) {
-    try check("lock", "\(address)", gs_lock_byte_shared(lock.rawValue, LockedByte.inUse))
+    let result = gs_lock_byte_shared(lock.rawValue, LockedByte.inUse)
+    guard result != -EAGAIN else {
+      throw .system(
+        SystemError(
+          operation: "lock", subject: "\(address)", errno: .resourceBusy,
+          cause: "another process has it open through VFIO, or is binding it to another driver"))
+    }
+    try check("lock", "\(address)", result)
   }
 
   // MARK: Files

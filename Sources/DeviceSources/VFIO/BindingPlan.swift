@@ -24,7 +24,7 @@ public struct BindingPlan: Hashable, Sendable {
 
   /// What becomes of a member of the group.
   public enum Role: String, Hashable, Sendable, CaseIterable {
-    /// It gets the driver.
+    /// It gets the driver, or is given back.
     case changes = "changes"
     /// It has it already.
     case ready = "ready"
@@ -36,7 +36,7 @@ public struct BindingPlan: Hashable, Sendable {
 
   /// One thing that is done to one device.
   public enum Step: Hashable, Sendable {
-    /// Keeps in mind what is there now, for the way back.
+    /// Keeps in mind what is there now, for the way back; not when it is bound already.
     case remember(PCIAddress, BindingRecord)
     /// `text` is written to `file`, a path below the sysfs root.
     case write(PCIAddress, text: String, file: String)
@@ -59,7 +59,8 @@ extension BindingPlan.Step: CustomStringConvertible {
   /// As a shell would do it, where a shell could.
   public var description: String {
     switch self {
-    case .remember(let device, let record): "# remember \(record) of \(device)"
+    case .remember(let device, let record):
+      "# remember \(record) of \(device), if it is not bound yet"
     case .write(_, let text, let file): "echo '\(text)' > /sys/\(file)"
     case .expect(let device, let driver): "# \(device) has driver \(driver ?? "none") now"
     case .forget(let device): "# forget what \(device) had"

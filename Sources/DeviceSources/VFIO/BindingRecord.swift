@@ -56,8 +56,12 @@ public struct BindingRecord: Hashable, Sendable, CustomStringConvertible {
     return BindingRecord(text: String(decoding: bytes, as: UTF8.self))
   }
 
-  /// Writes the record, unless there is one: the first binding knows best what was before.
-  func write(of address: PCIAddress, under root: SysfsRoot) throws(AttachError) {
+  /// Keeps this record of how the device is now, unless it is bound already: the first binding knows
+  /// best what was before.
+  /// - Returns: whether it was written.
+  func keep(of address: PCIAddress, under root: SysfsRoot) throws(AttachError) -> Bool {
+    let known = Self.read(of: address, under: root)
+    if let known, known.identity == identity, !override.isEmpty { return false }
     let directory = Self.directory(under: root)
     let path = directory.appending(address.description)
     do {
@@ -71,6 +75,7 @@ public struct BindingRecord: Hashable, Sendable, CustomStringConvertible {
         SystemError(
           operation: "write", subject: path.string, errno: error as? Errno ?? .ioError))
     }
+    return true
   }
 
   static func remove(of address: PCIAddress, under root: SysfsRoot) {

@@ -1,6 +1,3 @@
-import CDeviceSources
-import DeviceMemory
-import Glibc
 public import PCIDevices
 import SystemPackage
 
@@ -59,22 +56,6 @@ public struct DeviceBinding: Sendable {
     }
   }
 
-  /// What it takes to give the device at `address` back to the driver it had. Without a record the kernel
-  /// chooses one.
-  public func plan(unbinding address: PCIAddress) throws(AttachError) -> BindingPlan {
-    do throws(DeviceTreeError) {
-      let device = try tree.device(at: address)
-      var record = BindingRecord.read(of: address, under: tree.root)
-      if record?.identity != device.identity { record = nil }
-      return BindingPlan(
-        device: device, refusals: [],
-        members: members(of: device, driver: "", changing: [device]),
-        steps: steps(unbinding: device, record))
-    } catch {
-      throw .unreadable(error)
-    }
-  }
-
   private func driverRefusals(
     _ driver: String, for device: Device
   ) throws(DeviceTreeError) -> [AttachRule.Refusal] {
@@ -101,61 +82,41 @@ public struct DeviceBinding: Sendable {
   private func members(
     of device: Device, driver: String, changing: [Device]
   ) -> [BindingPlan.Member] {
+    members(of: device, alone: changing.isEmpty ? .ready : .changes) { member in
+      changing.contains { $0.address == member.address }
+        ? .changes
+        : member.driver == driver
+          ? .ready : device.iommuGroup?.blockers.contains(member) == true ? .inTheWay : .harmless
+    }
+  }
+
+  /// What becomes of each member of the device's group; of itself, `alone`, without one.
+  func members(
+    of device: Device, alone: BindingPlan.Role, role: (IOMMUGroup.Member) -> BindingPlan.Role
+  ) -> [BindingPlan.Member] {
     guard let group = device.iommuGroup else {
       return [
-        BindingPlan.Member(
-          name: "\(device.address)", driver: device.driver,
-          role: changing.isEmpty ? .ready : .changes)
+        BindingPlan.Member(name: "\(device.address)", driver: device.driver, role: alone)
       ]
     }
     return group.members.map { member in
-      let role: BindingPlan.Role =
-        changing.contains { $0.address == member.address }
-        ? .changes
-        : member.driver == driver
-          ? .ready : group.blockers.contains(member) ? .inTheWay : .harmless
-      return BindingPlan.Member(name: member.name, driver: member.driver, role: role)
+      BindingPlan.Member(name: member.name, driver: member.driver, role: role(member))
     }
   }
 
   // MARK: Steps
 
   private func steps(binding device: Device, to driver: String) -> [BindingPlan.Step] {
-    let before = attribute("driver_override", of: device)
-    let record = BindingRecord(
-      driver: device.driver, override: before, identity: device.identity)
-    var steps: [BindingPlan.Step] = [
-      .write(device.address, text: driver, file: Self.override(of: device.address))
+    [
+      .remember(device.address, state(of: device)),
+      .write(device.address, text: driver, file: override(of: device.address)),
+    ] + release(device) + [
+      probe(device.address), .expect(device.address, driver: driver),
     ]
-    // One who binds twice wants to get back to where he was before the first time.
-    let known = BindingRecord.read(of: device.address, under: tree.root)
-    if known?.identity != device.identity || before.isEmpty {
-      steps.insert(.remember(device.address, record), at: 0)
-    }
-    return steps + release(device) + [
-      .write(device.address, text: "\(device.address)", file: "bus/pci/drivers_probe"),
-      .expect(device.address, driver: driver),
-    ]
-  }
-
-  private func steps(unbinding device: Device, _ record: BindingRecord?) -> [BindingPlan.Step] {
-    var steps: [BindingPlan.Step] = [
-      .write(device.address, text: record?.override ?? "", file: Self.override(of: device.address))
-    ]
-    steps += release(device)
-    // Nobody's device stays nobody's, although a driver may be waiting for it.
-    if record == nil || record?.driver != nil {
-      steps.append(
-        .write(device.address, text: "\(device.address)", file: "bus/pci/drivers_probe"))
-    }
-    if let record {
-      steps += [.expect(device.address, driver: record.driver), .forget(device.address)]
-    }
-    return steps
   }
 
   /// Takes the driver that it has away.
-  private func release(_ device: Device) -> [BindingPlan.Step] {
+  func release(_ device: Device) -> [BindingPlan.Step] {
     device.driver == nil
       ? []
       : [
@@ -165,82 +126,19 @@ public struct DeviceBinding: Sendable {
       ]
   }
 
-  private static func override(of address: PCIAddress) -> String {
-    "bus/pci/devices/\(address)/driver_override"
+  /// Has the kernel look for a driver.
+  func probe(_ address: PCIAddress) -> BindingPlan.Step {
+    .write(address, text: "\(address)", file: "bus/pci/drivers_probe")
   }
 
-  /// An attribute's text; empty for the kernel's `(null)` and where there is none.
-  private func attribute(_ name: String, of device: Device) -> String {
-    let node = SysfsNode(path: device.path.string)[name]
+  func override(of address: PCIAddress) -> String { "bus/pci/devices/\(address)/driver_override" }
+
+  /// What binding changes, as it is now.
+  func state(of device: Device) -> BindingRecord {
+    let node = SysfsNode(path: device.path.string)["driver_override"]
     let text = (try? node.attribute())?.lines.first ?? ""
-    return text == "(null)" ? "" : text
-  }
-
-  // MARK: Carrying out
-
-  /// Does what `plan` says. What was done of a plan that fails half-way is in the error's device; carrying
-  /// out the plan of unbinding undoes it.
-  /// - Throws: ``AttachError/refused(_:_:)`` when the plan has refusals; EBUSY while a genpool process
-  ///   uses a device through sysfs.
-  public func carryOut(_ plan: BindingPlan) throws(AttachError) {
-    guard plan.refusals.isEmpty else { throw .refused(plan.device.address, plan.refusals) }
-    var locks: [DeviceDirectory?] = []
-    for device in Set(plan.steps.map(\.device)).sorted() { locks.append(try lock(device)) }
-    for step in plan.steps { try carryOut(step) }
-    withExtendedLifetime(locks) {}
-  }
-
-  /// Keeps other genpool processes from the device until the result's end. Not those that have it from
-  /// vfio-pci: they are asked for it by the kernel.
-  private func lock(_ address: PCIAddress) throws(AttachError) -> DeviceDirectory? {
-    let device: Device
-    do throws(DeviceTreeError) {
-      device = try tree.device(at: address)
-    } catch {
-      throw .unreadable(error)
-    }
-    guard device.driver != IOMMUGroup.vfioDriver, device.bars.contains(where: \.hasResourceFile)
-    else { return nil }
-    let directory = try DeviceDirectory(of: device)
-    guard try directory.changing({ directory.isAlone() }) else {
-      throw .system(
-        SystemError(
-          operation: "bind", subject: "\(address)", errno: .resourceBusy,
-          cause: "a genpool process has memory of it open through sysfs; detach its pools first"))
-    }
-    return directory
-  }
-
-  private func carryOut(_ step: BindingPlan.Step) throws(AttachError) {
-    switch step {
-    case .remember(let device, let record): try record.write(of: device, under: tree.root)
-    case .forget(let device): BindingRecord.remove(of: device, under: tree.root)
-    case .write(_, let text, let file): try write(text, to: file)
-    case .expect(let device, let driver):
-      let now: String?
-      do throws(DeviceTreeError) {
-        now = try tree.device(at: device).driver
-      } catch {
-        throw .unreadable(error)
-      }
-      guard now == driver else {
-        throw .system(
-          SystemError(
-            operation: "bind", subject: "\(device) to \(driver ?? "no driver")", errno: .ioError,
-            cause:
-              "the kernel has bound \(now ?? "no driver"); its log (dmesg) may say why, and an "
-              + "emulated tree has no kernel"))
-      }
-    }
-  }
-
-  private func write(_ text: String, to file: String) throws(AttachError) {
-    let root = tree.root.path.string
-    let directory = Descriptor(
-      owning: try check("open", root, unsafe gs_open_directory(root)))
-    // sysfs takes an empty line for nothing.
-    let line = text + "\n"
-    let result = unsafe gs_write_attribute(directory.rawValue, file, line, line.utf8.count)
-    try check("write \(quoted(text)) to", "\(root)/\(file)", result)
+    // How the kernel prints none.
+    return BindingRecord(
+      driver: device.driver, override: text == "(null)" ? "" : text, identity: device.identity)
   }
 }

@@ -12,9 +12,6 @@ public struct VFIORegion: Hashable, Sendable {
   /// The areas of it that can be mapped, in order; all of it, in one area, unless the kernel says
   /// otherwise (`VFIO_REGION_INFO_CAP_SPARSE_MMAP`).
   public let mappable: [Area]
-  /// Whether the page with the MSI-X table can be mapped as well
-  /// (`VFIO_REGION_INFO_CAP_MSIX_MAPPABLE`).
-  public let isMSIXMappable: Bool
 
   /// Bytes of a region.
   public struct Area: Hashable, Sendable, CustomStringConvertible {
@@ -47,11 +44,9 @@ public struct VFIORegion: Hashable, Sendable {
     let whole = size > .zero ? [Area(offset: .zero, size: size)] : []
     guard flags.contains(.capabilities) else {
       mappable = canMap ? whole : []
-      isMSIXMappable = false
       return
     }
     let chain = try record.capabilities(from: record.word(at: 12))
-    isMSIXMappable = chain.contains { $0.id == Self.msixMappable }
     let sparse = chain.first { $0.id == Self.sparseMapping }
     let areas = try sparse.map { [size] capability throws(VFIORecord.Problem) in
       try Self.areas(record.pairs(of: capability), in: size)
@@ -93,9 +88,8 @@ public struct VFIORegion: Hashable, Sendable {
       + (list.isEmpty ? "nothing of it can" : "only \(list) can")
   }
 
-  /// `VFIO_REGION_INFO_CAP_SPARSE_MMAP` and `VFIO_REGION_INFO_CAP_MSIX_MAPPABLE`.
+  /// `VFIO_REGION_INFO_CAP_SPARSE_MMAP`.
   private static let sparseMapping: UInt16 = 1
-  private static let msixMappable: UInt16 = 3
 
   /// `VFIO_REGION_INFO_FLAG_…`.
   private struct Flags: OptionSet {

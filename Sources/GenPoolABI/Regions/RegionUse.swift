@@ -59,16 +59,3 @@ public func genpool_bus_address(
   unsafe bus.pointee = found.rawValue
   return 0
 }
-
-@c @implementation
-public func genpool_pool_statistics(
-  _ pool: UnsafeMutablePointer<gen_pool>, _ statistics: UnsafeMutablePointer<genpool_statistics>
-) -> CInt {
-  let pool = unsafe PoolHandle(pool).pool
-  return unsafe SizedStruct.write(
-    genpool_statistics(
-      size: 0, total: pool.size.rawValue, available: pool.available.rawValue,
-      largest: pool.largestFreeRun.rawValue, free_runs: UInt64(pool.freeRuns().count),
-      chunks: UInt64(pool.chunks.count)),
-    to: statistics)
-}

@@ -23,7 +23,7 @@ struct BindingOutcome {
       Document(plan, isDone: isDone, driver: driver),
       text: Self.text(of: plan, isDone: isDone, driver: driver))
     guard plan.refusals.isEmpty else {
-      throw Failure("\(plan.device.address) was not bound; see its refusals")
+      throw Failure("\(plan.device.address) stays as it is; see its refusals")
     }
   }
 

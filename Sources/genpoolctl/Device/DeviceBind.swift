@@ -13,9 +13,10 @@ struct DeviceBind: ParsableCommand {
       with another driver is in the way (--group binds those too). For root. What the device had is \
       remembered until `genpoolctl device unbind`, or until it is pulled out.
 
-      Refused are displays, bridges, the firmware's console, disks that are mounted, swapped to or \
-      part of something, and network interfaces that are up. --force with the device's ids typed \
-      again overrides that, for this device alone.
+      Refused are displays, bridges, the firmware's console, disks that are mounted, in whatever \
+      namespace, swapped to or part of something, and network interfaces that are up. --force with the \
+      device's ids typed again overrides that, for this device alone. When the driver does not take the \
+      device, all is as before.
 
       Under GENPOOL_SYSFS_ROOT it says what it would do, but an emulated tree has no kernel to do it.
 

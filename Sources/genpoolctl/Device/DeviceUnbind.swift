@@ -9,15 +9,21 @@ struct DeviceUnbind: ParsableCommand {
     abstract: "Gives a device back to the driver that it had before `device bind`.",
     usage: "genpoolctl device unbind <bdf> [<options>]",
     discussion: """
-      Of a device that was not bound by genpoolctl the kernel chooses the driver. Waits until every \
+      The driver that `device bind` found, and its override, are remembered; of a device that others \
+      gave to vfio-pci, uio_pci_generic or pci-stub the kernel chooses the driver. Any other device is \
+      refused (not-bound), and so is one whose disk or network interface is in use. Waits until every \
       process has let go of the device; genpoold does so at once. For root.
 
-      EXAMPLE
+      EXAMPLES
         genpoolctl device unbind 0000:01:00.0
+        genpoolctl device unbind 01:00.0 --group
       """)
 
   @Argument(help: "The device's address, like 0000:01:00.0 or 01:00.0.")
   var address: PCIAddress
+
+  @Flag(help: "Give back the other members of its IOMMU group that were bound, too.")
+  var group = false
 
   @Flag(help: "Only say what would be done.")
   var dryRun = false
@@ -26,7 +32,7 @@ struct DeviceUnbind: ParsableCommand {
 
   func run() throws {
     let binding = DeviceBinding()
-    let plan = try binding.plan(unbinding: address)
+    let plan = try binding.plan(unbinding: address, isWholeGroup: group)
     try BindingOutcome(plan, of: binding, isDryRun: dryRun).finish(output)
   }
 }

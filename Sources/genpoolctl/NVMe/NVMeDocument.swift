@@ -54,6 +54,8 @@ struct NVMeDocument: Encodable {
     let physical: PhysicalAddress?
     let bus: BusAddress?
     let uses: [String]?
+    /// What CMBLOC allows beyond the specification's stricter rules.
+    let allows: [String]?
     let problem: String?
     let refusals: [Broker1.Refusal]
 
@@ -71,6 +73,7 @@ struct NVMeDocument: Encodable {
       physical = whole.flatMap { bar in found?.physical(in: bar) }
       bus = whole.flatMap { bar in found?.bus(in: bar) }
       uses = found?.uses.words
+      allows = memory.kind == .buffer ? found?.rules.words : nil
       if case .failure(let error) = memory.found {
         problem = error.description
       } else {

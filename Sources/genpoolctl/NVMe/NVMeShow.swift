@@ -12,7 +12,8 @@ struct NVMeShow: ParsableCommand {
       (PMR), says where they lie and what can be kept there, and what genpool can do with them. \
       With a driver bound it goes by the driver's attributes and says what cannot be known. Without one \
       the registers are mapped read-only, which takes root; the device's memory is switched on \
-      meanwhile.
+      meanwhile. A controller that is bound to vfio-pci is opened through VFIO, unless somebody else has \
+      it: the kernel resets it before and after that.
 
       EXAMPLES
         genpoolctl nvme show 01:00.0

@@ -64,7 +64,9 @@ extension NVMeSurvey {
       addPlace(of: found, to: &sheet)
       addUses(of: found, to: &sheet)
       switch memory.kind {
-      case .buffer: addBuffer(to: &sheet)
+      case .buffer:
+        addRules(of: found, to: &sheet)
+        addBuffer(to: &sheet)
       case .persistentRegion: addRegion(to: &sheet)
       }
       let lines = sheet.text.split(separator: "\n").map { "  \($0)\n" }.joined()
@@ -90,6 +92,13 @@ extension NVMeSurvey {
       ? MemoryUses.all.subtracting(memory.uses)
       : MemoryUses([.readData, .writeData]).subtracting(memory.uses)
     sheet.add("cannot hold", missing.isEmpty ? nil : "\(missing), of the controller's own commands")
+  }
+
+  /// A line each: they are long.
+  private func addRules(of memory: ControllerMemory, to sheet: inout FactSheet) {
+    let words = memory.rules.words
+    sheet.add("allows", words.first ?? "no mixing of memory in queues, lists and data (CMBLOC 8:3)")
+    for rule in words.dropFirst() { sheet.add("", rule) }
   }
 
   private func addBuffer(to sheet: inout FactSheet) {
@@ -158,7 +167,8 @@ extension NVMeSurvey {
           + "cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
       }.joined()
     }
-    let place = "\(device.address):\(memory.kind.rawValue)"
+    let place =
+      "\(device.address):\(memory.kind.rawValue)" + (isBoundToVFIO ? ",source=vfio" : "")
     switch memory.kind {
     case .buffer: return "  can be leased: genpoolctl pool attach \(place)\n"
     case .persistentRegion:

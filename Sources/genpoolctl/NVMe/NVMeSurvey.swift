@@ -7,9 +7,9 @@ import PCIDevices
 struct NVMeSurvey {
   /// The device.
   let device: Device
-  /// Its registers; nil while a driver has it, or when they could not be opened.
+  /// Its registers; nil while a driver of its own has it, or when they could not be opened.
   let registers: NVMeRegisters?
-  /// What its driver says; nil without a driver.
+  /// What its driver says; nil without one of its own.
   let attributes: NVMeAttributes?
   /// What is not known, and why: sentences.
   private(set) var unknown: [String] = []
@@ -25,8 +25,12 @@ struct NVMeSurvey {
     let refusals: [AttachRule.Refusal]
   }
 
-  /// Looks at the controller at `address`. Its registers are mapped only when no driver has it, and
-  /// read-only, unless `isProbing`: then a hidden buffer's registers are asked for, and hidden again.
+  /// Whether it is opened through VFIO, because vfio-pci has it.
+  var isBoundToVFIO: Bool { device.driver == IOMMUGroup.vfioDriver }
+
+  /// Looks at the controller at `address`. Its registers are mapped only when no driver has it, or
+  /// vfio-pci for nobody, and read-only, unless `isProbing`: then a hidden buffer's registers are asked
+  /// for, and hidden again.
   init(
     _ address: PCIAddress, in tree: DeviceTree, allowed: Set<String>, isProbing: Bool
   ) throws {
@@ -34,7 +38,7 @@ struct NVMeSurvey {
     guard device.classCode == ClassCode(0x010802) else {
       throw Failure("show \(address): it is no NVMe controller (class \(device.classCode))")
     }
-    if let driver = device.driver {
+    if let driver = device.driver, driver != IOMMUGroup.vfioDriver {
       registers = nil
       attributes = try NVMeAttributes(of: address, in: tree)
       unknown.append(
@@ -58,7 +62,9 @@ struct NVMeSurvey {
   private static func registers(
     of device: Device, _ tree: DeviceTree, _ allowed: Set<String>, isProbing: Bool
   ) throws -> NVMeRegisters {
-    let source = SysfsSource(root: tree.root)
+    // Through VFIO the kernel sees to it that nobody else has the device, and wakes it up.
+    let source: any BARSource =
+      device.driver == nil ? SysfsSource(root: tree.root) : try VFIOSource(root: tree.root)
     if isProbing {
       return try NVMeController(at: device.address, source: source, allowed: allowed)
         .revealedState()
@@ -117,7 +123,8 @@ struct NVMeSurvey {
           request: BARRequest(
             device: device.address, bar: memory.bar, offset: memory.offset, size: memory.size,
             allowed: allowed),
-          device: device, lockdown: lockdown))
+          device: device, lockdown: lockdown),
+        under: isBoundToVFIO ? AttachRule.vfio : AttachRule.sysfs)
     } catch .absent {
       return
     } catch {

@@ -26,6 +26,21 @@ import Testing
     #expect(memory.offset == .zero)
     #expect(memory.size == .mebibytes(64))
     #expect(memory.uses == [.submissionQueues, .lists, .readData, .writeData])
+    #expect(memory.rules == [.mixedLists, .listsApartFromCommand])
+  }
+
+  /// NVMe 1.4 section 3.1.11: the bits' abbreviations.
+  @Test(
+    arguments: zip(
+      3...8 as ClosedRange<UInt32>, ["CQMMS", "CQPDS", "CDPMLS", "CDPCILS", "CDMMMS", "CQDA"]))
+  func `each of CMBLOC's bits is told by its name`(_ bit: UInt32, _ name: String) throws {
+    let words = try CMBLocation(rawValue: 1 << bit | 2).rules.words
+    #expect(words.count == 1 && words.first?.hasSuffix("(\(name))") == true)
+    #expect(try CMBLocation(rawValue: ~(1 << bit) & ~7 | 2).rules.words.count == 5)
+  }
+
+  @Test func `reserved bits of CMBLOC are no rules`() throws {
+    #expect(try CMBLocation(rawValue: 0xffff_fe02).rules == [])
   }
 
   @Test func `every unit with every count of one bit, and both ends, gives their product`() throws {

@@ -118,6 +118,44 @@ check "nv0 refuses a command with a page of its own CMB and one of the host's" \
   prove mixed-nv0-cmb mixed nv0 cmb
 check "nv1 takes the same two pages" prove mixed-nv1-cmb mixed nv1 cmb
 
+# ended STATUS WORDS: how the driver did; and it has stopped its controller.
+ended() {
+  equal "$1 $(cat /run/said)" "1 genpool-nvme: $2" && shows "$nv1" 'state +disabled .CC.EN., not ready'
+}
+mkfifo /run/data
+# reading: a driver in the middle of its work, whose data nobody takes; its pipe is open as 9.
+reading() {
+  genpool-nvme read "$nv1" --lba 0 --blocks 8192 --out /run/data --allow hotplug 2> /run/said &
+  driver=$!
+  exec 9< /run/data
+  head -c 1 <&9 > /dev/null
+}
+for signal in INT QUIT; do
+  reading
+  kill -$signal $driver
+  cat <&9 > /dev/null
+  exec 9<&-
+  wait $driver
+  status=$?
+  check "SIG$signal ends a driver between two commands, its controller stopped" \
+    ended $status "interrupted by signal $(kill -l $signal) and stopped between two commands"
+done
+reading
+exec 9<&-
+wait $driver
+status=$?
+check "a reader that goes away ends a driver, its controller stopped" \
+  ended $status "write /run/data: Broken pipe"
+
+# Before that it is a program like any other.
+mkfifo /run/input
+genpool-nvme write "$nv1" --lba 0 --in /run/input --allow hotplug 2> /run/said &
+exec 9> /run/input
+kill -TERM $!
+exec 9>&-
+wait $!
+check "SIGTERM ends a driver that still waits for its data at once" equal "$? $(cat /run/said)" "143 "
+
 check "a completion queue does not go into a CMB whose registers do not say so" \
   fails_with 1 'cannot keep completion queues there' \
   genpool-nvme identify "$nv0" --completions "cmb:$nv0" --allow hotplug

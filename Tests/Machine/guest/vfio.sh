@@ -14,12 +14,12 @@ state() {
   echo "driver $(driver "$1"), override $(cat $pci/devices/$1/driver_override)"
 }
 
-# refused_binding RULE TEXT OPTIONS...: `device bind` prints that it is this rule that forbids it.
-refused_binding() {
+# refused_by RULE TEXT VERB OPTIONS...: `device bind` or `unbind` prints that it is this rule that forbids it.
+refused_by() {
   rule=$1 text=$2
   shift 2
-  fails_with 1 "$text" genpoolctl device bind "$@" || return 1
-  equal "$(echo "$said" | sed -n 's/^refused by \([a-z-]*\): .*/\1/p' | head -n 1)" "$rule"
+  fails_with 1 "$text" genpoolctl device "$@" || return 1
+  equal "$(echo "$said" | sed -n 's/^refused by \([a-z-]*\): .*/\1/p' | tr '\n' ' ')" "$rule "
 }
 
 # nv1 gets its driver and is swapped to, the others get none.
@@ -50,24 +50,45 @@ genpoolctl device list --json > /host/devices.json
 # Binding
 
 check "without vfio-pci a device cannot be bound to it" \
-  refused_binding no-such-driver 'modprobe vfio-pci' "$ivs"
+  refused_by no-such-driver 'modprobe vfio-pci' bind "$ivs"
 load vfio_pci && load vfio_iommu_type1 || exit 2
 
 nv1_before=$(state "$nv1") ivs_before=$(state "$ivs")
 check "a disk that is swapped to is not taken away" \
-  refused_binding in-use 'is swapped to' "$nv1"
+  refused_by in-use 'is swapped to' bind "$nv1"
 check "not even by who mistypes its ids" \
-  refused_binding force-mismatch '1b36:0011' "$nv1" --force 1b36:0011
-check "a bridge is not taken away" refused_binding bridge 'is a bridge' "$nv0_slot"
+  refused_by force-mismatch '1b36:0011' bind "$nv1" --force 1b36:0011
+check "a bridge is not taken away" refused_by bridge 'is a bridge' bind "$nv0_slot"
 check "a dry run says what would be done" \
   sh -c "genpoolctl device bind $ivs --dry-run | grep -q \"echo '$ivs' > /sys/bus/pci/drivers_probe\""
 check "and does not do it" equal "$(state "$ivs")" "$ivs_before"
+check "nor one that nobody bound by unbinding it" \
+  refused_by not-bound 'it has driver nvme' unbind "$nv1"
 check "refusals have changed nothing" equal "$(state "$nv1")" "$nv1_before"
 swapoff "$disk"
-check "when it is not swapped to it can be bound" genpoolctl device bind "$nv1"
+
+# Mounted where this shell's /proc/self/mountinfo does not show it.
+mke2fs -F "$disk" > /dev/null 2>&1 && mkdir -p /mnt || exit 2
+load crc32c_generic && load ext4 || exit 2
+unshare -m sh -c "mount -t ext4 $disk /mnt && touch /run/mounted && exec sleep 100" &
+elsewhere=$!
+within 10 test -e /run/mounted || exit 2
+check "a mount in another namespace does not show here" sh -c "! grep -q $disk /proc/self/mountinfo"
+check "yet a disk that is mounted there is not taken away" \
+  refused_by in-use "$(basename "$disk") is claimed by somebody" bind "$nv1"
+kill $elsewhere
+wait $elsewhere
+
+check "when nobody uses it it can be bound" within 10 genpoolctl device bind "$nv1"
 check "it has the driver then" equal "$(state "$nv1")" "driver vfio-pci, override vfio-pci"
 check "unbinding gives it back" genpoolctl device unbind "$nv1"
 check "its driver is what it was" equal "$(state "$nv1")" "$nv1_before"
+check "unbinding it again is refused" refused_by not-bound 'it has driver nvme' unbind "$nv1"
+within 10 test -b "$disk" || exit 2
+check "binding to a driver that does not take it fails" \
+  fails_with 1 'the kernel has bound no driver' genpoolctl device bind "$nv1" --driver pcieport
+check "and gives it back" equal "$(state "$nv1")" "$nv1_before"
+check "of which nothing is remembered" refused_by not-bound 'it has driver nvme' unbind "$nv1"
 
 # Devices and the daemon
 
@@ -83,14 +104,23 @@ check "genpoold attaches a window of ivshmem's memory, in a hot-plug slot" \
 check "the pool says that it is VFIO's, uncached, and that its removal waits" sh -c \
   "genpoolctl pool show ivs --json | tr -d ' \n' | grep -q '\"caching\":\"uncached\".*\"removal\":\"waits\".*\"source\":\"vfio\"'"
 check "a second genpoold cannot have the device" \
-  fails_with 1 'another genpool user|open through VFIO|another process has the group' \
+  fails_with 1 'another process has the group open, or still maps memory of a device of it' \
   genpoold --socket /run/second.socket --attach "$ivs:2,offset=12M,size=1M,name=other,source=vfio"
 check "nor through sysfs" \
-  fails_with 1 'in use|genpool|locked|busy' \
+  fails_with 1 'driver vfio-pci has claimed the memory' \
   genpoold --socket /run/second.socket --attach "$ivs:2,offset=12M,size=1M,name=other,allow=hotplug"
 check "ivshmem's registers are too small to be mapped" \
   refused partial-page 'whole pages' genpoolctl pool attach "$ivs:0,allow=not-prefetchable,source=vfio"
 check "the controller can be bound" genpoolctl device bind "$nv0"
+echo on > "$pci/devices/$nv0/power/control"  # vfio-pci lets what nobody uses sleep.
+check "bound to vfio-pci its memory can be attached through sysfs as well" genpoolctl pool attach \
+  "$nv0:2,offset=$cmb_offset,size=$cmb_size,name=files,allow=hotplug"
+check "it is not given back then: a mapping of that kind is not taken back" \
+  fails_with 1 'a genpool process has memory of it open through sysfs; detach its pools first' \
+  genpoolctl device unbind "$nv0"
+check "it has its driver still" equal "$(driver "$nv0")" vfio-pci
+check "the pool can be detached" genpoolctl pool detach files
+echo auto > "$pci/devices/$nv0/power/control"
 check "genpoolctl attaches a window of its memory buffer" \
   genpoolctl pool attach "$nv0:2,offset=$cmb_offset,size=$cmb_size,name=cmb,source=vfio"
 check "another pool of the device would be in reach of the same descriptors" \
