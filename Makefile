@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -38,6 +38,11 @@ verify: deps  ## the pool against the plainest model of it, OPERATIONS=100000000
 	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
 	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
 	$(RELEASE)/genpool-bench verify --operations $(OPERATIONS)
+
+instructions: TOOLS += valgrind:valgrind objcopy:binutils
+instructions: deps  ## what an allocation costs where searching is hard, in instructions, and whether it grew
+	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
+	Tests/Instructions/run $(RELEASE)/genpool-bench
 
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)

@@ -81,6 +81,10 @@ struct ChunkStorage: ~Copyable {
     var allocations = 0
     var frees = 0
     var leastAvailable: UInt64
+    /// Whose the granules are, once anybody said so of one: 0 for nobody's.
+    var tags: Table<UInt32>?
+    /// Whether there are ``tags``.
+    var isTagged = false
   }
 
   /// The next older chunk. Set before the chunk is published.
@@ -178,6 +182,7 @@ struct ChunkStorage: ~Copyable {
   func free(_ run: GranuleRun, in state: inout State) {
     state.index.free(run)
     state.frees &+= 1
+    if state.isTagged { state.tag(run, as: nil) }
     publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)
   }
 

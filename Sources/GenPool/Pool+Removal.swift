@@ -29,7 +29,7 @@ extension Pool {
   ///   - losingAllocations: whether it is removed with allocations in it.
   /// - Returns: the bytes that were still allocated.
   /// - Throws: `outstanding` with what is still allocated, unless that may be lost: then nothing has
-  ///   changed. `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
+  ///   changed, and ``holdings`` says whose it is if it was tagged. `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
   @discardableResult
   public func remove(
@@ -49,6 +49,8 @@ extension Pool {
       chunk.pointee.longest.store(0, ordering: .relaxed)
       chunk.pointee.available.store(0, ordering: .relaxed)
       chunk.pointee.state.value.index = empty
+      chunk.pointee.state.value.tags = nil
+      chunk.pointee.state.value.isTagged = false
       return (held, chunk.pointee.state.value.backing.take())
     }
     // Let go of after the locks: its end runs code of others.

@@ -430,6 +430,19 @@ public final class Pool: Sendable {
   /// - Complexity: O(chunks + granules / 64).
   @discardableResult
   public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
+    let (chunk, run) = try locate(start, size)
+    return try chunk.pointee.state.withLock { (state) throws(PoolError) in
+      try refuseUnlessAllocated(run, in: state, of: chunk, from: start)
+      if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
+      return chunk.pointee.owner
+    }
+  }
+
+  /// The chunk and the granules of a range that is to be changed.
+  @inline(__always)
+  func locate(
+    _ start: VirtualAddress, _ size: ByteCount
+  ) throws(PoolError) -> (ChunkReference, GranuleRun) {
     guard !forkGuard.isForked else { throw .forked }
     guard let chunk = list.chunk(at: start) else {
       try refuseIfDestroyed()
@@ -440,18 +453,23 @@ public final class Pool: Sendable {
       try refuseIfDestroyed()
       throw .pastChunkEnd(start, size)
     }
-    let run = chunk.pointee.run(start, size)
-    return try chunk.pointee.state.withLock { (state) throws(PoolError) in
-      switch chunk.pointee.phase.load(ordering: .relaxed) {
-      case .open, .draining: break
-      case .removed: throw .gone(start)
-      case .closed: throw .destroyed
-      }
-      if let free = state.index.bitmap.firstFree(in: run) {
-        throw .notAllocated(chunk.pointee.address(of: free))
-      }
-      if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
-      return chunk.pointee.owner
+    return (chunk, chunk.pointee.run(start, size))
+  }
+
+  /// Throws unless all of `run`, which is from `start` on, is allocated and the chunk still there. Its
+  /// lock is held.
+  @inline(__always)
+  func refuseUnlessAllocated(
+    _ run: GranuleRun, in state: borrowing ChunkStorage.State, of chunk: ChunkReference,
+    from start: VirtualAddress
+  ) throws(PoolError) {
+    switch chunk.pointee.phase.load(ordering: .relaxed) {
+    case .open, .draining: break
+    case .removed: throw .gone(start)
+    case .closed: throw .destroyed
+    }
+    if let free = state.index.bitmap.firstFree(in: run) {
+      throw .notAllocated(chunk.pointee.address(of: free))
     }
   }
 

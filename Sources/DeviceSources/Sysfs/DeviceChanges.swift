@@ -165,7 +165,7 @@ struct DeviceChanges {
 
 extension AttachError {
   /// Whether it only says that the device is not there any more.
-  var isOfMissingDevice: Bool {
+  fileprivate var isOfMissingDevice: Bool {
     [ENODEV, ENOENT, ENXIO].contains(errno.rawValue)
   }
 }

@@ -44,7 +44,8 @@ extension DeviceBinding {
         for step in steps { try carryOut(step) }
         if one.isNew { BindingRecord.remove(of: one.device, under: tree.root) }
       } catch {
-        if !error.isOfMissingDevice { failures.append(error) }
+        if case .unreadable(.noSuchDevice) = error { continue }
+        failures.append(error)
       }
     }
     return failures

@@ -14,9 +14,9 @@ struct CompareCommand: ParsableCommand {
       alignment: their figures beside an aligned fit are those of unaligned work.
 
       Nanoseconds are for a pair of an allocation and a free, locks and the bench's own work included; \
-      all figures are medians of windows in which all take turns. "faster" is the linear scan's time \
-      by genpool's, "of bins" genpool's time by that of bins. p99.9 is of single allocations, with \
-      about 20 ns for the clock.
+      all figures are medians of windows in which all take turns, in time that the thread ran. \
+      "faster" is the linear scan's time by genpool's, "of bins" genpool's time by that of bins. p99.9 \
+      is of single allocations, with about 20 ns for the clock.
       """)
 
   @Option(help: "Only this case: \(PoolShape.names).")
@@ -31,6 +31,10 @@ struct CompareCommand: ParsableCommand {
   var json = false
   @Flag(help: "Print comma-separated values.")
   var csv = false
+  @Option(
+    help: ArgumentHelp("Write the JSON array into a file as well.", valueName: "file.json"),
+    completion: .file())
+  var save: String?
   @Option(
     help: ArgumentHelp("Draw the figures.", valueName: "file.svg"), completion: .file())
   var plot: String?
@@ -62,8 +66,20 @@ struct CompareCommand: ParsableCommand {
       // Whoever waits sees each row as it comes.
       fflush(nil)
     }
-    if json { print("[\n\(rows.map { $0.json(machine) }.joined(separator: ",\n"))\n]") }
-    if let plot { try Plot(rows, machine).write(to: plot) }
+    let document = "[\n\(rows.map { $0.json(machine) }.joined(separator: ",\n"))\n]"
+    if json { print(document) }
+    if let save { try write(document + "\n", to: save) }
+    if let plot { try write(Plot(rows, machine).svg, to: plot) }
+  }
+
+  private func write(_ text: String, to path: String) throws {
+    func failure() -> ValidationError {
+      ValidationError("write \(path): \(unsafe String(cString: strerror(errno)))")
+    }
+    let bytes = Array(text.utf8)
+    guard let file = unsafe fopen(path, "we") else { throw failure() }
+    let written = unsafe fwrite(bytes, 1, bytes.count, file)
+    guard unsafe fclose(file) == 0, written == bytes.count else { throw failure() }
   }
 
   private func measure(_ body: (Measurement) -> Void) throws {

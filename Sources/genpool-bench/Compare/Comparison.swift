@@ -81,6 +81,7 @@ final class Comparison {
 
   /// The linear scan works for a while: how many pairs, how long.
   private func scan(_ work: Work<LinearSubject>) -> (pairs: Int, time: Double) {
+    let began = threadNanoseconds()
     let start = nanoseconds()
     var pairs = 0
     while true {
@@ -89,7 +90,7 @@ final class Comparison {
       pairs += pairs < 256 ? 1 : 64
       let elapsed = nanoseconds() - start
       if pairs >= 3, elapsed >= effort.linearTime || pairs >= effort.pairs {
-        return (pairs, Double(elapsed))
+        return (pairs, Double(threadNanoseconds() - began))
       }
     }
   }
@@ -145,14 +146,14 @@ final class Comparison {
   private static func pairs<Pool: Subject>(
     _ pool: Pool, _ count: Int, into samples: Samples?
   ) throws(BenchError) -> Double {
-    let start = nanoseconds()
+    let start = threadNanoseconds()
     for _ in 0..<count {
       let before = samples == nil ? 0 : nanoseconds()
       guard let handle = pool.allocate(1, at: 0) else { throw .placementDiffers }
       samples?.values.append(Double(nanoseconds() - before))
       pool.free(handle, 1)
     }
-    return Double(nanoseconds() - start) / Double(count)
+    return Double(threadNanoseconds() - start) / Double(count)
   }
 }
 

@@ -1,4 +1,3 @@
-import ArgumentParser
 import Glibc
 
 /// The figures as bars on a logarithmic scale, three for each row: genpool, bins, linear scan.
@@ -17,18 +16,6 @@ struct Plot {
     self.machine = machine
   }
 
-  /// Writes the picture.
-  func write(to path: String) throws {
-    let bytes = Array(svg.utf8)
-    guard let file = unsafe fopen(path, "we") else { throw failure(path) }
-    let written = unsafe fwrite(bytes, 1, bytes.count, file)
-    guard unsafe fclose(file) == 0, written == bytes.count else { throw failure(path) }
-  }
-
-  private func failure(_ path: String) -> ValidationError {
-    ValidationError("write \(path): \(unsafe String(cString: strerror(errno)))")
-  }
-
   /// Ten nanoseconds at the left, a power of ten every so many points.
   private var decades: Double {
     let most = rows.flatMap { [$0.ns, $0.binsNs, $0.baselineNs] }.max() ?? 100
@@ -39,7 +26,8 @@ struct Plot {
     Self.left + max(0, log10(max(ns, 10) / 10)) * Self.width / decades
   }
 
-  private var svg: String {
+  /// The picture.
+  var svg: String {
     let height = Self.top + Double(rows.count) * Self.rowHeight + 24
     var parts = [
       """
