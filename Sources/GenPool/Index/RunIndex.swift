@@ -71,8 +71,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   // MARK: Searching
 
-  // All are mutating, so that `self` is passed by reference: one that is only borrowed is copied, at
-  // the price of a search.
+  // All are mutating: a `self` that is only borrowed would be copied, at the price of a search.
 
   /// The lowest index with `count` free granules; nil when there is none.
   package mutating func firstFit(_ count: GranuleCount) -> GranuleIndex? {
