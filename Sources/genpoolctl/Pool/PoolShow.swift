@@ -45,9 +45,17 @@ struct PoolShow: ParsableCommand {
     sheet.add("zeroing", pool.dirty > .zero ? pool.dirty.description : nil)
     sheet.add("available", pool.available.description)
     sheet.add("free runs", freeRuns(of: description))
+    sheet.add("fragmented", fragmentation(of: pool))
     // Runs that are not listed are not known to be free: the map would show them as leased.
     if !description.moreFreeRuns { sheet.add("map", "[\(map(of: description))]") }
     return sheet.text
+  }
+
+  /// How little of what is available one lease can have; nil when nothing is.
+  private static func fragmentation(of pool: Broker1.Pool) -> String? {
+    guard pool.available > .zero else { return nil }
+    let largest = Double(pool.largestFree.rawValue) / Double(pool.available.rawValue)
+    return "\(Int((100 * (1 - largest)).rounded())) %"
   }
 
   private static func freeRuns(of description: Broker1.DescribePool.Reply) -> String {
