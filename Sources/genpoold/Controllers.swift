@@ -12,6 +12,12 @@ final class Controllers {
   private static let patience = Duration.seconds(5)
 
   private var known: [PCIAddress: WeakController] = [:]
+  private let report: @Sendable (NVMeControllerError) -> Void
+
+  /// `report` is called for what could not be undone.
+  init(report: @escaping @Sendable (NVMeControllerError) -> Void) {
+    self.report = report
+  }
 
   /// The controller at `address`, opened by `source` if it is not.
   func controller(
@@ -23,7 +29,8 @@ final class Controllers {
       return open
     }
     let controller = try NVMeController(
-      at: address, source: source, naming: naming, allowed: allowed, patience: Self.patience)
+      at: address, source: source, naming: naming, allowed: allowed, patience: Self.patience,
+      report: report)
     known[address] = WeakController(controller: controller)
     return controller
   }

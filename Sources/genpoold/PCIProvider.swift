@@ -14,7 +14,7 @@ final class PCIProvider: DeviceProvider {
   private let tree: DeviceTree
   private let sysfs: SysfsSource
   private let vfio: VFIOSource
-  private let controllers = Controllers()
+  private let controllers: Controllers
   private let names: PCINames?
 
   /// The devices under `root`. Opens the database of names, nothing else.
@@ -24,6 +24,9 @@ final class PCIProvider: DeviceProvider {
       logger.error("not restored", metadata: ["cause": "\(failure)"])
     }
     vfio = try VFIOSource(root: root)
+    controllers = Controllers { failure in
+      logger.error("not restored", metadata: ["cause": "\(failure)"])
+    }
     names = PCINames()
   }
 

@@ -168,23 +168,30 @@ extension NVMeController {
     }
   }
 
-  /// Puts the registers of a memory back to what they were. The controller may be gone: says nothing.
-  fileprivate func restore(_ kind: ControllerMemory.Kind, to before: NVMeRegisters) {
+  /// Puts the registers of a memory back to what they were, and looks whether they are. Nothing when the
+  /// controller is gone.
+  fileprivate func restore(
+    _ kind: ControllerMemory.Kind, to before: NVMeRegisters
+  ) throws(NVMeControllerError) {
     guard source.isPresent(address) else { return }
+    let operation = "disable the \(kind.words)"
     switch kind {
     case .buffer:
       guard let control = before.bufferControl else { return }
-      try? store64(control.rawValue, at: NVMeRegisters.Offset.bufferControl)
+      try store64(control.rawValue, at: NVMeRegisters.Offset.bufferControl)
+      guard try state().bufferControl == control else {
+        throw .refused(
+          address, operation: operation, problem: "CMBMSC does not take its old value back")
+      }
     case .persistentRegion:
       guard let region = before.persistentRegion else { return }
-      if !region.isEnabled { try? store(0, at: NVMeRegisters.Offset.regionEnable) }
+      if !region.isEnabled { try store(0, at: NVMeRegisters.Offset.regionEnable) }
       guard let decoded = try? PMRCapabilities(rawValue: region.capabilities) else { return }
       if decoded.hasMemorySpace {
-        try? store64(region.control.rawValue, at: NVMeRegisters.Offset.regionControl)
+        try store64(region.control.rawValue, at: NVMeRegisters.Offset.regionControl)
       }
       guard !region.isEnabled else { return }
-      try? wait(decoded.timeout, for: "disable the persistent memory region") {
-        () throws(NVMeControllerError) in
+      try wait(decoded.timeout, for: operation) { () throws(NVMeControllerError) in
         !PMRStatus(rawValue: try load(NVMeRegisters.Offset.regionStatus)).isReady
       }
     }
@@ -210,7 +217,12 @@ private final class Enabling: Sendable {
   func begin() { hasBegun.store(true, ordering: .relaxed) }
 
   deinit {
-    if hasBegun.load(ordering: .relaxed) { controller.restore(kind, to: before) }
+    guard hasBegun.load(ordering: .relaxed) else { return }
+    do throws(NVMeControllerError) {
+      try controller.restore(kind, to: before)
+    } catch {
+      controller.report(error)
+    }
   }
 }
 

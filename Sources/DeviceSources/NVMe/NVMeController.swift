@@ -21,6 +21,8 @@ public final class NVMeController: Sendable {
   let naming: BARRequest.Naming, allowed: Set<String>
   /// How long it is waited for at most; nil for as long as its registers say.
   private let patience: Duration?
+  /// Told what could not be undone.
+  let report: @Sendable (NVMeControllerError) -> Void
 
   /// How much of BAR 0 is opened. The MSI-X table comes later on most controllers.
   private static let window: ByteCount = .kibibytes(8)
@@ -30,11 +32,13 @@ public final class NVMeController: Sendable {
   ///   - allowed: attach rules that may be broken this once.
   ///   - patience: how long it is waited for at most. Nil for as long as its registers say, which may be
   ///     hours for a persistent memory region.
+  ///   - report: called for what could not be undone when its memory is given back.
   /// - Throws: ``NVMeControllerError``: for what is no NVMe controller, for one that has a driver or does
   ///   not answer.
   public init(
     at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming = .byAddress,
-    allowed: Set<String> = [], patience: Duration? = nil
+    allowed: Set<String> = [], patience: Duration? = nil,
+    report: @escaping @Sendable (NVMeControllerError) -> Void = { _ in }
   ) throws(NVMeControllerError) {
     do throws(DeviceTreeError) {
       device = try source.tree.device(at: address)
@@ -49,6 +53,7 @@ public final class NVMeController: Sendable {
     self.naming = naming
     self.allowed = allowed
     self.patience = patience
+    self.report = report
     do throws(AttachError) {
       let range = try source.open(
         BARRequest(

@@ -3,6 +3,7 @@ import DeviceMemory
 import DeviceSources
 import GenPool
 import PCIDevices
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -111,6 +112,25 @@ import Testing
     }
     #expect(error.errno == .timedOut)
     #expect(try register(0xe04, in: tree) == 0)
+  }
+
+  @Test func `a region that does not end is told of`() throws {
+    let tree = try TemporaryTree("nvme,pmr=1M")
+    // Not enabled, and what is behind a file never says that it is not ready.
+    try setRegister(0xe04, 0, in: tree)
+    let told = Mutex<[NVMeControllerError]>([])
+    do {
+      let opened = try NVMeController(
+        at: tree.address, source: SysfsSource(root: tree.root),
+        report: { error in told.withLock { $0.append(error) } }
+      ).persistentMemoryRegion()
+      #expect(try register(0xe04, in: tree) == 1)
+      _ = opened.memory
+    }
+    #expect(try register(0xe04, in: tree) == 0)
+    let texts = told.withLock { $0.map(\.description) }
+    #expect(texts.count == 1)
+    #expect(texts.first?.contains("disable the persistent memory region") == true, "\(texts)")
   }
 
   @Test func `a region whose medium fails is refused`() throws {
