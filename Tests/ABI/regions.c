@@ -35,6 +35,17 @@ static struct genpool_region_facts facts_of(struct genpool_region *region) {
   return facts;
 }
 
+struct held {
+  unsigned pieces;
+  size_t tagged, untagged;
+};
+
+static void add_up(unsigned long addr, size_t size, uint32_t tag, void *data) {
+  struct held *held = (struct held *)data;
+  held->pieces += addr != 0;
+  *(tag == 7 ? &held->tagged : &held->untagged) += size;
+}
+
 static struct genpool_region *opened(const char *memory) {
   struct genpool_region_options options = options_for(memory);
   struct genpool_region *region = NULL;
@@ -186,7 +197,16 @@ static void check_memory(void) {
         "a drained chunk is not allocated from");
   check(genpool_chunk_undrain(pool, start) == 0 && gen_pool_avail(pool) == 3 * MEBIBYTE - 2 * 4096,
         "until it is undrained");
+  struct held held = {0, 0, 0};
+  check(genpool_tag(pool, (unsigned long)data, 4096, 7) == 0 && genpool_tag(pool, start + MEBIBYTE, 1, 7) == -EINVAL &&
+            genpool_tag(pool, 1, 1, 7) == -EFAULT && genpool_error_text()[0],
+        "what is allocated can be tagged, and nothing else");
+  genpool_for_each_holding(pool, add_up, &held);
+  check(held.pieces == 2 && held.tagged == 4096 && held.untagged == 4096, "who holds what");
   gen_pool_free(pool, (unsigned long)data, 5000);
+  memset(&held, 0, sizeof held);
+  genpool_for_each_holding(pool, add_up, &held);
+  check(held.pieces == 0, "what is free is nobody's");
   check(genpool_region_take_back(persistent, pool) == 0 && gen_pool_size(pool) == MEBIBYTE &&
             facts_of(persistent).chunks == 0,
         "a region is taken back from a pool that lives on");

@@ -343,6 +343,17 @@ struct genpool_statistics {
 };
 int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
 
+/*
+ * Whose allocated memory is: a number that the pool's users agree on, 0 for nobody's. Kept outside of the
+ * memory; a free forgets it. -EFAULT outside of the chunks, -EINVAL for what is not allocated, -ENOMEM.
+ */
+int genpool_tag(struct gen_pool *pool, unsigned long addr, size_t size, uint32_t tag);
+/* What is allocated, and whose, newest chunk first: a snapshot, so that f may use the pool. */
+void genpool_for_each_holding(struct gen_pool *pool,
+                              void (*f)(unsigned long addr, size_t size, uint32_t tag,
+                                        void *GENPOOL_NULLABLE data),
+                              void *GENPOOL_NULLABLE data);
+
 #ifdef __cplusplus
 }
 #endif
