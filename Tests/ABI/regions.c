@@ -167,6 +167,24 @@ static void check_memory(void) {
   check(genpool_dma_alloc(pool, 2 * 4096, &constraints, &dma, &constrained) == 0 && dma % (2 * 4096) == 0,
         "two pages that cross no boundary of two");
   gen_pool_free(pool, (unsigned long)constrained, 2 * 4096);
+  memset(&constraints, 0, sizeof constraints);
+  constraints.size = sizeof constraints;
+  constraints.uses = GENPOOL_USE_COMPLETION_QUEUES;
+  constraints.initiator = DEVICE;
+  check(genpool_dma_alloc(pool, 4096, &constraints, &dma, &constrained) == -EINVAL && genpool_error_text()[0],
+        "its own memory cannot keep the controller's completion queues");
+  constraints.initiator = "0000:7f:00.0";
+  check(genpool_dma_alloc(pool, 4096, &constraints, &dma, &constrained) == 0, "but those of another device");
+  gen_pool_free(pool, (unsigned long)constrained, 4096);
+  constraints.initiator = "nobody";
+  check(genpool_dma_alloc(pool, 4096, &constraints, &dma, &constrained) == -EINVAL, "no initiator of that name");
+  constraints.initiator = NULL;
+  constraints.uses = 0;
+  constraints.node = 1 + 5;
+  check(genpool_dma_alloc(pool, 4096, &constraints, &dma, &constrained) == -EINVAL, "no memory of NUMA node 5");
+  check((facts_of(buffer).uses & GENPOOL_USE_COMPLETION_QUEUES) == 0 &&
+            (facts_of(buffer).uses & GENPOOL_USE_SUBMISSION_QUEUES) != 0,
+        "a region says what its controller can keep there");
 
   struct genpool_initiator *initiator = NULL;
   struct genpool_dma_mapping *mapping = NULL;

@@ -230,6 +230,16 @@ enum genpool_caching {
   GENPOOL_CACHING_CACHED = 3 /* ordinary memory: an emulated device's */
 };
 
+/* What a controller can keep in memory of its own (NVMe 1.4, CMBSZ). Other devices are not bound by it. */
+enum genpool_use {
+  GENPOOL_USE_SUBMISSION_QUEUES = 1,
+  GENPOOL_USE_COMPLETION_QUEUES = 2,
+  GENPOOL_USE_LISTS = 4, /* PRP and SGL lists */
+  GENPOOL_USE_READ_DATA = 8,
+  GENPOOL_USE_WRITE_DATA = 16,
+  GENPOOL_USE_ALL = 31
+};
+
 /* Where nobody knows an address. */
 #define GENPOOL_NO_ADDRESS UINT64_MAX
 
@@ -255,8 +265,8 @@ struct genpool_region_facts {
   uint64_t bus;        /* where devices without an IOMMU find it, or GENPOOL_NO_ADDRESS */
   uint32_t source;
   uint32_t caching;
-  uint32_t chunks;   /* of how many pools it is a chunk */
-  uint32_t reserved; /* 0 */
+  uint32_t chunks; /* of how many pools it is a chunk */
+  uint32_t uses;   /* what its own device can keep in it: GENPOOL_USE_... */
 };
 
 /*
@@ -290,6 +300,9 @@ struct genpool_constraints {
   uint64_t alignment; /* of the virtual, physical and bus address: a power of two; 0 for none */
   uint64_t below;     /* no byte at this bus address or above; 0 for any */
   uint64_t boundary;  /* crosses no multiple of this, a power of two, on the bus; 0 for any */
+  const char *GENPOOL_NULLABLE initiator; /* the device that will use it; NULL if that may be any */
+  uint32_t uses;      /* for what, GENPOOL_USE_...: regions of the initiator's own must be able to keep it */
+  uint32_t node;      /* a NUMA node, plus 1; 0 for any */
 };
 /*
  * gen_pool_dma_alloc with constraints, and with a reason for its failure: -ENOMEM for too little memory,

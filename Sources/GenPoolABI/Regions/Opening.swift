@@ -64,9 +64,13 @@ struct RegionRequest {
   /// Opens and maps it.
   func open() throws(NVMeControllerError) -> RegionHandle {
     let range: DeviceRange
+    var traits = ChunkTraits(device: DeviceKey("\(device)"))
     switch memory {
     case .registers: return RegionHandle(registersOf: try controller())
-    case .ofController(let kind): range = try controller().open(kind).intoRange()
+    case .ofController(let kind):
+      let opened = try controller().open(kind)
+      traits.uses = ChunkUses(rawValue: opened.memory.uses.rawValue)
+      range = opened.intoRange()
     case .bar(let request):
       do throws(AttachError) {
         range = try OpenDevices.source(source, root: root).open(request)
@@ -74,8 +78,10 @@ struct RegionRequest {
         throw .attach(error)
       }
     }
+    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
+    traits.node = (try? DeviceTree(root: root).device(at: device))?.numaNode
     do throws(SystemError) {
-      return try RegionHandle(mapping: range)
+      return try RegionHandle(mapping: range, traits)
     } catch {
       throw .attach(.system(error))
     }

@@ -16,6 +16,8 @@ final class RegionHandle: Sendable {
   let source: MemorySource?
   /// A controller's registers are no memory to allocate from.
   let isRegisters: Bool
+  /// Whose it is, and what that device can keep in it.
+  let traits: ChunkTraits
 
   /// Who opened it. A forked child has neither the mapping nor any business with the device.
   private let process = getpid()
@@ -36,7 +38,7 @@ final class RegionHandle: Sendable {
     deinit { region.uses.subtract(1, ordering: .relaxed) }
   }
 
-  init(mapping range: consuming DeviceRange) throws(SystemError) {
+  init(mapping range: consuming DeviceRange, _ traits: ChunkTraits) throws(SystemError) {
     let shared = SharedRegion(try Region(mapping: range))
     start = shared.region.mapping.start
     size = shared.region.mapping.size
@@ -45,6 +47,7 @@ final class RegionHandle: Sendable {
     caching = shared.region.range.caching
     source = shared.region.range.source
     isRegisters = false
+    self.traits = traits
     keeper = shared
   }
 
@@ -57,6 +60,7 @@ final class RegionHandle: Sendable {
     caching = controller.registers.range.caching
     source = controller.registers.range.source
     isRegisters = true
+    traits = ChunkTraits()
     keeper = controller
   }
 
@@ -70,7 +74,8 @@ final class RegionHandle: Sendable {
   func add(to pool: Pool, owner: Owner?) throws(PoolError) {
     // SAFETY: the use keeps this, and this the mapping.
     try unsafe pool.add(
-      mapped: start, size: size, physical: physical, bus: bus, owner: owner, backing: Use(self))
+      mapped: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      backing: Use(self))
   }
 
   /// The object that a handle of C stands for.

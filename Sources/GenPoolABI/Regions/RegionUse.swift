@@ -20,7 +20,8 @@ public func genpool_region_describe(
       size: 0, start: UInt(region.start.rawValue), length: region.size.rawValue,
       physical: region.physical?.rawValue ?? .max, bus: region.bus?.rawValue ?? .max,
       source: source.rawValue, caching: caching.rawValue,
-      chunks: UInt32(clamping: region.chunkCount), reserved: 0),
+      chunks: UInt32(clamping: region.chunkCount),
+      uses: region.traits.uses.rawValue & GENPOOL_USE_ALL.rawValue),
     to: facts)
 }
 
