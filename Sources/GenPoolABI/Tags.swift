@@ -6,14 +6,10 @@ public func genpool_tag(
   _ pool: UnsafeMutablePointer<gen_pool>, _ addr: UInt, _ size: Int, _ tag: UInt32
 ) -> CInt {
   let pool = unsafe PoolHandle(pool).pool
-  do throws(PoolError) {
+  return ErrorText.answer { () throws(PoolError) in
     try pool.tag(
       VirtualAddress(UInt64(addr)), size: ByteCount(UInt64(UInt(bitPattern: size))),
       as: tag == 0 ? nil : Tag(tag))
-    return 0
-  } catch {
-    ErrorText.set(error)
-    return -error.errno
   }
 }
 

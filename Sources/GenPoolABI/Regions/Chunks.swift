@@ -3,22 +3,11 @@ import DeviceMemory
 import GenPool
 import Glibc
 
-/// Does what may fail, and answers as C is answered.
-private func answer(_ body: () throws(PoolError) -> Void) -> CInt {
-  do {
-    try body()
-    return 0
-  } catch {
-    ErrorText.set(error)
-    return -error.errno
-  }
-}
-
 @c @implementation
 public func genpool_chunk_drain(_ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt) -> CInt
 {
   let pool = unsafe PoolHandle(pool).pool
-  return answer { () throws(PoolError) in
+  return ErrorText.answer { () throws(PoolError) in
     try pool.drain(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
@@ -28,7 +17,7 @@ public func genpool_chunk_undrain(
   _ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt
 ) -> CInt {
   let pool = unsafe PoolHandle(pool).pool
-  return answer { () throws(PoolError) in
+  return ErrorText.answer { () throws(PoolError) in
     try pool.undrain(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
@@ -38,7 +27,7 @@ public func genpool_chunk_remove(
   _ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt
 ) -> CInt {
   let pool = unsafe PoolHandle(pool).pool
-  return answer { () throws(PoolError) in
+  return ErrorText.answer { () throws(PoolError) in
     try pool.remove(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
@@ -49,7 +38,7 @@ public func genpool_region_take_back(
 ) -> CInt {
   let start = unsafe RegionHandle.at(region).start
   let pool = unsafe PoolHandle(pool).pool
-  return answer { () throws(PoolError) in try pool.remove(chunkAt: start) }
+  return ErrorText.answer { () throws(PoolError) in try pool.remove(chunkAt: start) }
 }
 
 @c @implementation

@@ -38,14 +38,9 @@ public func genpool_region_add(
     ErrorText.set("add a region to a pool: the parent process has it mapped, and this one has not")
     return -EPERM
   }
-  do {
-    try unsafe region.add(
-      to: PoolHandle(pool).pool, owner: owner.map { Owner(UInt(bitPattern: $0)) })
-    return 0
-  } catch {
-    ErrorText.set(error)
-    return -error.errno
-  }
+  let pool = unsafe PoolHandle(pool).pool
+  let word = unsafe owner.map { Owner(UInt(bitPattern: $0)) }
+  return ErrorText.answer { () throws(PoolError) in try region.add(to: pool, owner: word) }
 }
 
 @c @implementation
