@@ -97,20 +97,38 @@ __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8
 #ifdef __x86_64__
 #include <immintrin.h>
 
-/* Whether this machine compares a cache line at once. */
-static inline bool gp_has_wide_lines(void) { return __builtin_cpu_supports("avx512bw"); }
+/* Whether this machine has AVX2, which compares half a cache line at once, and what came with it. */
+static inline bool gp_has_avx2(void) { return __builtin_cpu_supports("avx2"); }
+
+__attribute__((target("avx2,bmi"), always_inline)) static inline uint64_t gp_line_above(
+    const uint8_t *line, __m256i less) {
+  const __m256i *half = (const __m256i *)line;
+  uint64_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[0], less));
+  uint64_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[1], less));
+  return a | b << 32;
+}
 
 /*
  * Down a tree of nodes of 64 bytes, in which child c of node i is node 64 i + 1 + c: in each of depth
  * levels to the first child of at least length, which there is. The last node, times 64, plus its child.
  */
-__attribute__((target("avx512bw,bmi"))) static inline size_t gp_descend_wide(
+__attribute__((target("avx2,bmi"))) static inline size_t gp_descend_avx2(
     const uint8_t *root, size_t depth, uint8_t length) {
-  const __m512i wanted = _mm512_set1_epi8((char)length);
+  const __m256i less = _mm256_set1_epi8((char)(length - 1));
+  if (depth == 2) {
+    uint64_t a = gp_line_above(root + 64, less), b = gp_line_above(root + 128, less);
+    uint64_t c = gp_line_above(root + 192, less), d = gp_line_above(root + 256, less);
+    size_t node = c ? 192 : 256;
+    uint64_t children = c ? c : d;
+    node = b ? 128 : node;
+    children = b ? b : children;
+    node = a ? 64 : node;
+    children = a ? a : children;
+    return node + _tzcnt_u64(children);
+  }
   size_t place = 0;
   for (;;) {
-    const __m512i line = _mm512_load_si512(root + (place & ~(size_t)63));
-    place = (place & ~(size_t)63) + _tzcnt_u64(_mm512_cmpge_epu8_mask(line, wanted));
+    place = (place & ~(size_t)63) + _tzcnt_u64(gp_line_above(root + (place & ~(size_t)63), less));
     if (--depth == 0) return place;
     place = (place + 1) * 64;
   }

@@ -32,6 +32,15 @@ public struct Owner: Hashable, Sendable {
   }
 }
 
+/// What an allocation asks of a chunk.
+struct ChunkRequest {
+  /// The bytes asked for, not the granules that hold them: the kernel compares these.
+  let size: ByteCount
+  let count: GranuleCount
+  /// How long a free run there must be at least for the fit to find anything.
+  let run: GranuleCount
+}
+
 /// How a chunk's life goes on.
 enum ChunkPhase: UInt8, AtomicRepresentable {
   case open
@@ -124,6 +133,13 @@ struct ChunkStorage: ~Copyable {
 
   /// The bytes allocated.
   var held: ByteCount { size - ByteCount(available.load(ordering: .relaxed)) }
+
+  /// Whether it is worth asking, as far as is known without the lock.
+  @inline(__always)
+  func mayServe(_ request: ChunkRequest) -> Bool {
+    request.size.rawValue <= available.load(ordering: .relaxed)
+      && request.run.rawValue <= longest.load(ordering: .relaxed)
+  }
 
   /// Whether `address` lies in the chunk, the tail included.
   @inline(__always)

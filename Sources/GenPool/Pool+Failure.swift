@@ -23,10 +23,10 @@ extension Pool {
       longest = max(longest, chunk.pointee.longest.load(ordering: .relaxed))
     }
     if most < size.rawValue {
-      failures.full.add(1, ordering: .relaxed)
+      failures.full.wrappingAdd(1, ordering: .relaxed)
       return .full(requested: size, available: ByteCount(available))
     }
-    failures.fragmented.add(1, ordering: .relaxed)
+    failures.fragmented.wrappingAdd(1, ordering: .relaxed)
     if (fit?.need ?? fitNeed.load(ordering: .relaxed)) == .alignedRoom {
       longest = longestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }).rawValue
     }

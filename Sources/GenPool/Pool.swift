@@ -272,10 +272,13 @@ public final class Pool: Sendable {
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
     if let refusal = fit?.refusal { throw refusal }
+    let request = request(size, fit: fit)
     var next = list.newest
     while let chunk = next {
-      if let index = try take(
-        size, from: chunk, fit: fit, busAlignment: busAlignment, mustBeMapped: mustBeMapped)
+      if chunk.pointee.mayServe(request),
+        let index = try take(
+          request.count, from: chunk, fit: fit, busAlignment: busAlignment,
+          mustBeMapped: mustBeMapped)
       {
         return (chunk, index)
       }
@@ -284,22 +287,21 @@ public final class Pool: Sendable {
     throw failure(size, fit: fit)
   }
 
+  /// What is asked of each chunk.
+  @inline(__always)
+  func request(_ size: ByteCount, fit: Fit?) -> ChunkRequest {
+    let count = granule.granules(holding: size)
+    let needsRun = (fit?.need ?? fitNeed.load(ordering: .relaxed)) != .nothing
+    return ChunkRequest(size: size, count: count, run: needsRun ? count : GranuleCount(0))
+  }
+
+  /// Takes `count` granules from a chunk that may serve; nil when it has no place.
   @inline(__always)
   func take(
-    _ size: ByteCount, from chunk: ChunkReference, fit given: Fit?,
+    _ count: GranuleCount, from chunk: ChunkReference, fit given: Fit?,
     within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(PoolError) -> GranuleIndex? {
-    // The bytes asked for, not the granules that hold them: the kernel's rule.
-    guard size.rawValue <= chunk.pointee.available.load(ordering: .relaxed) else {
-      return nil
-    }
-    let count = granule.granules(holding: size)
-    if count.rawValue > chunk.pointee.longest.load(ordering: .relaxed),
-      (given?.need ?? fitNeed.load(ordering: .relaxed)) != .nothing
-    {
-      return nil
-    }
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       guard chunk.pointee.isOpen else { return nil }

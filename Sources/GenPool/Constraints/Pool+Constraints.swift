@@ -45,7 +45,8 @@ extension Pool {
     if let boundary = constraints.boundary, !boundary.isPowerOfTwo {
       throw .boundaryIsNoPowerOfTwo(boundary)
     }
-    let count = granule.granules(holding: size)
+    let request = request(size, fit: fit)
+    let count = request.count
     var isPossible = false
     var next = list.newest
     while let chunk = next {
@@ -56,9 +57,10 @@ extension Pool {
         window.admitsSome(of: chunk.pointee.granules, count)
       else { continue }
       isPossible = true
-      if let index = try take(
-        size, from: chunk, fit: fit, within: window, busAlignment: busAlignment,
-        mustBeMapped: mustBeMapped)
+      if chunk.pointee.mayServe(request),
+        let index = try take(
+          count, from: chunk, fit: fit, within: window, busAlignment: busAlignment,
+          mustBeMapped: mustBeMapped)
       {
         return (chunk, index)
       }

@@ -21,7 +21,7 @@ public struct GranuleSize: Hashable, Sendable {
   @inlinable public static var page: Self { Self(order: 12) }
 
   /// The size in bytes.
-  @inlinable public var byteCount: ByteCount { ByteCount(1 &<< UInt64(order)) }
+  @inlinable public var byteCount: ByteCount { ByteCount(UInt64(1) &<< UInt64(order)) }
 
   /// How many whole granules lie in `size` bytes. Constant time, as are the next two.
   @inlinable

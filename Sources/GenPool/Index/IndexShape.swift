@@ -137,8 +137,8 @@ package enum NativeShape: IndexShape {
   #if arch(x86_64)
     @inline(__always)
     package static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int {
-      guard gp_has_wide_lines() else { return descendByNodes(to: length, in: root, depth: depth) }
-      return unsafe Int(gp_descend_wide(root.bytes, depth, length))
+      guard gp_has_avx2() else { return descendByNodes(to: length, in: root, depth: depth) }
+      return unsafe Int(gp_descend_avx2(root.bytes, depth, length))
     }
   #endif
 }

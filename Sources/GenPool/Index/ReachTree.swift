@@ -159,6 +159,45 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     } while block <= last
   }
 
+  /// The same for any places.
+  mutating func raise(_ first: Int, _ last: Int, byPlacesOf start: Int, to end: Int) {
+    var block = first
+    repeat {
+      if let leaf = leaf(of: block) {
+        let reach = reach(from: start, to: end, in: block)
+        if reach > 0 { raise(leaf, to: reach) }
+      }
+      block &+= 1
+    } while block <= last
+  }
+
+  /// Brings the tree up to date after a part of the free run `start ..< end`, shorter than a block, was
+  /// allocated, given the blocks in which it lies. Where another run reaches further, nothing changes.
+  mutating func lower(
+    _ first: Int, _ last: Int, byPlacesOf start: Int, to end: Int, in bitmap: borrowing GranuleBitmap
+  ) {
+    var block = first
+    repeat {
+      if let leaf = leaf(of: block) {
+        let index = tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)
+        if bytes[index] == reach(from: start, to: end, in: block), bytes[index] > 0 {
+          lower(leaf, to: reach(of: block, in: bitmap))
+        }
+      }
+      block &+= 1
+    } while block <= last
+  }
+
+  /// How far the free run `start ..< end`, shorter than a block, reaches from its first place in a block.
+  @inline(__always)
+  private func reach(from start: Int, to end: Int, in block: Int) -> UInt8 {
+    let first = block &<< Shape.blockOrder
+    let from = max(start, first)
+    let place =
+      from &+ (positions &>> UInt64(truncatingIfNeeded: from &- first)).trailingZeroBitCount
+    return UInt8(truncatingIfNeeded: max(0, end &- place))
+  }
+
   @inline(__always)
   mutating func raise(_ leaf: Int, to reach: UInt8) {
     longest = max(longest, reach)

@@ -234,12 +234,15 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let behind = min(bitmap.freeCount(from: last), Shape.block)
     runCount &+= (before > 0 ? 1 : 0) &+ (behind > 0 ? 1 : 0) &- 1
     bitmap.allocate(run)
-    if before &+ run.count.rawValue &+ behind >= Shape.block {
-      allocateInLongRun(first, last, before, behind)
-    } else if isByLength {
-      allocateInShortRun(first, last, before, behind)
-    }
     let (low, high) = blocks(first, last, before)
+    guard before &+ run.count.rawValue &+ behind >= Shape.block else {
+      let (start, end) = (first &- before, last &+ behind)
+      places.reach.lower(low, high, byPlacesOf: start, to: end, in: bitmap)
+      if isByLength { allocateInShortRun(first, last, before, behind) }
+      if aligned.count > 0 { lowerAligned(low, high, byRunFrom: start, to: end) }
+      return
+    }
+    allocateInLongRun(first, last, before, behind)
     places.reach.lower(low, high, in: bitmap)
     if aligned.count > 0 { lowerAligned(low, high) }
     if before == 0, behind >= Shape.block { makeFront(last) }
@@ -270,7 +273,10 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     bitmap.free(bits, inWord: word, from: shift)
     places.reach.raise(block, to: UInt8(truncatingIfNeeded: length))
     if isByLength { freeIntoShortRun(first, first &+ count, before, length &- before &- count) }
-    if aligned.count > 0 { raiseAligned(block, block) }
+    if aligned.count > 0 {
+      let start = first &- before
+      raiseAligned(block, block, byRunFrom: start, to: start &+ length)
+    }
     return true
   }
 
@@ -289,12 +295,14 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       freeIntoLongRun(first, last, before, behind)
       places.reach.raise(low, high, in: bitmap)
+      if aligned.count > 0 { raiseAligned(low, high) }
       if before < Shape.block { makeFront(first &- before) }
     } else {
+      let (start, end) = (first &- before, last &+ behind)
+      places.reach.raise(low, high, byRunFrom: start, to: end)
       if isByLength { freeIntoShortRun(first, last, before, behind) }
-      places.reach.raise(low, high, byRunFrom: first &- before, to: last &+ behind)
+      if aligned.count > 0 { raiseAligned(low, high, byRunFrom: start, to: end) }
     }
-    if aligned.count > 0 { raiseAligned(low, high) }
   }
 
   /// Makes the long run from `start` on the front if no run is lower.
@@ -337,6 +345,24 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   @inline(never)
   private mutating func raiseAligned(_ low: Int, _ high: Int) {
     for number in 0..<aligned.count { aligned[number].reach.raise(low, high, in: bitmap) }
+  }
+
+  @inline(never)
+  private mutating func lowerAligned(
+    _ low: Int, _ high: Int, byRunFrom start: Int, to end: Int
+  ) {
+    for number in 0..<aligned.count {
+      aligned[number].reach.lower(low, high, byPlacesOf: start, to: end, in: bitmap)
+    }
+  }
+
+  @inline(never)
+  private mutating func raiseAligned(
+    _ low: Int, _ high: Int, byRunFrom start: Int, to end: Int
+  ) {
+    for number in 0..<aligned.count {
+      aligned[number].reach.raise(low, high, byPlacesOf: start, to: end)
+    }
   }
 
   @inline(never)
