@@ -6,14 +6,14 @@ COMPLETIONS := $(RELEASE)/completions
 # The executables bring Swift's runtime along, so that they run where no Swift is installed.
 RELEASE_FLAGS := -c release --static-swift-stdlib
 SOURCES := Package.swift Sources Examples Tests
-# Commands, and the Debian packages that have them.
+# Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: build  ## build, start the daemon on an emulated device, lease, write, read back
 	@Tests/EndToEnd/demo $(RELEASE)
@@ -43,6 +43,10 @@ instructions: TOOLS += valgrind:valgrind objcopy:binutils
 instructions: deps  ## what an allocation costs where searching is hard, in instructions, and whether it grew
 	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
 	Tests/Instructions/run $(RELEASE)/genpool-bench
+
+arm64-test: TOOLS += qemu-aarch64:qemu-user /usr/aarch64-linux-gnu/lib/crt1.o:libc6-dev-arm64-cross
+arm64-test: deps  ## the allocator on arm64, in qemu-user
+	Tests/Portable/run
 
 client-test: build  ## a client that is not ours: PyPI's varlink
 	Tests/ForeignClients/run $(RELEASE)
@@ -84,7 +88,7 @@ lint: deps lint-system  ## format, arrows between modules, what the core may imp
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
-	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run Tests/ABI/run $$(find Tests -name '*.py')
+	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run Tests/ABI/run Tests/Portable/run $$(find Tests -name '*.py')
 	@echo "== the man pages say what the programs say"
 	@man/render --check .build/debug
 
@@ -113,7 +117,7 @@ format:  ## put the sources into the house style
 # What is needed beside Swift 6.2 or later. Installed if missing and root, else named.
 deps:
 	@command -v $(SWIFT) >/dev/null || { echo 'genpool needs Swift 6.2 or later: https://swift.org/install' >&2; exit 1; }
-	@missing=; for p in $(TOOLS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	@missing=; for p in $(TOOLS); do command -v $${p%%:*} >/dev/null || [ -e $${p%%:*} ] || missing="$$missing $${p##*:}"; done; \
 	for lib in libpci libudev; do pkg-config --exists $$lib 2>/dev/null || missing="$$missing $$lib-dev"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then echo "installing$$missing"; apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \

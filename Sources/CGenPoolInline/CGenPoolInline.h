@@ -92,6 +92,34 @@ __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8
   a = _mm_max_epu8(a, _mm_srli_epi16(a, 8));
   return (uint8_t)_mm_cvtsi128_si32(a);
 }
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+/*
+ * The same with NEON, which is in every arm64 and has no movemask: each byte leaves the bit of its
+ * place in eight, and sums of neighbours bring those together.
+ */
+__attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
+  const uint8x16_t least = vdupq_n_u8(length);
+  const uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+  uint8x16_t a = vandq_u8(vcgeq_u8(vld1q_u8(line), least), bits);
+  uint8x16_t b = vandq_u8(vcgeq_u8(vld1q_u8(line + 16), least), bits);
+  uint8x16_t c = vandq_u8(vcgeq_u8(vld1q_u8(line + 32), least), bits);
+  uint8x16_t d = vandq_u8(vcgeq_u8(vld1q_u8(line + 48), least), bits);
+  /* 64 bytes become 32, 16, and 8, the lowest first. */
+  a = vpaddq_u8(vpaddq_u8(a, b), vpaddq_u8(c, d));
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(a, a)), 0);
+}
+
+__attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+  const uint8_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const uint8x16_t hole = vsubq_u8(vdupq_n_u8(except), vld1q_u8(numbers));
+  uint8x16_t a = vbicq_u8(vld1q_u8(line), vceqq_u8(hole, vdupq_n_u8(0)));
+  uint8x16_t b = vbicq_u8(vld1q_u8(line + 16), vceqq_u8(hole, vdupq_n_u8(16)));
+  uint8x16_t c = vbicq_u8(vld1q_u8(line + 32), vceqq_u8(hole, vdupq_n_u8(32)));
+  uint8x16_t d = vbicq_u8(vld1q_u8(line + 48), vceqq_u8(hole, vdupq_n_u8(48)));
+  return vmaxvq_u8(vmaxq_u8(vmaxq_u8(a, b), vmaxq_u8(c, d)));
+}
 #endif
 
 #ifdef __x86_64__
@@ -147,5 +175,9 @@ static inline void gp_zero(uint64_t address, uint64_t size) {
   byte = (volatile uint8_t *)word;
   for (; size > 0; size--) *byte++ = 0;
   /* Out of the write-combining buffers before anybody tells a device of this memory. */
+#if defined(__aarch64__)
+  __asm__ volatile("dsb st" ::: "memory"); /* a fence between threads orders nothing for devices */
+#else
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 }

@@ -75,7 +75,7 @@ extension IndexShape {
 }
 
 /// Blocks of a word, nodes of a cache line, eight children at a time in a general register: what
-/// machines without movemask use.
+/// machines other than x86-64 and arm64 use.
 package enum PortableShape: IndexShape {
   @inline(__always)
   package static var blockOrder: Int { 6 }
@@ -118,7 +118,7 @@ package enum NativeShape: IndexShape {
 
   @inline(__always)
   package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
-    #if arch(x86_64)
+    #if arch(x86_64) || arch(arm64)
       unsafe gp_line_reaching(node.bytes, length)
     #else
       PortableShape.reaching(length, in: node)
@@ -127,7 +127,7 @@ package enum NativeShape: IndexShape {
 
   @inline(__always)
   package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
-    #if arch(x86_64)
+    #if arch(x86_64) || arch(arm64)
       unsafe gp_line_longest(node.bytes, UInt8(truncatingIfNeeded: child))
     #else
       PortableShape.longest(in: node, except: child)

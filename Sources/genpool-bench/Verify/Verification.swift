@@ -86,7 +86,7 @@ struct Verification {
         guard place == expected else {
           failure =
             "seed \(seed), pool \(pools) of \(granules) granules at \(origin), step \(step): "
-            + "\(count) granules, \(request): \(place as Any), not \(expected as Any)"
+            + "\(count) granules, \(request): \(said(place)), not \(said(expected))"
           return
         }
         if let place {
@@ -142,6 +142,8 @@ struct Verification {
     }
     return GranuleIndex(first)
   }
+
+  private func said(_ place: Int?) -> String { place.map(String.init) ?? "nowhere" }
 
   private func bytes(_ granules: Int) -> ByteCount { ByteCount(UInt64(granules) << Self.order) }
 
