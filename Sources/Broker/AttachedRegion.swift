@@ -41,8 +41,8 @@ final class AttachedRegion {
   let memory: RegionMemory
   /// Addresses only: the broker itself never touches memory through its pool.
   let pool: GenPool.Pool
-  /// Where the pool's addresses begin: at the broker's own mapping, which is congruent to the
-  /// physical address.
+  /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or without
+  /// one at the broker's own mapping.
   let start: VirtualAddress
 
   /// Nobody leases here any more, and it is detached once nobody reaches it.
@@ -114,7 +114,7 @@ final class AttachedRegion {
     do {
       if lender == nil { lent = LentDescriptor(try open.range.descriptor.duplicate()) }
       let region = try Region(mapping: open.intoRange())
-      start = region.mapping.start
+      start = physical.map { VirtualAddress($0.rawValue) } ?? region.mapping.start
       memory = RegionMemory(region)
     } catch {
       throw .system(error)

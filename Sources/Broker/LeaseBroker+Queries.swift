@@ -135,9 +135,7 @@ extension AttachedRegion {
     var alignment = granule.byteCount
     while alignment <= size {
       let sizes = runs.compactMap { run -> ByteCount? in
-        // What aligned means: of the physical address, or without one of the pool's own.
-        let origin = physical?.rawValue ?? start.rawValue
-        let first = ByteCount(origin + (run.start - start).rawValue)
+        let first = ByteCount(run.start.rawValue)
         guard let aligned = first.roundedUp(to: alignment), aligned < first + run.size else {
           return nil
         }
