@@ -55,8 +55,10 @@ final class AttachedRegion {
   var isAwaitedByKernel: Bool { hasGone && source == .vfio }
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
-  private(set) var leaseCount = 0
-  private(set) var leased = ByteCount.zero
+  /// Its leases, and what was refused for want of memory.
+  var counts = LeaseCounts()
+  var leaseCount: Int { counts.leases }
+  var leased: ByteCount { counts.leased }
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
   /// descriptor cannot be taken back, so they stay until they die, or are seen to have let go:
@@ -225,8 +227,7 @@ final class AttachedRegion {
   /// Takes clean memory. `size` is whole granules.
   func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
     let offset = try pool.allocate(size, fit: fit).start - start
-    leaseCount += 1
-    leased += size
+    counts.begin(size)
     return offset
   }
 
@@ -245,8 +246,7 @@ final class AttachedRegion {
 
   /// Ends a lease. Its memory belongs to nobody, and is to be scrubbed if the device still answers.
   func endLease(of size: ByteCount) {
-    leaseCount -= 1
-    leased -= size
+    counts.end(size)
   }
 
   /// Makes all that is free dirty, and says what it was. For memory that the next user shall not see.
