@@ -72,6 +72,9 @@ final class AttachedRegion {
   /// A quarter was free since pressure was noticed.
   private var isRelieved = false
 
+  /// Where the calls of its pool are written down, if they are.
+  var recording: Recording?
+
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
   /// What is being scrubbed or queued for it.
@@ -216,6 +219,7 @@ final class AttachedRegion {
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {
     memory.close()
+    recording = nil
     lent?.revoke()
     lent = nil
     // It keeps the range open.
@@ -226,7 +230,7 @@ final class AttachedRegion {
 
   /// Takes clean memory. `size` is whole granules.
   func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
-    let offset = try pool.allocate(size, fit: fit).start - start
+    let offset = try allocateInPool(size, fit: fit) - start
     counts.begin(size)
     return offset
   }
@@ -255,7 +259,7 @@ final class AttachedRegion {
     lastUser = nil
     var taken: [(offset: ByteCount, size: ByteCount)] = []
     for run in pool.freeRuns() {
-      _ = try pool.allocate(run.size, fit: .fixed(offset: run.start - start))
+      _ = try allocateInPool(run.size, fit: .fixed(offset: run.start - start))
       taken.append((run.start - start, run.size))
     }
     return taken
@@ -271,7 +275,7 @@ final class AttachedRegion {
 
   /// A slice is clean: it is free from now on. Returns the lease that it completes.
   func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
-    try pool.free(start + slice.offset, size: slice.size)
+    try freeInPool(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
     if available.rawValue >= usable.rawValue / 4 { isRelieved = true }
     guard var scrub = scrubs[slice.job] else { return nil }
