@@ -6,6 +6,7 @@
 #pragma once
 
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -77,19 +78,42 @@ __attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uin
 
 /* The largest of 64 bytes, byte number except apart. */
 __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+  static const uint8_t hole[128] __attribute__((aligned(64))) = {[63] = 255};
   const __m128i *quarter = (const __m128i *)line;
-  const __m128i ramp = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m128i hole = _mm_sub_epi8(_mm_set1_epi8((char)except), ramp);
-  __m128i a = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_setzero_si128()), quarter[0]);
-  __m128i b = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(16)), quarter[1]);
-  __m128i c = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(32)), quarter[2]);
-  __m128i d = _mm_andnot_si128(_mm_cmpeq_epi8(hole, _mm_set1_epi8(48)), quarter[3]);
+  const __m128i *omit = (const __m128i *)(hole + 63 - except);
+  __m128i a = _mm_andnot_si128(_mm_loadu_si128(omit), quarter[0]);
+  __m128i b = _mm_andnot_si128(_mm_loadu_si128(omit + 1), quarter[1]);
+  __m128i c = _mm_andnot_si128(_mm_loadu_si128(omit + 2), quarter[2]);
+  __m128i d = _mm_andnot_si128(_mm_loadu_si128(omit + 3), quarter[3]);
   a = _mm_max_epu8(_mm_max_epu8(a, b), _mm_max_epu8(c, d));
-  a = _mm_max_epu8(a, _mm_srli_si128(a, 8));
-  a = _mm_max_epu8(a, _mm_srli_si128(a, 4));
-  a = _mm_max_epu8(a, _mm_srli_si128(a, 2));
-  a = _mm_max_epu8(a, _mm_srli_si128(a, 1));
+  a = _mm_max_epu8(a, _mm_shuffle_epi32(a, 0x4e));
+  a = _mm_max_epu8(a, _mm_shuffle_epi32(a, 0xb1));
+  a = _mm_max_epu8(a, _mm_shufflelo_epi16(a, 0xb1));
+  a = _mm_max_epu8(a, _mm_srli_epi16(a, 8));
   return (uint8_t)_mm_cvtsi128_si32(a);
+}
+#endif
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+/* Whether this machine compares a cache line at once. */
+static inline bool gp_has_wide_lines(void) { return __builtin_cpu_supports("avx512bw"); }
+
+/*
+ * Down a tree of nodes of 64 bytes, in which child c of node i is node 64 i + 1 + c: in each of depth
+ * levels to the first child of at least length, which there is. The last node, times 64, plus its child.
+ */
+__attribute__((target("avx512bw,bmi"))) static inline size_t gp_descend_wide(
+    const uint8_t *root, size_t depth, uint8_t length) {
+  const __m512i wanted = _mm512_set1_epi8((char)length);
+  size_t place = 0;
+  for (;;) {
+    const __m512i line = _mm512_load_si512(root + (place & ~(size_t)63));
+    place = (place & ~(size_t)63) + _tzcnt_u64(_mm512_cmpge_epu8_mask(line, wanted));
+    if (--depth == 0) return place;
+    place = (place + 1) * 64;
+  }
 }
 #endif
 

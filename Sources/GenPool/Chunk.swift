@@ -114,6 +114,10 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   var isOpen: Bool { phase.load(ordering: .relaxed) == .open }
 
+  /// Whether what is allocated from the chunk can be used and freed.
+  @inline(__always)
+  var isInUse: Bool { phase.load(ordering: .relaxed).rawValue <= ChunkPhase.draining.rawValue }
+
   /// Whether the chunk has left the pool.
   @inline(__always)
   var isRemoved: Bool { phase.load(ordering: .relaxed) == .removed }
@@ -153,6 +157,34 @@ struct ChunkStorage: ~Copyable {
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
   }
 
+  /// The same if there are any, and all are whole granules of the chunk, in which `first` lies.
+  @inline(__always)
+  func runInside(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun? {
+    let offset = offset(of: first).rawValue
+    let (last, wraps) = offset.addingReportingOverflow(size.rawValue &- 1)
+    let order = UInt64(granule.order)
+    let index = Int(truncatingIfNeeded: offset >> order)
+    let count = Int(truncatingIfNeeded: (size.rawValue &- 1) >> order) &+ 1
+    guard size > .zero, !wraps, last < self.size.rawValue, index &+ count <= granules.rawValue
+    else { return nil }
+    return GranuleRun(first: GranuleIndex(index), count: GranuleCount(count))
+  }
+
+  /// Allocates `size` bytes by the first fit, if that is the pool's and there is a place; nil, for
+  /// whatever reason, when nothing was done. Takes the lock.
+  @inline(__always)
+  func allocateFirstFit(_ size: ByteCount) -> VirtualAddress? {
+    // 0 bytes wrap, and pass for too many.
+    let last = size.rawValue &- 1
+    guard last < available.load(ordering: .relaxed) else { return nil }
+    let count = Int(truncatingIfNeeded: last &>> UInt64(granule.order)) &+ 1
+    guard count <= longest.load(ordering: .relaxed) else { return nil }
+    return state.withLock { state in
+      guard isOpen, case .first = state.fit else { return nil }
+      return allocateFirstFit(GranuleCount(count), in: &state).map { address(of: $0) }
+    }
+  }
+
   /// Marks the lowest run of `count` granules as allocated; its start, nil when there is none. The
   /// lock is held.
   @inline(__always)
@@ -177,10 +209,22 @@ struct ChunkStorage: ~Copyable {
     publish(left, state)
   }
 
-  /// Marks a run as free. The lock is held, the run is allocated.
+  /// Marks a run as free if that is simple: see ``RunIndex/freeInsideBlock(_:)``. The lock is held.
   @inline(__always)
+  func freeInsideBlock(_ run: GranuleRun, in state: inout State) -> Bool {
+    guard isInUse, state.index.freeInsideBlock(run) else { return false }
+    noteFree(run, in: &state)
+    return true
+  }
+
+  /// Marks a run as free. The lock is held, the run is allocated.
   func free(_ run: GranuleRun, in state: inout State) {
     state.index.free(run)
+    noteFree(run, in: &state)
+  }
+
+  @inline(__always)
+  private func noteFree(_ run: GranuleRun, in state: inout State) {
     state.frees &+= 1
     if state.isTagged { state.tag(run, as: nil) }
     publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)

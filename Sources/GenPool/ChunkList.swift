@@ -55,6 +55,17 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     return nil
   }
 
+  /// The newest chunk in which `address` lies or once lay.
+  @inline(__always)
+  func chunkEver(at address: VirtualAddress) -> ChunkReference? {
+    var next = newest
+    while let chunk = next {
+      if chunk.pointee.contains(address) { return chunk }
+      next = chunk.pointee.next
+    }
+    return nil
+  }
+
   /// The newest chunk in which `address` lies.
   @inline(__always)
   func chunk(at address: VirtualAddress) -> ChunkReference? {

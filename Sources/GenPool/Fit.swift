@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Which of the free runs an allocation takes: what the kernel says with a `genpool_algo_t` and a
 /// `void *`.
 ///
@@ -106,13 +108,25 @@ public enum Fit: Sendable {
     }
   }
 
-  /// Whether the places are multiples of something the index knows of.
-  var aligns: Bool {
+  /// What this fit finds nothing without.
+  @inline(__always)
+  var need: Need {
     switch self {
-    case .firstAligned(let alignment): alignment.isPowerOfTwo
-    case .orderAligned: true
-    case .first, .best, .fixed, .custom: false
+    case .first, .best: .room
+    case .firstAligned(let alignment): alignment.isPowerOfTwo ? .alignedRoom : .room
+    case .orderAligned: .alignedRoom
+    case .fixed, .custom: .nothing
     }
+  }
+
+  /// What a fit finds nothing without: a chunk that lacks it need not be asked, and nobody sees that it
+  /// was not.
+  enum Need: UInt8, AtomicRepresentable {
+    case nothing
+    /// A free run that is long enough.
+    case room
+    /// One from a place on that is a multiple of something the index knows of.
+    case alignedRoom
   }
 
   /// The longest free run from a place that is aligned as this fit aligns `count` granules.
@@ -128,16 +142,6 @@ public enum Fit: Sendable {
       return index.longest(alignedTo: order, fromChunkStart: true)
     case .first, .best, .firstAligned, .fixed, .custom:
       return index.longest
-    }
-  }
-
-  /// Whether a chunk without a run that is long enough need not be asked: it finds nothing there, and
-  /// nobody sees that it was not asked.
-  @inline(__always)
-  var needsRoom: Bool {
-    switch self {
-    case .first, .firstAligned, .orderAligned, .best: true
-    case .fixed, .custom: false
     }
   }
 

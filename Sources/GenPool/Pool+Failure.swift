@@ -2,41 +2,50 @@ import Synchronization
 
 /// Why an allocation fails, found out when it has.
 extension Pool {
-  /// Before any other reason is given; only on ways that fail anyway.
+  /// Before any other reason is given.
+  @inline(__always)
   func refuseIfDestroyed() throws(PoolError) {
-    if state.withLock({ $0.isDestroyed }) { throw .destroyed }
+    if isDestroyed.load(ordering: .relaxed) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk.
+  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit aligns.
   @inline(never)
   func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
-    // Before any other reason is given.
-    let (isDestroyed, aligning) = state.withLock { state in
-      (state.isDestroyed, (fit ?? state.fit).aligns ? fit ?? state.fit : nil)
+    guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }
+    var available: UInt64 = 0
+    var most: UInt64 = 0
+    var longest = 0
+    list.forEach { chunk in
+      guard chunk.pointee.isOpen else { return }
+      let bytes = chunk.pointee.available.load(ordering: .relaxed)
+      available &+= bytes
+      most = max(most, bytes)
+      longest = max(longest, chunk.pointee.longest.load(ordering: .relaxed))
     }
-    guard !isDestroyed else { return .destroyed }
-    let fits = list.first { chunk in
-      chunk.isOpen && chunk.available.load(ordering: .relaxed) >= size.rawValue ? true : nil
-    }
-    if fits == nil {
+    if most < size.rawValue {
       failures.full.add(1, ordering: .relaxed)
-      return .full(requested: size, available: available)
+      return .full(requested: size, available: ByteCount(available))
     }
     failures.fragmented.add(1, ordering: .relaxed)
+    if (fit?.need ?? fitNeed.load(ordering: .relaxed)) == .alignedRoom {
+      longest = longestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }).rawValue
+    }
     return .fragmented(
-      requested: size, available: available,
-      largest: aligning.map { largestFreeRun(placedAs: size, by: $0) } ?? largestFreeRun)
+      requested: size, available: ByteCount(available),
+      largest: granule.bytes(GranuleCount(longest)))
   }
 
   /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.
-  private func largestFreeRun(placedAs size: ByteCount, by fit: Fit) -> ByteCount {
+  private func longestFreeRun(placedAs size: ByteCount, by fit: Fit) -> GranuleCount {
     let count = granule.granules(holding: size)
     var longest = GranuleCount(0)
     list.forEach { chunk in
-      guard chunk.pointee.isOpen else { return }
+      guard chunk.pointee.isOpen,
+        chunk.pointee.longest.load(ordering: .relaxed) > longest.rawValue
+      else { return }
       longest = max(
         longest, chunk.pointee.state.withLock { fit.longest(count, granule, in: &$0.index) })
     }
-    return granule.bytes(longest)
+    return longest
   }
 }

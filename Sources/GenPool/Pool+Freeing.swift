@@ -27,10 +27,36 @@ extension Pool {
   /// - Complexity: O(chunks + granules / 64).
   @discardableResult
   public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
+    // Most calls: some granules in a chunk that is there.
+    guard !forkGuard.isForked, let chunk = list.chunkEver(at: start),
+      let run = chunk.pointee.runInside(start, size)
+    else { return try freeElsewhere(start, size) }
+    return try chunk.pointee.state.withLock { (state) throws(PoolError) in
+      if !chunk.pointee.freeInsideBlock(run, in: &state) {
+        try free(run, in: &state, of: chunk, from: start)
+      }
+      return chunk.pointee.owner
+    }
+  }
+
+  /// Frees, or finds out why not. The chunk's lock is held.
+  @inline(never)
+  private func free(
+    _ run: GranuleRun, in state: inout ChunkStorage.State, of chunk: ChunkReference,
+    from start: VirtualAddress
+  ) throws(PoolError) {
+    try refuseUnlessAllocated(run, in: state, of: chunk, from: start)
+    if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
+  }
+
+  /// Frees nothing, or finds out why it cannot be freed.
+  @inline(never)
+  private func freeElsewhere(
+    _ start: VirtualAddress, _ size: ByteCount
+  ) throws(PoolError) -> Owner? {
     let (chunk, run) = try locate(start, size)
     return try chunk.pointee.state.withLock { (state) throws(PoolError) in
-      try refuseUnlessAllocated(run, in: state, of: chunk, from: start)
-      if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
+      try free(run, in: &state, of: chunk, from: start)
       return chunk.pointee.owner
     }
   }

@@ -37,7 +37,7 @@ extension Pool {
   ) throws(PoolError) -> ByteCount {
     guard !forkGuard.isForked else { throw .forked }
     let (held, backing) = try state.withLock { (state) throws(PoolError) in
-      let chunk = try find(start, state)
+      let chunk = try find(start)
       guard let nothing = GranuleBitmap(count: GranuleCount(0)),
         let empty = RunIndex<NativeShape>(nothing, origin: 0)
       else { throw .noMemory }
@@ -63,7 +63,7 @@ extension Pool {
   ) throws(PoolError) {
     guard !forkGuard.isForked else { throw .forked }
     try state.withLock { (state) throws(PoolError) in
-      let chunk = try find(start, state)
+      let chunk = try find(start)
       chunk.pointee.state.withLock { _ in
         _ = chunk.pointee.phase.compareExchange(
           expected: old, desired: new, ordering: .relaxed)
@@ -72,10 +72,8 @@ extension Pool {
   }
 
   /// The chunk that starts at an address. The pool's lock is held.
-  private func find(
-    _ start: VirtualAddress, _ state: borrowing State
-  ) throws(PoolError) -> ChunkReference {
-    guard !state.isDestroyed else { throw .destroyed }
+  private func find(_ start: VirtualAddress) throws(PoolError) -> ChunkReference {
+    try refuseIfDestroyed()
     var found: ChunkReference?
     list.forEach { if $0.pointee.start == start { found = $0 } }
     guard let found else { throw .noSuchAddress(start) }

@@ -27,14 +27,14 @@ public final class Pool: Sendable {
   let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
   let state: Locked<State>
-  /// Of the default fit; read without the lock.
-  private let fitNeedsRoom: Atomic<Bool>
+  /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
+  let fitNeed: Atomic<Fit.Need>
+  let isDestroyed = Atomic(false)
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
 
   struct State: ~Copyable {
     var fit: Fit
-    var isDestroyed = false
   }
 
   /// An empty pool. The kernel's `gen_pool_create`.
@@ -55,7 +55,7 @@ public final class Pool: Sendable {
     self.device = device
     self.node = node
     warn = warning
-    fitNeedsRoom = Atomic(fit.needsRoom)
+    fitNeed = Atomic(fit.need)
     state = Locked(State(fit: fit))
   }
 
@@ -112,7 +112,7 @@ public final class Pool: Sendable {
     guard !forkGuard.isForked else { throw .forked }
 
     try state.withLock { (state) throws(PoolError) in
-      guard !state.isDestroyed else { throw .destroyed }
+      try refuseIfDestroyed()
       if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
         throw .chunkOverlaps(other)
       }
@@ -144,10 +144,10 @@ public final class Pool: Sendable {
   public func destroy() throws(PoolError) {
     guard !forkGuard.isForked else { throw .forked }
     // The backings are let go of after the locks: their ends run code of others.
-    let backings = try state.withLock { (state) throws(PoolError) in
-      guard !state.isDestroyed else { throw .destroyed }
+    let backings = try state.withLock { (_) throws(PoolError) in
+      try refuseIfDestroyed()
       let backings = try close()
-      state.isDestroyed = true
+      isDestroyed.store(true, ordering: .relaxed)
       return backings
     }
     withExtendedLifetime(backings) {}
@@ -175,9 +175,9 @@ public final class Pool: Sendable {
     guard !forkGuard.isForked else { throw .forked }
     if let refusal = fit.refusal { throw refusal }
     try state.withLock { (state) throws(PoolError) in
-      guard !state.isDestroyed else { throw .destroyed }
+      try refuseIfDestroyed()
       state.fit = fit
-      fitNeedsRoom.store(fit.needsRoom, ordering: .relaxed)
+      fitNeed.store(fit.need, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
@@ -196,6 +196,19 @@ public final class Pool: Sendable {
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
+    // Most calls: the pool's own first fit has a place in the newest chunk.
+    if fit == nil, !forkGuard.isForked, let chunk = list.newest,
+      let start = chunk.pointee.allocateFirstFit(size)
+    {
+      return Allocation(start: start, size: size, owner: chunk.pointee.owner)
+    }
+    return try allocateElsewhere(size, fit)
+  }
+
+  @inline(never)
+  private func allocateElsewhere(
+    _ size: ByteCount, _ fit: Fit?
+  ) throws(PoolError) -> Allocation {
     let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
     return Allocation(
       start: chunk.pointee.address(of: index), size: size, owner: chunk.pointee.owner)
@@ -283,7 +296,7 @@ public final class Pool: Sendable {
     }
     let count = granule.granules(holding: size)
     if count.rawValue > chunk.pointee.longest.load(ordering: .relaxed),
-      given?.needsRoom ?? fitNeedsRoom.load(ordering: .relaxed)
+      (given?.need ?? fitNeed.load(ordering: .relaxed)) != .nothing
     {
       return nil
     }

@@ -196,6 +196,12 @@ public struct GranuleBitmap: ~Copyable {
     }
   }
 
+  /// Marks granules of one word as free: 1 for each, from the lowest that is `shift` granules into it.
+  @inline(__always)
+  mutating func free(_ granules: UInt64, inWord word: Int, from shift: Int) {
+    setWord(word, storedWord(word) & ~(granules &<< UInt64(truncatingIfNeeded: shift)))
+  }
+
   /// The bits of a run of 1 to 64 granules in its first word and in the next.
   @inline(__always)
   private static func masks(_ run: GranuleRun) -> (low: UInt64, high: UInt64) {

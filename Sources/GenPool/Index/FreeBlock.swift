@@ -12,30 +12,15 @@ struct FreeBlock<Shape: IndexShape> {
     next = Self.bits(block &+ 1, in: bitmap)
   }
 
-  /// A block of which the bits are known.
+  /// The block without its lowest `count` granules.
   @inline(__always)
-  init(bits: UInt64, behind block: Int, in bitmap: borrowing GranuleBitmap) {
-    self.bits = bits
+  init(_ block: Int, withoutLowest count: Int, in bitmap: borrowing GranuleBitmap) {
+    bits = Self.bits(block, in: bitmap) & (~0 &<< UInt64(truncatingIfNeeded: count))
     next = Self.bits(block &+ 1, in: bitmap)
   }
 
   @inline(__always)
-  private init(bits: UInt64, next: UInt64) {
-    self.bits = bits
-    self.next = next
-  }
-
-  /// The same without the `length` granules from `position` on, at most a block's length.
-  @inline(__always)
-  func without(_ length: Int, from position: Int) -> Self {
-    let ones: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 64 &- length)
-    let inside = ones &<< UInt64(truncatingIfNeeded: position)
-    let behind = (ones &>> 1) &>> UInt64(truncatingIfNeeded: Shape.block &- 1 &- position)
-    return Self(bits: bits & ~inside, next: next & ~behind)
-  }
-
-  @inline(__always)
-  private static func bits(_ block: Int, in bitmap: borrowing GranuleBitmap) -> UInt64 {
+  static func bits(_ block: Int, in bitmap: borrowing GranuleBitmap) -> UInt64 {
     let start = block &<< Shape.blockOrder
     return ~bitmap.storedWord(start &>> 6) &>> UInt64(truncatingIfNeeded: start & 63)
       & Shape.everyPosition
@@ -72,8 +57,10 @@ struct FreeBlock<Shape: IndexShape> {
       starts &= starts &>> UInt64(truncatingIfNeeded: want &- have)
       have = want
     }
-    lengthen(5)
-    lengthen(4)
+    if length > 16 {
+      lengthen(5)
+      lengthen(4)
+    }
     lengthen(3)
     lengthen(2)
     lengthen(1)
@@ -86,7 +73,8 @@ struct FreeBlock<Shape: IndexShape> {
   var reach: Int {
     let suffix = suffix
     let across = min(Shape.block, suffix &+ nextPrefix)
-    return max(reachInside(from: Shape.everyPosition), suffix == 0 ? 0 : across)
+    return max(
+      reachInside(from: Shape.everyPosition, Doublings(bits)), suffix == 0 ? 0 : across)
   }
 
   /// The longest run, up to a block's length, from any of `positions` on. 0 when none is free.
@@ -94,17 +82,12 @@ struct FreeBlock<Shape: IndexShape> {
   func reach(from positions: UInt64) -> Int {
     let crossing = suffixPositions & positions
     let across = min(Shape.block, Shape.block &- crossing.trailingZeroBitCount &+ nextPrefix)
-    return max(reachInside(from: positions), crossing == 0 ? 0 : across)
+    return max(reachInside(from: positions, Doublings(bits)), crossing == 0 ? 0 : across)
   }
 
   /// The longest run from any of `positions` on without leaving the block, up to 63.
   @inline(__always)
-  private func reachInside(from positions: UInt64) -> Int {
-    let two = bits & bits &>> 1
-    let four = two & two &>> 2
-    let eight = four & four &>> 4
-    let sixteen = eight & eight &>> 8
-    let thirtyTwo = sixteen & sixteen &>> 16
+  private func reachInside(from positions: UInt64, _ runs: Doublings) -> Int {
     // The length, bit by bit from the highest, by the positions that still reach.
     var from = positions
     var length: UInt64 = 0
@@ -114,11 +97,11 @@ struct FreeBlock<Shape: IndexShape> {
       from = longer != 0 ? longer : from
       length = longer != 0 ? length | step : length
     }
-    extend(by: 32, thirtyTwo)
-    extend(by: 16, sixteen)
-    extend(by: 8, eight)
-    extend(by: 4, four)
-    extend(by: 2, two)
+    extend(by: 32, runs.thirtyTwo)
+    extend(by: 16, runs.sixteen)
+    extend(by: 8, runs.eight)
+    extend(by: 4, runs.four)
+    extend(by: 2, runs.two)
     extend(by: 1, bits)
     return Int(truncatingIfNeeded: length)
   }
@@ -134,6 +117,29 @@ struct FreeBlock<Shape: IndexShape> {
     return (inside | (across >= length ? start : 0)).trailingZeroBitCount
   }
 
+  /// Takes the lowest `length` granules that are free in a row, where there are such: their position,
+  /// and the block's ``reach`` without them. Not all of the block is free.
+  ///
+  /// They lie at the lower end of a run, so that no run that starts below them changes.
+  @inline(__always)
+  func takingFirst(_ length: Int) -> (position: Int, reach: Int) {
+    let suffix = (~bits &<< UInt64(64 &- Shape.block)).leadingZeroBitCount
+    // One less than a block's length is as good as all of it: only what crosses the border counts.
+    let nextPrefix = (~next | 1 &<< UInt64(Shape.block &- 1)).trailingZeroBitCount
+    let lacks = (suffix &+ nextPrefix &- length) &>> 63
+    let crossing =
+      2 &<< UInt64(truncatingIfNeeded: Shape.block &- 1 &- suffix) & Shape.everyPosition
+      & ~UInt64(truncatingIfNeeded: lacks)
+    let all = starts(ofRun: length) | crossing
+    let first = all & (0 &- all)
+    // What is taken, and nothing else above it; what overflows is in the next block.
+    let taken = (first &<< 1) &<< UInt64(truncatingIfNeeded: length &- 1) &- first
+    let position = all.trailingZeroBitCount
+    let left = min(suffix, Shape.block &- position &- length)
+    let across = min(Shape.block, left &+ nextPrefix) & ~((left &- 1) &>> 63)
+    return (position, max(reachInside(from: ~taken, Doublings(bits)), across))
+  }
+
   /// The positions at which maximal runs of exactly `length` granules start; less than a block's
   /// length. `continues`: whether the granule before the block is free.
   @inline(__always)
@@ -144,5 +150,23 @@ struct FreeBlock<Shape: IndexShape> {
       firsts & ~suffixStart & starts(ofRun: length)
       & ~(bits &>> UInt64(truncatingIfNeeded: length))
     return suffix &+ nextPrefix == length ? inside | suffixStart : inside
+  }
+}
+
+/// The positions in a word from which 2, 4, 8, 16 and 32 granules are free.
+private struct Doublings {
+  let two: UInt64
+  let four: UInt64
+  let eight: UInt64
+  let sixteen: UInt64
+  let thirtyTwo: UInt64
+
+  @inline(__always)
+  init(_ bits: UInt64) {
+    two = bits & bits &>> 1
+    four = two & two &>> 2
+    eight = four & four &>> 4
+    sixteen = eight & eight &>> 8
+    thirtyTwo = sixteen & sixteen &>> 16
   }
 }

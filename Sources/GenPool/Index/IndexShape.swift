@@ -13,6 +13,10 @@ package protocol IndexShape {
 
   /// The largest byte of a node, child `child` apart.
   static func longest(in node: NodeBytes, except child: Int) -> UInt8
+
+  /// Down the first `depth` levels of a tree of bytes, in each to the first child of at least `length`,
+  /// which there is: the number of the last byte, counted from the root's first.
+  static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int
 }
 
 /// The 2^fanOrder bytes of a node.
@@ -26,6 +30,10 @@ package struct NodeBytes {
 
   @inline(__always)
   package subscript(child: Int) -> UInt8 { unsafe bytes[child] }
+
+  /// The node that starts `count` bytes further on.
+  @inline(__always)
+  fileprivate func advanced(by count: Int) -> Self { unsafe Self(bytes + count) }
 
   /// Eight children, the lowest in the lowest byte.
   @inline(__always)
@@ -43,6 +51,24 @@ extension IndexShape {
   /// Children of a node.
   @inline(__always)
   static var fan: Int { 1 &<< fanOrder }
+  @inline(__always)
+  package static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int {
+    descendByNodes(to: length, in: root, depth: depth)
+  }
+
+  /// ``descend(to:in:depth:)`` by what the shape can do with a node.
+  @inline(__always)
+  fileprivate static func descendByNodes(
+    to length: UInt8, in root: NodeBytes, depth: Int
+  ) -> Int {
+    var place = reaching(length, in: root).trailingZeroBitCount
+    for _ in 1..<depth {
+      let node = (place &+ 1) &<< fanOrder
+      place = node &+ reaching(length, in: root.advanced(by: node)).trailingZeroBitCount
+    }
+    return place
+  }
+
   /// All positions of a block.
   @inline(__always)
   static var everyPosition: UInt64 { ~0 &>> UInt64(truncatingIfNeeded: 64 &- block) }
@@ -107,6 +133,14 @@ package enum NativeShape: IndexShape {
       PortableShape.longest(in: node, except: child)
     #endif
   }
+
+  #if arch(x86_64)
+    @inline(__always)
+    package static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int {
+      guard gp_has_wide_lines() else { return descendByNodes(to: length, in: root, depth: depth) }
+      return unsafe Int(gp_descend_wide(root.bytes, depth, length))
+    }
+  #endif
 }
 
 /// A complete tree of nodes over a row of leaves, without a pointer: node 0 is the root, child c of

@@ -55,15 +55,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   private func firstLeaf(_ length: Int) -> Int? {
     let length = UInt8(truncatingIfNeeded: length)
     guard length <= longest else { return nil }
-    var node = 0
-    var child = Shape.reaching(length, in: bytes(of: 0)).trailingZeroBitCount
-    var depth = tree.depth
-    while depth > 1 {
-      node = tree.node(under: node, child: child)
-      child = Shape.reaching(length, in: bytes(of: node)).trailingZeroBitCount
-      depth &-= 1
-    }
-    return tree.firstLeaf(under: node) &+ child
+    return Shape.descend(to: length, in: bytes(of: 0), depth: tree.depth)
+      &- tree.firstLow &<< Shape.fanOrder
   }
 
   /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
@@ -83,15 +76,18 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   ) -> (first: Int, isTaken: Bool)? {
     guard let leaf = firstLeaf(length) else { return nil }
     let block = FreeBlock<Shape>(leaf, in: bitmap)
-    let position = block.firstStart(ofRun: length, among: Shape.everyPosition)
-    let first = leaf &<< Shape.blockOrder &+ position
     let byte = bytes[tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)]
-    guard Int(byte) < Shape.block else { return (first, false) }
+    guard Int(byte) < Shape.block else {
+      let position = block.firstStart(ofRun: length, among: Shape.everyPosition)
+      return (leaf &<< Shape.blockOrder &+ position, false)
+    }
+    let (position, reach) = block.takingFirst(length)
+    let first = leaf &<< Shape.blockOrder &+ position
     // The granule before a first fit is not free: no reach but this block's and the next's changes.
-    let left = block.without(length, from: position)
-    lower(leaf, to: UInt8(truncatingIfNeeded: left.reach))
-    if position &+ length > Shape.block {
-      let behind = FreeBlock<Shape>(bits: left.next, behind: leaf &+ 1, in: bitmap)
+    lower(leaf, to: UInt8(truncatingIfNeeded: reach))
+    let rest = position &+ length &- Shape.block
+    if rest > 0 {
+      let behind = FreeBlock<Shape>(leaf &+ 1, withoutLowest: rest, in: bitmap)
       lower(leaf &+ 1, to: UInt8(truncatingIfNeeded: behind.reach))
     }
     return (first, true)
@@ -113,26 +109,30 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
 
   @inline(__always)
   private mutating func lower(_ leaf: Int, to reach: UInt8) {
-    var value = reach
+    // Two levels always, although most of the time nothing changes above: a branch that is guessed, and
+    // decided only here, costs more.
     var node = tree.node(over: leaf)
-    var child = tree.child(leaf)
-    while true {
-      let index = node &<< Shape.fanOrder &+ child
-      let (parent, place) = tree.parent(of: node)
-      // Where another child holds the node's maximum, all above stays.
-      let maximum = node == 0 ? longest : bytes[parent &<< Shape.fanOrder &+ place]
-      guard bytes[index] == maximum else {
-        bytes[index] = value
-        return
+    var largest = replace(tree.child(leaf), of: node, by: reach)
+    if node > 0 {
+      var (parent, child) = tree.parent(of: node)
+      largest = replace(child, of: parent, by: largest)
+      while parent > 0 {
+        node = parent
+        (parent, child) = tree.parent(of: node)
+        guard bytes[parent &<< Shape.fanOrder &+ child] != largest else { return }
+        largest = replace(child, of: parent, by: largest)
       }
-      // Before the store: a wide load right behind a narrow store would wait for it.
-      let siblings = Shape.longest(in: bytes(of: node), except: child)
-      bytes[index] = value
-      value = max(value, siblings)
-      guard node > 0 else { break }
-      (node, child) = (parent, place)
     }
-    longest = value
+    longest = largest
+  }
+
+  /// Sets a byte of a node; the node's largest.
+  @inline(__always)
+  private func replace(_ child: Int, of node: Int, by value: UInt8) -> UInt8 {
+    // Before the store: a wide load right behind a narrow store would wait for it.
+    let siblings = Shape.longest(in: bytes(of: node), except: child)
+    bytes[node &<< Shape.fanOrder &+ child] = value
+    return max(value, siblings)
   }
 
   /// Brings the tree up to date after granules were freed, given the blocks in which the reach of
@@ -160,18 +160,26 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func raise(_ leaf: Int, to reach: UInt8) {
+  mutating func raise(_ leaf: Int, to reach: UInt8) {
+    longest = max(longest, reach)
     var node = tree.node(over: leaf)
-    let index = node &<< Shape.fanOrder &+ tree.child(leaf)
-    bytes[index] = max(bytes[index], reach)
-    while node > 0 {
-      let (parent, child) = tree.parent(of: node)
+    raiseByte(node &<< Shape.fanOrder &+ tree.child(leaf), to: reach)
+    guard node > 0 else { return }
+    // Always, although it may change nothing: a branch that is guessed costs more.
+    var (parent, child) = tree.parent(of: node)
+    raiseByte(parent &<< Shape.fanOrder &+ child, to: reach)
+    while parent > 0 {
+      node = parent
+      (parent, child) = tree.parent(of: node)
       let index = parent &<< Shape.fanOrder &+ child
       guard bytes[index] < reach else { return }
       bytes[index] = reach
-      node = parent
     }
-    longest = max(longest, reach)
+  }
+
+  @inline(__always)
+  private func raiseByte(_ index: Int, to reach: UInt8) {
+    bytes[index] = max(bytes[index], reach)
   }
 
   /// Brings many blocks up to date, each node above them once.

@@ -189,12 +189,14 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// ``firstFit(_:)`` and ``allocate(_:)``, but what one finds out saves the other work.
   @inline(__always)
   package mutating func allocateFirstFit(_ count: GranuleCount) -> GranuleIndex? {
-    if let start = front.take(count.rawValue) {
-      let run = GranuleRun(first: GranuleIndex(start), count: count)
-      bitmap.allocate(run)
-      return run.first
+    if front.isActive {
+      if let start = front.take(count.rawValue) {
+        let run = GranuleRun(first: GranuleIndex(start), count: count)
+        bitmap.allocate(run)
+        return run.first
+      }
+      recordFront()
     }
-    settle()
     guard count.rawValue <= Shape.block, !isByLength, aligned.count == 0 else {
       return allocateFirstFitOneByOne(count)
     }
@@ -243,8 +245,37 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if before == 0, behind >= Shape.block { makeFront(last) }
   }
 
-  /// Marks a run as free. It lies in the map and is allocated.
+  /// Marks a run as free where no more than one block knows of it: the run, and what is free around it,
+  /// ends inside the block. False when that is not so, or when not all of it is allocated: nothing has
+  /// changed then. The run lies in the map.
   @inline(__always)
+  package mutating func freeInsideBlock(_ run: GranuleRun) -> Bool {
+    let first = run.first.rawValue
+    let count = run.count.rawValue
+    let block = first &>> Shape.blockOrder
+    let position = first & (Shape.block &- 1)
+    guard !front.isActive, count <= Shape.block &- position else { return false }
+    let word = first &>> 6
+    let shift = first & 63 &- position
+    let taken =
+      bitmap.storedWord(word) &>> UInt64(truncatingIfNeeded: shift) & Shape.everyPosition
+    let ones: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 64 &- count)
+    let bits = ones &<< UInt64(truncatingIfNeeded: position)
+    let below = taken & ~(~0 &<< UInt64(truncatingIfNeeded: position))
+    let above = (taken & ~bits) &>> UInt64(truncatingIfNeeded: position)
+    guard ~taken & bits == 0, below != 0, above != 0 else { return false }
+    let before = position &- 64 &+ below.leadingZeroBitCount
+    let length = before &+ above.trailingZeroBitCount
+    runCount &-= (before > 0 ? 1 : 0) &+ (length > before &+ count ? 1 : 0) &- 1
+    bitmap.free(bits, inWord: word, from: shift)
+    places.reach.raise(block, to: UInt8(truncatingIfNeeded: length))
+    if isByLength { freeIntoShortRun(first, first &+ count, before, length &- before &- count) }
+    if aligned.count > 0 { raiseAligned(block, block) }
+    return true
+  }
+
+  /// Marks a run as free. It lies in the map and is allocated.
+  @inline(never)
   package mutating func free(_ run: GranuleRun) {
     let first = run.first.rawValue
     let last = first &+ run.count.rawValue
