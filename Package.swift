@@ -211,7 +211,7 @@ let package = Package(
       name: "BrokerTests",
       dependencies: [
         "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
-        "CTestProcess", logging, system,
+        "CTestProcess", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -237,7 +237,8 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "readme-library", "readme-client", "GenPoolClient",
+        "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
+        "GenPoolClient",
         "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux",
       ],
       path: "Tests/EndToEnd",

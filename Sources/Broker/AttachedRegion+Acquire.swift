@@ -75,15 +75,7 @@ extension AttachedRegion {
             cause: "the host bridge's offset between bus and physical addresses is no multiple"))
       }
     }
-    // The kernel's search, over physical addresses: the mapping is congruent to them only up to the
-    // largest power of two in its size.
-    let granule = granule
-    return .custom { bitmap, request in
-      let inPhysical = Fit.Request(
-        start: request.start, count: request.count,
-        chunkStart: VirtualAddress(physical.rawValue), granule: granule)
-      return Fit.firstAligned(alignment).place(inPhysical, in: bitmap)
-    }
+    return .firstAligned(alignment)
   }
 
   /// How taking memory goes.

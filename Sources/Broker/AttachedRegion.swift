@@ -41,8 +41,8 @@ final class AttachedRegion {
   let memory: RegionMemory
   /// Addresses only: the broker itself never touches memory through its pool.
   let pool: GenPool.Pool
-  /// Where the pool's addresses begin: at the broker's own mapping, which is congruent to the
-  /// physical address.
+  /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or without
+  /// one at the broker's own mapping.
   let start: VirtualAddress
 
   /// Nobody leases here any more, and it is detached once nobody reaches it.
@@ -55,8 +55,10 @@ final class AttachedRegion {
   var isAwaitedByKernel: Bool { hasGone && source == .vfio }
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
-  private(set) var leaseCount = 0
-  private(set) var leased = ByteCount.zero
+  /// Its leases, and what was refused for want of memory.
+  var counts = LeaseCounts()
+  var leaseCount: Int { counts.leases }
+  var leased: ByteCount { counts.leased }
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
   /// descriptor cannot be taken back, so they stay until they die, or are seen to have let go:
@@ -69,6 +71,9 @@ final class AttachedRegion {
 
   /// A quarter was free since pressure was noticed.
   private var isRelieved = false
+
+  /// Where the calls of its pool are written down, if they are.
+  var recording: Recording?
 
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
@@ -114,7 +119,7 @@ final class AttachedRegion {
     do {
       if lender == nil { lent = LentDescriptor(try open.range.descriptor.duplicate()) }
       let region = try Region(mapping: open.intoRange())
-      start = region.mapping.start
+      start = physical.map { VirtualAddress($0.rawValue) } ?? region.mapping.start
       memory = RegionMemory(region)
     } catch {
       throw .system(error)
@@ -214,6 +219,7 @@ final class AttachedRegion {
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {
     memory.close()
+    recording = nil
     lent?.revoke()
     lent = nil
     // It keeps the range open.
@@ -224,9 +230,8 @@ final class AttachedRegion {
 
   /// Takes clean memory. `size` is whole granules.
   func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
-    let offset = try pool.allocate(size, fit: fit).start - start
-    leaseCount += 1
-    leased += size
+    let offset = try allocateInPool(size, fit: fit) - start
+    counts.begin(size)
     return offset
   }
 
@@ -245,8 +250,7 @@ final class AttachedRegion {
 
   /// Ends a lease. Its memory belongs to nobody, and is to be scrubbed if the device still answers.
   func endLease(of size: ByteCount) {
-    leaseCount -= 1
-    leased -= size
+    counts.end(size)
   }
 
   /// Makes all that is free dirty, and says what it was. For memory that the next user shall not see.
@@ -255,7 +259,7 @@ final class AttachedRegion {
     lastUser = nil
     var taken: [(offset: ByteCount, size: ByteCount)] = []
     for run in pool.freeRuns() {
-      _ = try pool.allocate(run.size, fit: .fixed(offset: run.start - start))
+      _ = try allocateInPool(run.size, fit: .fixed(offset: run.start - start))
       taken.append((run.start - start, run.size))
     }
     return taken
@@ -271,7 +275,7 @@ final class AttachedRegion {
 
   /// A slice is clean: it is free from now on. Returns the lease that it completes.
   func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
-    try pool.free(start + slice.offset, size: slice.size)
+    try freeInPool(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
     if available.rawValue >= usable.rawValue / 4 { isRelieved = true }
     guard var scrub = scrubs[slice.job] else { return nil }

@@ -154,6 +154,18 @@ extension LeaseBroker {
     }
   }
 
+  /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,
+  /// however often its allocator was asked.
+  func count(_ failure: CallFailure) {
+    func region(_ name: String) -> AttachedRegion? { regions.first { $0.name == name } }
+    switch failure {
+    case .broker(.poolFull(let pool, _, _)), .broker(.poolTooSmall(let pool, _, _)):
+      region(pool)?.counts.failedFull += 1
+    case .broker(.poolFragmented(let pool, _, _, _)): region(pool)?.counts.failedFragmented += 1
+    default: break
+    }
+  }
+
   private func enter(
     _ request: Broker1.Acquire.Parameters, for session: Session, from region: AttachedRegion,
     at offset: ByteCount, _ size: ByteCount

@@ -74,6 +74,7 @@ extension LeaseBroker {
           cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
     }
     regions.append(region)
+    record(region)
     scrub(region, at: .zero, region.usable)
     var metadata: Logger.Metadata = [
       "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",

@@ -31,6 +31,7 @@ extension LeaseBroker {
     metadata["method"] = "\(printable(call.method))"
     metadata["error"] = "\(failure.name)"
     log(.notice, "refused", of: session.user, metadata)
+    count(failure)
     guard !call.oneway else { return }
     do throws(UnencodableMessage) {
       let bytes =

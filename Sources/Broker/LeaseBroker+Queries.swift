@@ -117,9 +117,9 @@ extension AttachedRegion {
     isRevoked ? .revoked : isDraining ? .draining : .active
   }
 
-  /// The region as its clients see it. O(words of the bitmap).
+  /// The region as its clients see it.
   var description: Broker1.Pool {
-    Broker1.Pool(
+    var description = Broker1.Pool(
       name: name, device: device, bar: bar, offset: offset, size: size, physical: physical,
       bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
       isolation: isolation.rawValue, state: state, failure: failure,
@@ -127,6 +127,12 @@ extension AttachedRegion {
       leased: leased, leases: leaseCount, holders: holders.count,
       largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser,
       source: source?.rawValue, removal: source?.removal.rawValue)
+    description.statistics = Broker1.Statistics(
+      allocations: counts.allocations, frees: counts.frees, peak: counts.peak,
+      failedFull: counts.failedFull, failedFragmented: counts.failedFragmented,
+      freeRuns: isRevoked ? 0 : pool.statistics.freeRuns,
+      fragmentation: description.fragmentation)
+    return description
   }
 
   /// The largest lease for each alignment, from the granule on, as far as one fits.
@@ -135,9 +141,7 @@ extension AttachedRegion {
     var alignment = granule.byteCount
     while alignment <= size {
       let sizes = runs.compactMap { run -> ByteCount? in
-        // What aligned means: of the physical address, or without one of the pool's own.
-        let origin = physical?.rawValue ?? start.rawValue
-        let first = ByteCount(origin + (run.start - start).rawValue)
+        let first = ByteCount(run.start.rawValue)
         guard let aligned = first.roundedUp(to: alignment), aligned < first + run.size else {
           return nil
         }

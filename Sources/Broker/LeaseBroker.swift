@@ -29,6 +29,8 @@ public final class LeaseBroker {
     public var logPeriod: Duration = .seconds(10)
     /// How much is zeroed before its memory can be leased.
     public var scrubSlice = ByteCount.mebibytes(1)
+    /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil for nowhere.
+    public var recordDirectory: String?
 
     public init(version: String, adminGroup: UInt32? = nil) {
       self.version = version
@@ -147,9 +149,12 @@ public final class LeaseBroker {
   }
 
   /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The admins'
-  /// group is that of new connections.
+  /// group is that of new connections. Pools that are there are recorded from what they hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
+    let directory = configuration.recordDirectory
     change(&configuration)
+    if configuration.recordDirectory != directory { stopRecording() }
+    for region in regions { record(region) }
     leases.capacity = configuration.leaseLimit
     resumeAccepting()
     scheduleRetry()

@@ -84,7 +84,25 @@ extension Broker1 {
       largestFree: int,
       exclusiveUid: ?int,
       source: ?string,
-      removal: ?string
+      removal: ?string,
+      statistics: ?Statistics
+    )
+
+    # What became of the requests for a pool's memory since it was attached, and how its free memory lies now.
+    # allocations, frees: leases that began, that ended. peak: the most bytes in leases at once.
+    # failedFull: Acquires that ended with PoolFull or PoolTooSmall, failedFragmented: with PoolFragmented; one
+    # that waited counts once, when it gives up, and one that named no pool where its error does. Nothing else that
+    # refuses counts: quotas, other users, queues, alignments that the device has not.
+    # freeRuns: clean free runs. fragmentation: from 0 to 1, how little of available one lease can have:
+    # 1 - largestFree / available.
+    type Statistics (
+      allocations: int,
+      frees: int,
+      peak: int,
+      failedFull: int,
+      failedFragmented: int,
+      freeRuns: int,
+      fragmentation: float
     )
 
     # A contiguous piece of a pool's memory.

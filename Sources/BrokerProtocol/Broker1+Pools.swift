@@ -39,13 +39,23 @@ extension Broker1 {
     public var source: String?
     /// As `DeviceMemory.MemorySource.Removal` names it.
     public var removal: String?
+    /// What it has done; nil from brokers before there was this.
+    public var statistics: Statistics?
+
+    /// How little of what is available one lease can have: 1 − largest free run / available. 0 when nothing
+    /// is.
+    public var fragmentation: Double {
+      guard available > .zero else { return 0 }
+      return 1 - Double(largestFree.rawValue) / Double(available.rawValue)
+    }
 
     public init(
       name: String, device: String, bar: Int, offset: ByteCount, size: ByteCount,
       physical: PhysicalAddress?, bus: BusAddress?, numaNode: Int?, granule: ByteCount,
       caching: String, isolation: String, state: PoolState, failure: String?,
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
-      largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil
+      largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil,
+      statistics: Statistics? = nil
     ) {
       self.name = name
       self.device = device
@@ -69,6 +79,39 @@ extension Broker1 {
       self.exclusiveUid = exclusiveUid
       self.source = source
       self.removal = removal
+      self.statistics = statistics
+    }
+  }
+
+  /// What became of the requests for a pool's memory since it was attached, and how its free memory lies
+  /// now. The interface's `Statistics`.
+  public struct Statistics: Codable, Sendable, Equatable {
+    /// Leases that began.
+    public var allocations: Int
+    /// Leases that ended.
+    public var frees: Int
+    /// The most bytes that were ever in leases at once.
+    public var peak: ByteCount
+    /// Acquires that ended with PoolFull or PoolTooSmall.
+    public var failedFull: Int
+    /// Acquires that ended with PoolFragmented.
+    public var failedFragmented: Int
+    /// Maximal runs of clean free granules.
+    public var freeRuns: Int
+    /// As ``Pool/fragmentation``.
+    public var fragmentation: Double
+
+    public init(
+      allocations: Int, frees: Int, peak: ByteCount, failedFull: Int, failedFragmented: Int,
+      freeRuns: Int, fragmentation: Double
+    ) {
+      self.allocations = allocations
+      self.frees = frees
+      self.peak = peak
+      self.failedFull = failedFull
+      self.failedFragmented = failedFragmented
+      self.freeRuns = freeRuns
+      self.fragmentation = fragmentation
     }
   }
 

@@ -13,6 +13,12 @@ public final class RecordedPool: Sendable {
   private struct Log: ~Copyable {
     let write: @Sendable (String) -> Void
     var lastID: UInt64 = 0
+
+    /// What the record of an allocation begins with: its number and its size.
+    mutating func nextCall(_ size: ByteCount) -> String {
+      lastID += 1
+      return "\(hex(lastID)) \(hex(size.rawValue))"
+    }
   }
 
   /// An empty pool and the record's head.
@@ -22,15 +28,43 @@ public final class RecordedPool: Sendable {
   ///   - fit: how a place is chosen, unless a call says otherwise.
   ///   - name: the record's name, without spaces or line ends.
   ///   - write: takes each line, without its end. Called under a lock: it must not use the pool.
-  public init(
+  public convenience init(
     granule: GranuleSize, fit: Fit = .first, name: String,
     write: @escaping @Sendable (String) -> Void
   ) {
-    pool = Pool(granule: granule, fit: fit)
-    log = Locked(Log(write: write))
+    self.init(recording: Pool(granule: granule, fit: fit), name: name, write: write)
+  }
+
+  /// A pool that exists, recorded from now on. What it holds begins the record, each allocated run as one
+  /// allocation at its place: calls are answered by what is allocated, not by how that came about.
+  ///
+  /// Nothing may change the pool meanwhile, and none of its chunks be drained: there is no record of that.
+  ///
+  /// - Parameters:
+  ///   - pool: may be called directly again once this object is not used any more.
+  ///   - name: the record's name, without spaces or line ends.
+  ///   - write: takes each line, without its end. Called under a lock: it must not use the pool.
+  /// - Complexity: O(words of the bitmaps).
+  public init(recording pool: Pool, name: String, write: @escaping @Sendable (String) -> Void) {
+    self.pool = pool
+    var log = Log(write: write)
     write("GENPOOL-TRACE 1 \(name)")
-    write("P \(hex(UInt64(granule.order)))")
-    if let token = fit.token { write("S \(token)") }
+    write("P \(hex(UInt64(pool.granule.order)))")
+    writeFit(pool.state.withLock { $0.fit }, write)
+    var chunks: [(chunk: Chunk, allocated: [GranuleRun])] = []
+    pool.forEachChunk { chunks.append(($0, $1.allocatedRuns)) }
+    // Oldest first, and each filled before the next is added: the newest is the first to be searched.
+    for (chunk, allocated) in chunks.reversed() {
+      writeChunk(
+        start: chunk.start, size: chunk.size, physical: chunk.physical, owner: chunk.owner, write)
+      for run in allocated {
+        let call = log.nextCall(pool.granule.bytes(run.count))
+        let offset = pool.granule.bytes(GranuleCount(run.first.rawValue))
+        let start = hex((chunk.start + offset).rawValue)
+        write("G \(call) fx:\(hex(offset.rawValue)) = \(start) \(hex(chunk.owner))")
+      }
+    }
+    self.log = Locked(log)
   }
 
   /// As ``Pool/add(start:size:physical:bus:owner:traits:)``. Bus addresses are not in the record.
@@ -40,8 +74,7 @@ public final class RecordedPool: Sendable {
   ) throws(PoolError) {
     try record { log throws(PoolError) in
       try pool.add(start: start, size: size, physical: physical, bus: bus, owner: owner)
-      let place = "\(hex(start.rawValue)) \(physical.map { hex($0.rawValue) } ?? "-")"
-      log.write("C \(place) \(hex(size.rawValue)) \(hex(owner)) = 0")
+      writeChunk(start: start, size: size, physical: physical, owner: owner, log.write)
     }
   }
 
@@ -49,16 +82,14 @@ public final class RecordedPool: Sendable {
   public func setFit(_ fit: Fit) throws(PoolError) {
     try record { log throws(PoolError) in
       try pool.setFit(fit)
-      log.write(
-        fit.token.map { "S \($0)" } ?? "# an own algorithm from here on: not to be replayed")
+      writeFit(fit, log.write)
     }
   }
 
   /// As ``Pool/allocate(_:fit:)``.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
     try record { log throws(PoolError) in
-      log.lastID += 1
-      let call = "\(hex(log.lastID)) \(hex(size.rawValue))"
+      let call = log.nextCall(size)
       let token = fit.map { $0.token ?? "" }
       let input =
         switch token {
@@ -105,6 +136,37 @@ public final class RecordedPool: Sendable {
         throw error
       }
     }
+  }
+}
+
+private func writeChunk(
+  start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, owner: Owner?,
+  _ write: (String) -> Void
+) {
+  let place = "\(hex(start.rawValue)) \(physical.map { hex($0.rawValue) } ?? "-")"
+  write("C \(place) \(hex(size.rawValue)) \(hex(owner)) = 0")
+}
+
+private func writeFit(_ fit: Fit, _ write: (String) -> Void) {
+  write(fit.token.map { "S \($0)" } ?? "# an own algorithm from here on: not to be replayed")
+}
+
+extension GranuleBitmap {
+  /// The maximal allocated runs, lowest first.
+  fileprivate var allocatedRuns: [GranuleRun] {
+    var runs: [GranuleRun] = []
+    var end = 0
+    func add(upTo start: Int) {
+      guard start > end else { return }
+      runs.append(GranuleRun(first: GranuleIndex(end), count: GranuleCount(start - end)))
+    }
+    forEachFreeRun { run in
+      add(upTo: run.first.rawValue)
+      end = run.first.rawValue + run.count.rawValue
+      return true
+    }
+    add(upTo: count.rawValue)
+    return runs
   }
 }
 

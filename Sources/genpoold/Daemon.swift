@@ -39,8 +39,9 @@ struct Daemon {
     openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
     let signals = try Self.signals()
-    // A log that nobody reads any more is no reason to die.
+    // A log that nobody reads any more is no reason to die, nor is a record that has no more room.
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
     try FaultGuard.enable()
     _ = gl_raise_descriptor_limit(Self.descriptorLimit)
 
@@ -60,8 +61,8 @@ struct Daemon {
     let pools = ConfiguredPools(provider: provider, logger: logger)
     let reload = Reload(
       of: configuration, from: options.config, levelOption: options.logLevel,
-      levelVariable: Self.levelVariable(environment), threshold: threshold, logger: logger,
-      pools: pools)
+      levelVariable: Self.levelVariable(environment), recordOption: options.record,
+      threshold: threshold, logger: logger, pools: pools)
     let reloads = reloadsOnHangUp
     try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
       while case let signal = gl_signals_next(signals), signal > 0 {

@@ -42,6 +42,11 @@ struct GenPoolD: ParsableCommand {
       Logs one line an event on standard error, with priorities if that is the journal. Every \
       attach, detach, lease, release and reclaim is a notice with uid and pid.
 
+      With --record each pool has a file POOL-TIME.gpt, from what the pool holds when that begins, and \
+      `genpool-bench replay` does all of it again and compares: a failure from the field becomes a \
+      test. Nothing deletes the files; a full disk ends the record and does the daemon no harm; \
+      genpoold(8) says more.
+
       Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration.
 
       EXAMPLE
@@ -75,6 +80,13 @@ struct GenPoolD: ParsableCommand {
         + "(default: the configuration's, else GENPOOL_LOG, else info).", valueName: "level"),
     transform: parseLevel)
   var logLevel: Logger.Level?
+
+  @Option(
+    help: ArgumentHelp(
+      "Write what each pool is asked, and what it answers, to a file of its own in this directory "
+        + "(default: the configuration's, else nowhere).", valueName: "dir"),
+    completion: .directory)
+  var record: String?
 
   func run() throws {
     let configuration = try readConfiguration()

@@ -62,11 +62,15 @@ struct InterfaceDescriptionTests {
     let device = Broker1.Device(
       address: "a", vendorID: 1, deviceID: 1, classCode: 1, className: "c", name: "n", driver: "d",
       iommuGroup: 1, numaNode: 0, powerState: "D0", bars: [bar])
+    let statistics = Broker1.Statistics(
+      allocations: 1, frees: 1, peak: 1, failedFull: 1, failedFragmented: 1, freeRuns: 1,
+      fragmentation: 0.5)
     let pool = Broker1.Pool(
       name: "p", device: "a", bar: 0, offset: 0, size: 1, physical: PhysicalAddress(1),
       bus: BusAddress(1), numaNode: 0, granule: 1, caching: "c", isolation: "i", state: .active,
       failure: "f", available: 0, dirty: 0, leased: 0, leases: 0, holders: 0, largestFree: 0,
-      exclusiveUid: UID(rawValue: 1), source: "s", removal: "r")
+      exclusiveUid: UID(rawValue: 1), source: "s", removal: "r",
+      statistics: statistics)
     let lease = Broker1.Lease(
       lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 1), pool: "p", offset: 0,
       size: 1, physical: PhysicalAddress(1), bus: BusAddress(1), mapOffset: 0, caching: "c",
@@ -78,6 +82,7 @@ struct InterfaceDescriptionTests {
     try expectAllFields(of: bar, are: interface.types["BAR"])
     try expectAllFields(of: device, are: interface.types["Device"])
     try expectAllFields(of: pool, are: interface.types["Pool"])
+    try expectAllFields(of: statistics, are: interface.types["Statistics"])
     try expectAllFields(of: lease, are: interface.types["Lease"])
     try expectAllFields(of: chunk, are: interface.types["Chunk"])
     try expectAllFields(of: refusal, are: interface.types["Refusal"])

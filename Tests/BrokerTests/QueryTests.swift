@@ -72,6 +72,51 @@ extension BrokerTests {
       #expect(largest[.mebibytes(1)] == 4096)
     }
 
+    @Test func `a pool says what it has done, and how often it could not`() throws {
+      let broker = try TestBroker()
+      let client = try broker.client()
+      let new = try #require(try client.waitUntilClean().statistics)
+      #expect(
+        new
+          == .init(
+            allocations: 0, frees: 0, peak: .zero, failedFull: 0, failedFragmented: 0, freeRuns: 1,
+            fragmentation: 0))
+      let low = try client.acquire(.init(bytes: .kibibytes(512))).lease
+      let middle = try client.acquire(.init(bytes: .kibibytes(256))).lease
+      try client.release(low)
+      func refuse(_ bytes: ByteCount, wait: Int64? = 0) {
+        #expect(throws: ReplyError.self) {
+          try client.acquire(.init(bytes: bytes, wait: wait.map { Milliseconds(rawValue: $0) }))
+        }
+      }
+      _ = try client.waitUntilClean()
+      refuse(.kibibytes(600))
+      // Asked of the pool again and again, and refused once.
+      refuse(.kibibytes(600), wait: 200)
+      refuse(.kibibytes(800))
+      refuse(.mebibytes(2))
+      // No failures of the pool: a request that makes no sense.
+      refuse(0)
+      let statistics = try #require(try client.pool().statistics)
+      #expect(
+        statistics
+          == .init(
+            allocations: 2, frees: 1, peak: .kibibytes(768), failedFull: 2, failedFragmented: 2,
+            freeRuns: 2, fragmentation: 1 - 512.0 / 768))
+      try client.release(middle)
+      #expect(try client.waitUntilClean().statistics?.frees == 2)
+    }
+
+    @Test func `a refusal by a quota is no failure of the pool`() throws {
+      let broker = try TestBroker(configure: {
+        $0.quotas.overrides[UID(rawValue: getuid())] = .init(bytes: 4096)
+      })
+      let client = try broker.client()
+      #expect(throws: ReplyError.self) { try client.acquire(8192) }
+      let statistics = try client.pool().statistics
+      #expect(statistics?.failedFull == 0 && statistics?.failedFragmented == 0)
+    }
+
     @Test func `what is not there is said so`() throws {
       let broker = try TestBroker()
       let client = try broker.client()

@@ -26,6 +26,8 @@ import Testing
     #expect(shown.status == 0)
     #expect(shown.output.contains("memory      BAR 2 of 0000:01:00.0, 16 MiB from 0x0\n"))
     #expect(shown.output.contains("leased      4 MiB\n"))
+    #expect(shown.output.contains("so far      1 lease, 0 ended, peak 4 MiB\n"))
+    #expect(shown.output.contains("failed      0 full, 0 fragmented\n"))
     #expect(shown.output.contains("available   12 MiB\n"))
     #expect(shown.output.contains("free runs   2, the largest 8 MiB at 0x800000\n"))
     #expect(shown.output.contains("fragmented  33 %\n"))

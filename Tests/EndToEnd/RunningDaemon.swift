@@ -6,6 +6,7 @@ import Testing
 enum Executable {
   static let genpoold = path("genpoold")
   static let genpoolctl = path("genpoolctl")
+  static let genpoolBench = path("genpool-bench")
   static let readmeLibrary = path("readme-library")
   static let readmeClient = path("readme-client")
 

@@ -50,6 +50,38 @@ struct RecordedPoolTests {
     try expectReplayed(lines, records: 2000 + 5)
   }
 
+  @Test func `a pool that has lived already is recorded from what it holds`() throws {
+    let pool = Pool(granule: GranuleSize(order: 6), fit: .best)
+    try pool.add(
+      start: VirtualAddress(0x10_0040), size: 64 * 100 + 7, physical: PhysicalAddress(0x8000_0040))
+    try pool.add(start: VirtualAddress(0x20_0000), size: 64 * 70, owner: Owner(7))
+    try pool.add(start: VirtualAddress(0x30_0000), size: 63)
+    var held: [Allocation] = []
+    while let one = try? pool.allocate(ByteCount(UInt64.random(in: 1...400))) { held.append(one) }
+    held.shuffle()
+    for _ in 0..<(held.count / 2) { try pool.free(held.removeLast()) }
+
+    let lines = Lines()
+    let recorded = RecordedPool(recording: pool, name: "later") { lines.append($0) }
+    let begin = lines.all.withLock { $0.count }
+    var failures = 0
+    for step in 0..<500 {
+      if step % 2 == 0, let one = held.popLast() {
+        try recorded.free(one)
+      } else {
+        let size = ByteCount(UInt64.random(in: 1...900))
+        do {
+          held.append(try recorded.allocate(size, fit: step % 3 == 0 ? .firstAligned(256) : nil))
+        } catch {
+          failures += 1
+        }
+      }
+      held.shuffle()
+    }
+    #expect(begin > 10 && failures > 0)
+    try expectReplayed(lines, records: begin - 1 + 500)
+  }
+
   @Test func `misuse is a comment, and what comes after it is replayed`() throws {
     let lines = Lines()
     let recorded = RecordedPool(granule: .page, fit: .orderAligned, name: "misuse") {

@@ -71,6 +71,28 @@ import Testing
     #expect(map(size: .kibibytes(16), [(far, far), (0, 4096)]).count == 4)
   }
 
+  @Test func `a pool's counts are shown, if the broker is new enough to have any`() {
+    var pool = Broker1.Pool(
+      name: "p", device: "d", bar: 2, offset: .zero, size: 8192, physical: nil, bus: nil,
+      numaNode: nil, granule: 4096, caching: "", isolation: "", state: .active, failure: nil,
+      available: 4096, dirty: .zero, leased: 4096, leases: 1, holders: 1, largestFree: 4096,
+      exclusiveUid: nil)
+    func text(moreFreeRuns: Bool = false) -> String {
+      PoolShow.text(
+        of: .init(
+          pool: pool, chunks: [], freeRuns: [.init(offset: .zero, size: 4096)],
+          moreFreeRuns: moreFreeRuns, largestFree: []))
+    }
+    #expect(!text().contains("so far") && !text().contains("failed"))
+    #expect(text(moreFreeRuns: true).contains("free runs   more than 1, the largest 4 KiB\n"))
+    pool.statistics = .init(
+      allocations: 1, frees: 0, peak: 8192, failedFull: 3, failedFragmented: 2, freeRuns: 2000,
+      fragmentation: 0)
+    #expect(text().contains("so far      1 lease, 0 ended, peak 8 KiB\n"))
+    #expect(text().contains("failed      3 full, 2 fragmented\n"))
+    #expect(text(moreFreeRuns: true).contains("free runs   2000, the largest 4 KiB\n"))
+  }
+
   @Test(arguments: [("0", 0), ("165", 165), ("0xa5", 165), ("255", 255)] as [(String, UInt8)])
   func `a byte can be written in decimal and in hexadecimal`(text: String, value: UInt8) {
     #expect(FillByte(argument: text)?.value == value)

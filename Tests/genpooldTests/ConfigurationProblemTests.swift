@@ -42,6 +42,8 @@ struct ConfigurationProblemTests {
     ("{\"socket\": \"/ru\\nx\"}", "f:1:12: socket: \"/ru\\nx\" is not possible; a path from /"),
     ("{\"socket\": \"/x\\u0000y\"}", "f:1:12: socket: \"/x\\u{0}y\" is not possible; a path from"),
     ("{\"socket\": \"/x\\u009by\"}", "f:1:12: socket: \"/x\\u{9b}y\" is not possible; a path from"),
+    ("{\"record\": \"here\"}", "f:1:12: record: \"here\" is not possible; a directory, from / on"),
+    ("{\"record\": \"/x\\ny\"}", "f:1:12: record: \"/x\\ny\" is not possible; a directory"),
     ("{\"group\": \"root\\u0000x\"}", "f:1:11: group: \"root\\u{0}x\" is not possible; there"),
     (
       "{\"quotas\": {\"users\": {\"root\\u0000\": {}}}}",

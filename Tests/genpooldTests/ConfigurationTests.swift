@@ -28,12 +28,12 @@ struct ConfigurationTests {
     let configuration = try read(
       """
       {"socket": "/run/x", "group": "root", "adminGroup": "root", "logLevel": "debug",
-       "maxLeases": 7}
+       "maxLeases": 7, "record": "/var/log/genpool"}
       """)
     #expect(configuration.socket == "/run/x" && configuration.maxLeases == 7)
     #expect(configuration.group == .init(name: "root", gid: 0))
     #expect(configuration.adminGroup == .init(name: "root", gid: 0))
-    #expect(configuration.logLevel == .debug)
+    #expect(configuration.logLevel == .debug && configuration.record == "/var/log/genpool")
     #expect(try read("{\"socket\": \"@genpool\"}").socket == "@genpool")
   }
 
@@ -120,7 +120,7 @@ struct ConfigurationTests {
   @Test func `what changed is said key by key`() throws {
     let old = try read(
       """
-      {"maxLeases": 5, "socket": "/a", "quotas": {"users": {"7": {"leases": 1}}},
+      {"maxLeases": 5, "socket": "/a", "record": "/c", "quotas": {"users": {"7": {"leases": 1}}},
        "pools": [{"device": "01:00.0", "bar": 0}, {"device": "02:00.0", "bar": 0},
                  {"device": "03:00.0", "bar": 0, "name": "x"}]}
       """)
@@ -135,7 +135,7 @@ struct ConfigurationTests {
       changes.lines == [
         "logLevel: default -> debug", "maxLeases: 5 -> default",
         "quotas.defaults: connections=256 -> bytes=1 MiB connections=256",
-        "quotas.users.7: leases=1 connections=256 -> default",
+        "quotas.users.7: leases=1 connections=256 -> default", "record: /c -> default",
         "pool BAR 0 of 0000:02:00.0: removed", "pool BAR 1 of 0000:02:00.0: added",
         "pool x: changed",
       ])

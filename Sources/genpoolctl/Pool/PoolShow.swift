@@ -12,6 +12,10 @@ struct PoolShow: ParsableCommand {
     discussion: """
       In the map each character is a 64th of the pool: "." is free, "#" is leased or being zeroed, \
       ":" is some of both.
+
+      "So far" is since the pool was attached; the peak is the most that was leased at once. "Failed" \
+      are requests that were refused because the pool was full, or fragmented: enough was free, but not \
+      in one piece. Quotas, other users and queues are not among them.
       """)
 
   @Argument(help: "The pool's name, as pool list shows it.")
@@ -42,27 +46,25 @@ struct PoolShow: ParsableCommand {
       "leases",
       "\(pool.leases), in reach of \(pool.holders) \(pool.holders == 1 ? "process" : "processes")")
     sheet.add("leased", pool.leased.description)
+    sheet.add("so far", pool.statistics?.history)
+    sheet.add("failed", pool.statistics?.failures)
     sheet.add("zeroing", pool.dirty > .zero ? pool.dirty.description : nil)
     sheet.add("available", pool.available.description)
     sheet.add("free runs", freeRuns(of: description))
-    sheet.add("fragmented", fragmentation(of: pool))
+    sheet.add(
+      "fragmented",
+      pool.available > .zero ? "\(Int((100 * pool.fragmentation).rounded())) %" : nil)
     // Runs that are not listed are not known to be free: the map would show them as leased.
     if !description.moreFreeRuns { sheet.add("map", "[\(map(of: description))]") }
     return sheet.text
-  }
-
-  /// How little of what is available one lease can have; nil when nothing is.
-  private static func fragmentation(of pool: Broker1.Pool) -> String? {
-    guard pool.available > .zero else { return nil }
-    let largest = Double(pool.largestFree.rawValue) / Double(pool.available.rawValue)
-    return "\(Int((100 * (1 - largest)).rounded())) %"
   }
 
   private static func freeRuns(of description: Broker1.DescribePool.Reply) -> String {
     let runs = description.freeRuns
     guard let largest = runs.max(by: { $0.size < $1.size }) else { return "none" }
     guard !description.moreFreeRuns else {
-      return "more than \(runs.count), the largest \(description.pool.largestFree)"
+      let count = description.pool.statistics.map { "\($0.freeRuns)" } ?? "more than \(runs.count)"
+      return "\(count), the largest \(description.pool.largestFree)"
     }
     return "\(runs.count), the largest \(largest.size) at \(largest.offset.hex)"
   }
@@ -95,6 +97,14 @@ extension Broker1.Pool {
     default: return source
     }
   }
+}
+
+extension Broker1.Statistics {
+  fileprivate var history: String {
+    "\(allocations) \(allocations == 1 ? "lease" : "leases"), \(frees) ended, peak \(peak)"
+  }
+
+  fileprivate var failures: String { "\(failedFull) full, \(failedFragmented) fragmented" }
 }
 
 extension Broker1.FreeRun {

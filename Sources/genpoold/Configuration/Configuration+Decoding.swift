@@ -9,12 +9,14 @@ extension Configuration: Decodable {
   static let leaseLimits = 1...1_048_576
   /// sockaddr_un's room for a path and its NUL.
   private static let socketPathLimit = 107
+  /// PATH_MAX, less a file's name and what is between.
+  private static let directoryPathLimit = 4096 - 256 - 1
 
   init(from decoder: any Decoder) throws {
     let section = try ConfigurationSection(
       decoder,
       known: [
-        "socket", "group", "adminGroup", "logLevel", "maxLeases", "quotas", "pools",
+        "socket", "group", "adminGroup", "logLevel", "maxLeases", "quotas", "record", "pools",
       ])
     socket = section.value(
       "socket", from: String.self,
@@ -22,9 +24,7 @@ extension Configuration: Decodable {
         + "control characters"
     ) { text in
       let isPlace = text.hasPrefix("/") || text.hasPrefix("@")
-      // A NUL would end it early, and others would steer whoever's terminal it is printed on.
-      let isPlain = !text.unicodeScalars.contains { $0.properties.generalCategory == .control }
-      return isPlace && isPlain && (2...Self.socketPathLimit).contains(text.utf8.count)
+      return isPlace && isPlain(text) && (2...Self.socketPathLimit).contains(text.utf8.count)
         ? text : nil
     }
     group = section.group("group")
@@ -37,6 +37,14 @@ extension Configuration: Decodable {
       "maxLeases", from: Int.self, else: "from 1 to \(Self.leaseLimits.upperBound)"
     ) { Self.leaseLimits.contains($0) ? $0 : nil }
     quotas = section.value("quotas") ?? Quotas()
+    record = section.value(
+      "record", from: String.self,
+      else: "a directory, from / on, of at most \(Self.directoryPathLimit) bytes without control "
+        + "characters"
+    ) { text in
+      text.hasPrefix("/") && isPlain(text) && text.utf8.count <= Self.directoryPathLimit
+        ? text : nil
+    }
     let entries: [ConfigurationElement<PoolEntry>] = section.value("pools") ?? []
     pools = entries.compactMap(\.value)
     refuseRepetitions(entries.map(\.value), decoder.problemCollector)
@@ -63,6 +71,12 @@ extension Configuration: Decodable {
       places[entry.description] = places[entry.description] ?? index
     }
   }
+}
+
+/// Whether a path has no characters that would end it early (NUL) or steer whoever's terminal it is printed
+/// on.
+private func isPlain(_ path: String) -> Bool {
+  !path.unicodeScalars.contains { $0.properties.generalCategory == .control }
 }
 
 extension ConfigurationSection {

@@ -19,6 +19,8 @@ struct Configuration: Equatable {
   var maxLeases: Int?
   /// What one user may have.
   var quotas = Quotas()
+  /// The directory to record pools in.
+  var record: String?
   /// In the order of the file.
   var pools: [PoolEntry] = []
 

@@ -20,6 +20,7 @@ extension Configuration {
     for (user, limits) in quotas.overrides.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       add("quotas of uid \(user)", limits.summary)
     }
+    add("record", record)
     for pool in pools {
       var words = [pool.name.map { "pool \($0):" } ?? "pool:", pool.description]
       if let offset = pool.offset { words.append("from \(offset)") }

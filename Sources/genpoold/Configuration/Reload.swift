@@ -8,21 +8,24 @@ final class Reload {
   private let path: String?
   private let levelOption: Logger.Level?
   private let levelVariable: Logger.Level?
+  private let recordOption: String?
   private let threshold: LogThreshold
   private let logger: Logger
   private let pools: ConfiguredPools
   /// What holds now.
   private var configuration: Configuration
 
-  /// `levelOption` is above the configuration's, `levelVariable` below it.
+  /// `levelOption` and `recordOption` are above the configuration's, `levelVariable` below it.
   init(
     of configuration: Configuration, from path: String?, levelOption: Logger.Level?,
-    levelVariable: Logger.Level?, threshold: LogThreshold, logger: Logger, pools: ConfiguredPools
+    levelVariable: Logger.Level?, recordOption: String?, threshold: LogThreshold, logger: Logger,
+    pools: ConfiguredPools
   ) {
     self.path = path
     self.configuration = configuration
     self.levelOption = levelOption
     self.levelVariable = levelVariable
+    self.recordOption = recordOption
     self.threshold = threshold
     self.logger = logger
     self.pools = pools
@@ -31,7 +34,10 @@ final class Reload {
   /// Makes the broker, the log and the pools what the configuration says.
   func apply(to broker: LeaseBroker) {
     threshold.level = levelOption ?? configuration.logLevel ?? levelVariable ?? .info
-    broker.reconfigure { configuration.configure(&$0) }
+    broker.reconfigure {
+      configuration.configure(&$0)
+      $0.recordDirectory = recordOption ?? configuration.record
+    }
     pools.want(configuration.pools)
     pools.reconcile(broker)
   }

@@ -49,6 +49,7 @@ extension FuzzTarget {
       precondition(pool.wanted(among: []).isEmpty, "no device, no pool")
     }
     precondition(configuration.maxLeases ?? 1 > 0)
+    precondition(configuration.record?.hasPrefix("/") ?? true, "wherever the daemon is started")
     let names = configuration.pools.compactMap(\.name)
     precondition(Set(names).count == names.count, "a name names one pool")
   }

@@ -67,7 +67,7 @@ check "others may not" fails_with 1 'ermission denied' su outsider -c 'genpoolct
 # The configuration, by reload.
 
 cat > $configuration <<END
-{ "pools": [
+{ "record": "/var/log/genpool", "pools": [
   { "name": "cmb", "device": "$nv0", "bar": 2, "size": "256K", "allow": ["hotplug"] },
   { "name": "ivs", "device": "1af4:1110", "nth": 1, "bar": 2, "size": "1M", "allow": ["hotplug"] } ] }
 END
@@ -81,6 +81,9 @@ check "the devices are enabled, and drivers kept off" \
 check "a member leases, writes and reads back" su member -c "genpoolctl lease acquire \
   --pool ivs --size 64K --fill-from /host/pattern --dump-to /tmp/dump && cmp /host/pattern /tmp/dump"
 check "the log has the member's lease" logged '^lease .*uid=1000'
+check "it is recorded where the sandbox lets the daemon write" \
+  sh -c 'head -n 1 /var/log/genpool/ivs-*.gpt | grep -qx "GENPOOL-TRACE 1 ivs" \
+    && grep -q "^G .* 10000 ff = " /var/log/genpool/ivs-*.gpt'
 check "but a member may not detach" fails_with 1 'ermission' su member -c 'genpoolctl pool detach cmb'
 echo '{ "pools": [], "socket": 1, "color": "red" }' > /run/wrong.json
 cp $configuration /run/right.json

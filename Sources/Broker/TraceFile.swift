@@ -1,0 +1,87 @@
+import DeviceMemory
+import FoundationEssentials
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A file that a pool's calls are written to as they are made, for `genpool-bench replay`.
+///
+/// Each line is written at once: what the daemon did before it was killed is there, and a lease takes 1 to
+/// 2 % longer (`genpool-bench lease`). The file holds whole lines only, whatever happens: the first that does
+/// not go in, because the disk is full say, is taken out again and ends it.
+final class TraceFile: Sendable {
+  let path: String
+
+  private struct State: ~Copyable {
+    /// Nil once a line could not be written.
+    var file: Descriptor?
+    /// What all lines take.
+    var length = 0
+  }
+
+  private let state: Mutex<State>
+  private let onFailure: @Sendable (SystemError) -> Void
+
+  /// A new file `POOL-TIME.gpt` in a directory that exists; no file that is there is touched.
+  ///
+  /// - Parameters:
+  ///   - pool: its name; what may mean something in a file's name becomes `_`.
+  ///   - onFailure: told, once, why nothing more is written.
+  init(
+    of pool: String, in directory: String, onFailure: @escaping @Sendable (SystemError) -> Void
+  ) throws(SystemError) {
+    let format = Date.ISO8601FormatStyle(dateSeparator: .omitted, timeSeparator: .omitted)
+    let name = "\(directory)/\(Self.fileName(of: pool))-\(Date.now.formatted(format))"
+    var path = name + ".gpt"
+    var file = Self.create(path)
+    // Another that began within the same second has that name.
+    var number = 2
+    while file == -EEXIST {
+      path = "\(name)-\(number).gpt"
+      file = Self.create(path)
+      number += 1
+    }
+    state = Mutex(State(file: try Descriptor(owningResult: file, of: "create", path)))
+    self.path = path
+    self.onFailure = onFailure
+  }
+
+  /// Whether lines are still written.
+  var isOpen: Bool { state.withLock { $0.file != nil } }
+
+  /// Writes a line, given without its end.
+  func append(_ line: String) {
+    let failure = state.withLock { state -> Errno? in
+      guard let file = state.file?.rawValue else { return nil }
+      let bytes = Array((line + "\n").utf8)
+      do {
+        try FileDescriptor(rawValue: file).writeAll(bytes)
+        state.length += bytes.count
+        return nil
+      } catch {
+        _ = ftruncate(file, state.length)
+        state.file = nil
+        return error as? Errno ?? .ioError
+      }
+    }
+    guard let failure else { return }
+    onFailure(SystemError(operation: "write", subject: path, errno: failure))
+  }
+
+  /// A descriptor, or `-errno`.
+  private static func create(_ path: String) -> CInt {
+    let file = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o640)
+    return file >= 0 ? file : -errno
+  }
+
+  /// Letters, digits, `-`, `_`, and `.` but at the start.
+  private static func fileName(of pool: String) -> String {
+    let name = pool.unicodeScalars.map { scalar -> Character in
+      switch scalar {
+      case "a"..."z", "A"..."Z", "0"..."9", "-", "_", ".": Character(scalar)
+      default: "_"
+      }
+    }
+    return name.first == "." ? "_" + String(name.dropFirst()) : String(name)
+  }
+}

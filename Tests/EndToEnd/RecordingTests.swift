@@ -1,0 +1,126 @@
+import CLinux
+import Foundation
+import GenPool
+import Testing
+
+/// genpoold that records its pools, and `genpool-bench replay`, which plays the files again.
+@Suite(.serialized) struct RecordingTests {
+  private let machine: EmulatedMachine
+  private var directory: String { machine.directory + "/records" }
+
+  init() throws {
+    machine = try EmulatedMachine("nvme,cmb=1M")
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+  }
+
+  private var attach: [String] { ["--attach", "\(machine.device):2,name=cmb"] }
+
+  private func files() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: directory).sorted().map {
+      directory + "/" + $0
+    }
+  }
+
+  private func acquire(_ arguments: String...) throws -> Int32 {
+    try Executable.run(
+      Executable.genpoolctl, ["lease", "acquire", "--dump=16", "--size"] + arguments,
+      environment: machine.environment
+    ).status
+  }
+
+  /// Plays all files again: how many records there are.
+  private func replay() throws -> Int {
+    let result = try Executable.run(Executable.genpoolBench, ["replay"] + files())
+    #expect(result.status == 0 && result.errors.isEmpty, "\(result.output)\(result.errors)")
+    let line = try #require(result.output.split(separator: "\n").last)
+    let match = try #require(line.wholeMatch(of: /(\d+) records, 0 mismatches/), "\(line)")
+    return Int(match.1) ?? 0
+  }
+
+  @Test func `leases, frees and failures are played again exactly`() throws {
+    let daemon = try RunningDaemon(machine, ["--record", directory] + attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    #expect(try acquire("64K", "--align", "64K") == 0)
+    #expect(try acquire("100K", "--fit", "best") == 0)
+    #expect(try acquire("4K", "--fit", "fixed", "--offset", "512K") == 0)
+    // Fragmented, then full.
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    holder.arguments = [
+      "lease", "acquire", "--size", "4K", "--fit", "fixed", "--offset", "512K", "--hold",
+    ]
+    holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
+    holder.standardOutput = FileHandle.nullDevice
+    try holder.run()
+    try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
+    #expect(try acquire("600K") == 75)
+    #expect(try acquire("1M") == 75)
+    // Its memory comes free when the daemon notices its death.
+    kill(holder.processIdentifier, SIGKILL)
+    holder.waitUntilExit()
+    #expect(try acquire("1M") == 0)
+    let shown = try machine.control("pool", "show", "cmb").output
+    #expect(shown.contains("failed      1 full, 1 fragmented\n"), "\(shown)")
+    #expect(daemon.end() == 0)
+
+    let file = try #require(try files().first)
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    // The hundreds of KiB were refused by the pool itself.
+    #expect(text.contains(" 96000 ff = 0 0\n") && text.contains(" 100000 ff = 0 0\n"), "\(text)")
+    #expect(try replay() == text.split(separator: "\n").count - 1)
+    #expect(daemon.readLog().contains("notice record file=\(file) pool=cmb"))
+  }
+
+  @Test func `a reload begins and ends a record of pools that are in use`() throws {
+    let configuration = machine.directory + "/genpoold.json"
+    func write(_ text: String) throws {
+      try text.write(toFile: configuration, atomically: true, encoding: .utf8)
+    }
+    try write("{}")
+    let daemon = try RunningDaemon(machine, ["--config", configuration] + attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    #expect(try acquire("4K") == 0)
+    try write("{\"record\": \"\(directory)\"}")
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "the record") { try !files().isEmpty }
+    #expect(try acquire("8K") == 0)
+    try write("{}")
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "its end") {
+      let before = try files().map { try String(contentsOfFile: $0, encoding: .utf8) }
+      _ = try acquire("12K")
+      return try files().map { try String(contentsOfFile: $0, encoding: .utf8) } == before
+    }
+    #expect(daemon.end() == 0)
+    #expect(try replay() >= 5)
+    let log = daemon.readLog()
+    #expect(log.contains("notice reload change=\"record: default -> \(directory)\""), "\(log)")
+  }
+
+  @Test func `a daemon whose record has no more room goes on, and what is there is whole`() throws {
+    // As on a full disk; no file of this process may be longer than a block or two.
+    let daemon = try RunningDaemon(
+      machine,
+      ["-c", "ulimit -f 1 && exec \"$@\"", "sh", Executable.genpoold, "--record", directory]
+        + attach, path: "/bin/sh")
+    try daemon.waitUntilReady(at: machine.socket)
+    for _ in 0..<20 { #expect(try acquire("64K") == 0) }
+    #expect(daemon.end() == 0)
+    let file = try #require(try files().first)
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    #expect(text.hasSuffix("\n") && text.utf8.count > 400)
+    #expect(try replay() > 5)
+    let ends = daemon.readLog().split(separator: "\n").filter { $0.contains("recording ends") }
+    #expect(ends.count == 1)
+    #expect(ends.first?.contains("file too large") == true)
+    #expect(ends.first?.contains("then=\"the pool goes on\"") == true)
+  }
+
+  @Test func `a directory that is not there keeps nothing from starting`() throws {
+    let daemon = try RunningDaemon(machine, ["--record", directory + "/none"] + attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    #expect(try acquire("4K") == 0)
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("warning not recorded cause=\"create \(directory)/none/cmb-"))
+  }
+}
