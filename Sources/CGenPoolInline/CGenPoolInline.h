@@ -139,11 +139,12 @@ __attribute__((target("avx2,bmi"), always_inline)) static inline uint64_t gp_lin
 /*
  * Down a tree of nodes of 64 bytes, in which child c of node i is node 64 i + 1 + c: in each of depth
  * levels to the first child of at least length, which there is. The last node, times 64, plus its child.
+ * Up to four nodes below the root are looked at together, for which all four must be there.
  */
 __attribute__((target("avx2,bmi"))) static inline size_t gp_descend_avx2(
-    const uint8_t *root, size_t depth, uint8_t length) {
+    const uint8_t *root, size_t depth, size_t nodes, uint8_t length) {
   const __m256i less = _mm256_set1_epi8((char)(length - 1));
-  if (depth == 2) {
+  if (depth == 2 && nodes <= 5) {
     uint64_t a = gp_line_above(root + 64, less), b = gp_line_above(root + 128, less);
     uint64_t c = gp_line_above(root + 192, less), d = gp_line_above(root + 256, less);
     size_t node = c ? 192 : 256;

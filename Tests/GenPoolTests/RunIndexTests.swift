@@ -161,6 +161,45 @@ struct RunIndexTests {
   ) {
     live(NativeShape.self, granules: granules, seed: 4, steps: 80)
     live(PortableShape.self, granules: granules, seed: 5, steps: 80)
+    live(VectorShape.self, granules: granules, seed: 6, steps: 80)
+  }
+
+  /// The first fit in a map of which all but a few granules are taken.
+  private func expectSameWay<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, seed: UInt64) {
+    var random = SplitMix64(seed: seed)
+    var words = [UInt64](repeating: ~0, count: (granules + 63) / 64)
+    for _ in 0..<64 {
+      let start = Int.random(in: 0..<granules, using: &random)
+      let end = start + Int.random(in: 1...64, using: &random)
+      for granule in start..<min(end, granules) {
+        words[granule / 64] &= ~(1 << UInt64(granule % 64))
+      }
+    }
+    guard let plain = GranuleBitmap(count: GranuleCount(granules), words: words),
+      let bitmap = GranuleBitmap(count: GranuleCount(granules), words: words),
+      var index = RunIndex<Shape>(bitmap, origin: 0)
+    else {
+      Issue.record("no memory")
+      return
+    }
+    for length in 1...64 {
+      let count = GranuleCount(length)
+      let request = Fit.Request(
+        start: GranuleIndex(0), count: count, chunkStart: VirtualAddress(1 << 40), granule: .page)
+      let place = Fit.first.place(request, in: plain)
+      let found = index.firstFit(count)
+      if found != place { Issue.record("\(length): \(String(describing: found))") }
+    }
+  }
+
+  // Trees of one level, of two with two, four and more nodes below the root, and of three.
+  @Test(arguments: [4096, 4097, 12_300, 16_384, 16_385, 262_145] as [Int])
+  func `a tree leads to the first fit however the machine goes down it`(granules: Int) {
+    for seed in 0..<20 as Range<UInt64> {
+      expectSameWay(NativeShape.self, granules: granules, seed: seed)
+      expectSameWay(VectorShape.self, granules: granules, seed: seed)
+      expectSameWay(PortableShape.self, granules: granules, seed: seed)
+    }
   }
 }
 

@@ -14,9 +14,9 @@ package protocol IndexShape {
   /// The largest byte of a node, child `child` apart.
   static func longest(in node: NodeBytes, except child: Int) -> UInt8
 
-  /// Down the first `depth` levels of a tree of bytes, in each to the first child of at least `length`,
-  /// which there is: the number of the last byte, counted from the root's first.
-  static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int
+  /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child of at
+  /// least `length`, which there is: the number of the last byte, counted from the root's first.
+  static func descend(to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
 }
 
 /// The 2^fanOrder bytes of a node.
@@ -52,14 +52,8 @@ extension IndexShape {
   @inline(__always)
   static var fan: Int { 1 &<< fanOrder }
   @inline(__always)
-  package static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int {
-    descendByNodes(to: length, in: root, depth: depth)
-  }
-
-  /// ``descend(to:in:depth:)`` by what the shape can do with a node.
-  @inline(__always)
-  fileprivate static func descendByNodes(
-    to length: UInt8, in root: NodeBytes, depth: Int
+  package static func descend(
+    to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
   ) -> Int {
     var place = reaching(length, in: root).trailingZeroBitCount
     for _ in 1..<depth {
@@ -109,8 +103,8 @@ package enum PortableShape: IndexShape {
   }
 }
 
-/// Blocks of a word, nodes of a cache line: what the pool uses.
-package enum NativeShape: IndexShape {
+/// The same with the vectors that every machine of its kind has: SSE2, NEON.
+package enum VectorShape: IndexShape {
   @inline(__always)
   package static var blockOrder: Int { 6 }
   @inline(__always)
@@ -133,14 +127,37 @@ package enum NativeShape: IndexShape {
       PortableShape.longest(in: node, except: child)
     #endif
   }
+}
 
-  #if arch(x86_64)
-    @inline(__always)
-    package static func descend(to length: UInt8, in root: NodeBytes, depth: Int) -> Int {
-      guard gp_has_avx2() else { return descendByNodes(to: length, in: root, depth: depth) }
-      return unsafe Int(gp_descend_avx2(root.bytes, depth, length))
-    }
-  #endif
+/// What the pool uses: vectors, and longer ones where the machine turns out to have them.
+package enum NativeShape: IndexShape {
+  @inline(__always)
+  package static var blockOrder: Int { VectorShape.blockOrder }
+  @inline(__always)
+  package static var fanOrder: Int { VectorShape.fanOrder }
+
+  @inline(__always)
+  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+    VectorShape.reaching(length, in: node)
+  }
+
+  @inline(__always)
+  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
+    VectorShape.longest(in: node, except: child)
+  }
+
+  @inline(__always)
+  package static func descend(
+    to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
+  ) -> Int {
+    #if arch(x86_64)
+      // The short vectors' way is in line; this one is a call, because only it may use AVX2.
+      if gp_has_avx2() {
+        return unsafe Int(gp_descend_avx2(root.bytes, depth, nodeCount, length))
+      }
+    #endif
+    return VectorShape.descend(to: length, in: root, depth: depth, nodeCount: nodeCount)
+  }
 }
 
 /// A complete tree of nodes over a row of leaves, without a pointer: node 0 is the root, child c of
@@ -152,6 +169,8 @@ struct NodeTree<Shape: IndexShape> {
   let firstLow: Int
   /// How many nodes.
   let nodeCount: Int
+  /// How many there is room for: those who look at several at once find five in a tree of two levels.
+  var capacity: Int { depth == 2 ? max(nodeCount, 5) : nodeCount }
   /// How many levels of nodes, at least 1.
   let depth: Int
 

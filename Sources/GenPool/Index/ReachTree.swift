@@ -34,7 +34,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
     let leaves = max(0, (blocks - firstBlock + (1 << strideOrder) - 1) >> strideOrder)
     tree = NodeTree(leafCount: leaves)
-    guard let bytes = Table<UInt8>(count: tree.nodeCount << Shape.fanOrder) else { return nil }
+    guard let bytes = Table<UInt8>(count: tree.capacity << Shape.fanOrder) else { return nil }
     self.bytes = bytes
     if blocks > 0 { rebuild(0, blocks - 1, in: bitmap) }
   }
@@ -55,8 +55,9 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   private func firstLeaf(_ length: Int) -> Int? {
     let length = UInt8(truncatingIfNeeded: length)
     guard length <= longest else { return nil }
-    return Shape.descend(to: length, in: bytes(of: 0), depth: tree.depth)
-      &- tree.firstLow &<< Shape.fanOrder
+    let place = Shape.descend(
+      to: length, in: bytes(of: 0), depth: tree.depth, nodeCount: tree.nodeCount)
+    return place &- tree.firstLow &<< Shape.fanOrder
   }
 
   /// The lowest place for `length` granules, 1 to a block's length; nil when there is none.
@@ -174,7 +175,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// Brings the tree up to date after a part of the free run `start ..< end`, shorter than a block, was
   /// allocated, given the blocks in which it lies. Where another run reaches further, nothing changes.
   mutating func lower(
-    _ first: Int, _ last: Int, byPlacesOf start: Int, to end: Int, in bitmap: borrowing GranuleBitmap
+    _ first: Int, _ last: Int, byPlacesOf start: Int, to end: Int,
+    in bitmap: borrowing GranuleBitmap
   ) {
     var block = first
     repeat {
