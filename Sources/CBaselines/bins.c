@@ -7,6 +7,7 @@
 #include "CBaselines.h"
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -24,7 +25,8 @@ struct node {
 
 struct binned_pool {
   _Atomic uint32_t lock;
-  bool locked;
+  enum binned_lock kind;
+  pthread_mutex_t mutex;
   uint32_t rows;             /* bit r: row r has a bin that is not empty */
   uint8_t columns[ROWS];
   uint32_t bins[BINS];
@@ -38,13 +40,16 @@ static void futex(_Atomic uint32_t *word, int operation, uint32_t value) {
 }
 
 static void acquire(binned_pool *pool) {
-  if (!pool->locked) return;
+  if (pool->kind == BINNED_MUTEX) {
+    (void)pthread_mutex_lock(&pool->mutex);
+    return;
+  }
   uint32_t free_word = 0;
   if (atomic_compare_exchange_strong_explicit(&pool->lock, &free_word, 1, memory_order_acquire,
                                               memory_order_relaxed))
     return;
   /* As genpool's lock does. */
-  for (int i = 0, pauses = 8; i < 20; i++, pauses = pauses < 128 ? 2 * pauses : 128) {
+  for (int i = 0, pauses = 16; i < 20; i++, pauses = pauses < 256 ? 2 * pauses : 256) {
 #ifdef __x86_64__
     for (int pause = 0; pause < pauses; pause++) __builtin_ia32_pause();
 #endif
@@ -59,7 +64,10 @@ static void acquire(binned_pool *pool) {
 }
 
 static void release(binned_pool *pool) {
-  if (!pool->locked) return;
+  if (pool->kind == BINNED_MUTEX) {
+    (void)pthread_mutex_unlock(&pool->mutex);
+    return;
+  }
   if (atomic_exchange_explicit(&pool->lock, 0, memory_order_release) == 2)
     futex(&pool->lock, FUTEX_WAKE_PRIVATE, 1);
 }
@@ -105,12 +113,13 @@ static inline void take_out(binned_pool *pool, uint32_t index) {
   if (!pool->columns[row]) pool->rows &= ~(1u << row);
 }
 
-binned_pool *binned_create(uint32_t granules, uint32_t allocations, bool locked) {
+binned_pool *binned_create(uint32_t granules, uint32_t allocations, enum binned_lock kind) {
   binned_pool *pool = calloc(1, sizeof *pool);
   if (!pool) return NULL;
   /* Between any two allocations there may be a free range. */
   pool->capacity = 2 * allocations + 1;
-  pool->locked = locked;
+  pool->kind = kind;
+  (void)pthread_mutex_init(&pool->mutex, NULL);
   pool->nodes = calloc(pool->capacity, sizeof *pool->nodes);
   pool->free_nodes = calloc(pool->capacity, sizeof *pool->free_nodes);
   if (!pool->nodes || !pool->free_nodes) {
@@ -127,6 +136,7 @@ binned_pool *binned_create(uint32_t granules, uint32_t allocations, bool locked)
 
 void binned_destroy(binned_pool *pool) {
   if (!pool) return;
+  (void)pthread_mutex_destroy(&pool->mutex);
   free(pool->nodes);
   free(pool->free_nodes);
   free(pool);

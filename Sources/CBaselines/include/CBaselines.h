@@ -40,9 +40,11 @@ typedef struct {
   uint32_t node;  /* what frees it; UINT32_MAX: nothing was allocated */
 } binned_allocation;
 
-/* A pool of granules for at most allocations at once; NULL without memory. locked: every operation
- * takes a lock, which genpool's do too. */
-binned_pool *binned_create(uint32_t granules, uint32_t allocations, bool locked);
+/* What every operation takes: a lock like genpool's, or the C library's. */
+enum binned_lock { BINNED_SPINLOCK, BINNED_MUTEX };
+
+/* A pool of granules for at most allocations at once; NULL without memory. */
+binned_pool *binned_create(uint32_t granules, uint32_t allocations, enum binned_lock kind);
 void binned_destroy(binned_pool *pool);
 binned_allocation binned_allocate(binned_pool *pool, uint32_t count);
 void binned_free(binned_pool *pool, binned_allocation allocation);

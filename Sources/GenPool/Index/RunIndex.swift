@@ -249,15 +249,21 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// Marks a run as free where no more than one block knows of it: the run, and what is free around it,
-  /// ends inside the block. False when that is not so, or when not all of it is allocated: nothing has
-  /// changed then. The run lies in the map.
+  /// ends inside the block, or it goes back to the front. False when that is not so, or when not all of it
+  /// is allocated: nothing has changed then. The run lies in the map.
   @inline(__always)
   package mutating func freeInsideBlock(_ run: GranuleRun) -> Bool {
     let first = run.first.rawValue
     let count = run.count.rawValue
+    if front.isActive {
+      // What is below a front is allocated.
+      guard front.giveBack(first, first &+ count) else { return false }
+      bitmap.free(run)
+      return true
+    }
     let block = first &>> Shape.blockOrder
     let position = first & (Shape.block &- 1)
-    guard !front.isActive, count <= Shape.block &- position else { return false }
+    guard count <= Shape.block &- position else { return false }
     let word = first &>> 6
     let shift = first & 63 &- position
     let taken =

@@ -30,7 +30,7 @@ struct Lock: ~Copyable {
     // Critical sections are tens of nanoseconds: looking now and then beats two system calls. Seldom,
     // because each look takes the line from the holder's cache: whoever has lock and index at hand
     // works on meanwhile, which is most of what two threads can do together.
-    var pauses = 8
+    var pauses = 16
     for _ in 0..<20 {
       for _ in 0..<pauses { gp_spin_pause() }
       if word.load(ordering: .relaxed) == Self.free,
@@ -39,7 +39,7 @@ struct Lock: ~Copyable {
       {
         return
       }
-      pauses = min(2 * pauses, 128)
+      pauses = min(2 * pauses, 256)
     }
     while word.exchange(Self.contended, ordering: .acquiring) != Self.free {
       unsafe withFutexWord { unsafe gp_futex_wait($0, Self.contended) }

@@ -35,7 +35,7 @@ final class Comparison {
     self.shape = shape
     self.occupancy = occupancy
     self.effort = effort
-    guard let binned = BinnedSubject(shape, locked: true) else { throw .noMemory }
+    guard let binned = BinnedSubject(shape) else { throw .noMemory }
     bins = Work(binned, shape, occupancy: occupancy, isFixed: false, seed: 1)
     bins.run(effort.churn * bins.liveCount)
     harness = Work(NullSubject(), shape, occupancy: occupancy, isFixed: false, seed: 1)
@@ -110,8 +110,7 @@ final class Comparison {
   static func empty(_ fit: MeasuredFit, effort: Effort) throws -> Measurement {
     let shape = PoolShape.empty
     let ours = try GenPoolSubject(shape, fit)
-    guard let linear = LinearSubject(shape, fit), let bins = BinnedSubject(shape, locked: true)
-    else {
+    guard let linear = LinearSubject(shape, fit), let bins = BinnedSubject(shape) else {
       throw BenchError.noMemory
     }
     var ns: [Double] = []

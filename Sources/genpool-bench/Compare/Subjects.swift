@@ -179,11 +179,11 @@ final class LinearSubject: Subject {
 final class BinnedSubject: Subject {
   private let pool: OpaquePointer
 
-  init?(_ shape: PoolShape, locked: Bool) {
+  init?(_ shape: PoolShape, lock: binned_lock = BINNED_SPINLOCK) {
     // Paid in advance: half a pool of single granules is more than the work ever holds.
     guard
       let pool = unsafe binned_create(
-        UInt32(shape.total), UInt32(shape.total / 2 + 1), locked)
+        UInt32(shape.total), UInt32(shape.total / 2 + 1), lock)
     else { return nil }
     unsafe self.pool = pool
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CBaselines
 import Glibc
 
 /// `genpool-bench threads`: several threads on one pool.
@@ -9,7 +10,8 @@ struct ThreadsCommand: ParsableCommand {
     discussion: """
       64MiB@4KiB at 90 percent, first fit, the work of "compare", the allocations divided among the \
       threads. All take turns; figures are medians, in pairs of an allocation and a free that all \
-      threads together do in a microsecond.
+      threads together do in a microsecond. The bins are under genpool's own kind of lock, and once \
+      more under the C library's mutex.
       """)
 
   @Option(help: "Threads.")
@@ -30,11 +32,13 @@ struct ThreadsCommand: ParsableCommand {
 
   func run() throws {
     let shape = PoolShape.all[0]
-    guard let linear = LinearSubject(shape, .first), let bins = BinnedSubject(shape, locked: true)
+    guard let linear = LinearSubject(shape, .first), let bins = BinnedSubject(shape),
+      let mutexed = BinnedSubject(shape, lock: BINNED_MUTEX)
     else { throw BenchError.noMemory }
     let crews: [(name: String, crew: any Crew)] = [
       ("genpool", Workers(try GenPoolSubject(shape, .first), shape, threads)),
       ("linear", Workers(linear, shape, threads)), ("bins", Workers(bins, shape, threads)),
+      ("bins_mutex", Workers(mutexed, shape, threads)),
     ]
     var alone = [[Double]](repeating: [], count: crews.count)
     var together = alone
