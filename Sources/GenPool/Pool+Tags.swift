@@ -80,7 +80,7 @@ extension Pool {
 extension ChunkStorage.State {
   /// Notes whose a run is. There are ``tags``, and the lock is held.
   @inline(never)
-  func tag(_ run: GranuleRun, as tag: Tag?) {
+  mutating func tag(_ run: GranuleRun, as tag: Tag?) {
     switch tags {
     case .some(let tags):
       for granule in run.first.rawValue..<run.end.rawValue { tags[granule] = tag?.rawValue ?? 0 }

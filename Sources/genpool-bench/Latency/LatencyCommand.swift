@@ -10,6 +10,9 @@ struct LatencyCommand: ParsableCommand {
       Each state is made on a pool of its own; the figure is the least of 7 repeats, because the rest \
       is what else the machine does. Searches that fail are timed up to their error.
 
+      With --lives, the allocations of the work of "compare" instead: the same life is lived as often \
+      as --repeats says, and each allocation counts with the least of its times.
+
       One state and fit under valgrind --tool=callgrind --toggle-collect='*measuredAllocation*' gives \
       the instructions of all repeats.
       """)
@@ -22,11 +25,23 @@ struct LatencyCommand: ParsableCommand {
   var fit: MeasuredFit?
   @Option(help: "Repeats.")
   var repeats = 7
+  @Flag(help: "Allocations of a life, not of the hard states.")
+  var lives = false
+  @Option(name: .customLong("case"), help: "The pool of the lives.")
+  var pool = PoolShape.all[1].name
+  @Option(help: "Allocations of each life.")
+  var allocations = 1_000_000
   @Flag(help: "Print a JSON array, an object for each row.")
   var json = false
 
   func validate() throws {
     guard granules >= 4096 else { throw ValidationError("--granules is at least 4096") }
+    guard allocations > 0 else { throw ValidationError("--allocations is at least 1") }
+    guard PoolShape.all.contains(where: { $0.name == pool }) else {
+      let names = PoolShape.all.map(\.name).joined(separator: ", ")
+      throw ValidationError("no case \(pool): there are \(names)")
+    }
+    if lives, state != nil { throw ValidationError("--state is none of a life's") }
     guard repeats > 0 else { throw ValidationError("--repeats is at least 1") }
     if let state, !HardState.all.contains(where: { $0.name == state }) {
       let names = HardState.all.map(\.name).joined(separator: ", ")
@@ -35,6 +50,7 @@ struct LatencyCommand: ParsableCommand {
   }
 
   func run() throws {
+    if lives { return try runLives() }
     var rows: [(state: String, fit: String, count: Int, ns: UInt64, isFound: Bool)] = []
     for state in HardState.all where self.state == nil || state.name == self.state {
       for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
@@ -58,6 +74,32 @@ struct LatencyCommand: ParsableCommand {
             row.state, row.fit, String(row.count), String(row.ns), row.isFound ? "found" : "none"))
       }
     }
+  }
+
+  private func runLives() throws {
+    guard let shape = PoolShape.all.first(where: { $0.name == pool }) else { return }
+    let machine = Machine()
+    var objects: [String] = []
+    if !json { print(line(shape.name, "fit", "%", "p50", "p99", "p99.9", "worst")) }
+    for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
+      for occupancy in [50, 90, 99] {
+        let life = try Life(
+          shape, fit, occupancy: occupancy, allocations: allocations, repeats: repeats)
+        let values = [0.5, 0.99, 0.999, 1].map { String(Int(life.latencies.quantile($0))) }
+        if json {
+          objects.append(
+            "  {\"case\": \"\(life.shape.name)\", \"fit\": \"\(fit.rawValue)\", "
+              + "\"occupancy\": \(occupancy), \"allocations\": \(allocations), "
+              + "\"p50_ns\": \(values[0]), \"p99_ns\": \(values[1]), \"p999_ns\": \(values[2]), "
+              + "\"worst_ns\": \(values[3]), "
+              + "\"date\": \"\(machine.date)\", \"machine\": \"\(machine.name)\"}")
+        } else {
+          print(
+            line("", fit.rawValue, String(occupancy), values[0], values[1], values[2], values[3]))
+        }
+      }
+    }
+    if json { print("[\n\(objects.joined(separator: ",\n"))\n]") }
   }
 
   /// The least time of an allocation, and whether it found a place.
@@ -88,7 +130,7 @@ struct LatencyCommand: ParsableCommand {
   }
 
   private func line(_ cells: String...) -> String {
-    zip(cells, [22, 14, 9, 9, 8]).enumerated().map { column, cell in
+    zip(cells, [22, 14, 9, 9, 8, 9, 9]).enumerated().map { column, cell in
       let space = String(repeating: " ", count: max(1, cell.1 - cell.0.count))
       return column < 2 ? cell.0 + space : space + cell.0
     }.joined()
