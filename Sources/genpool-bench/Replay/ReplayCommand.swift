@@ -1,78 +1,99 @@
 import ArgumentParser
 import Glibc
 
-/// `genpool-bench replay`: recorded runs of the kernel's allocator against this one.
+/// `genpool-bench replay`: recorded runs of the kernel's allocator, and of genpool's own pools, again.
 struct ReplayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "replay",
-    abstract: "Replays recorded runs of the kernel's gen_pool and compares every answer.",
+    abstract: "Replays records of pools and compares every answer.",
     discussion: """
-      The last line is "N records, M mismatches"; the first mismatches are shown before it with \
-      file, line, what was got and what was expected.
+      Records are what genpoold --record writes of a daemon's pools and RecordedPool of a program's, \
+      and the golden traces of the kernel's gen_pool; Tests/Traces/golden/FORMAT.md describes them.
 
-      Exit status: 0 without mismatches, 1 with, 65 for a file that is no trace, 66 for one that \
+      Each file has a line; the last line is "N records, M mismatches" of all. The first mismatches are \
+      shown with file, line, what was got and what was expected. A last line without an end was torn \
+      when it was written: the record ends before it. A file that is no record, or empty, is named on \
+      standard error, and the others are replayed.
+
+      With --failures each allocation that failed when it was recorded has a line: file and line, size, \
+      fit, and what the pool had at that moment: what was available, the longest free run and, where enough \
+      was free and an alignment was asked for, the longest counted from a place with that alignment.
+
+      Exit status: 0 without mismatches, 1 with, 65 when a file is empty or no record, 66 when one \
       cannot be read.
       """)
 
-  @Argument(help: "Trace files (.gpt).", completion: .file(extensions: ["gpt"]))
+  @Argument(help: "Records (.gpt).", completion: .file(extensions: ["gpt"]))
   var files: [String]
 
   @Option(name: .customLong("show"), help: "How many mismatches are shown.")
   var shown = 10
 
+  @Flag(help: "List the allocations that failed, and the pool at that moment.")
+  var failures = false
+
+  @Flag(
+    help: "Print a JSON array, an object for each file, with all mismatches and failed allocations."
+  )
+  var json = false
+
   func run() throws {
-    var replayer = Replayer()
+    var records = 0
     var mismatches = 0
-    for file in files {
-      let trace = try read(file)
-      replayer.replay(trace)
-      for mismatch in replayer.mismatches.dropFirst(mismatches).prefix(max(0, shown - mismatches)) {
-        print(
-          """
-          \(file):\(mismatch.record.line): \(mismatch.record.text)
-            got \(mismatch.got), expected \(mismatch.record.answer ?? "nothing")
-          """)
+    var refusals = 0
+    var setAside = 0
+    var problems: [ReplayedFile.Problem] = []
+    var objects: [String] = []
+    for path in files {
+      let file = ReplayedFile(path: path)
+      if json {
+        objects.append(file.json)
+      } else if file.problem == nil {
+        show(file, mismatches: max(0, shown - mismatches))
       }
-      mismatches = replayer.mismatches.count
+      if let problem = file.problem {
+        complain(problem.reason)
+        problems.append(problem)
+      }
+      records += file.replayer.recordCount
+      mismatches += file.replayer.mismatches.count
+      refusals += file.replayer.refusalCount
+      setAside += file.replayer.setAsideCount
     }
-    if replayer.refusalCount > 0 {
-      print(
-        "\(replayer.refusalCount) refused on purpose (wrapping ranges, chunks at 0 or overlapping),"
-          + " \(replayer.setAsideCount) records set aside behind them")
+    if json {
+      print("[\n\(objects.joined(separator: ",\n"))\n]")
+    } else {
+      if refusals > 0 {
+        print(
+          "\(refusals) refused on purpose (wrapping ranges, chunks at 0 or overlapping),"
+            + " \(setAside) records set aside behind them")
+      }
+      let missing =
+        problems.isEmpty ? "" : ", \(problems.count) of \(files.count) files not replayed"
+      print("\(records) records, \(mismatches) mismatches\(missing)")
     }
-    print("\(replayer.recordCount) records, \(mismatches) mismatches")
     if mismatches > 0 { throw ExitCode(1) }
+    if let first = problems.first { throw ExitCode(first.status) }
   }
 
-  private func read(_ file: String) throws -> Trace {
-    do {
-      return try Trace(parsing: try contents(of: file))
-    } catch let error as TraceSyntaxError {
-      complain("\(file):\(error.line): \(error.reason)")
-      throw ExitCode(EX_DATAERR)
+  private func show(_ file: ReplayedFile, mismatches: Int) {
+    print(file.summary)
+    for mismatch in file.replayer.mismatches.prefix(mismatches) {
+      print(
+        """
+        \(file.path):\(mismatch.record.line): \(mismatch.record.text)
+          got \(mismatch.got), expected \(mismatch.record.answer ?? "nothing")
+        """)
+    }
+    guard failures else { return }
+    for failure in file.replayer.failures {
+      print("\(file.path):\(failure.record.line): \(failure)")
     }
   }
 
-  private func contents(of file: String) throws -> String {
-    guard let stream = unsafe fopen(file, "re") else { throw unreadable(file) }
-    defer { unsafe fclose(stream) }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = unsafe fread(&buffer, 1, buffer.count, stream)
-      bytes.append(contentsOf: buffer[..<count])
-      if count == 0 { break }
-    }
-    guard unsafe ferror(stream) == 0 else { throw unreadable(file) }
-    return String(decoding: bytes, as: UTF8.self)
-  }
-
-  private func unreadable(_ file: String) -> ExitCode {
-    complain("\(file): \(unsafe String(cString: strerror(errno)))")
-    return ExitCode(EX_NOINPUT)
-  }
-
+  /// On standard error, after what was said of the files before.
   private func complain(_ message: String) {
+    fflush(nil)
     let line = Array("genpool-bench: \(message)\n".utf8)
     _ = unsafe write(STDERR_FILENO, line, line.count)
   }

@@ -18,11 +18,17 @@ struct Replayer {
   private(set) var refusalCount = 0
   private(set) var setAsideCount = 0
   private(set) var mismatches: [Mismatch] = []
+  /// The allocations that failed when they were recorded.
+  private(set) var failures: [FailedAllocation] = []
 
   private var pool = Pool(granule: GranuleSize(order: 0))
   private var allocations: [UInt64: (start: VirtualAddress, size: ByteCount)] = [:]
   private let warningCount = WarningCount()
   private var isSetAside = false
+  /// The pool's own.
+  private var fit = Fit.first
+  /// Why the last allocation failed.
+  private var lastError: PoolError?
 
   private final class WarningCount: Sendable {
     let value = Atomic<UInt64>(0)
@@ -47,7 +53,14 @@ struct Replayer {
         setAsideCount += 1
         continue
       }
-      switch outcome(of: record) {
+      var failure = record.failedRequest.map { size, fit in
+        FailedAllocation(record, size: size, fit: fit ?? self.fit, in: pool)
+      }
+      lastError = nil
+      let outcome = outcome(of: record)
+      if let lastError { failure?.explain(by: lastError) }
+      if let failure { failures.append(failure) }
+      switch outcome {
       case .answer(let got):
         if got != (record.answer ?? "") { mismatches.append(Mismatch(record: record, got: got)) }
       case .refused:
@@ -69,6 +82,7 @@ struct Replayer {
     case .setFit(let fit):
       do {
         try pool.setFit(fit)
+        self.fit = fit
         return .answer("")
       } catch { return .refusedForGood }
     case .allocate(let id, let size, let fit):
@@ -114,6 +128,7 @@ struct Replayer {
     let warnings = warningCount
     warnings.value.store(0, ordering: .relaxed)
     allocations.removeAll()
+    fit = .first
     pool = Pool(granule: GranuleSize(order: order)) { _ in
       warnings.value.add(1, ordering: .relaxed)
     }
@@ -141,6 +156,7 @@ struct Replayer {
       allocations[id] = (allocation.start, size)
       return hex(allocation.start.rawValue) + " " + hex(allocation.owner)
     } catch {
+      lastError = error
       return "0 0"
     }
   }
@@ -154,6 +170,7 @@ struct Replayer {
       return hex(allocation.start.rawValue) + " "
         + hex(allocation.physical?.rawValue ?? kernelPhysicalAddress(of: allocation.start))
     } catch {
+      lastError = error
       return "0 -"
     }
   }
