@@ -47,13 +47,20 @@ struct CompareCommand: ParsableCommand {
       throw ValidationError("--occupancy is 50, 90 or 99")
     }
     guard !(json && csv) else { throw ValidationError("--json and --csv are alternatives") }
+    guard !plan.isEmpty || !emptyFits.isEmpty else {
+      throw ValidationError(
+        "there is nothing of that kind to measure: --quick has 90 percent only, and of 1GiB@64B the "
+          + "first fit only; 64x16MiB@4KiB has no fixed fit; empty has no occupancy")
+    }
   }
 
   func run() throws {
+    let saved = try save.map { path throws(BenchError) in try OutputFile(path: path) }
+    let plotted = try plot.map { path throws(BenchError) in try OutputFile(path: path) }
     let machine = Machine()
     var rows: [Measurement] = []
     if !json, !csv {
-      print("\(machine.date), \(machine.name); nanoseconds a pair\n\n\(Measurement.tableHead)")
+      print("\(machine); nanoseconds a pair\n\n\(Measurement.tableHead)")
     }
     try measure { row in
       rows.append(row)
@@ -68,35 +75,35 @@ struct CompareCommand: ParsableCommand {
     }
     let document = "[\n\(rows.map { $0.json(machine) }.joined(separator: ",\n"))\n]"
     if json { print(document) }
-    if let save { try write(document + "\n", to: save) }
-    if let plot { try write(Plot(rows, machine).svg, to: plot) }
+    try saved?.write(document + "\n")
+    try plotted?.write(Plot(rows, machine).svg)
   }
 
-  private func write(_ text: String, to path: String) throws {
-    func failure() -> ValidationError {
-      ValidationError("write \(path): \(unsafe String(cString: strerror(errno)))")
+  private var fits: [MeasuredFit] { MeasuredFit.allCases.filter { fit == nil || $0 == fit } }
+
+  /// What is measured, but for the case `empty`.
+  private var plan: [(shape: PoolShape, occupancy: Int, fits: [MeasuredFit])] {
+    PoolShape.all.filter { self.case == nil || $0.name == self.case }.flatMap { shape in
+      let fits = fits.filter { fit in
+        shape.has(fit) && (!quick || shape.total <= 4 << 20 || fit == .first)
+      }
+      return (fits.isEmpty ? [] : quick ? [90] : [50, 90, 99])
+        .filter { occupancy == nil || $0 == occupancy }.map { (shape, $0, fits) }
     }
-    let bytes = Array(text.utf8)
-    guard let file = unsafe fopen(path, "we") else { throw failure() }
-    let written = unsafe fwrite(bytes, 1, bytes.count, file)
-    guard unsafe fclose(file) == 0, written == bytes.count else { throw failure() }
+  }
+
+  /// The fits with which the case `empty` is measured.
+  private var emptyFits: [MeasuredFit] {
+    (self.case == nil || self.case == "empty") && occupancy == nil ? fits : []
   }
 
   private func measure(_ body: (Measurement) -> Void) throws {
     let effort = quick ? Effort.quick : .full
-    let fits = MeasuredFit.allCases.filter { fit == nil || $0 == fit }
-    for shape in PoolShape.all where self.case == nil || shape.name == self.case {
-      for occupancy in quick ? [90] : [50, 90, 99]
-      where self.occupancy == nil || occupancy == self.occupancy {
-        let comparison = try Comparison(shape, occupancy: occupancy, effort: effort)
-        for fit in fits where shape.has(fit) && (!quick || shape.total <= 4 << 20 || fit == .first)
-        {
-          body(try comparison.measure(fit))
-        }
-      }
+    for (shape, occupancy, fits) in plan {
+      let comparison = try Comparison(shape, occupancy: occupancy, effort: effort)
+      for fit in fits { body(try comparison.measure(fit)) }
     }
-    guard self.case == nil || self.case == "empty", occupancy == nil else { return }
-    for fit in fits { body(try Comparison.empty(fit, effort: effort)) }
+    for fit in emptyFits { body(try Comparison.empty(fit, effort: effort)) }
   }
 }
 

@@ -1,4 +1,5 @@
 import GenPool
+import Glibc
 
 /// How thoroughly is measured.
 struct Effort: Sendable {
@@ -156,15 +157,19 @@ final class Comparison {
   }
 }
 
-/// Why nothing was measured.
+/// Why nothing was measured, or nothing kept.
 enum BenchError: Error, CustomStringConvertible {
   case noMemory
   case placementDiffers
+  /// A path and an errno.
+  case cannotWrite(String, Int32)
 
   var description: String {
     switch self {
     case .noMemory: "no memory for a pool to measure against"
     case .placementDiffers: "genpool and the linear scan chose different places"
+    case .cannotWrite(let path, let errno):
+      "write \(path): \(unsafe String(cString: strerror(errno)))"
     }
   }
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Where and when something was measured.
-struct Machine {
+struct Machine: CustomStringConvertible {
   /// As `2026-11-21`.
   let date: String
   /// Processor, how many, and the kernel.
@@ -15,6 +15,12 @@ struct Machine {
     date = unsafe "\(local.tm_year + 1900)-\(two(local.tm_mon + 1))-\(two(local.tm_mday))"
     name = "\(Self.processor), \(sysconf(Int32(_SC_NPROCESSORS_ONLN))) CPUs, \(Self.kernel)"
   }
+
+  /// What a table begins with.
+  var description: String { "\(date), \(name)" }
+
+  /// The last members of a JSON object.
+  var json: String { "\"date\": \"\(date)\", \"machine\": \"\(name)\"" }
 
   private static var kernel: String {
     var names = utsname()

@@ -42,9 +42,8 @@ struct Measurement {
 
   /// An object of a JSON document, with where and when.
   func json(_ machine: Machine) -> String {
-    let all = fields + [("date", machine.date, true), ("machine", machine.name, true)]
-    let members = all.map { "\"\($0.name)\": \($0.isText ? "\"\($0.value)\"" : $0.value)" }
-    return "  {\(members.joined(separator: ", "))}"
+    let members = fields.map { "\"\($0.name)\": \($0.isText ? "\"\($0.value)\"" : $0.value)" }
+    return "  {\(members.joined(separator: ", ")), \(machine.json)}"
   }
 
   /// The names of a table of comma-separated values.

@@ -40,6 +40,9 @@ struct HardState: Sendable {
     },
   ]
 
+  /// The names of all, for people.
+  static var names: String { all.map(\.name).joined(separator: ", ") }
+
   /// Brings a fresh pool into this state.
   func prepare(_ subject: GenPoolSubject, granules: Int) throws {
     guard subject.allocate(granules, at: 0) != nil else { throw BenchError.placementDiffers }

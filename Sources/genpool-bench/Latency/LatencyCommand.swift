@@ -8,7 +8,8 @@ struct LatencyCommand: ParsableCommand {
     abstract: "Times single allocations in the states that are hardest to search.",
     discussion: """
       Each state is made on a pool of its own; the figure is the least of 7 repeats, because the rest \
-      is what else the machine does. Searches that fail are timed up to their error.
+      is what else the machine does. Searches that fail are timed up to their error. The states: \
+      \(HardState.names).
 
       With --lives, the allocations of the work of "compare" instead: the same life is lived as often \
       as --repeats says, and each allocation counts with the least of its times.
@@ -17,9 +18,9 @@ struct LatencyCommand: ParsableCommand {
       the instructions of all repeats.
       """)
 
-  @Option(help: "Granules in the pool.")
-  var granules = 16 << 20
-  @Option(help: "Only this state.")
+  @Option(help: "Granules in the pool of the hard states (default: \(Self.defaultGranules)).")
+  var granules: Int?
+  @Option(help: "Only this hard state.")
   var state: String?
   @Option(help: "Only this fit.")
   var fit: MeasuredFit?
@@ -27,46 +28,62 @@ struct LatencyCommand: ParsableCommand {
   var repeats = 7
   @Flag(help: "Allocations of a life, not of the hard states.")
   var lives = false
-  @Option(name: .customLong("case"), help: "The pool of the lives.")
-  var pool = PoolShape.all[1].name
-  @Option(help: "Allocations of each life.")
-  var allocations = 1_000_000
+  @Option(
+    name: .customLong("case"), help: "The pool of the lives (default: \(Self.defaultShape.name)).")
+  var pool: String?
+  @Option(help: "Allocations of each life (default: \(Self.defaultAllocations)).")
+  var allocations: Int?
   @Flag(help: "Print a JSON array, an object for each row.")
   var json = false
 
+  private static let defaultGranules = 16 << 20
+  private static let defaultAllocations = 1_000_000
+  private static let defaultShape = PoolShape.all[1]
+
   func validate() throws {
-    guard granules >= 4096 else { throw ValidationError("--granules is at least 4096") }
-    guard allocations > 0 else { throw ValidationError("--allocations is at least 1") }
-    guard PoolShape.all.contains(where: { $0.name == pool }) else {
-      let names = PoolShape.all.map(\.name).joined(separator: ", ")
-      throw ValidationError("no case \(pool): there are \(names)")
+    let ofStates = [("--granules", granules != nil), ("--state", state != nil)]
+    let ofLives = [("--case", pool != nil), ("--allocations", allocations != nil)]
+    for (option, isGiven) in lives ? ofStates : ofLives where isGiven {
+      throw ValidationError(
+        lives
+          ? "\(option) is of the hard states, which --lives leaves out: lives have --case and --allocations"
+          : "\(option) is of lives: add --lives; the hard states have --granules and --state")
     }
-    if lives, state != nil { throw ValidationError("--state is none of a life's") }
+    guard granules ?? 4096 >= 4096 else { throw ValidationError("--granules is at least 4096") }
+    guard allocations ?? 1 > 0 else { throw ValidationError("--allocations is at least 1") }
+    if let pool {
+      guard let shape = PoolShape.all.first(where: { $0.name == pool }) else {
+        let names = PoolShape.all.map(\.name).joined(separator: ", ")
+        throw ValidationError("no case \(pool): there are \(names)")
+      }
+      if let fit, !shape.has(fit) { throw ValidationError("\(pool) has no \(fit.rawValue) fit") }
+    }
     guard repeats > 0 else { throw ValidationError("--repeats is at least 1") }
     if let state, !HardState.all.contains(where: { $0.name == state }) {
-      let names = HardState.all.map(\.name).joined(separator: ", ")
-      throw ValidationError("no state \(state): there are \(names)")
+      throw ValidationError("no state \(state): there are \(HardState.names)")
     }
   }
 
   func run() throws {
     if lives { return try runLives() }
+    let machine = Machine()
+    let granules = granules ?? Self.defaultGranules
     var rows: [(state: String, fit: String, count: Int, ns: UInt64, isFound: Bool)] = []
     for state in HardState.all where self.state == nil || state.name == self.state {
       for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
-        let (ns, isFound) = try measure(state, fit)
+        let (ns, isFound) = try measure(state, fit, granules)
         rows.append((state.name, fit.rawValue, state.count, ns, isFound))
       }
     }
     if json {
-      let machine = Machine()
       let objects = rows.map {
         "  {\"state\": \"\($0.state)\", \"fit\": \"\($0.fit)\", \"granules\": \(granules), "
           + "\"request\": \($0.count), \"ns\": \($0.ns), \"found\": \($0.isFound), "
-          + "\"date\": \"\(machine.date)\", \"machine\": \"\(machine.name)\"}"
+          + "\(machine.json)}"
       }
       print("[\n\(objects.joined(separator: ",\n"))\n]")
     } else {
+      print("\(machine); \(granules) granules, the least of \(repeats) repeats\n")
       print(line("state", "fit", "request", "ns", "answer"))
       for row in rows {
         print(
@@ -77,11 +94,15 @@ struct LatencyCommand: ParsableCommand {
   }
 
   private func runLives() throws {
-    guard let shape = PoolShape.all.first(where: { $0.name == pool }) else { return }
+    let shape = PoolShape.all.first { $0.name == pool } ?? Self.defaultShape
+    let allocations = allocations ?? Self.defaultAllocations
     let machine = Machine()
     var objects: [String] = []
-    if !json { print(line(shape.name, "fit", "%", "p50", "p99", "p99.9", "worst")) }
-    for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
+    if !json {
+      print("\(machine); nanoseconds, \(repeats) lives of \(allocations) allocations\n")
+      print(line("case", "fit", "%", "p50", "p99", "p99.9", "worst"))
+    }
+    for fit in MeasuredFit.allCases where (self.fit == nil || fit == self.fit) && shape.has(fit) {
       for occupancy in [50, 90, 99] {
         let life = try Life(
           shape, fit, occupancy: occupancy, allocations: allocations, repeats: repeats)
@@ -92,10 +113,13 @@ struct LatencyCommand: ParsableCommand {
               + "\"occupancy\": \(occupancy), \"allocations\": \(allocations), "
               + "\"p50_ns\": \(values[0]), \"p99_ns\": \(values[1]), \"p999_ns\": \(values[2]), "
               + "\"worst_ns\": \(values[3]), "
-              + "\"date\": \"\(machine.date)\", \"machine\": \"\(machine.name)\"}")
+              + "\(machine.json)}")
         } else {
           print(
-            line("", fit.rawValue, String(occupancy), values[0], values[1], values[2], values[3]))
+            line(
+              shape.name, fit.rawValue, String(occupancy), values[0], values[1], values[2],
+              values[3])
+          )
         }
       }
     }
@@ -103,7 +127,9 @@ struct LatencyCommand: ParsableCommand {
   }
 
   /// The least time of an allocation, and whether it found a place.
-  private func measure(_ state: HardState, _ fit: MeasuredFit) throws -> (UInt64, Bool) {
+  private func measure(
+    _ state: HardState, _ fit: MeasuredFit, _ granules: Int
+  ) throws -> (UInt64, Bool) {
     let shape = PoolShape(name: state.name, chunks: 1, granules: granules, granuleOrder: 6)
     let subject = try GenPoolSubject(shape, fit)
     // What a fit needs is built when it is first asked for.

@@ -17,36 +17,39 @@ struct MemoryCommand: ParsableCommand {
   var json = false
 
   func run() throws {
+    let machine = Machine()
     var lines: [String] = []
     for granules in [16 << 10, 4 << 20, 16 << 20] {
       let shape = PoolShape(name: "memory", chunks: 1, granules: granules, granuleOrder: 12)
       let start = nanoseconds()
       let subject = try GenPoolSubject(shape, .first)
       let creation = nanoseconds() - start
-      lines.append(line(granules, "first", subject, creation))
+      lines.append(line(granules, "first", subject, creation, machine))
       guard subject.allocate(granules, at: .max) != nil else { throw BenchError.placementDiffers }
       for first in stride(from: 0, to: granules, by: 2) { subject.free(UInt64(first), 1) }
       let firstUse = nanoseconds()
       for fit in [Fit.firstAligned(ByteCount(4 << 12)), .best] { _ = try? subject.allocate(1, fit) }
       for order in 0...4 { _ = try? subject.allocate(1 << order, .orderAligned) }
-      lines.append(line(granules, "all fits", subject, nanoseconds() - firstUse))
+      lines.append(line(granules, "all fits", subject, nanoseconds() - firstUse, machine))
     }
     if json {
       print("[\n\(lines.joined(separator: ",\n"))\n]")
     } else {
+      print("\(machine)\n")
       print("granules   fits       index, bits a granule   made or first used, us")
       for line in lines { print(line) }
     }
   }
 
   private func line(
-    _ granules: Int, _ fits: String, _ subject: GenPoolSubject, _ time: UInt64
+    _ granules: Int, _ fits: String, _ subject: GenPoolSubject, _ time: UInt64,
+    _ machine: Machine
   ) -> String {
     let bits = Double(subject.pool.indexSize.rawValue * 8) / Double(granules)
     let rounded = (bits * 1000).rounded() / 1000
     if json {
       return "  {\"granules\": \(granules), \"fits\": \"\(fits)\", \"index_bits_a_granule\": "
-        + "\(rounded), \"us\": \(time / 1000)}"
+        + "\(rounded), \"us\": \(time / 1000), \(machine.json)}"
     }
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(1, width - text.count))

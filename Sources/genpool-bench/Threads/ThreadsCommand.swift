@@ -55,17 +55,19 @@ struct ThreadsCommand: ParsableCommand {
       (crews[$0].name, Sorted(alone[$0]).median, Sorted(together[$0]).median)
     }
     func short(_ value: Double) -> String { String((value * 100).rounded() / 100) }
+    let machine = Machine()
     if json {
       let members = rows.map { "\"\($0)_1\": \(short($1)), \"\($0)_\(threads)\": \(short($2))" }
-      let machine = Machine()
       print(
         "{\"threads\": \(threads), \"unit\": \"pairs/us\", \(members.joined(separator: ", ")), "
-          + "\"date\": \"\(machine.date)\", \"machine\": \"\(machine.name)\"}")
+          + "\(machine.json)}")
     } else {
-      print("pairs/us    1 thread   \(threads) threads")
+      print("\(machine); \(shape.name), 90 %, medians of \(windows) windows\n")
+      print("pairs/us     1 thread   \(threads) threads")
       for (name, one, many) in rows {
+        let name = name == "bins_mutex" ? "bins, mutex" : name
         print(
-          name + String(repeating: " ", count: 12 - name.count) + short(one)
+          name + String(repeating: " ", count: 13 - name.count) + short(one)
             + String(repeating: " ", count: max(1, 11 - short(one).count)) + short(many))
       }
     }

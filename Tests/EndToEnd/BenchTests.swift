@@ -1,0 +1,69 @@
+import Foundation
+import Testing
+
+/// What genpool-bench says of files and options that are not as they should be.
+struct BenchTests {
+  private func bench(_ arguments: String...) throws -> (
+    status: Int32, output: String, errors: String
+  ) {
+    let result = try Executable.run(Executable.genpoolBench, arguments)
+    return (result.status, result.output, result.errors)
+  }
+
+  @Test func `one bad file does not keep the others from being replayed`() throws {
+    let directory = FileManager.default.temporaryDirectory.appending(path: "\(UUID())")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    func file(_ name: String, _ text: String) throws -> String {
+      let url = directory.appending(path: name)
+      try Data(text.utf8).write(to: url)
+      return url.path
+    }
+    let head = "GENPOOL-TRACE 1 field\nP c\nC 100000 0 4000 4 = 0\nA 1 5000 = 0 0\n"
+    let empty = try file("empty.gpt", "")
+    let good = try file("good.gpt", head)
+    let torn = try file("torn.gpt", head + "A 2")
+    let wrong = try file("wrong.gpt", head + "V = 1\n")
+
+    let two = try bench("replay", good, torn)
+    #expect(
+      two.status == 0 && two.errors.isEmpty && two.output.hasSuffix("\n6 records, 0 mismatches\n"))
+    let three = try bench("replay", empty, good, torn, "--failures")
+    #expect(three.status == 65 && three.errors.contains("genpool-bench: \(empty): empty: "))
+    #expect(three.output.hasSuffix("\n6 records, 0 mismatches, 1 of 3 files not replayed\n"))
+    #expect(three.output.contains("\(good):4: 20 KiB, first fit: 16 KiB available"))
+    #expect(try bench("replay", good, "/nonexistent/a.gpt").status == 66)
+    #expect(try bench("replay", empty, wrong).status == 1)
+    let json = try bench("replay", "--json", empty, torn, good)
+    let objects = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]]
+    #expect(json.status == 65 && objects?.map { $0["records"] as? Int } == [0, 3, 3])
+  }
+
+  @Test(arguments: [
+    ("latency --lives --granules 4096", "--granules is of the hard states"),
+    ("latency --lives --state empty", "--state is of the hard states"),
+    ("latency --case 64MiB@4KiB", "--case is of lives"),
+    ("latency --allocations 9", "--allocations is of lives"),
+    ("latency --lives --case 64x16MiB@4KiB --fit fixed", "has no fixed fit"),
+    ("compare --quick --occupancy 50", "--quick has 90 percent only"),
+    ("compare --quick --case 1GiB@64B --fit best", "of 1GiB@64B the first fit only"),
+    ("compare --case 64x16MiB@4KiB --fit fixed", "64x16MiB@4KiB has no fixed fit"),
+    ("compare --case empty --occupancy 90", "empty has no occupancy"),
+  ])
+  func `options that select nothing or say nothing are refused`(
+    command: String, reason: String
+  ) throws {
+    let result = try Executable.run(
+      Executable.genpoolBench, command.split(separator: " ").map(String.init))
+    #expect(result.status == 64 && result.output.isEmpty)
+    #expect(result.errors.contains(reason), "\(result.errors)")
+  }
+
+  @Test func `a file that cannot be written is found out before anything is measured`() throws {
+    for option in ["--save", "--plot"] {
+      let result = try bench("compare", "--case", "empty", option, "/nonexistent/x")
+      #expect(result.status == 1 && result.output.isEmpty)
+      #expect(result.errors == "Error: write /nonexistent/x: No such file or directory\n")
+    }
+  }
+}
