@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test bench verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -33,15 +33,16 @@ abi-test: build  ## libgenpool as programs in C, C++ and Python use it, under va
 	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
 	Tests/ABI/run $(RELEASE)
 
-OPERATIONS ?= 100000000
-verify: deps  ## the pool against the plainest model of it, OPERATIONS=100000000
+bench: deps  ## genpool-bench, which measures and checks, in .build/release
 	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
+
+OPERATIONS ?= 100000000
+verify: bench  ## the pool against the plainest model of it, OPERATIONS=100000000
 	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
 	$(RELEASE)/genpool-bench verify --operations $(OPERATIONS)
 
 instructions: TOOLS += valgrind:valgrind objcopy:binutils
-instructions: deps  ## what an allocation costs where searching is hard, in instructions, and whether it grew
-	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
+instructions: bench  ## what an allocation costs where searching is hard, in instructions, and whether it grew
 	Tests/Instructions/run $(RELEASE)/genpool-bench
 
 arm64-test: TOOLS += qemu-aarch64:qemu-user /usr/aarch64-linux-gnu/lib/crt1.o:libc6-dev-arm64-cross
