@@ -146,9 +146,7 @@ public final class Pool: Sendable {
     // The backings are let go of after the locks: their ends run code of others.
     let backings = try state.withLock { (_) throws(PoolError) in
       try refuseIfDestroyed()
-      let backings = try close()
-      isDestroyed.store(true, ordering: .relaxed)
-      return backings
+      return try close()
     }
     withExtendedLifetime(backings) {}
   }
@@ -160,6 +158,8 @@ public final class Pool: Sendable {
     var held = ByteCount.zero
     list.forEach { held += $0.pointee.held }
     guard held == .zero else { throw .outstanding(held) }
+    // Under their locks: who finds a chunk closed knows why.
+    isDestroyed.store(true, ordering: .relaxed)
     var backings: [AnyObject] = []
     list.forEach { chunk in
       chunk.pointee.phase.store(.closed, ordering: .relaxed)
