@@ -58,18 +58,9 @@ enum ChunkPhase: UInt8, AtomicRepresentable {
 /// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
+  // What those read who pass the chunk by is in one cache line.
   let start: VirtualAddress
   let size: ByteCount
-  let physical: PhysicalAddress?
-  let bus: BusAddress?
-  let owner: Owner?
-  let traits: ChunkTraits
-  let granule: GranuleSize
-  /// Whether the addresses are memory of this process that may be written.
-  let isMapped: Bool
-
-  /// How many whole granules there are.
-  let granules: GranuleCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
   /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
@@ -77,6 +68,19 @@ struct ChunkStorage: ~Copyable {
   let longest: Atomic<Int>
   /// Changes under the lock; read without.
   let phase = Atomic(ChunkPhase.open)
+  /// The next older chunk. Set before the chunk is published.
+  var next: ChunkReference?
+  let granule: GranuleSize
+
+  let physical: PhysicalAddress?
+  let bus: BusAddress?
+  let owner: Owner?
+  let traits: ChunkTraits
+  /// Whether the addresses are memory of this process that may be written.
+  let isMapped: Bool
+
+  /// How many whole granules there are.
+  let granules: GranuleCount
   let state: Locked<State>
 
   /// What changes.
@@ -95,9 +99,6 @@ struct ChunkStorage: ~Copyable {
     /// Whether there are ``tags``.
     var isTagged = false
   }
-
-  /// The next older chunk. Set before the chunk is published.
-  var next: ChunkReference?
 
   init(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
@@ -186,17 +187,16 @@ struct ChunkStorage: ~Copyable {
     return GranuleRun(first: GranuleIndex(index), count: GranuleCount(count))
   }
 
-  /// Allocates `size` bytes by the first fit, if that is the pool's and there is a place; nil, for
-  /// whatever reason, when nothing was done. Takes the lock.
+  /// Allocates `size` bytes, at least 1, by the first fit; nil when there is no place, or the chunk takes
+  /// none. Takes the lock, if it is worth it.
   @inline(__always)
   func allocateFirstFit(_ size: ByteCount) -> VirtualAddress? {
-    // 0 bytes wrap, and pass for too many.
     let last = size.rawValue &- 1
     guard last < available.load(ordering: .relaxed) else { return nil }
     let count = Int(truncatingIfNeeded: last &>> UInt64(granule.order)) &+ 1
     guard count <= longest.load(ordering: .relaxed) else { return nil }
     return state.withLock { state in
-      guard isOpen, case .first = state.fit else { return nil }
+      guard isOpen else { return nil }
       return allocateFirstFit(GranuleCount(count), in: &state).map { address(of: $0) }
     }
   }

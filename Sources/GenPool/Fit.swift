@@ -108,25 +108,29 @@ public enum Fit: Sendable {
     }
   }
 
-  /// What this fit finds nothing without.
+  /// All that is to be known of a fit before a chunk is looked into.
   @inline(__always)
-  var need: Need {
+  var kind: Kind {
     switch self {
-    case .first, .best: .room
-    case .firstAligned(let alignment): alignment.isPowerOfTwo ? .alignedRoom : .room
-    case .orderAligned: .alignedRoom
-    case .fixed, .custom: .nothing
+    case .first: .first
+    case .best: .inRun
+    case .firstAligned(let alignment): alignment.isPowerOfTwo ? .inAlignedRun : .inRun
+    case .orderAligned: .inAlignedRun
+    case .fixed, .custom: .anywhere
     }
   }
 
   /// What a fit finds nothing without: a chunk that lacks it need not be asked, and nobody sees that it
   /// was not.
-  enum Need: UInt8, AtomicRepresentable {
-    case nothing
+  enum Kind: UInt8, AtomicRepresentable {
+    /// The first fit: a free run that is long enough.
+    case first
     /// A free run that is long enough.
-    case room
+    case inRun
     /// One from a place on that is a multiple of something the index knows of.
-    case alignedRoom
+    case inAlignedRun
+    /// Nothing.
+    case anywhere
   }
 
   /// The longest free run from a place that is aligned as this fit aligns `count` granules.

@@ -15,7 +15,7 @@ extension Pool {
     var available: UInt64 = 0
     var most: UInt64 = 0
     var longest = 0
-    list.forEach { chunk in
+    list.forEachEver { chunk in
       guard chunk.pointee.isOpen else { return }
       let bytes = chunk.pointee.available.load(ordering: .relaxed)
       available &+= bytes
@@ -27,7 +27,7 @@ extension Pool {
       return .full(requested: size, available: ByteCount(available))
     }
     failures.fragmented.wrappingAdd(1, ordering: .relaxed)
-    if (fit?.need ?? fitNeed.load(ordering: .relaxed)) == .alignedRoom {
+    if (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .inAlignedRun {
       longest = longestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }).rawValue
     }
     return .fragmented(

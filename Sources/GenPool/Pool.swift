@@ -28,7 +28,7 @@ public final class Pool: Sendable {
   /// Held while the list or the default fit changes; never while allocating.
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
-  let fitNeed: Atomic<Fit.Need>
+  let fitKind: Atomic<Fit.Kind>
   let isDestroyed = Atomic(false)
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
@@ -55,7 +55,7 @@ public final class Pool: Sendable {
     self.device = device
     self.node = node
     warn = warning
-    fitNeed = Atomic(fit.need)
+    fitKind = Atomic(fit.kind)
     state = Locked(State(fit: fit))
   }
 
@@ -177,7 +177,7 @@ public final class Pool: Sendable {
     try state.withLock { (state) throws(PoolError) in
       try refuseIfDestroyed()
       state.fit = fit
-      fitNeed.store(fit.need, ordering: .relaxed)
+      fitKind.store(fit.kind, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
@@ -196,19 +196,24 @@ public final class Pool: Sendable {
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
-    // Most calls: the pool's own first fit has a place in the newest chunk.
-    if fit == nil, !forkGuard.isForked, let chunk = list.newest,
-      let start = chunk.pointee.allocateFirstFit(size)
-    {
-      return Allocation(start: start, size: size, owner: chunk.pointee.owner)
+    guard fit == nil, fitKind.load(ordering: .relaxed) == .first else {
+      return try allocate(size, by: fit)
     }
-    return try allocateElsewhere(size, fit)
+    // Most calls, by a short way: nothing can be wrong with what the first fit finds.
+    guard size > .zero else { throw .emptyRequest }
+    guard !forkGuard.isForked else { throw .forked }
+    var next = list.newest
+    while let chunk = next {
+      if let start = chunk.pointee.allocateFirstFit(size) {
+        return Allocation(start: start, size: size, owner: chunk.pointee.owner)
+      }
+      next = chunk.pointee.next
+    }
+    throw failure(size, fit: nil)
   }
 
   @inline(never)
-  private func allocateElsewhere(
-    _ size: ByteCount, _ fit: Fit?
-  ) throws(PoolError) -> Allocation {
+  private func allocate(_ size: ByteCount, by fit: Fit?) throws(PoolError) -> Allocation {
     let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
     return Allocation(
       start: chunk.pointee.address(of: index), size: size, owner: chunk.pointee.owner)
@@ -291,7 +296,7 @@ public final class Pool: Sendable {
   @inline(__always)
   func request(_ size: ByteCount, fit: Fit?) -> ChunkRequest {
     let count = granule.granules(holding: size)
-    let needsRun = (fit?.need ?? fitNeed.load(ordering: .relaxed)) != .nothing
+    let needsRun = (fit?.kind ?? fitKind.load(ordering: .relaxed)) != .anywhere
     return ChunkRequest(size: size, count: count, run: needsRun ? count : GranuleCount(0))
   }
 
@@ -305,10 +310,6 @@ public final class Pool: Sendable {
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       guard chunk.pointee.isOpen else { return nil }
-      // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
-      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
-        return chunk.pointee.allocateFirstFit(count, in: &state)
-      }
       guard
         let first = try place(
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
