@@ -310,6 +310,10 @@ public final class Pool: Sendable {
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       guard chunk.pointee.isOpen else { return nil }
+      // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
+      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
+        return chunk.pointee.allocateFirstFit(count, in: &state)
+      }
       guard
         let first = try place(
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
