@@ -151,11 +151,16 @@ private struct MixedLife {
     let given = below(2) == 0 ? fit() : nil
     let fit = given.map(\.fit)
     let pool = pool
+    let isForDevice = below(3) == 0
     let got = answer { () throws(PoolError) in
+      let bytes = ByteCount(size)
       if let rules {
-        return .place(try pool.allocate(ByteCount(size), fit: fit, meeting: rules).start.rawValue)
+        return .place(try pool.allocate(bytes, fit: fit, meeting: rules).start.rawValue)
       }
-      return .place(try pool.allocate(ByteCount(size), fit: fit).start.rawValue)
+      return .place(
+        isForDevice
+          ? try pool.allocateDMA(bytes, fit: fit).start.rawValue
+          : try pool.allocate(bytes, fit: fit).start.rawValue)
     }
     let expected = model.allocate(size, given ?? ownFit, rules)
     if case .place(let start) = expected { held.append((start, size)) }
