@@ -6,6 +6,8 @@ public struct PoolStatistics: Hashable, Sendable {
   public let size: ByteCount
   /// The bytes not allocated, tails included, but for chunks that are drained.
   public let available: ByteCount
+  /// The same without tails: the bytes in free granules that could be allocated.
+  public let allocatable: ByteCount
   /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum of
   /// what each had at its own fullest time, so at least what they had together.
   public let peak: ByteCount
@@ -23,11 +25,11 @@ public struct PoolStatistics: Hashable, Sendable {
   /// How many maximal free runs there are, those of drained chunks included.
   public let freeRuns: Int
 
-  /// How little of what is free can be had at once: 1 − largest free run / available. 0 when nothing is
-  /// free.
+  /// How little of what is free can be had at once: 1 − largest free run / allocatable. 0 when nothing
+  /// is free.
   public var fragmentation: Double {
-    guard available > .zero else { return 0 }
-    return 1 - Double(largestFreeRun.rawValue) / Double(available.rawValue)
+    guard allocatable > .zero else { return 0 }
+    return 1 - Double(largestFreeRun.rawValue) / Double(allocatable.rawValue)
   }
 }
 
@@ -44,6 +46,7 @@ extension Pool {
     var allocations = 0
     var frees = 0
     var runs = 0
+    var tails: UInt64 = 0
     list.forEachEver { chunk in
       withState(of: chunk) { state in
         allocations += state.allocations
@@ -51,10 +54,17 @@ extension Pool {
         guard !chunk.pointee.isRemoved else { return }
         peak += chunk.pointee.size.rawValue - state.leastAvailable
         runs += state.index.runCount
+        if chunk.pointee.phase.load(ordering: .relaxed) != .draining {
+          tails += (chunk.pointee.size - granule.bytes(chunk.pointee.granules)).rawValue
+        }
       }
     }
+    let available = available
     return PoolStatistics(
-      size: size, available: available, peak: ByteCount(peak), allocations: allocations,
+      size: size, available: available,
+      // Tails are always available; a chunk that came or went in between must not make this wrap.
+      allocatable: ByteCount(available.rawValue - min(tails, available.rawValue)),
+      peak: ByteCount(peak), allocations: allocations,
       frees: frees, failedFull: failures.full.load(ordering: .relaxed),
       failedFragmented: failures.fragmented.load(ordering: .relaxed),
       largestFreeRun: largestFreeRun, freeRuns: runs)

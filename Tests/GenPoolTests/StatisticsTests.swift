@@ -63,6 +63,17 @@ struct StatisticsTests {
   }
 
   /// Free: 20 KiB from 4 KiB on, and 8 KiB at the end.
+  @Test func `a full pool with a tail is not fragmented either`() throws {
+    let pool = Pool(granule: .page)
+    try pool.add(start: Self.start, size: .kibibytes(66))
+    _ = try pool.allocate(.kibibytes(60))
+    #expect(pool.statistics.fragmentation == 0)
+    _ = try pool.allocate(.kibibytes(4))
+    #expect(pool.statistics.available == .kibibytes(2))
+    #expect(pool.statistics.allocatable == .zero)
+    #expect(pool.statistics.fragmentation == 0)
+  }
+
   private func holed(fit: Fit = .first) throws -> Pool {
     let pool = try pool(fit: fit)
     let all = try pool.allocate(.kibibytes(64))
