@@ -196,7 +196,7 @@ public final class Pool: Sendable {
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
-    guard fit == nil, fitKind.load(ordering: .relaxed) == .first else {
+    guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {
       return try allocate(size, by: fit)
     }
     // Most calls, by a short way: nothing can be wrong with what the first fit finds.
