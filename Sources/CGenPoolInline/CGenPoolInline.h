@@ -76,11 +76,11 @@ __attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uin
   return (a | b << 16) | (c | d << 16) << 32;
 }
 
-/* The largest of 64 bytes, byte number except apart. */
+/* The largest of 64 bytes, byte number except apart: 0 to 63, or 64 for none. */
 __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
-  static const uint8_t hole[128] __attribute__((aligned(64))) = {[63] = 255};
+  static const uint8_t hole[128] __attribute__((aligned(64))) = {[64] = 255};
   const __m128i *quarter = (const __m128i *)line;
-  const __m128i *omit = (const __m128i *)(hole + 63 - except);
+  const __m128i *omit = (const __m128i *)(hole + 64 - except);
   __m128i a = _mm_andnot_si128(_mm_loadu_si128(omit), quarter[0]);
   __m128i b = _mm_andnot_si128(_mm_loadu_si128(omit + 1), quarter[1]);
   __m128i c = _mm_andnot_si128(_mm_loadu_si128(omit + 2), quarter[2]);
@@ -125,10 +125,10 @@ __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8
 #ifdef __x86_64__
 #include <immintrin.h>
 
-/* Whether this machine has AVX2, which compares half a cache line at once, and what came with it. */
+/* Whether this machine has AVX2, which compares half a cache line at once. No before constructors run. */
 static inline bool gp_has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 
-__attribute__((target("avx2,bmi"), always_inline)) static inline uint64_t gp_line_above(
+__attribute__((target("avx2"), always_inline)) static inline uint64_t gp_line_above(
     const uint8_t *line, __m256i less) {
   const __m256i *half = (const __m256i *)line;
   uint64_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[0], less));
@@ -141,7 +141,7 @@ __attribute__((target("avx2,bmi"), always_inline)) static inline uint64_t gp_lin
  * levels to the first child of at least length, which there is. The last node, times 64, plus its child.
  * Up to four nodes below the root are looked at together, for which all four must be there.
  */
-__attribute__((target("avx2,bmi"))) static inline size_t gp_descend_avx2(
+__attribute__((target("avx2"))) static inline size_t gp_descend_avx2(
     const uint8_t *root, size_t depth, size_t nodes, uint8_t length) {
   const __m256i less = _mm256_set1_epi8((char)(length - 1));
   if (depth == 2 && nodes <= 5) {
@@ -153,11 +153,11 @@ __attribute__((target("avx2,bmi"))) static inline size_t gp_descend_avx2(
     children = b ? b : children;
     node = a ? 64 : node;
     children = a ? a : children;
-    return node + _tzcnt_u64(children);
+    return node + (size_t)__builtin_ctzll(children);
   }
   size_t place = 0;
   for (;;) {
-    place = (place & ~(size_t)63) + _tzcnt_u64(gp_line_above(root + (place & ~(size_t)63), less));
+    place = (place & ~(size_t)63) + (size_t)__builtin_ctzll(gp_line_above(root + (place & ~(size_t)63), less));
     if (--depth == 0) return place;
     place = (place + 1) * 64;
   }

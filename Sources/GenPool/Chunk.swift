@@ -58,7 +58,7 @@ enum ChunkPhase: UInt8, AtomicRepresentable {
 /// for a moment inside the lock: only its holder writes them. Chunks
 /// form a list, newest first, that only grows at its head while the pool lives.
 struct ChunkStorage: ~Copyable {
-  // What those read who pass the chunk by is in one cache line.
+  // First what those read who pass the chunk by: together less than a cache line.
   let start: VirtualAddress
   let size: ByteCount
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.

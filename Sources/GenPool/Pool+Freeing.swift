@@ -88,7 +88,9 @@ extension Pool {
   ) throws(PoolError) {
     switch chunk.pointee.phase.load(ordering: .relaxed) {
     case .open, .draining: break
-    case .removed: throw .gone(start)
+    case .removed:
+      try refuseIfDestroyed()
+      throw .gone(start)
     case .closed: throw .destroyed
     }
     if let free = state.index.bitmap.firstFree(in: run) {

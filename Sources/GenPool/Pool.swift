@@ -146,9 +146,7 @@ public final class Pool: Sendable {
     // The backings are let go of after the locks: their ends run code of others.
     let backings = try state.withLock { (_) throws(PoolError) in
       try refuseIfDestroyed()
-      let backings = try close()
-      isDestroyed.store(true, ordering: .relaxed)
-      return backings
+      return try close()
     }
     withExtendedLifetime(backings) {}
   }
@@ -160,6 +158,8 @@ public final class Pool: Sendable {
     var held = ByteCount.zero
     list.forEach { held += $0.pointee.held }
     guard held == .zero else { throw .outstanding(held) }
+    // Under their locks: who finds a chunk closed knows why.
+    isDestroyed.store(true, ordering: .relaxed)
     var backings: [AnyObject] = []
     list.forEach { chunk in
       chunk.pointee.phase.store(.closed, ordering: .relaxed)
@@ -196,7 +196,7 @@ public final class Pool: Sendable {
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
-    guard fit == nil, fitKind.load(ordering: .relaxed) == .first else {
+    guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {
       return try allocate(size, by: fit)
     }
     // Most calls, by a short way: nothing can be wrong with what the first fit finds.
@@ -310,6 +310,10 @@ public final class Pool: Sendable {
     var warning: PoolWarning?
     let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
       guard chunk.pointee.isOpen else { return nil }
+      // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
+      if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
+        return chunk.pointee.allocateFirstFit(count, in: &state)
+      }
       guard
         let first = try place(
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)

@@ -29,7 +29,8 @@ public struct PoolStatistics: Hashable, Sendable {
   /// is free.
   public var fragmentation: Double {
     guard allocatable > .zero else { return 0 }
-    return 1 - Double(largestFreeRun.rawValue) / Double(allocatable.rawValue)
+    // The two are not of the same moment where other threads are at work.
+    return max(0, 1 - Double(largestFreeRun.rawValue) / Double(allocatable.rawValue))
   }
 }
 

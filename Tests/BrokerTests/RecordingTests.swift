@@ -133,6 +133,9 @@ extension BrokerTests {
         let client = try broker.client()
         _ = try client.waitUntilClean()
         let before = try #require(try records().first).text
+        let file = "\(directory)/\(try #require(try records().first).name)"
+        let mode = try FileManager.default.attributesOfItem(atPath: file)[.posixPermissions] as? Int
+        #expect(mode.map { $0 & 0o027 } == 0, "nobody else reads who has what")
         _ = try client.acquire(4096)
         let after = try #require(try records().first).text
         #expect(after.dropFirst(before.count).hasSuffix(" 1000 ff = 8000003000 0\n"))

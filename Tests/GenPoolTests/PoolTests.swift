@@ -107,6 +107,42 @@ struct PoolTests {
 
   // MARK: Allocating
 
+  @Test func `the largest granule and all of the address space overflow nothing`() throws {
+    let pool = Pool(granule: GranuleSize(order: 63))
+    let all = ByteCount(UInt64.max)
+    let granule = GranuleSize(order: 63).byteCount
+    try pool.add(start: VirtualAddress(1), size: all, bus: BusAddress(0))
+    let fits: [Fit?] = [
+      nil, .first, .firstAligned(granule), .orderAligned, .best, .fixed(offset: 0),
+    ]
+    for fit in fits {
+      // Two granules, whose bytes are 0 modulo 2^64.
+      #expect(throws: PoolError.self) { try pool.allocate(all, fit: fit) }
+    }
+    expect(.unconstrainable(requested: all), from: pool) {
+      _ = try pool.allocate(all, meeting: Constraints(boundary: granule))
+    }
+    for size in [1, granule] {
+      let got = try pool.allocate(size)
+      #expect(got.start == VirtualAddress(1))
+      expect(.fragmented(requested: 1, available: all - granule, largest: .zero), from: pool) {
+        _ = try pool.allocate(1)
+      }
+      expect(.full(requested: granule, available: all - granule), from: pool) {
+        _ = try pool.allocate(granule)
+      }
+      expect(.notAllocated(VirtualAddress(1) + granule), from: pool) {
+        try pool.free(VirtualAddress(1), size: all)
+      }
+      expect(.pastChunkEnd(VirtualAddress(2), all), from: pool) {
+        try pool.free(VirtualAddress(2), size: all)
+      }
+      try pool.free(got)
+    }
+    #expect(pool.available == all)
+    pool.checkInvariants()
+  }
+
   @Test func `sizes are rounded up to granules`() throws {
     let pool = try pool()
     _ = try pool.allocate(1)

@@ -74,6 +74,14 @@ struct RemovalTests {
     try pool.destroy()
   }
 
+  @Test func `a pool that has ended says so, of what was lost before too`() throws {
+    let pool = try pool()
+    let lost = try pool.allocate(.kibibytes(8))
+    try pool.remove(chunkAt: Self.high, losingAllocations: true)
+    try pool.destroy()
+    expect(.destroyed) { try pool.free(lost) }
+  }
+
   @Test func `another chunk may take the place of one that was removed`() throws {
     let pool = try pool()
     try pool.remove(chunkAt: Self.high)

@@ -101,6 +101,57 @@ struct RunIndexTests {
     }
   }
 
+  /// Every bitmap: the ways that most calls take, by an index that was asked for nothing else, in which
+  /// there are fronts, and by one that was asked for everything.
+  private func tryShortWays<Shape: IndexShape>(_ shape: Shape.Type, granules: Int) {
+    for bits in 0..<(1 << granules) {
+      let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
+      for isAskedForAll in [false, true] {
+        for count in 1...(granules + 1) {
+          guard var index = index(shape, taken, origin: 1) else { return }
+          if isAskedForAll { expectEqualPlaces(&index, taken, origin: 1, counts: [1]) }
+          var now = taken
+          // The first that is long may make a front, from which the others take.
+          for count in [count, 1, 2] {
+            let place = NaiveFit.first.place(in: now, count: count, chunkStart: 0, order: 0)
+            let got = index.allocateFirstFit(GranuleCount(count))
+            if let place { for granule in place..<(place + count) { now[granule] = true } }
+            if got?.rawValue != place || index.brokenRule != nil {
+              Issue.record("\(taken), \(count): \(got as Any), \(index.brokenRule ?? "")")
+              return
+            }
+          }
+          if count <= 2 { tryFrees(&index, now) }
+        }
+      }
+    }
+  }
+
+  /// Every run, allocated or not, given back on the short way and taken again.
+  private func tryFrees<Shape: IndexShape>(_ index: inout RunIndex<Shape>, _ taken: [Bool]) {
+    for first in taken.indices {
+      for end in (first + 1)...taken.count {
+        let run = GranuleRun(first: GranuleIndex(first), count: GranuleCount(end - first))
+        let isFreed = index.freeInsideBlock(run)
+        if isFreed, taken[first..<end].contains(false) { Issue.record("\(taken): \(run) was free") }
+        if let rule = index.brokenRule { Issue.record("\(taken) without \(run): \(rule)") }
+        for granule in taken.indices {
+          let isTaken = taken[granule] && !(isFreed && first..<end ~= granule)
+          if index.bitmap.isAllocated(GranuleIndex(granule)) != isTaken {
+            Issue.record("\(taken) without \(run): granule \(granule)")
+          }
+        }
+        if isFreed { index.allocate(run) }
+      }
+    }
+  }
+
+  @Test func `the ways that most calls take keep the index true in every small world`() {
+    tryShortWays(TwoByTwo.self, granules: 7)
+    tryShortWays(FourByTwo.self, granules: 8)
+    tryShortWays(OneByFour.self, granules: 5)
+  }
+
   @Test(arguments: [(9, 0), (8, 3), (7, 5), (0, 0), (1, 1)] as [(Int, UInt64)])
   func `every change in every world of blocks of two granules keeps the index true`(
     granules: Int, origin: UInt64
@@ -138,7 +189,11 @@ struct RunIndexTests {
       let run = GranuleRun(
         first: GranuleIndex(place), count: GranuleCount((end ?? min(granules, wanted)) - place))
       for granule in place..<run.end.rawValue { taken[granule] = !value }
-      value ? index.free(run) : index.allocate(run)
+      if value {
+        if !index.freeInsideBlock(run) { index.free(run) }
+      } else {
+        index.allocate(run)
+      }
       if let rule = index.brokenRule {
         Issue.record("\(granules) granules, seed \(seed), step \(step): \(rule)")
         return

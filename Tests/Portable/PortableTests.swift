@@ -63,7 +63,8 @@ private func misreadNode() -> String? {
       guard NativeShape.reaching(length, in: node) == reaching else { return "native, \(length)" }
       guard PortableShape.reaching(length, in: node) == reaching else { return "words, \(length)" }
     }
-    for except in 0..<line.count {
+    // One behind the last: all of them.
+    for except in 0...line.count {
       var longest: UInt8 = 0
       for child in 0..<line.count where child != except { longest = max(longest, line[child]) }
       guard NativeShape.longest(in: node, except: except) == longest,

@@ -78,6 +78,8 @@ final class Stress: Sendable {
     private let mark: UInt32
     private var random: SplitMix64
     private var held: [(start: VirtualAddress, size: ByteCount)] = []
+    /// Not before half time: the first fit alone has shorter ways than a pool that knows others.
+    private var usesAllFits = false
 
     init(stress: Stress, index: Int) {
       self.stress = stress
@@ -86,7 +88,8 @@ final class Stress: Sendable {
     }
 
     func run() {
-      for _ in 0..<stress.operations {
+      for operation in 0..<stress.operations {
+        usesAllFits = operation >= stress.operations / 2
         switch random.next(below: 8) {
         case 0..<4: allocate()
         case 4..<6: free(partly: false)
@@ -101,7 +104,7 @@ final class Stress: Sendable {
     private func allocate() {
       let size = ByteCount(1 + random.next(below: 16 << 12))
       let fit: Fit? =
-        switch random.next(below: 7) {
+        switch usesAllFits ? random.next(below: 7) : 6 {
         case 0: .firstAligned(ByteCount(4096 << random.next(below: 6)))
         case 1: .orderAligned
         case 2: .best

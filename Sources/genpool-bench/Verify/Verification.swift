@@ -81,7 +81,9 @@ struct Verification {
         let count = below(10) == 0 ? 1 + below(200) : 1 + below(min(most, granules + 1))
         let request = request(kinds, granules)
         let expected = model.place(count, request)
-        let got = try? pool.allocate(bytes(count), fit: fit(request))
+        // The pool's own fit takes the short way that most calls take.
+        let isOwn = if case .first = request { below(8) > 0 } else { false }
+        let got = try? pool.allocate(bytes(count), fit: isOwn ? nil : fit(request))
         let place = got.map { Int(($0.start - start).rawValue >> Self.order) }
         guard place == expected else {
           failure =
