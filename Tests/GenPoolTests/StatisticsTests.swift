@@ -86,7 +86,9 @@ struct StatisticsTests {
     let pool = try holed()
     func largest(_ size: ByteCount, _ fit: Fit?) -> ByteCount? {
       let error = failure { _ = try pool.allocate(size, fit: fit) }
-      guard case .fragmented(let requested, let available, let largest) = error else { return nil }
+      guard case .fragmented(let requested, let available, let largest, _) = error else {
+        return nil
+      }
       #expect(requested == size)
       #expect(available == .kibibytes(28))
       return largest
@@ -103,8 +105,34 @@ struct StatisticsTests {
   @Test func `the pool's own fit says it as well`() throws {
     let pool = try holed(fit: .firstAligned(.kibibytes(8)))
     let expected = PoolError.fragmented(
-      requested: .kibibytes(20), available: .kibibytes(28), largest: .kibibytes(16))
+      requested: .kibibytes(20), available: .kibibytes(28), largest: .kibibytes(16),
+      alignment: .kibibytes(8))
     #expect(failure { _ = try pool.allocate(.kibibytes(20)) } == expected)
+  }
+
+  @Test func `a failure says what was asked for`() throws {
+    let pool = try holed()
+    func text(_ size: ByteCount, _ fit: Fit?) -> String? {
+      failure { _ = try pool.allocate(size, fit: fit) }?.description
+    }
+    let plain = "allocate 24 KiB: 28 KiB free, but no free run fits (the longest is 20 KiB)"
+    #expect(text(.kibibytes(24), .best) == plain)
+    // Up to the granule an alignment is no constraint.
+    #expect(text(.kibibytes(24), .firstAligned(4096)) == plain)
+    #expect(
+      text(.kibibytes(8), .firstAligned(.kibibytes(32)))
+        == "allocate 8 KiB: 28 KiB free, but no 8 KiB at a multiple of 32 KiB: the longest piece from such "
+        + "a place is 0 B")
+    #expect(
+      text(.kibibytes(12), .orderAligned)
+        == "allocate 12 KiB: 28 KiB free, but no 12 KiB at a multiple of 16 KiB: the longest piece from "
+        + "such a place is 8 KiB")
+    for (offset, name) in [(0, "0x0"), (1 << 20, "0x100000"), (100, "0x64")] as [(UInt64, String)] {
+      #expect(
+        text(4096, .fixed(offset: ByteCount(offset)))
+          == "allocate 4 KiB: no chunk has 4 KiB free at offset \(name) (or it is outside all chunks, or "
+          + "inside a granule)")
+    }
   }
 
   @Test func `what a failure names can be allocated`() throws {
@@ -121,7 +149,7 @@ struct StatisticsTests {
       let fit = [Fit.first, .best, .firstAligned(.kibibytes(16)), .firstAligned(.kibibytes(256))]
         .randomElement(using: &random)
       let error = failure { held.append(try pool.allocate(.kibibytes(90), fit: fit)) }
-      if case .fragmented(_, _, let largest) = error, largest > .zero {
+      if case .fragmented(_, _, let largest, _) = error, largest > .zero {
         #expect(largest < .kibibytes(90))
         let got = try pool.allocate(largest, fit: fit)
         #expect(failure { _ = try pool.allocate(largest + 4096, fit: fit) } != nil)
