@@ -190,8 +190,8 @@ import Testing
     #expect(result.errors.contains("15 MiB free, but at most 8 MiB in one piece"))
     let cases: [(arguments: [String], cause: String)] = [
       (
-        ["--size", "8M", "--align", "16M"],
-        "15 MiB free, but no 8 MiB at a multiple of 16 MiB: the longest piece from such a place is "
+        ["--size", "9M", "--align", "16M"],
+        "15 MiB free, but no 9 MiB at a multiple of 16 MiB: the longest piece from such a place is 8 MiB"
       ),
       (
         ["--size", "9M", "--fit", "order-aligned"],
