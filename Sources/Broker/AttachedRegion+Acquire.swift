@@ -92,7 +92,9 @@ extension AttachedRegion {
       return .taken(try allocate(size, fit: fit))
     } catch .full {
       return missing(size, largest: pool.largestFreeRun)
-    } catch .fragmented(_, _, let largest, let alignment) {
+    } catch .fragmented(_, _, let largest) {
+      return missing(size, largest: largest)
+    } catch .noAlignedRun(_, let alignment, let largest) {
       return missing(size, largest: largest, alignment: alignment)
     } catch .notFree(_, let offset) {
       return missing(size, largest: pool.largestFreeRun, offset: offset)

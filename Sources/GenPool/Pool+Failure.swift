@@ -28,7 +28,6 @@ extension Pool {
       return .full(requested: size, available: ByteCount(available))
     }
     failures.fragmented.wrappingAdd(1, ordering: .relaxed)
-    var alignment: ByteCount?
     switch fit?.kind ?? fitKind.load(ordering: .relaxed) {
     case .first, .inRun: break
     case .anywhere:
@@ -38,11 +37,14 @@ extension Pool {
     case .inAlignedRun:
       let fit = fit ?? state.withLock { $0.fit }
       longest = longestFreeRun(placedAs: size, by: fit).rawValue
-      alignment = fit.alignment(of: granule.granules(holding: size), granule)
+      if let alignment = fit.alignment(of: granule.granules(holding: size), granule) {
+        return .noAlignedRun(
+          requested: size, alignment: alignment, largest: granule.bytes(GranuleCount(longest)))
+      }
     }
     return .fragmented(
       requested: size, available: ByteCount(available),
-      largest: granule.bytes(GranuleCount(longest)), alignment: alignment)
+      largest: granule.bytes(GranuleCount(longest)))
   }
 
   /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.

@@ -5,16 +5,18 @@ public enum PoolError: Error, Hashable, Sendable {
   case emptyRequest
   /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
   case full(requested: ByteCount, available: ByteCount)
-  /// Enough bytes are free in some chunk, but no run of them fits: the longest, counted from a place
-  /// with the alignment that was asked for, is `largest`. The kernel returns 0.
+  /// Enough bytes are free in some chunk, but no run of them fits: the longest is `largest`. The kernel
+  /// returns 0.
   ///
   /// It may be no shorter than the request where it was asked for by an own algorithm, with an alignment
   /// that is no power of two, under constraints, or where another thread just freed it.
-  ///
-  /// `alignment` is what the place had to be a multiple of: the fit's power of two, or the request's for
-  /// ``Fit/orderAligned``. Nil for any granule.
-  case fragmented(
-    requested: ByteCount, available: ByteCount, largest: ByteCount, alignment: ByteCount? = nil)
+  case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
+  /// Enough bytes are free in some chunk, but not from a multiple of `alignment` on, which is the fit's power
+  /// of two, or the request's for ``Fit/orderAligned``: the longest run from such a place is `largest`. The
+  /// kernel returns 0.
+  // What is free is not said here: with it the error would not fit in registers, and each failure of any kind
+  // would take longer.
+  case noAlignedRun(requested: ByteCount, alignment: ByteCount, largest: ByteCount)
   /// Enough bytes are free in some chunk, but not at the offset that ``Fit/fixed(offset:)`` names: they are
   /// allocated, it is outside every chunk, or inside a granule. The kernel returns 0.
   case notFree(requested: ByteCount, offset: ByteCount)
@@ -64,12 +66,12 @@ public enum PoolError: Error, Hashable, Sendable {
   /// The process is a forked child of the pool's: its bitmap is a copy, its device memory is not.
   case forked
 
-  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented or not free, EBUSY
+  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, no aligned run, not free, EBUSY
   /// outstanding, ….
   public var errno: Int32 {
     switch self {
     case .full, .noMemory: 12
-    case .fragmented, .notFree: 28
+    case .fragmented, .noAlignedRun, .notFree: 28
     case .outstanding: 16
     case .chunkOverlaps: 17
     case .noSuchAddress, .notMapped: 14
@@ -90,10 +92,10 @@ extension PoolError: CustomStringConvertible {
     case .emptyRequest: "allocate 0 bytes: nothing was asked for"
     case .full(let requested, let available):
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
-    case .fragmented(let requested, let available, let largest, nil):
+    case .fragmented(let requested, let available, let largest):
       "allocate \(requested): \(available) free, but no free run fits (the longest is \(largest))"
-    case .fragmented(let requested, let available, let largest, let alignment?):
-      "allocate \(requested): \(available) free, but no \(requested) at a multiple of \(alignment): the "
+    case .noAlignedRun(let requested, let alignment, let largest):
+      "allocate \(requested): enough is free, but no \(requested) at a multiple of \(alignment): the "
         + "longest piece from such a place is \(largest)"
     case .notFree(let requested, let offset):
       "allocate \(requested): no chunk has \(requested) free at offset "
