@@ -90,18 +90,31 @@ extension AttachedRegion {
   func take(_ size: ByteCount, fit: Fit) throws(CallFailure) -> Taking {
     do {
       return .taken(try allocate(size, fit: fit))
-    } catch .full, .fragmented {
-      let term: Wait.Term =
-        scrubbing > .zero && size <= available + scrubbing ? .brief : .lasting
-      guard size <= available else { return .missing(term, full(size)) }
-      return .missing(
-        term,
-        .broker(
-          .poolFragmented(
-            pool: name, bytes: size, available: available, largestFree: pool.largestFreeRun)))
+    } catch .full {
+      return missing(size, largest: pool.largestFreeRun)
+    } catch .fragmented(_, _, let largest) {
+      return missing(size, largest: largest)
+    } catch .noAlignedRun(_, let alignment, let largest) {
+      return missing(size, largest: largest, alignment: alignment)
+    } catch .notFree(_, let offset) {
+      return missing(size, largest: pool.largestFreeRun, offset: offset)
     } catch {
       throw .pool(error, label)
     }
+  }
+
+  private func missing(
+    _ size: ByteCount, largest: ByteCount, alignment: ByteCount? = nil, offset: ByteCount? = nil
+  ) -> Taking {
+    let term: Wait.Term =
+      scrubbing > .zero && size <= available + scrubbing ? .brief : .lasting
+    guard size <= available else { return .missing(term, full(size)) }
+    return .missing(
+      term,
+      .broker(
+        .poolFragmented(
+          pool: name, bytes: size, available: available, largestFree: largest,
+          alignment: alignment, offset: offset)))
   }
 
   func full(_ size: ByteCount) -> CallFailure {

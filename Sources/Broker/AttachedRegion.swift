@@ -74,6 +74,8 @@ final class AttachedRegion {
 
   /// Where the calls of its pool are written down, if they are.
   var recording: Recording?
+  /// Why they are not, or not where they should be now.
+  var recordFailure: SystemError?
 
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
@@ -219,7 +221,6 @@ final class AttachedRegion {
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {
     memory.close()
-    recording = nil
     lent?.revoke()
     lent = nil
     // It keeps the range open.

@@ -161,7 +161,8 @@ extension LeaseBroker {
     switch failure {
     case .broker(.poolFull(let pool, _, _)), .broker(.poolTooSmall(let pool, _, _)):
       region(pool)?.counts.failedFull += 1
-    case .broker(.poolFragmented(let pool, _, _, _)): region(pool)?.counts.failedFragmented += 1
+    case .broker(.poolFragmented(let pool, _, _, _, _, _)):
+      region(pool)?.counts.failedFragmented += 1
     default: break
     }
   }

@@ -123,6 +123,7 @@ extension LeaseBroker {
   private func detach(_ region: AttachedRegion, audit: Logger.Metadata) {
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
+    endRecord(of: region)
     region.close()
     logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))

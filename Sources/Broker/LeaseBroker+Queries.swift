@@ -132,6 +132,8 @@ extension AttachedRegion {
       failedFull: counts.failedFull, failedFragmented: counts.failedFragmented,
       freeRuns: isRevoked ? 0 : pool.statistics.freeRuns,
       fragmentation: description.fragmentation)
+    description.recordFile = recording.flatMap { $0.file.isOpen ? $0.file.path : nil }
+    description.recordFailure = (recordFailure ?? recording?.file.failure)?.description
     return description
   }
 

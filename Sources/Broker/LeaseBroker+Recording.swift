@@ -11,32 +11,68 @@ struct Recording {
 }
 
 extension LeaseBroker {
-  /// Records a region's pool from now on, if the configuration says where to and it is not recorded yet.
-  /// A pool that cannot be recorded is used without.
+  /// Records a region's pool as the configuration says: begins a record, ends one, or has it go on in another
+  /// directory. The old one ends only once the new one has begun. A pool that cannot be recorded is used
+  /// without.
   func record(_ region: AttachedRegion) {
-    guard let directory = configuration.recordDirectory, !region.isRevoked,
-      region.recording?.file.isOpen != true
-    else { return }
-    let name = region.name
+    guard let directory = configuration.recordDirectory, !region.isRevoked else {
+      region.recordFailure = nil
+      return endRecord(of: region)
+    }
+    let old = region.recording?.file
+    guard old?.isOpen != true || old?.directory != directory else {
+      region.recordFailure = nil
+      return
+    }
     do throws(SystemError) {
-      let file = try TraceFile(of: name, in: directory) { [logger] failure in
-        logger.warning(
-          "recording ends",
-          metadata: ["pool": "\(name)", "cause": "\(failure)", "then": "the pool goes on"])
-      }
-      logger.notice("record", metadata: ["pool": "\(name)", "file": "\(file.path)"])
-      region.recording = Recording(
-        pool: RecordedPool(recording: region.pool, name: name) { file.append($0) }, file: file)
+      let recording = try begin(recording: region, in: directory)
+      endRecord(of: region)
+      region.recording = recording
+      region.recordFailure = nil
+      logger.notice(
+        "record", metadata: ["pool": "\(region.name)", "file": "\(recording.file.path)"])
     } catch {
+      region.recordFailure = error
       logger.warning(
         "not recorded",
-        metadata: ["pool": "\(name)", "cause": "\(error)", "then": "the pool goes on"])
+        metadata: [
+          "pool": "\(region.name)", "cause": "\(error)",
+          "cure": "make room in a directory that genpoold may write to, then reload",
+          "then": old?.isOpen == true ? "the old record goes on" : "the pool goes on",
+        ])
     }
   }
 
-  /// Ends all records.
-  func stopRecording() {
-    for region in regions { region.recording = nil }
+  /// A new record with what the pool holds in it.
+  private func begin(
+    recording region: AttachedRegion, in directory: String
+  ) throws(SystemError) -> Recording {
+    let name = region.name
+    let file = try TraceFile(of: name, in: directory) { [logger] failure, lineCount in
+      // Without a line there was no record: whoever began it is told.
+      guard lineCount > 0 else { return }
+      logger.warning(
+        "record ends",
+        metadata: [
+          "pool": "\(name)", "file": "\(failure.subject)", "lines": "\(lineCount)",
+          "cause": "\(failure)", "then": "the pool goes on",
+        ])
+    }
+    let pool = RecordedPool(recording: region.pool, name: name) { file.append($0) }
+    if let failure = file.failure { throw failure }
+    return Recording(pool: pool, file: file)
+  }
+
+  /// Ends the region's record, if there is one.
+  func endRecord(of region: AttachedRegion) {
+    guard let recording = region.recording else { return }
+    region.recording = nil
+    guard let lineCount = recording.file.end() else { return }
+    logger.notice(
+      "record ends",
+      metadata: [
+        "pool": "\(region.name)", "file": "\(recording.file.path)", "lines": "\(lineCount)",
+      ])
   }
 }
 

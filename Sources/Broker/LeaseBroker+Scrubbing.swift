@@ -84,6 +84,7 @@ extension LeaseBroker {
     // Jobs are queued still, and the address may become another device's.
     region.memory.stopScrubbing()
     region.revoke(because: cause)
+    endRecord(of: region)
     publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     for lease in leases.entries(in: region.id) {
       if lease.isHeld {

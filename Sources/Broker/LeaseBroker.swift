@@ -151,9 +151,7 @@ public final class LeaseBroker {
   /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The admins'
   /// group is that of new connections. Pools that are there are recorded from what they hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
-    let directory = configuration.recordDirectory
     change(&configuration)
-    if configuration.recordDirectory != directory { stopRecording() }
     for region in regions { record(region) }
     leases.capacity = configuration.leaseLimit
     resumeAccepting()

@@ -10,25 +10,29 @@ import SystemPackage
 /// 2 % longer (`genpool-bench lease`). The file holds whole lines only, whatever happens: the first that does
 /// not go in, because the disk is full say, is taken out again and ends it.
 final class TraceFile: Sendable {
+  let directory: String
   let path: String
 
   private struct State: ~Copyable {
-    /// Nil once a line could not be written.
+    /// Nil once a line could not be written, or the record was ended.
     var file: Descriptor?
     /// What all lines take.
     var length = 0
+    var lineCount = 0
+    var failure: SystemError?
   }
 
   private let state: Mutex<State>
-  private let onFailure: @Sendable (SystemError) -> Void
+  private let onFailure: @Sendable (SystemError, _ lineCount: Int) -> Void
 
   /// A new file `POOL-TIME.gpt` in a directory that exists; no file that is there is touched.
   ///
   /// - Parameters:
   ///   - pool: its name; what may mean something in a file's name becomes `_`.
-  ///   - onFailure: told, once, why nothing more is written.
+  ///   - onFailure: told, once, why nothing more is written, and how many lines were.
   init(
-    of pool: String, in directory: String, onFailure: @escaping @Sendable (SystemError) -> Void
+    of pool: String, in directory: String,
+    onFailure: @escaping @Sendable (SystemError, _ lineCount: Int) -> Void
   ) throws(SystemError) {
     let format = Date.ISO8601FormatStyle(dateSeparator: .omitted, timeSeparator: .omitted)
     let name = "\(directory)/\(Self.fileName(of: pool))-\(Date.now.formatted(format))"
@@ -42,6 +46,7 @@ final class TraceFile: Sendable {
       number += 1
     }
     state = Mutex(State(file: try Descriptor(owningResult: file, of: "create", path)))
+    self.directory = directory
     self.path = path
     self.onFailure = onFailure
   }
@@ -49,23 +54,39 @@ final class TraceFile: Sendable {
   /// Whether lines are still written.
   var isOpen: Bool { state.withLock { $0.file != nil } }
 
-  /// Writes a line, given without its end.
+  /// Why no more lines could be written; nil while they can, and when the record was ended.
+  var failure: SystemError? { state.withLock { $0.failure } }
+
+  /// Ends the record: how many lines it has; nil if it had ended before.
+  func end() -> Int? {
+    state.withLock { state in
+      guard state.file != nil else { return nil }
+      state.file = nil
+      return state.lineCount
+    }
+  }
+
+  /// Writes a line, given without its end. A file that has none is removed if the first does not go in.
   func append(_ line: String) {
-    let failure = state.withLock { state -> Errno? in
+    let end = state.withLock { state -> (failure: SystemError, lineCount: Int)? in
       guard let file = state.file?.rawValue else { return nil }
       let bytes = Array((line + "\n").utf8)
       do {
         try FileDescriptor(rawValue: file).writeAll(bytes)
         state.length += bytes.count
+        state.lineCount += 1
         return nil
       } catch {
         _ = ftruncate(file, state.length)
+        if state.length == 0 { unsafe unlink(path) }
         state.file = nil
-        return error as? Errno ?? .ioError
+        let failure = SystemError(
+          operation: "write", subject: path, errno: error as? Errno ?? .ioError)
+        state.failure = failure
+        return (failure, state.lineCount)
       }
     }
-    guard let failure else { return }
-    onFailure(SystemError(operation: "write", subject: path, errno: failure))
+    if let end { onFailure(end.failure, end.lineCount) }
   }
 
   /// A descriptor, or `-errno`.

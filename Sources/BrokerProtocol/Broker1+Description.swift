@@ -62,6 +62,8 @@ extension Broker1 {
     # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to
     # whatever comes to that address next), "waits" (it is complete only when every process has unmapped the
     # memory and closed its descriptors: whoever hears leaseRevoked must do so at once).
+    # recordFile: what the pool is asked is written to this file of the broker's. recordFailure: why it is not, or
+    # not any more, or not where the configuration says now.
     type Pool (
       name: string,
       device: string,
@@ -85,7 +87,9 @@ extension Broker1 {
       exclusiveUid: ?int,
       source: ?string,
       removal: ?string,
-      statistics: ?Statistics
+      statistics: ?Statistics,
+      recordFile: ?string,
+      recordFailure: ?string
     )
 
     # What became of the requests for a pool's memory since it was attached, and how its free memory lies now.
@@ -270,8 +274,17 @@ extension Broker1 {
     # ENOMEM: less than bytes are free, and nothing is being scrubbed.
     error PoolFull (pool: string, bytes: int, available: int)
 
-    # ENOSPC: bytes are free, but not in one piece of that fit and alignment.
-    error PoolFragmented (pool: string, bytes: int, available: int, largestFree: int)
+    # ENOSPC: bytes are free, but not in one piece of that fit and alignment. alignment: what the place had to
+    # be a multiple of, above the granule (with "order-aligned": from the pool's start); largestFree is the
+    # longest free piece from such a place then. offset: where a "fixed" one had to be.
+    error PoolFragmented (
+      pool: string,
+      bytes: int,
+      available: int,
+      largestFree: int,
+      alignment: ?int,
+      offset: ?int
+    )
 
     # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "queue" (others asked before
     # and wait for its memory), "leases" or "holders" (it cannot be detached yet).

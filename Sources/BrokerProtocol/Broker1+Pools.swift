@@ -41,6 +41,10 @@ extension Broker1 {
     public var removal: String?
     /// What it has done; nil from brokers before there was this.
     public var statistics: Statistics?
+    /// The file, of the broker's, that what it is asked is written to.
+    public var recordFile: String?
+    /// Why it is not, or not any more, or not where the configuration says now.
+    public var recordFailure: String?
 
     /// How little of what is available one lease can have: 1 − largest free run / available. 0 when nothing
     /// is.
@@ -55,7 +59,7 @@ extension Broker1 {
       caching: String, isolation: String, state: PoolState, failure: String?,
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
       largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil,
-      statistics: Statistics? = nil
+      statistics: Statistics? = nil, recordFile: String? = nil, recordFailure: String? = nil
     ) {
       self.name = name
       self.device = device
@@ -80,6 +84,8 @@ extension Broker1 {
       self.source = source
       self.removal = removal
       self.statistics = statistics
+      self.recordFile = recordFile
+      self.recordFailure = recordFailure
     }
   }
 

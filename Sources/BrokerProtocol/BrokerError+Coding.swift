@@ -56,7 +56,8 @@ extension BrokerError {
       self = .poolFragmented(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
         available: try require(fields.available, .available),
-        largestFree: try require(fields.largestFree, .largestFree))
+        largestFree: try require(fields.largestFree, .largestFree), alignment: fields.alignment,
+        offset: fields.offset)
     case "PoolBusy":
       self = .poolBusy(
         pool: try require(fields.pool, .pool), reason: try require(fields.reason, .reason),
@@ -96,6 +97,8 @@ private struct Fields: Codable {
   var size: ByteCount?
   var available: ByteCount?
   var largestFree: ByteCount?
+  var alignment: ByteCount?
+  var offset: ByteCount?
   var reason: Broker1.BusyReason?
   var uid: UID?
   var leases: Int?
@@ -115,6 +118,7 @@ private struct Fields: Codable {
   enum CodingKeys: CodingKey {
     case pool, lease, generation, bytes, size, available, largestFree, reason, uid, leases, holders
     case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
+    case alignment, offset
   }
 
   init(_ error: BrokerError) {
@@ -128,9 +132,10 @@ private struct Fields: Codable {
       (self.pool, self.bytes, self.size) = (pool, bytes, size)
     case .poolFull(let pool, let bytes, let available):
       (self.pool, self.bytes, self.available) = (pool, bytes, available)
-    case .poolFragmented(let pool, let bytes, let available, let largestFree):
+    case .poolFragmented(
+      let pool, let bytes, let available, let largestFree, let alignment, let offset):
       (self.pool, self.bytes, self.available) = (pool, bytes, available)
-      self.largestFree = largestFree
+      (self.largestFree, self.alignment, self.offset) = (largestFree, alignment, offset)
     case .poolBusy(let pool, let reason, let uid, let leases, let holders):
       (self.pool, self.reason, self.uid) = (pool, reason, uid)
       (self.leases, self.holders) = (leases, holders)

@@ -16,9 +16,12 @@ public enum BrokerError: VarlinkError, Equatable {
   case poolTooSmall(pool: String, bytes: ByteCount, size: ByteCount)
   /// Less than `bytes` are free, and nothing is being scrubbed.
   case poolFull(pool: String, bytes: ByteCount, available: ByteCount)
-  /// `bytes` are free, but not in one piece of the fit and alignment asked for.
+  /// `bytes` are free, but not in one piece of the fit and alignment asked for: `largestFree` is the longest
+  /// from a multiple of `alignment`, if there is one. `offset` is where a fixed one had to be. Both are nil
+  /// from brokers before there were these.
   case poolFragmented(
-    pool: String, bytes: ByteCount, available: ByteCount, largestFree: ByteCount)
+    pool: String, bytes: ByteCount, available: ByteCount, largestFree: ByteCount,
+    alignment: ByteCount? = nil, offset: ByteCount? = nil)
   /// Somebody else has it: `uid` for a pool that one user at a time may use.
   case poolBusy(
     pool: String, reason: Broker1.BusyReason, uid: UID?, leases: Int, holders: Int)
@@ -68,8 +71,15 @@ extension BrokerError: CustomStringConvertible {
     case .poolTooSmall(let pool, let bytes, let size):
       "lease \(bytes) of pool \(pool): it has \(size) in all"
     case .poolFull(let pool, let bytes, let available):
-      "lease \(bytes) of pool \(pool): only \(available) are free"
-    case .poolFragmented(let pool, let bytes, let available, let largest):
+      "lease \(bytes) of pool \(pool): "
+        + (available == .zero ? "nothing is free" : "only \(available) are free")
+    case .poolFragmented(let pool, let bytes, let available, _, _, let offset?):
+      "lease \(bytes) of pool \(pool): \(available) free, but not \(bytes) at offset "
+        + "0x\(hexadecimal(offset.rawValue, digits: 1))"
+    case .poolFragmented(let pool, let bytes, let available, let largest, let alignment?, nil):
+      "lease \(bytes) of pool \(pool): \(available) free, but no \(bytes) at a multiple of \(alignment): "
+        + "the longest piece from such a place is \(largest)"
+    case .poolFragmented(let pool, let bytes, let available, let largest, nil, nil):
       "lease \(bytes) of pool \(pool): \(available) free, but at most \(largest) in one piece"
     case .poolBusy(let pool, .uidExclusive, let uid, _, 0):
       "pool \(pool) is in use by uid \(uid?.description ?? "?"): a process that was not lent it, a child "

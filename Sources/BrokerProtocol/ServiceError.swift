@@ -80,8 +80,9 @@ public enum ServiceError: VarlinkError, Equatable, CustomStringConvertible {
     }
   }
 
-  /// What parameters have to be that no client can check before it asks.
+  /// What parameters have to be that a caller cannot be expected to know.
   private static let rules = [
+    "alignment": "a power of two, and goes with the first fit only",
     "granule": "a power of two, at least a page",
     "name": "1 to 64 printable ASCII characters without blanks",
     "offset": "a multiple of the pool's granule, with room for the size behind it",

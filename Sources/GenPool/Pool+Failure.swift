@@ -8,7 +8,8 @@ extension Pool {
     if isDestroyed.load(ordering: .relaxed) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit aligns.
+  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit asks for more than
+  /// a free run.
   @inline(never)
   func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
     guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }
@@ -27,8 +28,19 @@ extension Pool {
       return .full(requested: size, available: ByteCount(available))
     }
     failures.fragmented.wrappingAdd(1, ordering: .relaxed)
-    if (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .inAlignedRun {
-      longest = longestFreeRun(placedAs: size, by: fit ?? state.withLock { $0.fit }).rawValue
+    switch fit?.kind ?? fitKind.load(ordering: .relaxed) {
+    case .first, .inRun: break
+    case .anywhere:
+      if case .fixed(let offset) = fit ?? state.withLock({ $0.fit }) {
+        return .notFree(requested: size, offset: offset)
+      }
+    case .inAlignedRun:
+      let fit = fit ?? state.withLock { $0.fit }
+      longest = longestFreeRun(placedAs: size, by: fit).rawValue
+      if let alignment = fit.alignment(of: granule.granules(holding: size), granule) {
+        return .noAlignedRun(
+          requested: size, alignment: alignment, largest: granule.bytes(GranuleCount(longest)))
+      }
     }
     return .fragmented(
       requested: size, available: ByteCount(available),

@@ -190,7 +190,7 @@ public final class Pool: Sendable {
   /// - Parameters:
   ///   - size: in bytes, at least 1.
   ///   - fit: how the place is chosen; the pool's own when nil.
-  /// - Throws: `full`, `fragmented`, `emptyRequest`, `alignmentIsZero`, `fitOutOfRange`,
+  /// - Throws: `full`, `fragmented`, `noAlignedRun`, `notFree`, `emptyRequest`, `alignmentIsZero`, `fitOutOfRange`,
   ///   `fitNotFree`, `destroyed`, `forked`.
   /// - Complexity: O(chunks + log granules + allocated granules / 64). The first time that a fit or
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and

@@ -5,12 +5,21 @@ public enum PoolError: Error, Hashable, Sendable {
   case emptyRequest
   /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
   case full(requested: ByteCount, available: ByteCount)
-  /// Enough bytes are free in some chunk, but no run of them fits: the longest, counted from a place
-  /// with the alignment that was asked for, is `largest`. The kernel returns 0.
+  /// Enough bytes are free in some chunk, but no run of them fits: the longest is `largest`. The kernel
+  /// returns 0.
   ///
-  /// It may be no shorter than the request where it was asked for at one offset, by an own algorithm,
-  /// with an alignment that is no power of two, under constraints, or where another thread just freed it.
+  /// It may be no shorter than the request where it was asked for by an own algorithm, with an alignment
+  /// that is no power of two, under constraints, or where another thread just freed it.
   case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
+  /// Enough bytes are free in some chunk, but not from a multiple of `alignment` on, which is the fit's power
+  /// of two, or the request's for ``Fit/orderAligned``: the longest run from such a place is `largest`. The
+  /// kernel returns 0.
+  // What is free is not said here: with it the error would not fit in registers, and each failure of any kind
+  // would take longer.
+  case noAlignedRun(requested: ByteCount, alignment: ByteCount, largest: ByteCount)
+  /// Enough bytes are free in some chunk, but not at the offset that ``Fit/fixed(offset:)`` names: they are
+  /// allocated, it is outside every chunk, or inside a granule. The kernel returns 0.
+  case notFree(requested: ByteCount, offset: ByteCount)
   /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach, or has a
   /// bus address.
   case unconstrainable(requested: ByteCount)
@@ -57,12 +66,12 @@ public enum PoolError: Error, Hashable, Sendable {
   /// The process is a forked child of the pool's: its bitmap is a copy, its device memory is not.
   case forked
 
-  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, EBUSY
+  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, no aligned run, not free, EBUSY
   /// outstanding, ….
   public var errno: Int32 {
     switch self {
     case .full, .noMemory: 12
-    case .fragmented: 28
+    case .fragmented, .noAlignedRun, .notFree: 28
     case .outstanding: 16
     case .chunkOverlaps: 17
     case .noSuchAddress, .notMapped: 14
@@ -85,6 +94,12 @@ extension PoolError: CustomStringConvertible {
       "allocate \(requested): no chunk has that much free (\(available) free in all)"
     case .fragmented(let requested, let available, let largest):
       "allocate \(requested): \(available) free, but no free run fits (the longest is \(largest))"
+    case .noAlignedRun(let requested, let alignment, let largest):
+      "allocate \(requested): enough is free, but no \(requested) at a multiple of \(alignment): the "
+        + "longest piece from such a place is \(largest)"
+    case .notFree(let requested, let offset):
+      "allocate \(requested): no chunk has \(requested) free at offset "
+        + "0x\(hexadecimal(offset.rawValue, digits: 1)) (or it is outside all chunks, or inside a granule)"
     case .unconstrainable(let requested):
       "allocate \(requested): no chunk could meet the constraints, however empty (bus addresses in "
         + "reach, boundary, NUMA node, uses)"

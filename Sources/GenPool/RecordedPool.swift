@@ -178,7 +178,7 @@ extension PoolError {
   /// Whether the kernel's call fails and is none the worse for it.
   fileprivate var isFailure: Bool {
     switch self {
-    case .full, .fragmented, .emptyRequest: true
+    case .full, .fragmented, .noAlignedRun, .notFree, .emptyRequest: true
     default: false
     }
   }

@@ -20,7 +20,7 @@ extension PoolHandle {
   @inline(never)
   static func tell(_ error: PoolError) {
     switch error {
-    case .emptyRequest, .full, .fragmented: break
+    case .emptyRequest, .full, .fragmented, .noAlignedRun, .notFree: break
     case .forked, .fitOutOfRange, .fitNotFree: Misuse.fatal("allocate: \(error)")
     default: ErrorText.set(error)
     }

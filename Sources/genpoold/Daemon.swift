@@ -52,6 +52,11 @@ struct Daemon {
     if let text = environment["GENPOOL_LOG"], Self.levelVariable(environment) == nil {
       logger.warning("not a level", metadata: ["GENPOOL_LOG": "\(text)", "then": "ignored"])
     }
+    if let refusal = options.record?.refusal(
+      of: W_OK | X_OK, cure: "--record names it: make it, and writable for genpoold's user")
+    {
+      throw refusal
+    }
     let root = try deviceRoot()
     let provider = try PCIProvider(root: root, logger: logger)
     let broker = try LeaseBroker(
@@ -61,7 +66,7 @@ struct Daemon {
     let pools = ConfiguredPools(provider: provider, logger: logger)
     let reload = Reload(
       of: configuration, from: options.config, levelOption: options.logLevel,
-      levelVariable: Self.levelVariable(environment), recordOption: options.record,
+      levelVariable: Self.levelVariable(environment), recordOption: options.record?.path,
       threshold: threshold, logger: logger, pools: pools)
     let reloads = reloadsOnHangUp
     try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in

@@ -84,9 +84,10 @@ struct GenPoolD: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Write what each pool is asked, and what it answers, to a file of its own in this directory "
-        + "(default: the configuration's, else nowhere).", valueName: "dir"),
-    completion: .directory)
-  var record: String?
+        + "(default: the configuration's, else nowhere). It must be there, and writable.",
+      valueName: "dir"),
+    completion: .directory, transform: parseRecordDirectory)
+  var record: RecordDirectory?
 
   func run() throws {
     let configuration = try readConfiguration()
@@ -114,6 +115,7 @@ extension GenPoolD {
       if checkConfig, let path {
         FileDescriptor.standardOutput.writeLine("\(path): correct")
         for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
+        for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
       }
       return configuration
     } catch {
@@ -131,6 +133,14 @@ private func parseSpecification(_ text: String) throws -> Broker1.Attach.Paramet
   } catch {
     throw ValidationError(error.description)
   }
+}
+
+@Sendable
+private func parseRecordDirectory(_ text: String) throws -> RecordDirectory {
+  guard let directory = RecordDirectory(argument: text) else {
+    throw ValidationError("\"\(text)\" is no directory.")
+  }
+  return directory
 }
 
 @Sendable

@@ -70,7 +70,7 @@ struct InterfaceDescriptionTests {
       bus: BusAddress(1), numaNode: 0, granule: 1, caching: "c", isolation: "i", state: .active,
       failure: "f", available: 0, dirty: 0, leased: 0, leases: 0, holders: 0, largestFree: 0,
       exclusiveUid: UID(rawValue: 1), source: "s", removal: "r",
-      statistics: statistics)
+      statistics: statistics, recordFile: "f", recordFailure: "r")
     let lease = Broker1.Lease(
       lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 1), pool: "p", offset: 0,
       size: 1, physical: PhysicalAddress(1), bus: BusAddress(1), mapOffset: 0, caching: "c",

@@ -9,6 +9,9 @@ struct ReplyTests {
     .poolTooSmall(pool: "p", bytes: 8192, size: 4096),
     .poolFull(pool: "p", bytes: 4096, available: 0),
     .poolFragmented(pool: "p", bytes: 8192, available: 8192, largestFree: 4096),
+    .poolFragmented(
+      pool: "p", bytes: 8192, available: 8192, largestFree: 4096, alignment: 8192),
+    .poolFragmented(pool: "p", bytes: 8192, available: 8192, largestFree: 8192, offset: 0),
     .poolBusy(
       pool: "p", reason: .uidExclusive, uid: UID(rawValue: 1000), leases: 1, holders: 2),
     .poolBusy(pool: "p", reason: .leases, uid: nil, leases: 1, holders: 0),

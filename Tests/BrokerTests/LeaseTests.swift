@@ -191,6 +191,18 @@ extension BrokerTests {
         throws: ReplyError.broker(
           .poolFull(pool: "pool0", bytes: .kibibytes(516), available: .kibibytes(512)))
       ) { try client.acquire(.kibibytes(513)) }
+      #expect(
+        throws: ReplyError.broker(
+          .poolFragmented(
+            pool: "pool0", bytes: 4096, available: .kibibytes(512),
+            largestFree: .kibibytes(256), offset: .kibibytes(256)))
+      ) { try client.acquire(.init(bytes: 4096, fit: .fixed, offset: .kibibytes(256))) }
+      #expect(
+        throws: ReplyError.broker(
+          .poolFragmented(
+            pool: "pool0", bytes: .kibibytes(300), available: .kibibytes(512),
+            largestFree: .kibibytes(256), alignment: .kibibytes(512)))
+      ) { try client.acquire(.init(bytes: .kibibytes(300), fit: .orderAligned)) }
       try client.release(low.lease)
       _ = try client.acquire(.mebibytes(1))
     }

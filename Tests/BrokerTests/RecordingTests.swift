@@ -171,6 +171,41 @@ extension BrokerTests {
       }
     }
 
+    @Test func `a record goes on while the next one cannot begin`() throws {
+      try withDirectory {
+        let change = try Change()
+        let broker = try broker(in: directory) { try change.join($0) }
+        let client = try broker.client()
+        func pool() throws -> Broker1.Pool {
+          try client.call(Broker1.DescribePool.self, .init(pool: "pool0")).pool
+        }
+        let file = try #require(try pool().recordFile)
+        #expect(file.hasPrefix(directory + "/pool0-"))
+        change.record(in: directory + "/none")
+        try wait(for: "the refusal") { try pool().recordFailure != nil }
+        #expect(try pool().recordFile == file)
+        #expect(try pool().recordFailure?.hasPrefix("create \(directory)/none/pool0-") == true)
+        #expect(broker.log.lines("not recorded").first?.contains("the old record goes on") == true)
+        #expect(broker.log.lines("record ends").isEmpty)
+        try live(client, seed: 7)
+
+        try FileManager.default.createDirectory(
+          atPath: directory + "/none", withIntermediateDirectories: true)
+        change.record(in: directory + "/none")
+        try wait(for: "the next record") { try pool().recordFile != file }
+        #expect(try pool().recordFailure == nil)
+        let ends = broker.log.lines("record ends")
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let lineCount = text.split(separator: "\n").count
+        #expect(ends.count == 1 && ends[0].contains("file=\(file) lines=\(lineCount) pool=pool0"))
+        try expectReplayed(text)
+
+        change.record(in: nil)
+        try wait(for: "the end") { try pool().recordFile == nil }
+        #expect(broker.log.lines("record ends").count == 2)
+      }
+    }
+
     @Test func `no record is written over, however quickly the next begins`() throws {
       try withDirectory {
         let broker = try broker(in: directory)

@@ -151,7 +151,10 @@ import Testing
       (["--size", "64M"], 1, "lease 64 MiB of pool cmb: it has 16 MiB in all"),
       (["--size", "4K", "--pool", "attic"], 1, "no pool attic"),
       (["--size", "4K", "--align", "16G"], 1, "no multiple of that with room"),
-      (["--size", "4K", "--fit", "fixed", "--offset", "1G"], 1, "multiple of the pool's granule"),
+      (
+        ["--size", "4K", "--fit", "fixed", "--offset", "1G"], 1,
+        "lease 4 KiB at offset 0x40000000 of pool cmb: it has 16 MiB in all, in granules of 4 KiB"
+      ),
       (["--size", "4K", "--fit", "fixed", "--offset", "100"], 64, "no multiple of a granule"),
       (["--size", "4K", "--fill-from", "/nonexistent"], 1, "open /nonexistent"),
       (["--size", "4K", "--fill-from", "/proc/self/exe"], 1, "longer than the lease of 4 KiB"),
@@ -185,7 +188,31 @@ import Testing
     let result = try machine.control("lease", "acquire", "--size", "9M", "--dump=1")
     #expect(result.status == 75)
     #expect(result.errors.contains("15 MiB free, but at most 8 MiB in one piece"))
-    _ = held
+    let cases: [(arguments: [String], cause: String)] = [
+      (
+        ["--size", "9M", "--align", "16M"],
+        "15 MiB free, but no 9 MiB at a multiple of 16 MiB: the longest piece from such a place is 8 MiB"
+      ),
+      (
+        ["--size", "9M", "--fit", "order-aligned"],
+        "15 MiB free, but no 9 MiB at a multiple of 16 MiB: the longest piece from such a place is 8 MiB"
+      ),
+      (
+        ["--size", "4K", "--fit", "fixed", "--offset", "8M"],
+        "15 MiB free, but not 4 KiB at offset 0x800000"
+      ),
+    ]
+    for (arguments, cause) in cases {
+      let result = try machine.control(["lease", "acquire", "--dump=1"] + arguments)
+      #expect(result.status == 75)
+      #expect(result.errors.contains(cause), "\(arguments): \(result.errors)")
+    }
+    let rest = try HeldLease(machine, "--size", "8M")
+    let last = try HeldLease(machine, "--size", "7M")
+    let none = try machine.control("lease", "acquire", "--size", "4K", "--dump=1")
+    #expect(none.status == 75)
+    #expect(none.errors.contains("lease 4 KiB of pool cmb: nothing is free"), "\(none.errors)")
+    _ = (held, rest, last)
   }
 
   @Test func `a holder that is killed loses its lease, and its bytes are wiped`() throws {

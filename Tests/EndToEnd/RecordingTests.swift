@@ -94,7 +94,8 @@ import Testing
     #expect(daemon.end() == 0)
     #expect(try replay() >= 5)
     let log = daemon.readLog()
-    #expect(log.contains("notice reload change=\"record: default -> \(directory)\""), "\(log)")
+    #expect(log.contains(/notice record ends file=\S+ lines=\d+ pool=cmb/), "\(log)")
+    #expect(log.contains("notice reload change=\"record: nowhere -> \(directory)\""), "\(log)")
   }
 
   @Test func `a daemon whose record has no more room goes on, and what is there is whole`() throws {
@@ -110,17 +111,112 @@ import Testing
     let text = try String(contentsOfFile: file, encoding: .utf8)
     #expect(text.hasSuffix("\n") && text.utf8.count > 400)
     #expect(try replay() > 5)
-    let ends = daemon.readLog().split(separator: "\n").filter { $0.contains("recording ends") }
+    let ends = daemon.readLog().split(separator: "\n").filter { $0.contains("record ends") }
     #expect(ends.count == 1)
     #expect(ends.first?.contains("file too large") == true)
     #expect(ends.first?.contains("then=\"the pool goes on\"") == true)
   }
 
-  @Test func `a directory that is not there keeps nothing from starting`() throws {
-    let daemon = try RunningDaemon(machine, ["--record", directory + "/none"] + attach)
+  @Test func `a directory that a file names and that is not there keeps nothing from starting`()
+    throws
+  {
+    let configuration = machine.directory + "/genpoold.json"
+    try "{\"record\": \"\(directory)/none\"}".write(
+      toFile: configuration, atomically: true, encoding: .utf8)
+    let checked = try Executable.run(
+      Executable.genpoold, ["--config", configuration, "--check-config"])
+    #expect(checked.status == 0 && checked.output.contains("record: \(directory)/none\n"))
+    #expect(
+      checked.errors.hasPrefix(
+        "warning: record pools in \(directory)/none: no such file or directory"))
+
+    let daemon = try RunningDaemon(machine, ["--config", configuration] + attach)
     try daemon.waitUntilReady(at: machine.socket)
     #expect(try acquire("4K") == 0)
+    let shown = try machine.control("pool", "show", "cmb").output
+    #expect(shown.contains("recorded    no: create \(directory)/none/cmb-"), "\(shown)")
+    // The cure that the log names.
+    try FileManager.default.createDirectory(
+      atPath: directory + "/none", withIntermediateDirectories: true)
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "the record") {
+      try machine.control("pool", "show", "cmb").output
+        .contains("recorded    in \(directory)/none/cmb-")
+    }
     #expect(daemon.end() == 0)
-    #expect(daemon.readLog().contains("warning not recorded cause=\"create \(directory)/none/cmb-"))
+    let log = daemon.readLog()
+    #expect(log.contains("cause=\"create \(directory)/none/cmb-"))
+    #expect(log.contains("cure=\"make room in a directory that genpoold may write to, then reload"))
+  }
+
+  @Test func `a directory that the command line names and that cannot be used ends the start`()
+    throws
+  {
+    try "".write(toFile: directory + "/file", atomically: true, encoding: .utf8)
+    let cases = [("none", "no such file or directory"), ("file", "not a directory")]
+    for (name, cause) in cases {
+      let result = try Executable.run(
+        Executable.genpoold, ["--record", "\(directory)/\(name)"] + attach,
+        environment: machine.environment)
+      #expect(result.status == 1)
+      #expect(
+        result.errors.contains(
+          "genpoold: record pools in \(directory)/\(name): \(cause) (--record names it: make it"),
+        "\(result.errors)")
+    }
+    let nameless = try Executable.run(
+      Executable.genpoold, ["--record", ""] + attach, environment: machine.environment)
+    #expect(nameless.status == 64)
+  }
+
+  @Test func `a relative directory counts from where the daemon starts`() throws {
+    let daemon = try RunningDaemon(
+      machine,
+      ["-c", "cd \"$1\" && shift && exec \"$@\"", "sh", machine.directory, Executable.genpoold]
+        + ["--record", "records"] + attach, path: "/bin/sh")
+    try daemon.waitUntilReady(at: machine.socket)
+    #expect(daemon.end() == 0)
+    let file = try #require(try files().first)
+    #expect(daemon.readLog().contains("notice record file=\(file) pool=cmb"))
+  }
+
+  @Test func `what the command line says is no change of a reload`() throws {
+    let configuration = machine.directory + "/genpoold.json"
+    try "{}".write(toFile: configuration, atomically: true, encoding: .utf8)
+    let daemon = try RunningDaemon(
+      machine, ["--config", configuration, "--record", directory] + attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    try "{\"record\": \"/elsewhere\"}".write(
+      toFile: configuration, atomically: true, encoding: .utf8)
+    kill(daemon.process.processIdentifier, SIGHUP)
+    // The lower signal is taken first.
+    #expect(daemon.end() == 0)
+    #expect(daemon.readLog().contains("notice reloaded changes=0"))
+    #expect(try files().count == 1)
+  }
+
+  @Test func `a disk that is full from the start leaves no file`() throws {
+    let configuration = machine.directory + "/genpoold.json"
+    try "{}".write(toFile: configuration, atomically: true, encoding: .utf8)
+    let daemon = try RunningDaemon(machine, ["--config", configuration] + attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    let process = daemon.process.processIdentifier
+    func limitFiles(to size: String) throws {
+      let result = try Executable.run(
+        "/usr/bin/prlimit", ["--pid", "\(process)", "--fsize=\(size):unlimited"])
+      #expect(result.status == 0, "\(result.errors)")
+    }
+    try limitFiles(to: "0")
+    try "{\"record\": \"\(directory)\"}".write(
+      toFile: configuration, atomically: true, encoding: .utf8)
+    kill(process, SIGHUP)
+    try wait(for: "the refusal") {
+      try machine.control("pool", "show", "cmb").output
+        .contains("recorded    no: write \(directory)/cmb-")
+    }
+    #expect(try files().isEmpty)
+    #expect(try acquire("4K") == 0)
+    try limitFiles(to: "unlimited")
+    #expect(daemon.end() == 0)
   }
 }

@@ -201,10 +201,14 @@ struct PoolTests {
     let fit = Fit.fixed(offset: 8192)
     #expect(try pool.allocate(4096, fit: fit).start == VirtualAddress(0x20_2000))
     #expect(try pool.allocate(4096, fit: fit).start == Self.start + 8192)
-    let error = PoolError.fragmented(
-      requested: 4096, available: .kibibytes(120), largest: .kibibytes(52))
-    expect(error, from: pool) {
+    expect(.notFree(requested: 4096, offset: 8192), from: pool) {
       _ = try pool.allocate(4096, fit: fit)
+    }
+    #expect(PoolError.notFree(requested: 1, offset: 0).errno == 28)
+    // The pool's own fit says it as well.
+    try pool.setFit(.fixed(offset: .kibibytes(64)))
+    expect(.notFree(requested: 4096, offset: .kibibytes(64)), from: pool) {
+      _ = try pool.allocate(4096)
     }
   }
 

@@ -86,10 +86,12 @@ struct StatisticsTests {
     let pool = try holed()
     func largest(_ size: ByteCount, _ fit: Fit?) -> ByteCount? {
       let error = failure { _ = try pool.allocate(size, fit: fit) }
-      guard case .fragmented(let requested, let available, let largest) = error else { return nil }
-      #expect(requested == size)
-      #expect(available == .kibibytes(28))
-      return largest
+      #expect(pool.available == .kibibytes(28))
+      switch error {
+      case .fragmented(size, .kibibytes(28), let largest): return largest
+      case .noAlignedRun(size, _, let largest): return largest
+      default: return nil
+      }
     }
     #expect(largest(.kibibytes(24), nil) == .kibibytes(20))
     #expect(largest(.kibibytes(24), .best) == .kibibytes(20))
@@ -102,9 +104,34 @@ struct StatisticsTests {
 
   @Test func `the pool's own fit says it as well`() throws {
     let pool = try holed(fit: .firstAligned(.kibibytes(8)))
-    let expected = PoolError.fragmented(
-      requested: .kibibytes(20), available: .kibibytes(28), largest: .kibibytes(16))
+    let expected = PoolError.noAlignedRun(
+      requested: .kibibytes(20), alignment: .kibibytes(8), largest: .kibibytes(16))
     #expect(failure { _ = try pool.allocate(.kibibytes(20)) } == expected)
+  }
+
+  @Test func `a failure says what was asked for`() throws {
+    let pool = try holed()
+    func text(_ size: ByteCount, _ fit: Fit?) -> String? {
+      failure { _ = try pool.allocate(size, fit: fit) }?.description
+    }
+    let plain = "allocate 24 KiB: 28 KiB free, but no free run fits (the longest is 20 KiB)"
+    #expect(text(.kibibytes(24), .best) == plain)
+    // Up to the granule an alignment is no constraint.
+    #expect(text(.kibibytes(24), .firstAligned(4096)) == plain)
+    #expect(
+      text(.kibibytes(8), .firstAligned(.kibibytes(32)))
+        == "allocate 8 KiB: enough is free, but no 8 KiB at a multiple of 32 KiB: the longest piece from such "
+        + "a place is 0 B")
+    #expect(
+      text(.kibibytes(12), .orderAligned)
+        == "allocate 12 KiB: enough is free, but no 12 KiB at a multiple of 16 KiB: the longest piece from "
+        + "such a place is 8 KiB")
+    for (offset, name) in [(0, "0x0"), (1 << 20, "0x100000"), (100, "0x64")] as [(UInt64, String)] {
+      #expect(
+        text(4096, .fixed(offset: ByteCount(offset)))
+          == "allocate 4 KiB: no chunk has 4 KiB free at offset \(name) (or it is outside all chunks, or "
+          + "inside a granule)")
+    }
   }
 
   @Test func `what a failure names can be allocated`() throws {
@@ -121,7 +148,12 @@ struct StatisticsTests {
       let fit = [Fit.first, .best, .firstAligned(.kibibytes(16)), .firstAligned(.kibibytes(256))]
         .randomElement(using: &random)
       let error = failure { held.append(try pool.allocate(.kibibytes(90), fit: fit)) }
-      if case .fragmented(_, _, let largest) = error, largest > .zero {
+      let largest: ByteCount =
+        switch error {
+        case .fragmented(_, _, let largest), .noAlignedRun(_, _, let largest): largest
+        default: .zero
+        }
+      if largest > .zero {
         #expect(largest < .kibibytes(90))
         let got = try pool.allocate(largest, fit: fit)
         #expect(failure { _ = try pool.allocate(largest + 4096, fit: fit) } != nil)

@@ -43,7 +43,8 @@ struct LeaseAcquire: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Align the physical and the bus address to this power of two.", valueName: "n"),
+      "Align the physical and the bus address to this power of two; goes with the first fit only.",
+      valueName: "n"),
     transform: ByteCount.parseArgument)
   var align: ByteCount?
 
@@ -145,12 +146,21 @@ struct LeaseAcquire: ParsableCommand {
       return try connection.acquire(
         size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
     } catch {
-      throw explanation(of: error)
+      throw explanation(of: error, from: connection)
     }
   }
 
-  /// What a user may never have, whatever ends, is no matter of trying again.
-  private func explanation(of error: ClientError) -> any Error {
+  /// What no pool, or this user, may ever have is no matter of trying again.
+  private func explanation(of error: ClientError, from connection: Connection) -> any Error {
+    if case .service(.invalidParameter("offset")) = error, let offset,
+      let pool = try? connection.pools().first(where: {
+        (pool == nil || $0.name == pool) && !$0.hasPlace(at: offset, for: size)
+      })
+    {
+      return Failure(
+        "lease \(size) at offset \(offset.hex) of pool \(pool.name): it has \(pool.size) in all, in granules "
+          + "of \(pool.granule)")
+    }
     guard case .broker(.quotaExceeded(.bytes, let limit, _)) = error, size.rawValue > limit else {
       return error
     }
@@ -176,6 +186,13 @@ struct LeaseAcquire: ParsableCommand {
     } else {
       StandardError.write(grant.facts)
     }
+  }
+}
+
+extension Broker1.Pool {
+  /// Whether a lease of `size` can be at `offset` at all.
+  fileprivate func hasPlace(at offset: ByteCount, for size: ByteCount) -> Bool {
+    offset.isMultiple(of: granule) && offset <= self.size && size <= self.size - offset
   }
 }
 

@@ -15,7 +15,13 @@ struct PoolShow: ParsableCommand {
 
       "So far" is since the pool was attached; the peak is the most that was leased at once. "Failed" \
       are requests that were refused because the pool was full, or fragmented: enough was free, but not \
-      in one piece. Quotas, other users and queues are not among them.
+      in one piece, or not at the place or the alignment that was asked for. Quotas, other users and \
+      queues are not among them.
+
+      "In reach of" counts the live processes that were lent memory of the pool and may have its \
+      descriptor still. "Free runs" are the pieces that the available memory lies in, none beside another. \
+      "Fragmented" is 1 - largest / available: 0 % when one lease can have all of it, 75 % when it can have \
+      a quarter. "Recorded" is the file that the pool's calls are written to (genpoold --record).
       """)
 
   @Argument(help: "The pool's name, as pool list shows it.")
@@ -48,6 +54,7 @@ struct PoolShow: ParsableCommand {
     sheet.add("leased", pool.leased.description)
     sheet.add("so far", pool.statistics?.history)
     sheet.add("failed", pool.statistics?.failures)
+    sheet.add("recorded", pool.recordText)
     sheet.add("zeroing", pool.dirty > .zero ? pool.dirty.description : nil)
     sheet.add("available", pool.available.description)
     sheet.add("free runs", freeRuns(of: description))
@@ -96,6 +103,15 @@ extension Broker1.Pool {
     case "waits": return source + ", removal waits until every process has let go"
     default: return source
     }
+  }
+}
+
+extension Broker1.Pool {
+  /// Where its calls are written down, or why they are not any more.
+  fileprivate var recordText: String? {
+    let file = recordFile.map { "in \($0)" }
+    guard let recordFailure else { return file }
+    return "\(file ?? "no"): \(recordFailure)"
   }
 }
 

@@ -21,7 +21,7 @@ struct ConfigurationChanges {
         "quotas.users.\(user)", old.quotas.overrides[user]?.summary,
         new.quotas.overrides[user]?.summary)
     }
-    note("record", old.record, new.record)
+    note("record", old.record ?? "nowhere", new.record ?? "nowhere")
     if old.pools != new.pools {
       notePools(old.pools, new.pools)
     }

@@ -2,6 +2,7 @@ import Broker
 import BrokerProtocol
 import DeviceMemory
 import GenPool
+import Glibc
 import Logging
 
 extension Configuration {
@@ -32,5 +33,13 @@ extension Configuration {
       lines.append(words.joined(separator: ", ").replacing(":, ", with: ": "))
     }
     return lines
+  }
+
+  /// What is no mistake, but will not work as this machine is now.
+  var warnings: [String] {
+    let refusal = record.flatMap {
+      RecordDirectory(path: $0).refusal(of: F_OK, cure: "make it before genpoold needs it")
+    }
+    return refusal.map { ["warning: \($0)"] } ?? []
   }
 }

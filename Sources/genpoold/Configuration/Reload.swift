@@ -33,20 +33,28 @@ final class Reload {
 
   /// Makes the broker, the log and the pools what the configuration says.
   func apply(to broker: LeaseBroker) {
-    threshold.level = levelOption ?? configuration.logLevel ?? levelVariable ?? .info
+    let effective = effective(configuration)
+    threshold.level = effective.logLevel ?? levelVariable ?? .info
     broker.reconfigure {
-      configuration.configure(&$0)
-      $0.recordDirectory = recordOption ?? configuration.record
+      effective.configure(&$0)
     }
     pools.want(configuration.pools)
     pools.reconcile(broker)
+  }
+
+  /// A configuration as it comes to be: what the command line says is above it.
+  private func effective(_ configuration: Configuration) -> Configuration {
+    var effective = configuration
+    effective.logLevel = levelOption ?? configuration.logLevel
+    effective.record = recordOption ?? configuration.record
+    return effective
   }
 
   /// Reads the file again. If anything is wrong with it, everything stays as it is.
   func reload(_ broker: LeaseBroker) {
     do throws(InvalidConfiguration) {
       let new = try Configuration.current(path)
-      let changes = ConfigurationChanges(from: configuration, to: new)
+      let changes = ConfigurationChanges(from: effective(configuration), to: effective(new))
       configuration = new
       // Said first, in case it is the log that is to be quieter.
       for change in changes.lines { logger.notice("reload", metadata: ["change": "\(change)"]) }
@@ -88,5 +96,6 @@ extension Configuration {
     broker.adminGroup = adminGroup?.gid ?? SystemNames.group("genpool-admin")
     broker.leaseLimit = maxLeases ?? standard.leaseLimit
     broker.quotas = quotas
+    broker.recordDirectory = record
   }
 }
