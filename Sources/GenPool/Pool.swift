@@ -209,7 +209,7 @@ public final class Pool: Sendable {
       }
       next = chunk.pointee.next
     }
-    throw failure(size, fit: nil)
+    throw failure(size, fit: .first)
   }
 
   @inline(never)

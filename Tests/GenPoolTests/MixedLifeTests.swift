@@ -324,7 +324,7 @@ private struct MixedModel {
     return below + taken[place...].prefix { !$0 }.count
   }
 
-  /// Full, or the longest run from any place that the fit could choose.
+  /// Full, or what the fit lacks: the longest run from any place that it could choose.
   private func failure(_ size: UInt64, _ count: Int, _ fit: NaiveFit) -> PoolError {
     let open = chunks.filter { !$0.isDraining }
     let available = ByteCount(available)
@@ -345,9 +345,18 @@ private struct MixedModel {
         if counts { longest = max(longest, length) }
       }
     }
-    return .fragmented(
-      requested: ByteCount(size), available: available,
-      largest: ByteCount(UInt64(longest) << order))
+    let requested = ByteCount(size)
+    let largest = ByteCount(UInt64(longest) << order)
+    switch fit {
+    case .fixed(let offset): return .notFree(requested: requested, offset: ByteCount(offset))
+    case .aligned(let align) where align > granule:
+      return .noAlignedRun(requested: requested, alignment: ByteCount(align), largest: largest)
+    case .orderAligned where count > 1:
+      let alignment = ByteCount(UInt64(powerOfTwo(count)) << order)
+      return .noAlignedRun(requested: requested, alignment: alignment, largest: largest)
+    case .first, .best, .aligned, .orderAligned:
+      return .fragmented(requested: requested, available: available, largest: largest)
+    }
   }
 
   /// Frees or, given a tag, tags.

@@ -23,12 +23,7 @@ struct FailedAllocation: CustomStringConvertible {
 
   /// Takes over what the pool says of the longest run that is aligned.
   mutating func explain(by error: PoolError) {
-    guard case .fragmented(_, _, let largest) = error else { return }
-    switch fit {
-    case .firstAligned(let alignment) where alignment.isPowerOfTwo: largestAligned = largest
-    case .orderAligned: largestAligned = largest
-    default: break
-    }
+    if case .noAlignedRun(_, _, let largest) = error { largestAligned = largest }
   }
 
   var description: String {
