@@ -66,15 +66,12 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     return nil
   }
 
-  /// The newest chunk in which `address` lies.
+  /// The chunk in which `address` lies. None that was removed hides it: chunks do not overlap, so whatever
+  /// lies where another did is newer.
   @inline(__always)
   func chunk(at address: VirtualAddress) -> ChunkReference? {
-    var next = newest
-    while let chunk = next {
-      if chunk.pointee.contains(address), !chunk.pointee.isRemoved { return chunk }
-      next = chunk.pointee.next
-    }
-    return nil
+    guard let chunk = chunkEver(at: address), !chunk.pointee.isRemoved else { return nil }
+    return chunk
   }
 }
 

@@ -69,7 +69,8 @@ extension Pool {
     guard !forkGuard.isForked else { throw .forked }
     guard let chunk = list.chunk(at: start) else {
       try refuseIfDestroyed()
-      throw wasRemoved(start) ? .gone(start) : .noSuchAddress(start)
+      if let chunk = list.chunkEver(at: start), chunk.pointee.isRemoved { throw .gone(start) }
+      throw .noSuchAddress(start)
     }
     let offset = chunk.pointee.offset(of: start)
     guard size <= chunk.pointee.size - offset else {

@@ -79,13 +79,4 @@ extension Pool {
     guard let found else { throw .noSuchAddress(start) }
     return found
   }
-
-  /// Whether an address lay in a chunk that was removed. O(chunks).
-  func wasRemoved(_ address: VirtualAddress) -> Bool {
-    var answer = false
-    list.forEachEver { chunk in
-      if chunk.pointee.isRemoved, chunk.pointee.contains(address) { answer = true }
-    }
-    return answer
-  }
 }

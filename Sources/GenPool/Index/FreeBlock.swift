@@ -20,7 +20,7 @@ struct FreeBlock<Shape: IndexShape> {
   }
 
   @inline(__always)
-  static func bits(_ block: Int, in bitmap: borrowing GranuleBitmap) -> UInt64 {
+  private static func bits(_ block: Int, in bitmap: borrowing GranuleBitmap) -> UInt64 {
     let start = block &<< Shape.blockOrder
     return ~bitmap.storedWord(start &>> 6) &>> UInt64(truncatingIfNeeded: start & 63)
       & Shape.everyPosition
