@@ -85,7 +85,23 @@ int gs_is_locked_shared(int descriptor, uint64_t byte) {
 
 int gs_unlock(int descriptor) { return RETRY(flock(descriptor, LOCK_UN)); }
 
+/* The magic number of the descriptor's file system, or -errno. */
+static long file_system(int descriptor) {
+  struct statfs status;
+  int result = RETRY(fstatfs(descriptor, &status));
+  /* Magic numbers have 32 bits; some systems sign-extend them. */
+  return result < 0 ? result : (long)(status.f_type & 0xffffffffL);
+}
+
 int gs_is_open_elsewhere(int descriptor) {
+  switch (file_system(descriptor)) {
+    case SYSFS_MAGIC:
+    case TMPFS_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC: break;
+    default: return -EOPNOTSUPP;
+  }
   /* Who opens it meanwhile raises a signal: one that is ignored, in the place of SIGIO, which kills. */
   int result = RETRY(fcntl(descriptor, F_SETSIG, SIGURG));
   if (result < 0) return result;
@@ -96,9 +112,8 @@ int gs_is_open_elsewhere(int descriptor) {
 }
 
 int gs_is_sysfs(int descriptor) {
-  struct statfs status;
-  int result = RETRY(fstatfs(descriptor, &status));
-  return result < 0 ? result : status.f_type == SYSFS_MAGIC;
+  long magic = file_system(descriptor);
+  return magic < 0 ? (int)magic : magic == SYSFS_MAGIC;
 }
 
 int gs_is_same_file(int descriptor, int other) {

@@ -72,6 +72,12 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let label: String
   /// Opens it for other processes; nil when all have to share ``descriptor``.
   public let lender: (any DescriptorLender)?
+  /// What tells whether memory that was handed out is still reached.
+  public let witness: Witness
+  /// What the kernel answered when the range was opened: whether anything that was handed out before still
+  /// reached it. ``WitnessAnswer/reached`` only where the source had other memory of the BAR open already:
+  /// else that fails to open.
+  public let witnessAtOpening: WitnessAnswer
   /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
   public let attachment: (any AnyObject & Sendable)?
 
@@ -80,6 +86,7 @@ public struct DeviceRange: ~Copyable, Sendable {
     descriptor: consuming Descriptor, mapOffset: ByteCount, size: ByteCount,
     physical: PhysicalAddress?, bus: BusAddress?, caching: Caching, isolation: Isolation,
     source: MemorySource? = nil, label: String, lender: (any DescriptorLender)? = nil,
+    witness: Witness = .none, witnessAtOpening: WitnessAnswer = .unknown,
     attachment: (any AnyObject & Sendable)? = nil
   ) {
     self.descriptor = descriptor
@@ -92,6 +99,8 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.source = source
     self.label = label
     self.lender = lender
+    self.witness = witness
+    self.witnessAtOpening = witnessAtOpening
     self.attachment = attachment
   }
 
@@ -104,6 +113,7 @@ public struct DeviceRange: ~Copyable, Sendable {
     return DeviceRange(
       descriptor: descriptor, mapOffset: mapOffset, size: size, physical: physical, bus: bus,
       caching: caching, isolation: isolation, source: source, label: label, lender: lender,
+      witness: witness, witnessAtOpening: witnessAtOpening,
       attachment: Both(first: user, second: opening))
   }
 }

@@ -99,22 +99,23 @@ import Testing
       let high = try source.open(request(tree, 1...9))
       let (neighbour, found) = (low.lender, high.lender)
       let lender = try #require(found)
-      #expect(lender.isLent() == false)
+      #expect(lender.witness() == .free)
       var copy: Descriptor?
       do {
         let lent = try lender.lend()
         let another = try lender.lend()
         copy = try lent.duplicate()
-        #expect(lender.isLent() == true && neighbour?.isLent() == false)
+        #expect(lender.witness() == .reached)
+        #expect(neighbour?.witness() == .reached, "a descriptor reaches the whole BAR")
         _ = another.rawValue
       }
-      #expect(lender.isLent() == true, "a duplicate lives")
+      #expect(lender.witness() == .reached, "a duplicate lives")
       let address = unsafe mmap(nil, 4096, PROT_READ, MAP_SHARED, copy?.rawValue ?? -1, 0)
       try #require(unsafe address != MAP_FAILED)
       copy = nil
-      #expect(lender.isLent() == true, "a mapping lives")
+      #expect(lender.witness() == .reached, "a mapping lives")
       unsafe munmap(address, 4096)
-      #expect(lender.isLent() == false)
+      #expect(lender.witness() == .free)
       _ = (low.size, high.size)
     }
     #expect(try tree.state() == .untouched)

@@ -87,22 +87,22 @@ import Testing
   {
     let tree = try TemporaryTree("nvme,cmb=1M,driver=uio_pci_generic")
     let (first, second) = (SysfsSource(root: tree.root), SysfsSource(root: tree.root))
-    let memory = try first.open(request(tree))
+    let registers = try first.open(request(tree, bar: 0))
     do {
-      let registers = try second.open(request(tree, bar: 0))
+      let memory = try second.open(request(tree))
       try second.enableBusMastering(of: tree.address)
       #expect(try tree.read("config")[4] == 6)
-      _ = registers.size
+      _ = memory.size
     }
     #expect(try tree.read("config")[4] == 2)
     try tree.writeConfig(4, [6, 0])
     do {
-      let registers = try second.open(request(tree, bar: 0))
+      let memory = try second.open(request(tree))
       try second.enableBusMastering(of: tree.address)
-      _ = registers.size
+      _ = memory.size
     }
     #expect(try tree.read("config")[4] == 6, "it was not switched on here")
-    _ = memory.size
+    _ = registers.size
   }
 
   @Test func `a device that somebody else enabled meanwhile stays enabled`() throws {
@@ -147,16 +147,16 @@ import Testing
     let tree = try TemporaryTree("nvme,cmb=1M")
     let (first, second) = (SysfsSource(root: tree.root), SysfsSource(root: tree.root))
     do {
-      let registers: DeviceRange
+      let buffer: DeviceRange
       do {
-        let buffer = try first.open(request(tree))
-        registers = try second.open(request(tree, bar: 0))
+        let registers = try first.open(request(tree, bar: 0))
+        buffer = try second.open(request(tree))
         #expect(
           try tree.state() == DeviceState(enable: "2", override: "genpool", command: [2, 0]))
-        _ = buffer.size
+        _ = registers.size
       }
       #expect(try tree.state() == .attached)
-      _ = registers.size
+      _ = buffer.size
     }
     // Only the first one knew that memory space had been off.
     #expect(try tree.state() == DeviceState(enable: "0", override: "(null)", command: [2, 0]))

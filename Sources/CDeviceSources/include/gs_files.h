@@ -43,9 +43,12 @@ int gs_is_locked(int descriptor, uint64_t byte, uint64_t count);
 int gs_is_locked_shared(int descriptor, uint64_t byte);
 
 /*
- * Whether the file has another open file description than this one, which is open for writing: 1 or 0,
- * -EACCES without CAP_LEASE on somebody else's file, -EINVAL where the file system has no leases. A
- * mapping keeps its description. Nobody can undo that but by closing and unmapping, as one can a lock.
+ * Whether the file has another open file description than this one: 1 or 0. A mapping keeps its
+ * description, and unlike a lock nothing undoes that but closing and unmapping.
+ *
+ * Errors mean that the kernel cannot tell: -EACCES without CAP_LEASE on a file of another user, -EINVAL
+ * where the kernel has no leases for it (sysfs since Linux 7.0), -EOPNOTSUPP on a file system that is not
+ * known to see bare mappings (overlayfs does not).
  */
 int gs_is_open_elsewhere(int descriptor);
 

@@ -11,14 +11,17 @@ import SystemPackage
 /// there is one; on real sysfs that is a file of its own, so it is locked as well.
 ///
 /// What is passed on to other processes is opened anew. An open file description lives as long as any
-/// duplicate or mapping of it, in whatever process, and the kernel tells whether there is one beside ours:
-/// so it is known whether anybody still reaches the BAR, and a daemon that starts again cannot open memory
-/// that an orphan of its predecessor still maps. Where the kernel does not tell, and in an emulated tree,
-/// whose files anybody may have open, a shared lock on the byte where the range begins does, as long as
-/// nobody takes it off.
+/// duplicate or mapping of it, in any process, and a file lease tells whether there is one beside ours: so
+/// it is known whether a process still reaches the BAR, and a daemon that starts again does not open memory
+/// that an orphan of its predecessor still maps. Where the kernel grants no file leases the answer is
+/// ``WitnessAnswer/unknown``. A shared lock on the byte where the range begins can only add that something
+/// is there: its holder can take it off, so its absence means nothing.
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
+  /// What the kernel answered before the files were used: ``WitnessAnswer/free`` or
+  /// ``WitnessAnswer/unknown``.
+  let witnessAtOpening: WitnessAnswer
 
   /// What is mapped from.
   private let mapped: Descriptor
@@ -34,13 +37,15 @@ final class BARFiles: Sendable {
     let subject = "BAR \(bar.index) of \(device.address)"
     let page = Int(getpagesize())
     self.directory = directory
-    let resource = try Self.openLocked(bar.resourceFile, bar, subject, directory)
+    let resource = try Self.open(bar.resourceFile, bar, directory)
+    let answer = try Self.lock(resource, bar, subject)
     if bar.hasWriteCombiningFile && contents == .memory {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
-        try Self.lock(file, bar, subject, directory)
+        let fileAnswer = try Self.lock(file, bar, subject)
         if gs_probe(file.rawValue, 0, page) == 0 {
+          witnessAtOpening = answer.joined(with: fileAnswer)
           mapped = file
           mappedName = bar.writeCombiningFile
           lock = consume resource
@@ -58,6 +63,7 @@ final class BARFiles: Sendable {
           operation: "map", subject: subject, errno: Errno(rawValue: -result),
           cause: Self.cause(of: -result, device)))
     }
+    witnessAtOpening = answer
     mapped = resource
     mappedName = bar.resourceFile
     lock = nil
@@ -80,17 +86,24 @@ final class BARFiles: Sendable {
     return file
   }
 
-  /// Whether anything made of ``lend(_:)`` for the range from `offset` on lives; nil when that cannot be
-  /// told.
-  func isLent(_ offset: UInt64) -> Bool? {
-    let isLocked = gs_is_locked(mapped.rawValue, offset, 1) != 0
-    if directory.isEmulated { return isLocked }
-    let isOpen = gs_is_open_elsewhere(mapped.rawValue)
-    return isOpen < 0 && !isLocked ? nil : isOpen != 0
+  /// Whether anything made of ``lend(_:)`` reaches the BAR.
+  ///
+  /// A file lease sees the whole file. A lock on the range's byte is evidence that something is there.
+  func witness(_ offset: UInt64) -> WitnessAnswer {
+    if gs_is_locked(mapped.rawValue, offset, 1) == 1 { return .reached }
+    return Self.answer(gs_is_open_elsewhere(mapped.rawValue))
   }
 
-  private static func openLocked(
-    _ name: String, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
+  private static func answer(_ result: CInt) -> WitnessAnswer {
+    switch result {
+    case 0: .free
+    case 1: .reached
+    default: .unknown
+    }
+  }
+
+  private static func open(
+    _ name: String, _ bar: BAR, _ directory: DeviceDirectory
   ) throws(AttachError) -> Descriptor {
     let file = try directory.openOnce(name)
     let size = gs_size(file.rawValue)
@@ -101,19 +114,22 @@ final class BARFiles: Sendable {
           place: "\(name) of \(directory.address)",
           problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"))
     }
-    try lock(file, bar, subject, directory)
     return file
   }
 
+  /// Keeps other genpool processes from the file.
+  /// - Returns: ``WitnessAnswer/free``, or ``WitnessAnswer/unknown`` where the kernel cannot tell whether a
+  ///   process still has it open.
   private static func lock(
-    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ directory: DeviceDirectory
-  ) throws(AttachError) {
+    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String
+  ) throws(AttachError) -> WitnessAnswer {
     let result = gs_lock_exclusive(file.rawValue)
     if result != -EWOULDBLOCK {
       try check("lock", subject, result)
       let isLocked = try check(
         "lock", subject, gs_is_locked(file.rawValue, 0, bar.size.rawValue))
-      if isLocked == 0 && (directory.isEmulated || !isOpenElsewhere(file)) { return }
+      let answer = isLocked == 1 ? .reached : witnessOfOthers(file)
+      guard answer == .reached else { return answer }
       _ = gs_unlock(file.rawValue)
     }
     throw .system(
@@ -123,12 +139,13 @@ final class BARFiles: Sendable {
   }
 
   /// Whether others have `file` open, and not just to look at the device.
-  private static func isOpenElsewhere(_ file: borrowing Descriptor) -> Bool {
+  private static func witnessOfOthers(_ file: borrowing Descriptor) -> WitnessAnswer {
     for _ in 0..<20 {
-      guard gs_is_open_elsewhere(file.rawValue) == 1 else { return false }
+      let answer = answer(gs_is_open_elsewhere(file.rawValue))
+      guard answer == .reached else { return answer }
       usleep(5_000)
     }
-    return true
+    return .reached
   }
 
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.

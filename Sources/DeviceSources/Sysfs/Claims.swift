@@ -34,7 +34,8 @@ final class Claims: Sendable {
     _ range: ClosedRange<UInt64>, of bar: BAR, _ device: Device, for contents: BARRequest.Contents,
     confirm: () throws(AttachError) -> Void
   ) throws(AttachError) -> Claim {
-    let files = try devices.withLock { devices throws(AttachError) in
+    let (files, answer) = try devices.withLock {
+      devices throws(AttachError) -> (BARFiles, WitnessAnswer) in
       let directory = try DeviceDirectory(of: device)
       guard var attached = devices[device.address] else {
         // In this order a device that somebody else uses is not even changed.
@@ -43,7 +44,7 @@ final class Claims: Sendable {
         try confirm()
         devices[device.address] = AttachedDevice(
           attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
-        return files
+        return (files, files.witnessAtOpening)
       }
       guard attached.attachment.directory.isSame(as: directory) else {
         throw .overlapping(
@@ -51,12 +52,16 @@ final class Claims: Sendable {
           problem: "another device was plugged in there while memory of the old one is still held")
       }
       var open: OpenBAR
+      let answer: WitnessAnswer
       if let known = attached.bars[bar.index] {
         open = known
+        // The answer of its opening is of another time.
+        answer = known.files.witness(range.lowerBound)
       } else {
-        open = OpenBAR(
-          files: try BARFiles(
-            bar, of: device, for: contents, in: attached.attachment.directory), ranges: [])
+        let files = try BARFiles(
+          bar, of: device, for: contents, in: attached.attachment.directory)
+        open = OpenBAR(files: files, ranges: [])
+        answer = files.witnessAtOpening
       }
       if let other = open.ranges.first(where: { $0.overlaps(range) }) {
         throw .overlapping(
@@ -67,9 +72,9 @@ final class Claims: Sendable {
       open.ranges.append(range)
       attached.bars[bar.index] = open
       devices[device.address] = attached
-      return open.files
+      return (open.files, answer)
     }
-    return Claim(range, bar.index, device.address, files, in: self)
+    return Claim(range, bar.index, device.address, files, answer, in: self)
   }
 
   /// Lets the device at `address` do DMA until its last range is given back.
@@ -116,17 +121,20 @@ final class Claim: Sendable {
   fileprivate let device: PCIAddress
   /// The files of the range's BAR.
   let files: BARFiles
+  /// Whether something that was handed out of the BAR before still reached it when the range was claimed.
+  let witnessAtOpening: WitnessAnswer
 
   private let claims: Claims
 
   fileprivate init(
     _ range: ClosedRange<UInt64>, _ bar: BAR.Index, _ device: PCIAddress, _ files: BARFiles,
-    in claims: Claims
+    _ witnessAtOpening: WitnessAnswer, in claims: Claims
   ) {
     self.range = range
     self.bar = bar
     self.device = device
     self.files = files
+    self.witnessAtOpening = witnessAtOpening
     self.claims = claims
   }
 
@@ -144,5 +152,5 @@ extension Claim: DescriptorLender {
     }
   }
 
-  func isLent() -> Bool? { files.isLent(range.lowerBound) }
+  func witness() -> WitnessAnswer { files.witness(range.lowerBound) }
 }

@@ -1,7 +1,9 @@
+import CDeviceSources
 public import DeviceMemory
 import GenPool
 import Glibc
 public import PCIDevices
+import SystemPackage
 
 /// Opens the memory of PCI devices through sysfs: `resourceN` and `resourceN_wc`.
 ///
@@ -70,7 +72,24 @@ public final class SysfsSource: Sendable {
       descriptor: try claim.files.descriptor(), mapOffset: offset, size: size,
       physical: whole.first + offset, bus: bar.bus.map { $0 + offset },
       caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
-      lender: claim, attachment: claim)
+      lender: claim, witness: claim.files.witnessAtOpening == .unknown ? .none : .fileLease,
+      witnessAtOpening: claim.witnessAtOpening, attachment: claim)
+  }
+
+  /// What will tell whether memory of `device` that is handed out is still reached. Asks for a file lease on
+  /// the device's `resource`, which changes nothing; takes no privilege.
+  public static func witness(of device: Device) -> Witness {
+    guard
+      let directory = try? Descriptor(
+        owning: check("open", device.path.string, unsafe gs_open_directory(device.path.string))),
+      let file = try? Descriptor(
+        owning: check("open", "resource", unsafe gs_open(directory.rawValue, "resource", 0)))
+    else { return .none }
+    switch gs_is_open_elsewhere(file.rawValue) {
+    // Without CAP_LEASE; whoever opens BARs has it.
+    case 0, 1, -EACCES: return .fileLease
+    default: return .none
+    }
   }
 
   /// Lets a device do DMA, which takes some of its memory being open; ends with the last of it.

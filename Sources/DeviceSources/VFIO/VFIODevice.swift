@@ -63,13 +63,7 @@ public final class VFIODevice: Sendable {
 
   /// A second descriptor of the device, to map its regions with. Whoever has it can do all that VFIO
   /// lets one do, to all of the device.
-  func duplicate() throws(AttachError) -> Descriptor {
-    do throws(SystemError) {
-      return try descriptor.duplicate()
-    } catch {
-      throw .system(error)
-    }
-  }
+  func duplicate() throws(SystemError) -> Descriptor { try descriptor.duplicate() }
 
   // MARK: Regions
 
@@ -172,4 +166,15 @@ final class VFIOClaim: Sendable {
   }
 
   deinit { device.release(self) }
+}
+
+extension VFIOClaim: DescriptorLender {
+  func lend() throws(SystemError) -> Descriptor {
+    device.group.noteIssue(of: device.address)
+    return try device.duplicate()
+  }
+
+  /// The kernel shows whether anything is left only to a process that has let go of the group and opens it
+  /// again: free until something was lent since then.
+  func witness() -> WitnessAnswer { device.group.hasIssued(device.address) ? .unknown : .free }
 }

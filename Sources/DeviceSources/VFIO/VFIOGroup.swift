@@ -2,6 +2,7 @@ import CDeviceSources
 import DeviceMemory
 import GenPool
 import PCIDevices
+import Synchronization
 import SystemPackage
 
 /// An IOMMU group in this process's hands. The kernel gives a group to one process at a time.
@@ -13,6 +14,9 @@ public final class VFIOGroup: Sendable {
   private let descriptor: Descriptor
   /// What its devices can reach.
   public let container: VFIOContainer
+  /// The devices of which descriptors were handed out since the group was opened. The kernel opened it
+  /// only because nothing of it was left in any process (EBUSY otherwise).
+  private let issued = Mutex<Set<PCIAddress>>([])
 
   /// Opens the group of `device` and gives it a container.
   /// - Parameters:
@@ -45,6 +49,16 @@ public final class VFIOGroup: Sendable {
     container = try VFIOContainer(
       of: descriptor, number: number, node: node, avoiding: taken)
   }
+
+  // MARK: Handed out
+
+  /// Notes that a descriptor of `device` is handed out to other processes.
+  func noteIssue(of device: PCIAddress) {
+    _ = issued.withLock { $0.insert(device) }
+  }
+
+  /// Whether a descriptor of `device` was handed out since the group was opened.
+  func hasIssued(_ device: PCIAddress) -> Bool { issued.withLock { $0.contains(device) } }
 
   /// Opens a device of the group.
   func open(_ device: PCIAddress) throws(AttachError) -> Descriptor {

@@ -99,13 +99,19 @@ public final class VFIOSource: Sendable {
     let first = request.offset.rawValue
     let claim = try device.claim(first...(first + size.rawValue - 1), of: bar.index)
     try device.setCommand(.memorySpace, to: true)
+    let descriptor: Descriptor
+    do throws(SystemError) {
+      descriptor = try device.duplicate()
+    } catch {
+      throw .system(error)
+    }
     return DeviceRange(
-      descriptor: try device.duplicate(), mapOffset: region.fileOffset + request.offset,
+      descriptor: descriptor, mapOffset: region.fileOffset + request.offset,
       size: size, physical: whole.first + request.offset,
       bus: bar.bus.map { $0 + request.offset },
       // pgprot_noncached in vfio-pci; prefetchable or not.
       caching: .uncached, isolation: .uidExclusive, source: .vfio, label: "\(request)",
-      attachment: claim)
+      lender: claim, witness: .reopening, witnessAtOpening: claim.witness(), attachment: claim)
   }
 
   /// The device, opened once in this source.
