@@ -11,15 +11,23 @@ extension AttachedRegion {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
   }
 
-  /// Why `user` may not lease here while others reach it; nil when it may.
+  /// Why `user` may not lease here while another user's processes may reach it; nil when it may.
   func refusal(of user: UID) -> CallFailure? {
     guard isolation == .uidExclusive else { return nil }
-    var other = holders.values.joined().first { $0 != user }
-    if other == nil, let lastUser, lastUser != user, hasStrays { other = lastUser }
-    guard let other else { return nil }
-    return .broker(
-      .poolBusy(
-        pool: name, reason: .uidExclusive, uid: other, leases: leaseCount, holders: holders.count))
+    func busy(_ reason: Broker1.BusyReason, _ other: UID) -> CallFailure {
+      .broker(
+        .poolBusy(
+          pool: name, reason: reason, uid: other, leases: leaseCount, holders: holders.count))
+    }
+    if let other = holders.values.joined().first(where: { $0 != user }) {
+      return busy(.uidExclusive, other)
+    }
+    guard holders.isEmpty, let lastUser, lastUser != user else { return nil }
+    switch answer {
+    case .free: return nil
+    case .reached: return busy(.uidExclusive, lastUser)
+    case .unknown: return busy(.unseen, lastUser)
+    }
   }
 
   /// What is told who may not overtake those that wait for this pool's memory.

@@ -34,6 +34,12 @@ final class AttachedRegion {
   let isolation: Isolation
   let source: MemorySource?
   let label: String
+  /// What tells whether memory that was handed out is still reached.
+  let witness: Witness
+  /// What it said when the memory was opened.
+  let witnessAtOpening: WitnessAnswer
+  /// What a descriptor of it reaches.
+  let reach: OutstandingMemory.Reach
   private var lender: (any DescriptorLender)?
   /// What leases are sent: without a lender always the same, else from the first holder to the last.
   private var lent: LentDescriptor?
@@ -67,6 +73,12 @@ final class AttachedRegion {
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
+  /// Whether anything was lent since the kernel last saw that nothing is left of what was.
+  private(set) var isOutstanding = false
+  /// The users of what was lent before it was attached, where that may still be in reach.
+  private(set) var inheritedUsers: Set<UID> = []
+  /// The record of what is outstanding, where the kernel cannot be asked at any time.
+  var outstanding: (id: OutstandingRecords.ID, record: OutstandingMemory)?
   private(set) var moment = Scrubber.Moment()
 
   /// A quarter was free since pressure was noticed.
@@ -113,6 +125,13 @@ final class AttachedRegion {
     source = open.range.source
     label = open.range.label
     lender = open.range.lender
+    witness = open.range.witness
+    witnessAtOpening = open.range.witnessAtOpening
+    do throws(SystemError) {
+      reach = try OutstandingMemory.Reach(of: open)
+    } catch {
+      throw .system(error)
+    }
 
     // A lease is whole pages for its client's mmap, and a granule's multiple for its devices.
     guard mapOffset.isMultiple(of: .page), size >= granule.byteCount,
@@ -148,10 +167,11 @@ final class AttachedRegion {
     contested.reduce(scrubbing) { $0 + $1.size }
   }
 
-  /// The one user who may lease here now; nil for everybody.
+  /// The one user that may lease here now; nil for all.
   var exclusiveUser: UID? {
     guard isolation == .uidExclusive else { return nil }
-    return holders.values.first?.first
+    if let user = holders.values.first?.first { return user }
+    return isReached ? lastUser : nil
   }
 
   // MARK: Holders
@@ -161,6 +181,14 @@ final class AttachedRegion {
     if holders[process] == nil { moment.holderChanges += 1 }
     holders[process, default: []].insert(user)
     lastUser = user
+    isOutstanding = true
+  }
+
+  /// Processes of `users` may reach the memory, of what was lent before it was attached, and the kernel
+  /// cannot tell.
+  func inherit(_ users: Set<UID>) {
+    inheritedUsers = users
+    lastUser = users.first
   }
 
   /// A process has died. Returns whether it was a holder.
@@ -175,24 +203,28 @@ final class AttachedRegion {
   func removeAllHolders() {
     holders = [:]
     stopLending()
+    isOutstanding = false
+    inheritedUsers = []
     moment.holderChanges += 1
   }
 
   /// Whether it can be seen that its holders have let go. Not while they have leases, unless those are of
   /// no use any more.
-  var canForgetHolders: Bool { lender != nil && (leaseCount == 0 || hasGone) }
+  var canForgetHolders: Bool { witness == .fileLease && (leaseCount == 0 || hasGone) }
 
   /// Forgets the holders once all of them have let go: no descriptor that they were given and no mapping
   /// made of one is left.
   func forgetIdleHolders() {
-    guard canForgetHolders, !holders.isEmpty else { return }
-    // Ours would count. Who leases next gets another one.
+    guard canForgetHolders, isOutstanding else { return }
+    // Ours would count. The next lessee gets another one.
     stopLending()
-    if lender?.isLent() == false { removeAllHolders() }
+    if isOutstanding, inheritedUsers.isEmpty, lender?.witness() == .free { removeAllHolders() }
   }
 
   private func stopLending() {
-    if lender != nil { lent = nil }
+    // VFIO has one for as long as the region lives: all that wait to be sent must be led to /dev/null at
+    // once when the kernel wants the device back.
+    if lender != nil, witness != .reopening { lent = nil }
   }
 
   /// The descriptor that leases are sent.
@@ -208,15 +240,23 @@ final class AttachedRegion {
     }
   }
 
-  /// Whether somebody still reaches the memory although all holders are gone: a child of one, or
-  /// whoever was passed a descriptor.
-  var hasStrays: Bool { holders.isEmpty && lender?.isLent() == true }
+  /// Whether anything that was lent may still reach the memory. Asks the kernel when all holders are gone:
+  /// what is left then is a child of one, or was passed on.
+  var answer: WitnessAnswer {
+    if !holders.isEmpty { return .reached }
+    guard isOutstanding || !inheritedUsers.isEmpty else { return .free }
+    let answer = lender?.witness() ?? .unknown
+    return inheritedUsers.isEmpty ? answer : answer.joined(with: .unknown)
+  }
+
+  /// Whether the kernel sees that a process reaches the memory although all holders are gone.
+  var hasStrays: Bool { holders.isEmpty && answer == .reached }
 
   /// Whether a timer looks for the end of ``isReached``.
   var isWatched = false
 
-  /// Whether any process may reach the memory.
-  var isReached: Bool { !holders.isEmpty || hasStrays }
+  /// Whether any process may reach the memory: the kernel sees one, or cannot tell.
+  var isReached: Bool { answer != .free }
 
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {

@@ -69,16 +69,21 @@ public struct OpenBAR: ~Copyable {
   public let offset: ByteCount
   /// The NUMA node that the device is close to.
   public let numaNode: Int?
+  /// The physical addresses that a descriptor of the range reaches: all of the BAR, or of the device. Empty
+  /// for the range alone.
+  public let reach: [AddressRange<PhysicalSpace>]
   /// The memory.
   public let range: DeviceRange
 
   public init(
-    device: String, bar: Int, offset: ByteCount, numaNode: Int?, range: consuming DeviceRange
+    device: String, bar: Int, offset: ByteCount, numaNode: Int?,
+    reach: [AddressRange<PhysicalSpace>] = [], range: consuming DeviceRange
   ) {
     self.device = device
     self.bar = bar
     self.offset = offset
     self.numaNode = numaNode
+    self.reach = reach
     self.range = range
   }
 

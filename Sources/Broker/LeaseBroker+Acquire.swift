@@ -144,6 +144,7 @@ extension LeaseBroker {
       if let term = line.users[session.user] { return .quota(term, region.queue) }
       if let term = line.pools[region.id] { return .pool(term, region.queue) }
       if region.isOthers(than: session.user) { return .erasure(region.full(size)) }
+      try noteOutstanding(region, session.user)
       switch try region.take(size, fit: fit) {
       case .taken(let offset):
         return .leased(enter(request, for: session, from: region, at: offset, size))

@@ -73,6 +73,7 @@ extension LeaseBroker {
           operation: "attach", subject: region.label, errno: EBUSY,
           cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
     }
+    let inherited = try admit(region, isForced: parameters.force == true, audit)
     regions.append(region)
     record(region)
     scrub(region, at: .zero, region.usable)
@@ -83,6 +84,11 @@ extension LeaseBroker {
     if let source = region.source { metadata["source"] = "\(source.rawValue)" }
     if let allowed = parameters.allow, !allowed.isEmpty {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
+    }
+    if parameters.force == true { metadata["forced"] = "yes" }
+    if let user = inherited.first { metadata["onlyUid"] = "\(user)" }
+    if region.witness != .fileLease, region.isolation == .uidExclusive {
+      metadata["unseen"] = "\(region.blindness)"
     }
     logger.notice("attach", metadata: metadata.merging(audit) { $1 })
     publish(Broker1.Event(event: .regionAdded, pool: region.name))
@@ -112,20 +118,35 @@ extension LeaseBroker {
   /// Detach, for admins. The BAR has been given back when the reply is sent.
   func detach(
     _ parameters: Broker1.Detach.Parameters, by session: Session
-  ) throws(CallFailure) -> EmptyReply {
+  ) throws(CallFailure) -> Broker1.Detach.Reply {
     guard session.isAdmin else { throw .service(.permissionDenied) }
     let region = try region(named: parameters.pool)
     guard isIdle(region) else { throw .broker(busy(region)) }
-    detach(region, audit: session.metadata)
-    return EmptyReply()
+    var reply = Broker1.Detach.Reply()
+    if region.answer == .unknown {
+      reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
+    }
+    detach(region, byAdmin: true, audit: session.metadata)
+    return reply
   }
 
-  private func detach(_ region: AttachedRegion, audit: Logger.Metadata) {
+  /// - Parameter byAdmin: whether an admin asked for it, who is told what cannot be seen: nothing is kept on
+  ///   record then.
+  private func detach(
+    _ region: AttachedRegion, byAdmin: Bool = false, audit: Logger.Metadata
+  ) {
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
     endRecord(of: region)
+    var metadata = audit
+    metadata["pool"] = "\(region.name)"
+    if region.answer == .unknown {
+      metadata["unseen"] = "\(region.blindness)"
+      metadata["uid of the last lease"] = region.lastUser.map { "\($0)" }
+    }
+    closeRecord(of: region, forgets: byAdmin)
     region.close()
-    logger.notice("detach", metadata: audit.merging(["pool": "\(region.name)"]) { $1 })
+    logger.notice("detach", metadata: metadata)
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // Who waited for this pool has to hear that it is gone.
     scheduleRetry()
@@ -180,7 +201,7 @@ extension LeaseBroker {
 
   private func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
-    return region.leaseCount == 0 && !region.isReached
+    return region.leaseCount == 0 && region.holders.isEmpty && region.answer != .reached
   }
 
   private func busy(_ region: AttachedRegion) -> BrokerError {
@@ -194,7 +215,9 @@ extension LeaseBroker {
 }
 
 extension AttachedRegion {
+  /// Whether what reaches one may reach the other, by its device or by its physical addresses.
   fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
+    if reach.overlaps(other.reach) { return true }
     guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
       let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
     else { return false }

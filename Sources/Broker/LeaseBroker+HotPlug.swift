@@ -88,13 +88,15 @@ extension LeaseBroker {
     }
   }
 
-  /// Forgets a region without a device once nobody can reach its memory any more.
+  /// Forgets a region without a device once no process that was lent its memory can reach it any more. Where
+  /// the kernel cannot tell of others a record of what is outstanding stays.
   func forgetIfGone(_ region: AttachedRegion) {
-    guard region.hasGone, !region.isReached,
+    guard region.hasGone, region.holders.isEmpty, region.answer != .reached,
       regions.contains(where: { $0 === region })
     else { return }
     for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
     regions.removeAll { $0 === region }
+    closeRecord(of: region)
     region.close()
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     publish(Broker1.Event(event: .regionRemoved, pool: region.name))

@@ -126,7 +126,8 @@ extension AttachedRegion {
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
       leased: leased, leases: leaseCount, holders: holders.count,
       largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser,
-      source: source?.rawValue, removal: source?.removal.rawValue)
+      source: source?.rawValue, removal: source?.removal.rawValue, witness: witness.rawValue,
+      reach: answer.rawValue)
     description.statistics = Broker1.Statistics(
       allocations: counts.allocations, frees: counts.frees, peak: counts.peak,
       failedFull: counts.failedFull, failedFragmented: counts.failedFragmented,

@@ -1,7 +1,9 @@
 import BrokerProtocol
+import DeviceMemory
 import Logging
 
-// Who still reaches memory: processes that keep what they were lent, and strays, which nobody lent it to.
+// Processes that still reach memory: those that keep what they were lent, and strays, which it was not lent
+// to.
 
 extension LeaseBroker {
   /// Nothing tells when a process lets go, so it is looked after while that is waited for: so often.
@@ -10,11 +12,18 @@ extension LeaseBroker {
   /// Does what waits until nobody reaches a region's memory, or looks again later.
   func followUp(_ region: AttachedRegion) {
     forgetIdleHolders(of: region)
-    guard !region.isReached else { return watchReach(of: region) }
-    resubmitContested(region)
-    forgetIfGone(region)
-    finishDraining(region)
-    scheduleRetry()
+    switch region.answer {
+    case .reached: return watchReach(of: region)
+    case .unknown:
+      // Nothing will tell. What ends now ends with a record of what is outstanding.
+      forgetIfGone(region)
+      finishDraining(region)
+    case .free:
+      resubmitContested(region)
+      forgetIfGone(region)
+      finishDraining(region)
+      scheduleRetry()
+    }
   }
 
   /// Forgets the holders of a region once all of them have let go.
@@ -51,14 +60,20 @@ extension LeaseBroker {
     for region in regions where region.isReached { watchReach(of: region) }
   }
 
-  /// Says so when memory is reached although every process that it was lent to is gone.
+  /// Logs that memory is reached, or may be, although every process that it was lent to is gone.
   func noteStrays(of region: AttachedRegion) {
-    guard region.hasStrays else { return }
+    guard region.holders.isEmpty else { return }
+    let cause: String
+    switch region.answer {
+    case .free: return
+    case .reached: cause = "a process that was not lent its memory still reaches it"
+    case .unknown: cause = "every process that was lent its memory has died; \(region.blindness)"
+    }
     logger.warning(
       "stray",
       metadata: [
         "pool": "\(region.name)", "uid": "\(region.lastUser?.description ?? "none")",
-        "cause": "a process that was not lent its memory still reaches it",
+        "cause": "\(cause)",
       ])
   }
 

@@ -31,6 +31,9 @@ public final class LeaseBroker {
     public var scrubSlice = ByteCount.mebibytes(1)
     /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil for nowhere.
     public var recordDirectory: String?
+    /// Where records of memory that is outstanding are kept for later runs; nil for as long as the broker
+    /// lives. It is made if it is not there, and must be of the broker's user alone.
+    public var runtimeDirectory: String?
 
     public init(version: String, adminGroup: UInt32? = nil) {
       self.version = version
@@ -65,6 +68,7 @@ public final class LeaseBroker {
   private(set) var configuration: Configuration
   let logger: Logger
 
+  let outstanding: OutstandingRecords
   let loop: EventLoop
   let scrubber: Scrubber
   private let scrubberThread: WorkerThread
@@ -115,6 +119,7 @@ public final class LeaseBroker {
     self.configuration = configuration
     self.logger = logger
     leases = LeaseTable(capacity: configuration.leaseLimit)
+    outstanding = try OutstandingRecords(directory: configuration.runtimeDirectory)
     stopper = try Stopper()
     loop = try EventLoop()
     scrubber = try Scrubber()

@@ -97,9 +97,12 @@ extension Broker1 {
       public var allow: [String]?
       /// As `DeviceMemory.MemorySource` names it. Nil for `sysfs`.
       public var source: String?
+      /// Whether to attach although an earlier run of the broker lent memory of it, and the kernel cannot
+      /// tell whether a process still maps it.
+      public var force: Bool?
 
       public enum CodingKeys: CodingKey, CaseIterable {
-        case device, bar, memory, erase, offset, size, granule, name, allow, source
+        case device, bar, memory, erase, offset, size, granule, name, allow, source, force
       }
 
       public init(
@@ -135,7 +138,19 @@ extension Broker1 {
   /// Gives a pool's BAR back. For admins.
   public enum Detach: VarlinkMethod {
     public static let name = interface + ".Detach"
-    public typealias Reply = EmptyReply
+
+    public struct Reply: Codable, Sendable, Equatable {
+      /// Processes of this user may still reach the memory, and the kernel cannot tell. Nil when nothing
+      /// reaches it.
+      public var unseenUid: UID?
+      /// As `DeviceMemory.Witness` names it, where ``unseenUid`` is not nil.
+      public var witness: String?
+
+      public init(unseenUid: UID? = nil, witness: String? = nil) {
+        self.unseenUid = unseenUid
+        self.witness = witness
+      }
+    }
 
     public struct Parameters: VarlinkParameters {
       public var pool: String

@@ -62,6 +62,10 @@ extension Broker1 {
     # removal, what pulling the device out does to who maps it: "unnoticed" (mappings stay, and lead to
     # whatever comes to that address next), "waits" (it is complete only when every process has unmapped the
     # memory and closed its descriptors: whoever hears leaseRevoked must do so at once).
+    # witness, what tells whether memory that was handed out is still reached: "file-lease" (the kernel, at any
+    # time), "reopening" (the kernel, when the pool has been detached and is attached anew: VFIO), "none".
+    # reach, its answer now: "free", "reached", or "unknown", which counts as reached: another uid may lease from
+    # a uid-exclusive pool only when it is "free". exclusiveUid says which uid may.
     # recordFile: what the pool is asked is written to this file of the broker's. recordFailure: why it is not, or
     # not any more, or not where the configuration says now.
     type Pool (
@@ -87,6 +91,8 @@ extension Broker1 {
       exclusiveUid: ?int,
       source: ?string,
       removal: ?string,
+      witness: ?string,
+      reach: ?string,
       statistics: ?Statistics,
       recordFile: ?string,
       recordFailure: ?string
@@ -241,7 +247,8 @@ extension Broker1 {
     # pool exists, and taken whole: "cmb", or "pmr", whose contents were meant to last and need erase.
     # granule: a power of two, at least a page (null: a page). name: null for ADDRESS/BAR or ADDRESS/cmb.
     # allow: rules that need not hold this once. source: "vfio" for a device that is bound to vfio-pci (null:
-    # "sysfs").
+    # "sysfs"). force: attach although an earlier run of the broker, which did not end in order, lent memory of
+    # it, and the kernel cannot tell whether a process still maps it.
     method Attach(
       device: string,
       bar: ?int,
@@ -252,11 +259,13 @@ extension Broker1 {
       granule: ?int,
       name: ?string,
       allow: ?[]string,
-      source: ?string
+      source: ?string,
+      force: ?bool
     ) -> (pool: Pool)
 
-    # For admins: gives the BAR back. Not while there are leases or holders.
-    method Detach(pool: string) -> ()
+    # For admins: gives the BAR back. Not while there are leases or holders. unseenUid: processes of that uid may
+    # still reach the memory, and the kernel cannot tell (witness): if the pool is attached again any uid may lease.
+    method Detach(pool: string) -> (unseenUid: ?int, witness: ?string)
 
     error NoSuchPool (pool: string)
 
@@ -286,8 +295,10 @@ extension Broker1 {
       offset: ?int
     )
 
-    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "queue" (others asked before
-    # and wait for its memory), "leases" or "holders" (it cannot be detached yet).
+    # EBUSY. reason: "uid-exclusive" (another uid holds leases or descriptors), "unseen" (what processes of
+    # another uid passed on may still reach the memory, and the kernel cannot tell: until the pool is detached and
+    # attached again), "queue" (others asked before and wait for its memory), "leases" or "holders" (it cannot be
+    # detached yet).
     error PoolBusy (pool: string, reason: string, uid: ?int, leases: int, holders: int)
 
     # ENODEV: its device stopped answering.

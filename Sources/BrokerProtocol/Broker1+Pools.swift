@@ -39,6 +39,10 @@ extension Broker1 {
     public var source: String?
     /// As `DeviceMemory.MemorySource.Removal` names it.
     public var removal: String?
+    /// As `DeviceMemory.Witness` names it; nil from brokers before there was this.
+    public var witness: String?
+    /// As `DeviceMemory.WitnessAnswer` names it; nil from brokers before there was this.
+    public var reach: String?
     /// What it has done; nil from brokers before there was this.
     public var statistics: Statistics?
     /// The file, of the broker's, that what it is asked is written to.
@@ -59,7 +63,8 @@ extension Broker1 {
       caching: String, isolation: String, state: PoolState, failure: String?,
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
       largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil,
-      statistics: Statistics? = nil, recordFile: String? = nil, recordFailure: String? = nil
+      witness: String? = nil, reach: String? = nil, statistics: Statistics? = nil,
+      recordFile: String? = nil, recordFailure: String? = nil
     ) {
       self.name = name
       self.device = device
@@ -83,6 +88,8 @@ extension Broker1 {
       self.exclusiveUid = exclusiveUid
       self.source = source
       self.removal = removal
+      self.witness = witness
+      self.reach = reach
       self.statistics = statistics
       self.recordFile = recordFile
       self.recordFailure = recordFailure

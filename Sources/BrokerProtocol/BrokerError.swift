@@ -87,6 +87,10 @@ extension BrokerError: CustomStringConvertible {
     case .poolBusy(let pool, .uidExclusive, let uid, let leases, let holders):
       "pool \(pool) is in use by uid \(uid?.description ?? "?") (\(Self.reach(leases, holders))), "
         + "and its descriptors reach the whole BAR: one user at a time"
+    case .poolBusy(let pool, .unseen, let uid, _, _):
+      "pool \(pool) is in use by uid \(uid?.description ?? "?"): every process that was lent it has died, but "
+        + "it cannot be seen whether a child of one still maps it; for another user an admin detaches and "
+        + "attaches it again: genpoolctl pool detach \(pool)"
     case .poolBusy(let pool, .queue, _, _, _):
       "pool \(pool) has others waiting for its memory who asked before; `lease acquire --wait` joins "
         + "them"

@@ -34,8 +34,9 @@ extension Connection {
     try call(Broker1.Attach.self, piece).pool
   }
 
-  /// Gives a pool's BAR back. For admins.
-  public func detach(pool: String) throws(ClientError) {
-    _ = try call(Broker1.Detach.self, .init(pool: pool))
+  /// Gives a pool's BAR back. For admins. The reply contains what the kernel cannot tell about the memory.
+  @discardableResult
+  public func detach(pool: String) throws(ClientError) -> Broker1.Detach.Reply {
+    try call(Broker1.Detach.self, .init(pool: pool))
   }
 }

@@ -59,9 +59,9 @@ struct Daemon {
     }
     let root = try deviceRoot()
     let provider = try PCIProvider(root: root, logger: logger)
-    let broker = try LeaseBroker(
-      provider: provider, configuration: LeaseBroker.Configuration(version: Release.version),
-      logger: logger)
+    var decisions = LeaseBroker.Configuration(version: Release.version)
+    decisions.runtimeDirectory = runtimeDirectory
+    let broker = try LeaseBroker(provider: provider, configuration: decisions, logger: logger)
     let readiness = Readiness(environment)
     let pools = ConfiguredPools(provider: provider, logger: logger)
     let reload = Reload(
@@ -137,6 +137,20 @@ struct Daemon {
   private var place: BrokerSocket {
     (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
+  }
+
+  /// Where records are kept for later runs.
+  private var runtimeDirectory: String {
+    if let directory = options.runtimeDirectory { return directory }
+    // systemd.exec(5): several are separated by colons.
+    if let text = environment["RUNTIME_DIRECTORY"], let first = text.split(separator: ":").first {
+      return String(first)
+    }
+    if geteuid() == 0 { return "/run/genpoold" }
+    if let directory = environment["XDG_RUNTIME_DIR"], !directory.isEmpty {
+      return directory + "/genpoold"
+    }
+    return "/tmp/genpoold-\(geteuid())"
   }
 
   private func ownSocket() throws(SystemError) -> ListeningSocket {

@@ -42,6 +42,11 @@ struct GenPoolD: ParsableCommand {
       Logs one line an event on standard error, with priorities if that is the journal. Every \
       attach, detach, lease, release and reclaim is a notice with uid and pid.
 
+      Another user gets memory only when the kernel sees that no process reaches it any more. Where the \
+      kernel cannot tell (VFIO while the pool is attached; sysfs since Linux 7.0; overlayfs) it stays with \
+      its user until an admin detaches and attaches the pool. A record in --runtime-directory keeps that \
+      across runs; after a run that was killed the pool is attached only by `genpoolctl pool attach --force`.
+
       With --record each pool has a file POOL-TIME.gpt, from what the pool holds when that begins, and \
       `genpool-bench replay` does all of it again and compares: a failure from the field becomes a \
       test. Nothing deletes the files; a full disk ends the record and does the daemon no harm; \
@@ -88,6 +93,14 @@ struct GenPoolD: ParsableCommand {
       valueName: "dir"),
     completion: .directory, transform: parseRecordDirectory)
   var record: RecordDirectory?
+
+  @Option(
+    help: ArgumentHelp(
+      "Keep records of lent memory in this directory, for later runs (default: RUNTIME_DIRECTORY, else "
+        + "/run/genpoold (root), $XDG_RUNTIME_DIR/genpoold or /tmp/genpoold-UID).",
+      valueName: "dir"),
+    completion: .directory)
+  var runtimeDirectory: String?
 
   func run() throws {
     let configuration = try readConfiguration()

@@ -65,8 +65,9 @@ final class PCIProvider: DeviceProvider {
       case .sysfs: sysfs
       case .vfio: vfio
       }
-    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
-    let node = (try? tree.device(at: address))?.numaNode?.rawValue
+    // Only a hint, so a device that is gone meanwhile is for the source to notice.
+    let device = try? tree.device(at: address)
+    let node = device?.numaNode?.rawValue
     let kind: ControllerMemory.Kind
     switch request.memory {
     case .bar(let number):
@@ -80,6 +81,7 @@ final class PCIProvider: DeviceProvider {
       do throws(AttachError) {
         return OpenBAR(
           device: address.description, bar: number, offset: wanted.offset, numaNode: node,
+          reach: Self.reach(bar, of: device, request.source),
           range: try source.open(wanted))
       } catch {
         throw ProviderError(error)
@@ -99,7 +101,8 @@ final class PCIProvider: DeviceProvider {
       let memory = opened.memory
       return OpenBAR(
         device: address.description, bar: memory.bar.rawValue, offset: memory.offset,
-        numaNode: node, range: opened.intoRange())
+        numaNode: node, reach: Self.reach(memory.bar, of: device, request.source),
+        range: opened.intoRange())
     } catch {
       throw ProviderError(error)
     }
@@ -107,6 +110,15 @@ final class PCIProvider: DeviceProvider {
 }
 
 extension PCIProvider {
+  /// The physical addresses that a descriptor reaches: through sysfs all of the BAR, through VFIO all of the
+  /// device.
+  private static func reach(
+    _ bar: BAR.Index, of device: Device?, _ source: MemorySource?
+  ) -> [AddressRange<PhysicalSpace>] {
+    let bars = device?.bars.filter { source == .vfio || $0.index == bar } ?? []
+    return bars.filter { $0.kind == .memory }.compactMap(\.physical)
+  }
+
   /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the region.
   private func refusePersistent(
     _ bar: BAR.Index?, of address: PCIAddress, _ source: any BARSource,

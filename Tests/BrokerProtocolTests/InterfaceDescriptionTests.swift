@@ -69,7 +69,7 @@ struct InterfaceDescriptionTests {
       name: "p", device: "a", bar: 0, offset: 0, size: 1, physical: PhysicalAddress(1),
       bus: BusAddress(1), numaNode: 0, granule: 1, caching: "c", isolation: "i", state: .active,
       failure: "f", available: 0, dirty: 0, leased: 0, leases: 0, holders: 0, largestFree: 0,
-      exclusiveUid: UID(rawValue: 1), source: "s", removal: "r",
+      exclusiveUid: UID(rawValue: 1), source: "s", removal: "r", witness: "w", reach: "free",
       statistics: statistics, recordFile: "f", recordFailure: "r")
     let lease = Broker1.Lease(
       lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 1), pool: "p", offset: 0,
@@ -116,7 +116,9 @@ struct InterfaceDescriptionTests {
     try expectAllFields(
       of: Broker1.Attach.Reply(pool: pool), are: interface.methods["Attach"]?.reply)
     try expectAllFields(of: EmptyReply(), are: interface.methods["Release"]?.reply)
-    try expectAllFields(of: EmptyReply(), are: interface.methods["Detach"]?.reply)
+    try expectAllFields(
+      of: Broker1.Detach.Reply(unseenUid: UID(rawValue: 1), witness: "none"),
+      are: interface.methods["Detach"]?.reply)
   }
 
   /// Each field of the value is one of the file's, and those that cannot be null are there.

@@ -55,7 +55,8 @@ extension BrokerTests {
     @Test func `detaching waits for leases and holders to end`() throws {
       let broker = try TestBroker()
       let client = try broker.client()
-      let lease = try client.acquire(4096).lease
+      let held = try client.acquire(4096)
+      let lease = held.lease
       func busy(_ reason: Broker1.BusyReason, _ leases: Int) -> ReplyError {
         .broker(
           .poolBusy(
@@ -69,6 +70,7 @@ extension BrokerTests {
       #expect(throws: busy(.holders, 0)) {
         try client.call(Broker1.Detach.self, .init(pool: "pool0"))
       }
+      withExtendedLifetime(held) {}
     }
 
     @Test func `a name or a BAR that is taken is refused, and nothing stays open`() throws {

@@ -62,7 +62,8 @@ extension BrokerTests {
       let news = try News()
       let broker = try broker(distance: 1 << 30, news)
       let client = try broker.client()
-      let lease = try client.acquire(4096).lease
+      let held = try client.acquire(4096)
+      let lease = held.lease
       // One was plugged in, one pulled out; nobody said so.
       broker.provider.absent.withLock { $0 = [Self.first] }
       news.tell(.lost)
@@ -78,6 +79,7 @@ extension BrokerTests {
       _ = try client.acquire(4096)
       #expect(try client.call(Broker1.ListPools.self, .init()).pools.count == 2)
       #expect(news.readyDevices == [Self.second])
+      withExtendedLifetime(held) {}
     }
 
     @Test(arguments: [0, 0x1000, 0xf_f000] as [UInt64])
@@ -88,12 +90,13 @@ extension BrokerTests {
       let broker = try broker(distance: distance, news)
       let client = try broker.client()
       let holder = try TestProcess(broker)
-      let held = try holder.connection().acquire(4096)
+      // The process keeps the descriptor; this one does not.
+      let lease = try holder.connection().acquire(4096).lease
       broker.provider.absent.withLock { $0 = [Self.first] }
       news.tell(.removed(Self.first))
       try wait(for: "the end of its pool") { try client.pool(Self.first).state == .revoked }
       // Released or not: the mapping may still be there.
-      try holder.connection().release(held.lease)
+      try holder.connection().release(lease)
       news.tell(.added(Self.second))
       try wait(for: "a look at the new device") { news.readyDevices.contains(Self.second) }
       let attach = Broker1.Attach.Parameters(device: Self.second, bar: 0, name: "new")

@@ -17,6 +17,9 @@ final class MemoryProvider: DeviceProvider, Sendable {
     var bus: BusAddress? = BusAddress(0xc000_0000)
     var isolation: Isolation = .uidExclusive
     var source: MemorySource?
+    /// What tells whether it is still reached. A ``Witness/fileLease`` is played by locks on what is lent,
+    /// which live as long as the open file description: as good where no test takes them off.
+    var witness = Witness.fileLease
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
     /// How opening it fails.
@@ -48,12 +51,15 @@ final class MemoryProvider: DeviceProvider, Sendable {
   let absent = Mutex<Set<String>>([])
   private let memories: Mutex<[String: CInt]>
 
-  init(_ devices: [TestDevice]) throws {
+  /// Devices with memory of their own, or with that of the same devices of `last`.
+  init(_ devices: [TestDevice], memoriesOf last: MemoryProvider? = nil) throws {
     devicesByAddress = Dictionary(uniqueKeysWithValues: devices.map { ($0.address, $0) })
     var memories: [String: CInt] = [:]
     for device in devices {
       let size = device.mapOffset + device.size
-      let memory = unsafe gl_memfd("genpool-test-\(device.address)", size.rawValue)
+      let memory =
+        last.map { dup($0.memory(of: device.address)) }
+        ?? (unsafe gl_memfd("genpool-test-\(device.address)", size.rawValue))
       guard memory >= 0 else { throw Errno(rawValue: -memory) }
       memories[device.address] = memory
     }
@@ -109,6 +115,53 @@ final class MemoryProvider: DeviceProvider, Sendable {
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
         caching: .cached, isolation: device.isolation, source: device.source,
         label: "BAR 0 of \(device.address)",
+        lender: Lender(memory: self.memory(of: request.device), device.witness),
+        witness: device.witness,
+        witnessAtOpening: witnessesAtOpening.withLock { $0[request.device] }
+          ?? (device.witness == .none ? .unknown : .free),
         attachment: openCount.open()))
+  }
+
+  /// What the kernel answers when devices are opened, where a test decides that.
+  let witnessesAtOpening = Mutex<[String: WitnessAnswer]>([:])
+
+  /// Opens a memfd anew, and tells by locks whether that is still open.
+  private final class Lender: DescriptorLender {
+    private let memory: CInt
+    private let kind: Witness
+    private let hasLent = Atomic(false)
+
+    init(memory: CInt, _ kind: Witness) {
+      self.memory = memory
+      self.kind = kind
+    }
+
+    func lend() throws(SystemError) -> Descriptor {
+      let file = unsafe Glibc.open("/proc/self/fd/\(memory)", O_RDWR | O_CLOEXEC)
+      guard file >= 0 else {
+        throw SystemError(operation: "open", subject: "memory", errno: Errno(rawValue: errno))
+      }
+      var lock = Glibc.flock()
+      lock.l_type = Int16(F_RDLCK)
+      _ = unsafe fcntl(file, Self.setLock, &lock)
+      hasLent.store(true, ordering: .relaxed)
+      return Descriptor(owning: file)
+    }
+
+    func witness() -> WitnessAnswer {
+      switch kind {
+      case .reopening: return hasLent.load(ordering: .relaxed) ? .unknown : .free
+      case .none: return .unknown
+      case .fileLease:
+        var lock = Glibc.flock()
+        lock.l_type = Int16(F_WRLCK)
+        guard unsafe fcntl(memory, Self.getLock, &lock) == 0 else { return .unknown }
+        return lock.l_type == Int16(F_UNLCK) ? .free : .reached
+      }
+    }
+
+    // F_OFD_SETLK and F_OFD_GETLK, which Glibc's module lacks.
+    private static let setLock: CInt = 37
+    private static let getLock: CInt = 36
   }
 }

@@ -24,14 +24,16 @@ final class TestBroker: Sendable {
   private let news: News
 
   /// A broker over `devices`; those in `attached` are pools from the start, `pool0`, `pool1`, ….
-  /// `prepare` is called on its thread before it serves.
+  /// `prepare` is called on its thread before it serves. Its devices have the memory of `last`, an earlier
+  /// broker's provider.
   init(
     _ devices: [MemoryProvider.TestDevice] = [.init(address: "0000:01:00.0", size: .mebibytes(1))],
     attached: [Broker1.Attach.Parameters] = [
       .init(device: "0000:01:00.0", bar: 0, name: "pool0")
     ],
     configure: @escaping @Sendable (inout LeaseBroker.Configuration) -> Void = { _ in },
-    prepare: @escaping @Sendable (LeaseBroker) throws -> Void = { _ in }
+    prepare: @escaping @Sendable (LeaseBroker) throws -> Void = { _ in },
+    memoriesOf last: MemoryProvider? = nil
   ) throws {
     try FaultGuard.enable()
     directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
@@ -40,7 +42,7 @@ final class TestBroker: Sendable {
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: directory)
     let path = directory + "/socket"
     self.path = path
-    let provider = try MemoryProvider(devices)
+    let provider = try MemoryProvider(devices, memoriesOf: last)
     self.provider = provider
 
     let news = try News()

@@ -1,5 +1,7 @@
 import ArgumentParser
 import BrokerProtocol
+import DeviceMemory
+import DeviceSources
 import GenPool
 import PCIDevices
 import SystemPackage
@@ -38,11 +40,12 @@ struct DeviceShow: ParsableCommand {
     }
     let names = DeviceNames()
     try output.write(
-      Document(device: DeviceDocument(device, names), refusals: verdicts),
+      Document(
+        device: DeviceDocument(device, names), refusals: verdicts, isolation: device.witness),
       text: Self.text(of: device, verdicts, AttachedPools(of: address), names))
   }
 
-  /// What the attach rules say of a BAR.
+  /// The attach rules' verdict on a BAR.
   struct Verdict {
     let bar: BAR
     let refusals: [AttachRule.Refusal]
@@ -52,12 +55,16 @@ struct DeviceShow: ParsableCommand {
   private struct Document: Encodable {
     let device: DeviceDocument
     let refusals: [Verdict]
+    /// By what it is opened, and what tells then whether its memory is still reached.
+    let isolation: (source: MemorySource, witness: Witness)
 
-    enum CodingKeys: CodingKey { case refusals }
+    enum CodingKeys: CodingKey { case refusals, source, witness }
 
     func encode(to encoder: any Encoder) throws {
       try device.encode(to: encoder)
       var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(isolation.source.rawValue, forKey: .source)
+      try container.encode(isolation.witness.rawValue, forKey: .witness)
       try container.encode(refusals, forKey: .refusals)
     }
   }
@@ -78,6 +85,10 @@ struct DeviceShow: ParsableCommand {
     sheet.add("IOMMU group", device.iommuGroup.map { String($0.number) })
     sheet.add("NUMA node", device.numaNode.map { String($0.rawValue) })
     sheet.add("slot", device.hotplugSlot.map { "hot-plug slot \($0)" })
+    let witness = device.witness
+    sheet.add(
+      "isolation",
+      "through \(witness.source.rawValue) one user at a time; the next \(witness.witness.handover)")
     var text = sheet.text
     for bar in device.bars {
       text += "\n\(bar)  \(bar.size)\n"
@@ -108,6 +119,14 @@ extension DeviceShow {
       if the controller memory buffer lies here, as \(device.address):pmr,erase=yes if the persistent \
       memory region does, else by its number: genpoolctl nvme show \(device.address)
       """.wrapped(indent: "    ") + "\n"
+  }
+}
+
+extension Device {
+  /// By what its memory would be opened as it is bound now, and what tells then whether it is still reached.
+  fileprivate var witness: (source: MemorySource, witness: Witness) {
+    driver == IOMMUGroup.vfioDriver
+      ? (.vfio, .reopening) : (.sysfs, SysfsSource.witness(of: self))
   }
 }
 

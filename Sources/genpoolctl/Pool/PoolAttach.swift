@@ -22,6 +22,10 @@ struct PoolAttach: ParsableCommand {
       memory region (with erase=yes: what is in it was meant to last), wherever its registers say \
       that they are: `genpoolctl nvme show`. The controller is enabled to use them meanwhile.
 
+      Where the kernel cannot tell which processes map the memory (sysfs since Linux 7.0, overlayfs), it is \
+      not attached after a genpoold that had lent it was killed. --force does it all the same: say so only \
+      when no process maps it any more. It is logged.
+
       EXAMPLES
         genpoolctl pool attach 0000:01:00.0:2
         genpoolctl pool attach 01:00.0:2,offset=1M,size=32M,granule=64K,name=cmb
@@ -34,11 +38,19 @@ struct PoolAttach: ParsableCommand {
     transform: Broker1.Attach.Parameters.parse)
   var specification: Broker1.Attach.Parameters
 
+  @Flag(help: "Attach although an earlier run lent it, and the kernel cannot tell who maps it.")
+  var force = false
+
   @OptionGroup var broker: BrokerOptions
   @OptionGroup var output: OutputOptions
 
   func run() throws {
+    var specification = specification
+    if force { specification.force = true }
     let pool = try broker.connect().attach(specification)
+    if let limit = pool.isolationLimit {
+      StandardError.write("note: pool \(pool.name): \(limit)\n")
+    }
     try output.write(Broker1.Attach.Reply(pool: pool), text: PoolList.table(of: [pool]))
   }
 }

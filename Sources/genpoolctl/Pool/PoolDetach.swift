@@ -1,5 +1,6 @@
 import ArgumentParser
 import BrokerProtocol
+import DeviceMemory
 import GenPoolClient
 
 /// `genpoolctl pool detach NAME`
@@ -12,6 +13,9 @@ struct PoolDetach: ParsableCommand {
       For root, or whom genpoold takes for an admin. A pool that has leases, or whose memory a living \
       process still reaches, is busy (exit status 75): `genpoolctl lease list --pool NAME` shows \
       whose leases they are.
+
+      Where the kernel cannot tell whether a process still maps the memory, and every process that it was \
+      lent to has died, it is detached with a warning: the next user could share it with what is left.
       """)
 
   @Argument(help: "The pool's name, as pool list shows it.")
@@ -21,11 +25,24 @@ struct PoolDetach: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    try broker.connect().detach(pool: name)
-    try output.write(Detached(detached: name), text: "Pool \(name) is detached.\n")
+    let reply = try broker.connect().detach(pool: name)
+    if let user = reply.unseenUid {
+      let check =
+        reply.witness == Witness.reopening.rawValue
+        ? "attaching it through VFIO again fails while one is left"
+        : "make sure that none is left (fuser, lsof) before you attach it for another user"
+      StandardError.write(
+        "warning: it cannot be seen whether processes of uid \(user) still map memory of \(name); "
+          + "\(check)\n")
+    }
+    try output.write(
+      Detached(detached: name, unseenUid: reply.unseenUid, witness: reply.witness),
+      text: "Pool \(name) is detached.\n")
   }
 
   private struct Detached: Encodable {
     let detached: String
+    let unseenUid: UID?
+    let witness: String?
   }
 }

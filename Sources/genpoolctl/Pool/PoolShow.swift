@@ -18,6 +18,9 @@ struct PoolShow: ParsableCommand {
       in one piece, or not at the place or the alignment that was asked for. Quotas, other users and \
       queues are not among them.
 
+      "Next user" is when another user may lease of a uid-exclusive pool: what the kernel can tell of its \
+      source decides that. "Unseen" are processes that may still map its memory without the kernel telling.
+
       "In reach of" counts the live processes that were lent memory of the pool and may have its \
       descriptor still. "Free runs" are the pieces that the available memory lies in, none beside another. \
       "Fragmented" is 1 - largest / available: 0 % when one lease can have all of it, 75 % when it can have \
@@ -47,6 +50,8 @@ struct PoolShow: ParsableCommand {
     sheet.add("caching", pool.caching)
     sheet.add("source", pool.sourceText)
     sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
+    sheet.add("next user", pool.handover)
+    sheet.add("unseen", pool.unseen)
     sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
     sheet.add(
       "leases",

@@ -1,0 +1,145 @@
+import DeviceMemory
+import FoundationEssentials
+import Glibc
+import SystemPackage
+
+/// The records of memory that is outstanding: a file each in a directory that outlives the broker's runs but
+/// not the machine's, so that a run that was killed leaves word.
+///
+/// A record is replaced by a rename, so it is there as a whole or not at all. Several brokers may share a
+/// directory: each writes and removes what concerns its own memory. Without a directory the records live as
+/// long as the broker.
+final class OutstandingRecords {
+  /// Names a record, and its file.
+  struct ID: Hashable {
+    let name: String
+
+    init() { name = UUID().uuidString + Self.suffix }
+    fileprivate init?(fileName: String) {
+      guard fileName.hasSuffix(Self.suffix), !fileName.hasPrefix(".") else { return nil }
+      name = fileName
+    }
+
+    private static let suffix = ".outstanding"
+  }
+
+  /// Nil where there is none.
+  let directory: String?
+  private let boot: String
+  /// The records where there is no directory.
+  private var kept: [ID: OutstandingMemory] = [:]
+
+  /// Records in `directory`, which is made if it is not there. Removes those of earlier boots.
+  /// - Throws: when it cannot be made, or is another user's, or others may write to it.
+  init(directory: String?) throws(SystemError) {
+    self.directory = directory
+    boot =
+      (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8))?
+      .trimmed ?? "unknown"
+    guard let directory else { return }
+    try Self.prepare(directory)
+    for case (let id, let record?) in try all() where record.boot != boot {
+      try remove(id)
+    }
+  }
+
+  /// A record for memory that nothing was lent of yet.
+  func blank(
+    _ label: String, _ reach: OutstandingMemory.Reach, _ source: MemorySource?
+  ) -> OutstandingMemory {
+    OutstandingMemory(
+      label: label, reach: reach, source: source?.rawValue, users: [], state: .ended, boot: boot)
+  }
+
+  /// Every record, nil for one that cannot be read. The directory is looked at each time: other brokers
+  /// have theirs there.
+  func all() throws(SystemError) -> [(ID, OutstandingMemory?)] {
+    guard let directory else { return kept.map { ($0.key, $0.value) } }
+    let names: [String]
+    do {
+      names = try FileManager.default.contentsOfDirectory(atPath: directory)
+    } catch {
+      throw SystemError(
+        operation: "read", subject: directory, errno: .ioError, cause: "\(error)")
+    }
+    return names.compactMap(ID.init(fileName:)).sorted { $0.name < $1.name }.compactMap { id in
+      let path = path(of: id, in: directory)
+      guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
+        // Another broker may have removed it meanwhile.
+        return unsafe access(path, F_OK) == 0 ? (id, nil) : nil
+      }
+      return (id, try? JSONDecoder().decode(OutstandingMemory.self, from: data))
+    }
+  }
+
+  /// Writes a record, or writes it anew.
+  func save(_ record: OutstandingMemory, as id: ID) throws(SystemError) {
+    guard let directory else {
+      kept[id] = record
+      return
+    }
+    let path = path(of: id, in: directory)
+    let draft = "\(directory)/.\(id.name)"
+    do {
+      let bytes = try JSONEncoder().encode(record)
+      let file = try FileDescriptor.open(
+        FilePath(draft), .writeOnly, options: [.create, .truncate, .noFollow, .closeOnExec],
+        permissions: [.ownerRead, .ownerWrite])
+      do {
+        try file.closeAfter { _ = try file.writeAll(bytes) }
+      } catch {
+        _ = unsafe unlink(draft)
+        throw error
+      }
+    } catch {
+      throw SystemError(operation: "write", subject: path, errno: error as? Errno ?? .ioError)
+    }
+    guard unsafe rename(draft, path) == 0 else {
+      let number = Errno(rawValue: errno)
+      _ = unsafe unlink(draft)
+      throw SystemError(operation: "write", subject: path, errno: number)
+    }
+  }
+
+  /// Removes a record. One that is not there is as good as removed.
+  func remove(_ id: ID) throws(SystemError) {
+    guard let directory else {
+      kept[id] = nil
+      return
+    }
+    let path = path(of: id, in: directory)
+    guard unsafe unlink(path) == 0 || errno == ENOENT else {
+      throw SystemError(operation: "remove", subject: path, errno: Errno(rawValue: errno))
+    }
+  }
+
+  /// Where people find a record.
+  func place(of id: ID) -> String { directory.map { path(of: id, in: $0) } ?? "genpoold's memory" }
+
+  private func path(of id: ID, in directory: String) -> String { "\(directory)/\(id.name)" }
+
+  /// Makes the directory, and sees that no other user can put records there or take some away.
+  private static func prepare(_ directory: String) throws(SystemError) {
+    func failure(_ number: CInt, _ cause: String? = nil) -> SystemError {
+      SystemError(
+        operation: "keep records in", subject: directory, errno: Errno(rawValue: number),
+        cause: cause)
+    }
+    guard unsafe mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw failure(errno) }
+    var status = stat()
+    // A service manager may have made it a link to a directory that is its own; a link that another user
+    // has made in a shared place would be a trap, and is that user's.
+    guard unsafe stat(directory, &status) == 0 else { throw failure(errno) }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw failure(ENOTDIR) }
+    guard status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
+      throw failure(EPERM, "it is not this user's alone to write to")
+    }
+  }
+}
+
+extension String {
+  /// Without white space at its ends.
+  fileprivate var trimmed: String {
+    String(drop { $0.isWhitespace }.reversed().drop { $0.isWhitespace }.reversed())
+  }
+}

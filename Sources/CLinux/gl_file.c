@@ -1,0 +1,26 @@
+#define _GNU_SOURCE
+#include "gl_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+int gl_file_identity(int descriptor, struct gl_file *identity) {
+  struct statfs system;
+  while (fstatfs(descriptor, &system) != 0)
+    if (errno != EINTR) return -errno;
+  if (system.f_type == SYSFS_MAGIC) return 0;
+  struct statx status;
+  if (statx(descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_BTIME, &status) != 0)
+    return -errno;
+  if (!S_ISREG(status.stx_mode)) return 0;
+  identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+  identity->inode = status.stx_ino;
+  identity->born = status.stx_mask & STATX_BTIME
+    ? status.stx_btime.tv_sec * 1000000000LL + status.stx_btime.tv_nsec
+    : 0;
+  return 1;
+}

@@ -1,0 +1,39 @@
+import BrokerProtocol
+import DeviceMemory
+
+extension Witness {
+  /// When another user may lease memory of a pool that one user at a time may use.
+  var handover: String {
+    switch self {
+    case .fileLease: "when the kernel sees that no process reaches the memory any more"
+    case .reopening:
+      "after pool detach and attach, which fails while a process still maps it; meanwhile it cannot be "
+        + "seen (VFIO)"
+    case .none:
+      "after pool detach and attach by an admin: it cannot be seen which processes map it (no file leases: "
+        + "sysfs since Linux 7.0, overlayfs)"
+    }
+  }
+}
+
+extension Broker1.Pool {
+  /// When another user may lease here; nil where several may at a time, and from brokers that do not tell.
+  var handover: String? {
+    guard isolation == Isolation.uidExclusive.rawValue else { return nil }
+    return witness.flatMap(Witness.init(rawValue:))?.handover
+  }
+
+  /// The processes that may map its memory without the kernel telling; nil where there are none.
+  var unseen: String? {
+    guard reach == WitnessAnswer.unknown.rawValue else { return nil }
+    return
+      "what processes\(exclusiveUid.map { " of uid \($0)" } ?? "") passed on, which may still map it"
+  }
+
+  /// What an admin is told of a pool whose next user the kernel does not help to decide; nil for others.
+  var isolationLimit: String? {
+    guard witness != Witness.fileLease.rawValue, let handover else { return nil }
+    return "another user may lease \(handover)"
+      + (exclusiveUid.map { "; uid \($0) alone may lease now" } ?? "")
+  }
+}

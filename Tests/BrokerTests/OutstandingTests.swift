@@ -1,0 +1,278 @@
+import Broker
+import BrokerProtocol
+import CTestProcess
+import DeviceMemory
+import Foundation
+import GenPool
+import Synchronization
+import Testing
+
+extension BrokerTests {
+  /// Memory that processes may reach without the kernel telling: unknown is not free.
+  @Suite(.enabled(if: getuid() == 0, "only root can be another user"))
+  struct OutstandingTests {
+    private static let address = "0000:01:00.0"
+    private static let attach = Broker1.Attach.Parameters(
+      device: address, bar: 0, name: "pool0")
+
+    private static func device(_ witness: Witness) -> MemoryProvider.TestDevice {
+      .init(
+        address: address, size: .mebibytes(1), source: witness == .reopening ? .vfio : .sysfs,
+        witness: witness)
+    }
+
+    /// What another user than 1001 is told.
+    private static func unseen(leases: Int = 0) -> ReplyError {
+      .broker(
+        .poolBusy(
+          pool: "pool0", reason: .unseen, uid: UID(rawValue: 1001), leases: leases, holders: 0))
+    }
+
+    /// Leases as user 1001, and ends with that process.
+    private func leaseAndDie(_ broker: TestBroker) throws {
+      let alice = try TestProcess(broker, uid: 1001)
+      _ = try alice.connection().acquire(4096)
+      alice.kill()
+      let watcher = try broker.client()
+      try wait(for: "alice's end") { try watcher.pool().holders == 0 }
+    }
+
+    @Test(arguments: [Witness.reopening, .none])
+    func `memory that the kernel cannot account for stays with its user`(witness: Witness) throws {
+      let broker = try TestBroker([Self.device(witness)])
+      let watcher = try broker.client()
+      #expect(try watcher.pool().reach == "free")
+      #expect(try watcher.pool().witness == witness.rawValue)
+      try leaseAndDie(broker)
+      let pool = try watcher.pool()
+      #expect(pool.reach == "unknown" && pool.exclusiveUid == UID(rawValue: 1001))
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      #expect(throws: Self.unseen()) { try watcher.acquire(4096, pool: "pool0") }
+      // Its user goes on, and leaves it as it was.
+      try leaseAndDie(broker)
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      // An admin takes it out of that state, and is told what cannot be seen.
+      let reply = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(reply.unseenUid == UID(rawValue: 1001) && reply.witness == witness.rawValue)
+      _ = try watcher.call(Broker1.Attach.self, Self.attach)
+      #expect(try bob.connection().acquire(4096).lease.uid == UID(rawValue: 1002))
+    }
+
+    @Test func `an Acquire that waits gets nothing that is unseen`() throws {
+      let broker = try TestBroker([Self.device(.none)])
+      try leaseAndDie(broker)
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(throws: Self.unseen()) {
+        try bob.connection().acquire(
+          .init(pool: "pool0", bytes: 4096, wait: Milliseconds(rawValue: 300)))
+      }
+    }
+
+    @Test func `memory that was never lent is free, whatever the kernel can tell`() throws {
+      let broker = try TestBroker([Self.device(.none)])
+      let watcher = try broker.client()
+      let reply = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(reply == Broker1.Detach.Reply())
+    }
+
+    @Test func `a device that is still reached when it is opened is not attached`() throws {
+      let broker = try TestBroker([Self.device(.fileLease)], attached: [])
+      broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .reached }
+      let error = #expect(throws: ReplyError.self) {
+        try broker.client().call(Broker1.Attach.self, Self.attach)
+      }
+      guard case .broker(.deviceError(_, _, EBUSY, _)) = error else {
+        Issue.record("refused with \(String(describing: error))")
+        return
+      }
+      #expect(broker.provider.openCount.value == 0, "nothing stays open")
+    }
+
+    @Test func `a device that is removed and comes back stays with its user`() throws {
+      let broker = try TestBroker([Self.device(.none)])
+      let watcher = try broker.client()
+      try leaseAndDie(broker)
+      broker.provider.absent.withLock { $0 = [Self.address] }
+      broker.tell(.removed(Self.address))
+      try wait(for: "the old pool's end") {
+        try watcher.call(Broker1.ListPools.self, .init()).pools.isEmpty
+      }
+      broker.provider.absent.withLock { $0 = [] }
+      let pool = try watcher.call(Broker1.Attach.self, Self.attach).pool
+      #expect(pool.exclusiveUid == UID(rawValue: 1001) && pool.reach == "unknown")
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      try leaseAndDie(broker)
+    }
+
+    // MARK: Across runs
+
+    /// A directory for records, and brokers that have it one after the other over one device.
+    private final class Runs {
+      let directory =
+        FileManager.default.temporaryDirectory.path() + "genpool-runs-\(UUID().uuidString)"
+
+      deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+      var records: [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+      }
+
+      /// A run; `over` is the one before, whose memory it has.
+      func start(_ witness: Witness, over last: TestBroker? = nil) throws -> TestBroker {
+        try TestBroker(
+          [OutstandingTests.device(witness)], attached: [],
+          configure: { [directory] in $0.runtimeDirectory = directory }, memoriesOf: last?.provider)
+      }
+
+      /// What is left of the records when a run is killed now.
+      func crash(_ broker: TestBroker) throws {
+        let copy = directory + "-copy"
+        try FileManager.default.copyItem(atPath: directory, toPath: copy)
+        broker.stop()
+        try FileManager.default.removeItem(atPath: directory)
+        try FileManager.default.moveItem(atPath: copy, toPath: directory)
+      }
+    }
+
+    @Test func `after an end in order another user is refused still, and the same goes on`() throws
+    {
+      let runs = Runs()
+      let first = try runs.start(.none)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(first)
+      first.stop()
+      #expect(runs.records.count == 1)
+      let second = try runs.start(.none, over: first)
+      let watcher = try second.client()
+      let pool = try watcher.call(Broker1.Attach.self, Self.attach).pool
+      #expect(pool.exclusiveUid == UID(rawValue: 1001))
+      let bob = try TestProcess(second, uid: 1002)
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      try leaseAndDie(second)
+      _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(runs.records.isEmpty)
+      _ = try watcher.call(Broker1.Attach.self, Self.attach)
+      _ = try bob.connection().acquire(4096)
+    }
+
+    @Test(arguments: [true, false])
+    func `after a run that did not end in order an admin has to force it`(isKilled: Bool) throws {
+      let runs = Runs()
+      let first = try runs.start(.none)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      let alice = try TestProcess(first, uid: 1001)
+      _ = try alice.connection().acquire(4096)
+      if isKilled { try runs.crash(first) } else { first.stop() }
+      let second = try runs.start(.none, over: first)
+      let watcher = try second.client()
+      let error = #expect(throws: ReplyError.self) {
+        try watcher.call(Broker1.Attach.self, Self.attach)
+      }
+      guard case .broker(.deviceError("attach", _, EBUSY, let cause?)) = error else {
+        Issue.record("refused with \(String(describing: error))")
+        return
+      }
+      #expect(cause.contains("an earlier run") && cause.contains("uid 1001"))
+      #expect(cause.contains("--force"))
+      #expect(second.provider.openCount.value == 0, "nothing stays open")
+      var forced = Self.attach
+      forced.force = true
+      #expect(try watcher.call(Broker1.Attach.self, forced).pool.exclusiveUid == nil)
+      #expect(second.log.lines("forced").contains { $0.contains("lent to uid 1001") })
+      #expect(runs.records.isEmpty)
+      let bob = try TestProcess(second, uid: 1002)
+      _ = try bob.connection().acquire(4096)
+    }
+
+    @Test func `what the kernel answers for needs no record`() throws {
+      let runs = Runs()
+      let first = try runs.start(.fileLease)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      let alice = try TestProcess(first, uid: 1001)
+      _ = try alice.connection().acquire(4096)
+      #expect(runs.records.isEmpty)
+      // VFIO's answer is of the opening: what is on record is void then.
+      first.stop()
+      alice.kill()
+      let second = try runs.start(.reopening, over: first)
+      _ = try second.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(second)
+      #expect(runs.records.count == 1)
+      try runs.crash(second)
+      let third = try runs.start(.reopening, over: second)
+      #expect(
+        try third.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+      #expect(runs.records.isEmpty)
+    }
+
+    @Test func `the kernel's answer for one source says nothing of another`() throws {
+      let runs = Runs()
+      let first = try runs.start(.none)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(first)
+      try runs.crash(first)
+      let second = try runs.start(.reopening, over: first)
+      #expect(throws: ReplyError.self) {
+        try second.client().call(Broker1.Attach.self, Self.attach)
+      }
+    }
+
+    @Test func `a record that cannot be read counts as held`() throws {
+      let runs = Runs()
+      _ = try runs.start(.none)
+      let file = runs.directory + "/torn.outstanding"
+      try #require(FileManager.default.createFile(atPath: file, contents: Data("{".utf8)))
+      let broker = try runs.start(.none)
+      let error = #expect(throws: ReplyError.self) {
+        try broker.client().call(Broker1.Attach.self, Self.attach)
+      }
+      #expect("\(String(describing: error))".contains(file))
+      // Where the kernel answers it is not needed.
+      let other = try runs.start(.fileLease)
+      _ = try other.client().call(Broker1.Attach.self, Self.attach)
+    }
+
+    @Test func `records of an earlier boot are void`() throws {
+      let runs = Runs()
+      let first = try runs.start(.none)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(first)
+      try runs.crash(first)
+      let file = runs.directory + "/" + (try #require(runs.records.first))
+      let boot = try String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)
+        .trimmingCharacters(in: .whitespacesAndNewlines)
+      let text = try String(contentsOfFile: file, encoding: .utf8)
+      try #require(text.contains(boot))
+      try text.replacingOccurrences(of: boot, with: "another").write(
+        toFile: file, atomically: false, encoding: .utf8)
+      let second = try runs.start(.none, over: first)
+      #expect(
+        try second.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+    }
+
+    @Test func `a lease that cannot be put on record is not given`() throws {
+      let runs = Runs()
+      let broker = try runs.start(.none)
+      let watcher = try broker.client()
+      _ = try watcher.call(Broker1.Attach.self, Self.attach)
+      try FileManager.default.removeItem(atPath: runs.directory)
+      let error = #expect(throws: ReplyError.self) { try watcher.acquire(4096, pool: "pool0") }
+      guard case .broker(.deviceError("write", _, ENOENT, _)) = error else {
+        Issue.record("refused with \(String(describing: error))")
+        return
+      }
+      try wait(for: "the pool to be clean") { try watcher.pool().available == .mebibytes(1) }
+      #expect(try watcher.pool().leases == 0)
+    }
+
+    @Test func `a directory that others may write to is refused`() throws {
+      let runs = Runs()
+      try FileManager.default.createDirectory(
+        atPath: runs.directory, withIntermediateDirectories: false,
+        attributes: [.posixPermissions: 0o777])
+      #expect(throws: SystemError.self) { _ = try runs.start(.none) }
+    }
+  }
+}
