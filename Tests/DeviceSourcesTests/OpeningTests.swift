@@ -89,7 +89,9 @@ import Testing
     let error = try #require(throws: AttachError.self) { _ = try source.open(request) }
     #expect(error.errno == .resourceBusy)
     #expect(error.description.contains("refused: the firmware calls it removable"))
-    #expect(error.description.contains("driver nvme is bound to it [driver-bound]; unbind it"))
+    #expect(
+      error.description.contains(
+        "driver nvme is bound to it [driver-bound]; genpoolctl device bind \(tree.address)"))
     #expect(try source.refusals(of: request).map(\.rule) == ["hotplug", "driver-bound"])
     #expect(try tree.state() == .untouched)
     #expect(try tree.openFiles() == 0)

@@ -27,14 +27,12 @@ struct DeviceShow: ParsableCommand {
   func run() throws {
     let tree = DeviceTree()
     let device = try tree.device(at: address)
-    let lockdown = try tree.lockdown()
-    let verdicts = device.bars.filter { $0.kind == .memory }.map { bar in
-      Verdict(
-        bar: bar,
-        refusals: AttachRule.refusals(
-          of: .init(
-            request: BARRequest(device: address, bar: bar.index), device: device,
-            lockdown: lockdown)))
+    var subject = try AttachRule.Subject(
+      BARRequest(device: address, bar: 0), of: device, in: tree)
+    var verdicts: [Verdict] = []
+    for bar in device.bars where bar.kind == .memory {
+      subject.request.bar = bar.index
+      verdicts.append(Verdict(bar: bar, refusals: AttachRule.refusals(of: subject)))
     }
     let names = DeviceNames()
     try output.write(
