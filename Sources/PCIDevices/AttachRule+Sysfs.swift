@@ -1,4 +1,4 @@
-import GenPool
+package import GenPool
 import Glibc
 import SystemPackage
 
@@ -163,15 +163,37 @@ extension AttachRule {
     } cure: { subject in
       otherBARs(subject)
     },
+    // A pool's memory is zeroed, and a write to these starts commands.
+    AttachRule("registers") { subject in
+      guard subject.isControllerRegisters else { return nil }
+      return subject.request.contents == .memory
+        ? "BAR 0 holds the NVMe controller's registers"
+        : "the memory that its registers announce would be the registers themselves"
+    } cure: { subject in
+      guard subject.device.classCode == .nvme, subject.request.contents == .memory else {
+        return otherBARs(subject)
+      }
+      return "attach the controller's memory \(byName(subject.device))"
+    },
     AttachRule("not-prefetchable", canBeAllowed: true) { subject in
       guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable,
-        subject.request.contents == .memory
+        subject.request.contents == .memory, !subject.isControllerRegisters
       else { return nil }
       return "BAR \(bar.index) is not prefetchable: registers, most likely"
     } cure: { subject in
-      otherBARs(subject)
+      guard subject.device.classCode == .nvme else { return otherBARs(subject) }
+      return "if the controller's memory lies there, attach it \(byName(subject.device))"
     },
   ]
+
+  /// How much of an NVMe controller's BAR 0 registers and the first doorbells are: the registers up to
+  /// 1000h, the doorbells from there on, in pages of their own (NVMe 1.4 section 3.1).
+  package static let nvmeRegisters: ByteCount = .kibibytes(8)
+
+  /// How an NVMe controller's memory is attached, and which command shows it, for a cure.
+  private static func byName(_ device: Device) -> String {
+    "by name, \(device.address):cmb or \(device.address):pmr; genpoolctl nvme show \(device.address)"
+  }
 
   /// Whether the kernel shows it.
   private static let fileRules: [AttachRule] = [
@@ -185,9 +207,12 @@ extension AttachRule {
     }
   ]
 
-  /// The other BARs for a cure, since the wrong one was asked for.
+  /// The other BARs for a cure, since the wrong one was asked for. Not an NVMe controller's registers.
   private static func otherBARs(_ subject: Subject) -> String {
-    let others = subject.device.bars.filter { $0.index != subject.request.bar }
+    let others = subject.device.bars.filter { bar in
+      bar.index != subject.request.bar
+        && !(bar.index == 0 && subject.device.classCode.hasNVMeRegisters)
+    }
     return others.isEmpty
       ? "it has no other BAR" : "it has " + others.map(\.description).joined(separator: ", ")
   }

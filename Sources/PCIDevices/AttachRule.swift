@@ -57,6 +57,19 @@ public struct AttachRule: Sendable {
 
     /// The BAR asked for when it decodes memory, what most rules are about.
     var memoryBAR: BAR? { bar.flatMap { $0.kind == .memory ? $0 : nil } }
+
+    /// Whether an NVMe controller's registers are asked for as memory. By number all of BAR 0 counts as
+    /// registers; memory that they announce lies there as well on some controllers, behind them.
+    var isControllerRegisters: Bool {
+      guard device.classCode.hasNVMeRegisters, let bar = memoryBAR, bar.index == 0,
+        bar.physical != nil
+      else { return false }
+      return switch request.contents {
+      case .memory: true
+      case .announcedMemory: request.offset < AttachRule.nvmeRegisters
+      case .registers: false
+      }
+    }
   }
 
   /// A rule that said no.

@@ -35,7 +35,7 @@ final class BARFiles: Sendable {
     let page = Int(getpagesize())
     self.directory = directory
     let resource = try Self.openLocked(bar.resourceFile, bar, subject, directory)
-    if bar.hasWriteCombiningFile && contents == .memory {
+    if bar.hasWriteCombiningFile && contents != .registers {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {

@@ -100,7 +100,7 @@ extension DeviceShow {
   /// what it is, and not by its BAR's number.
   private static func advice(on bar: BAR, of device: Device) -> String {
     let command = "  can be attached: genpoolctl pool attach \(device.address)"
-    guard device.classCode == ClassCode(0x010802) else { return command + ":\(bar.index)\n" }
+    guard device.classCode == .nvme else { return command + ":\(bar.index)\n" }
     return command + ":cmb\n"
       + """
       if the controller memory buffer lies here, as \(device.address):pmr,erase=yes if the persistent \

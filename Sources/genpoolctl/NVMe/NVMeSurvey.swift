@@ -35,7 +35,7 @@ struct NVMeSurvey {
     _ address: PCIAddress, in tree: DeviceTree, allowed: Set<String>, isProbing: Bool
   ) throws {
     device = try tree.device(at: address)
-    guard device.classCode == ClassCode(0x010802) else {
+    guard device.classCode == .nvme else {
       throw Failure("show \(address): it is no NVMe controller (class \(device.classCode))")
     }
     if let driver = device.driver, driver != IOMMUGroup.vfioDriver {
@@ -123,6 +123,7 @@ struct NVMeSurvey {
       subject.request.bar = memory.bar
       subject.request.offset = memory.offset
       subject.request.size = memory.size
+      subject.request.contents = .announcedMemory
       refusals = AttachRule.refusals(
         of: subject, under: isBoundToVFIO ? AttachRule.vfio : AttachRule.sysfs)
     } catch .absent {
