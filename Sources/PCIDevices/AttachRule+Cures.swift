@@ -69,7 +69,7 @@ extension AttachRule.Subject {
     return command + (others.isEmpty ? "" : " --group")
   }
 
-  /// What attaches the device once it is bound.
+  /// The step after binding, which attaches the device.
   var attachingWhenBound: String {
     device.iommuGroup == nil ? "attach it again" : "attach it through VFIO (source=vfio)"
   }

@@ -186,11 +186,11 @@ extension AttachRule {
     },
   ]
 
-  /// How much of an NVMe controller's BAR 0 registers and the first doorbells are: the registers up to
-  /// 1000h, the doorbells from there on, in pages of their own (NVMe 1.4 section 3.1).
+  /// The start of an NVMe controller's BAR 0 that no memory can share: registers up to 1000h, and the
+  /// page of the first doorbells (NVMe 1.4 section 3.1).
   package static let nvmeRegisters: ByteCount = .kibibytes(8)
 
-  /// How an NVMe controller's memory is attached, and which command shows it, for a cure.
+  /// The names of an NVMe controller's memory and the command that shows it, for a cure.
   private static func byName(_ device: Device) -> String {
     "by name, \(device.address):cmb or \(device.address):pmr; genpoolctl nvme show \(device.address)"
   }
