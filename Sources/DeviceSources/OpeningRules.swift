@@ -17,8 +17,7 @@ extension [AttachRule] {
     }
     do throws(DeviceTreeError) {
       let device = try tree.device(at: request.device)
-      let subject = AttachRule.Subject(
-        request: request, device: device, lockdown: try tree.lockdown())
+      let subject = try AttachRule.Subject(request, of: device, in: tree)
       return (device, AttachRule.refusals(of: subject, under: self))
     } catch {
       throw .unreadable(error)

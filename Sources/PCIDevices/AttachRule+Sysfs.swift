@@ -1,4 +1,4 @@
-import GenPool
+package import GenPool
 import Glibc
 import SystemPackage
 
@@ -48,7 +48,16 @@ extension AttachRule {
       }
       return "it is in power state \(state.rawValue), where its memory reads as garbage"
     } cure: { subject in
-      "wake it: echo on > \(subject.device.path.string)/power/control"
+      // vfio-pci lets a device sleep until it is opened; another driver has it awake from the start.
+      if subject.device.driver == IOMMUGroup.vfioDriver, subject.device.iommuGroup != nil {
+        return "attach it through VFIO (source=vfio), which wakes it"
+      }
+      let cure = subject.bindingCure(
+        of: [subject.device.address], next: subject.attachingWhenBound + ", which wakes it")
+      let isBoundForSysfs =
+        subject.device.driver == driverWithoutIOMMU && subject.device.iommuGroup == nil
+      return (isBoundForSysfs ? "genpoolctl device unbind \(subject.device.address), then " : "")
+        + cure
     },
     AttachRule("hotplug", canBeAllowed: true) { subject in
       if let slot = subject.device.hotplugSlot {
@@ -75,18 +84,18 @@ extension AttachRule {
       guard let driver = subject.device.driver, !passiveDrivers.contains(driver),
         subject.request.forced == nil
       else { return nil }
-      return "driver \(driver) is bound to it"
+      return "driver \(driver) is bound to it" + subject.shownUses(of: subject.device.address)
     } cure: { subject in
-      "unbind it (echo \(subject.device.address) > \(subject.device.path.string)/driver/unbind)"
+      subject.bindingCure(of: [subject.device.address], next: subject.attachingWhenBound)
     },
     forceMismatch,
     AttachRule("group-not-viable") { subject in
-      let members = subject.device.iommuGroup?.members ?? []
-      let busy = members.filter { $0.address != subject.device.address && !isViable($0) }
+      let busy = busyMembers(subject)
       guard let group = subject.device.iommuGroup, !busy.isEmpty else { return nil }
-      return "IOMMU group \(group.number) also has \(describe(busy))"
-    } cure: { _ in
-      "unbind those too, or plug the device into another slot"
+      return "IOMMU group \(group.number) also has \(subject.describe(busy))"
+    } cure: { subject in
+      subject.bindingCure(
+        of: busyMembers(subject).compactMap(\.address), next: subject.attachingWhenBound)
     },
   ]
 
@@ -108,19 +117,16 @@ extension AttachRule {
     "check the address"
   }
 
-  /// Drivers that leave a device alone until somebody opens it through them.
-  private static let passiveDrivers: Set<String> = ["vfio-pci", "uio_pci_generic"]
+  /// The other members of the group whose drivers use them.
+  private static func busyMembers(_ subject: Subject) -> [IOMMUGroup.Member] {
+    let members = subject.device.iommuGroup?.members ?? []
+    return members.filter { $0.address != subject.device.address && !isViable($0) }
+  }
 
   /// Like the kernel's vfio_group_viable: no driver, a passive one, or a bridge's own.
   private static func isViable(_ member: IOMMUGroup.Member) -> Bool {
     guard let driver = member.driver, !passiveDrivers.contains(driver) else { return true }
     return driver == "pcieport" && member.classCode?.isBridge == true
-  }
-
-  /// Members of a group for people: `"0000:01:00.0" with driver nvme`.
-  package static func describe(_ members: [IOMMUGroup.Member]) -> String {
-    members.map { "\(quoted($0.name)) with driver \($0.driver ?? "none")" }
-      .joined(separator: ", ")
   }
 
   /// Whether the BAR is memory that can be mapped. Whatever opens it.
@@ -157,15 +163,37 @@ extension AttachRule {
     } cure: { subject in
       otherBARs(subject)
     },
+    // A pool's memory is zeroed, and a write to these starts commands.
+    AttachRule("registers") { subject in
+      guard subject.isControllerRegisters else { return nil }
+      return subject.request.contents == .memory
+        ? "BAR 0 holds the NVMe controller's registers"
+        : "the memory that its registers announce would be the registers themselves"
+    } cure: { subject in
+      guard subject.device.classCode == .nvme, subject.request.contents == .memory else {
+        return otherBARs(subject)
+      }
+      return "attach the controller's memory \(byName(subject.device))"
+    },
     AttachRule("not-prefetchable", canBeAllowed: true) { subject in
       guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable,
-        subject.request.contents == .memory
+        subject.request.contents == .memory, !subject.isControllerRegisters
       else { return nil }
       return "BAR \(bar.index) is not prefetchable: registers, most likely"
     } cure: { subject in
-      otherBARs(subject)
+      guard subject.device.classCode == .nvme else { return otherBARs(subject) }
+      return "if the controller's memory lies there, attach it \(byName(subject.device))"
     },
   ]
+
+  /// The start of an NVMe controller's BAR 0 that no memory can share: registers up to 1000h, and the
+  /// page of the first doorbells (NVMe 1.4 section 3.1).
+  package static let nvmeRegisters: ByteCount = .kibibytes(8)
+
+  /// The names of an NVMe controller's memory and the command that shows it, for a cure.
+  private static func byName(_ device: Device) -> String {
+    "by name, \(device.address):cmb or \(device.address):pmr; genpoolctl nvme show \(device.address)"
+  }
 
   /// Whether the kernel shows it.
   private static let fileRules: [AttachRule] = [
@@ -179,9 +207,12 @@ extension AttachRule {
     }
   ]
 
-  /// The other BARs for a cure, since the wrong one was asked for.
+  /// The other BARs for a cure, since the wrong one was asked for. Not an NVMe controller's registers.
   private static func otherBARs(_ subject: Subject) -> String {
-    let others = subject.device.bars.filter { $0.index != subject.request.bar }
+    let others = subject.device.bars.filter { bar in
+      bar.index != subject.request.bar
+        && !(bar.index == 0 && subject.device.classCode.hasNVMeRegisters)
+    }
     return others.isEmpty
       ? "it has no other BAR" : "it has " + others.map(\.description).joined(separator: ", ")
   }

@@ -19,19 +19,24 @@ extension AttachRule {
     },
     AttachRule("not-vfio-pci") { subject in
       subject.device.driver == IOMMUGroup.vfioDriver
-        ? nil : "driver \(subject.device.driver ?? "none") is bound to it, not vfio-pci"
+        ? nil
+        : "driver \(subject.device.driver ?? "none") is bound to it, not vfio-pci"
+          + subject.shownUses(of: subject.device.address)
     } cure: { subject in
-      "bind it: genpoolctl device bind \(subject.device.address)"
+      subject.device.iommuGroup == nil
+        ? "with an IOMMU: genpoolctl device bind \(subject.device.address)"
+        : subject.bindingCure(of: [subject.device.address], next: "attach it again")
     },
     forceMismatch,
     AttachRule("group-not-viable") { subject in
       guard let group = subject.device.iommuGroup else { return nil }
       let others = group.blockers.filter { $0.address != subject.device.address }
       return others.isEmpty
-        ? nil : "IOMMU group \(group.number) also has \(describe(others))"
+        ? nil : "IOMMU group \(group.number) also has \(subject.describe(others))"
     } cure: { subject in
-      "bind them all: genpoolctl device bind \(subject.device.address) --group; or plug the device "
-        + "into another slot"
+      let others = subject.device.iommuGroup?.blockers.compactMap(\.address) ?? []
+      return subject.bindingCure(
+        of: others.filter { $0 != subject.device.address }, next: "attach it again")
     },
   ]
 }

@@ -26,14 +26,30 @@ public struct AttachRule: Sendable {
 
   /// What the rules look at: a request, and the device as it is now.
   public struct Subject: Sendable {
-    public let request: BARRequest
+    public var request: BARRequest
     public let device: Device
     public let lockdown: Lockdown
+    /// The uses that show of the device and of its IOMMU group's members, by address. For causes and
+    /// cures only: a device without any may be in use all the same.
+    let uses: [PCIAddress: [DeviceUse]]
 
-    public init(request: BARRequest, device: Device, lockdown: Lockdown) {
+    package init(
+      request: BARRequest, device: Device, lockdown: Lockdown,
+      uses: [PCIAddress: [DeviceUse]] = [:]
+    ) {
       self.request = request
       self.device = device
       self.lockdown = lockdown
+      self.uses = uses
+    }
+
+    /// A request for `device`, with all that `tree` shows of it now.
+    public init(
+      _ request: BARRequest, of device: Device, in tree: DeviceTree
+    ) throws(DeviceTreeError) {
+      self.init(
+        request: request, device: device, lockdown: try tree.lockdown(),
+        uses: Self.uses(of: device, under: tree.root))
     }
 
     /// The BAR asked for, nil when the device does not implement it.
@@ -41,6 +57,19 @@ public struct AttachRule: Sendable {
 
     /// The BAR asked for when it decodes memory, what most rules are about.
     var memoryBAR: BAR? { bar.flatMap { $0.kind == .memory ? $0 : nil } }
+
+    /// Whether an NVMe controller's registers are asked for as memory. By number all of BAR 0 counts as
+    /// registers; memory that they announce lies there as well on some controllers, behind them.
+    var isControllerRegisters: Bool {
+      guard device.classCode.hasNVMeRegisters, let bar = memoryBAR, bar.index == 0,
+        bar.physical != nil
+      else { return false }
+      return switch request.contents {
+      case .memory: true
+      case .announcedMemory: request.offset < AttachRule.nvmeRegisters
+      case .registers: false
+      }
+    }
   }
 
   /// A rule that said no.

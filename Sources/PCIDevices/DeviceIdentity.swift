@@ -49,6 +49,12 @@ public struct ClassCode: Hashable, Sendable {
   /// The register-level interface, 0x02 of storage/non-volatile being NVM Express.
   public var interface: UInt8 { UInt8(truncatingIfNeeded: rawValue) }
 
+  /// An NVMe controller (I/O controller: PCI Code and ID Assignment 1.11, section 1.2).
+  package static let nvme = ClassCode(0x010802)
+
+  /// Whether BAR 0 holds the registers of an NVMe controller, an administrative one (03h) included.
+  package var hasNVMeRegisters: Bool { self == .nvme || rawValue == 0x010803 }
+
   package var isStorage: Bool { base == 0x01 }
   package var isNetwork: Bool { base == 0x02 }
   package var isDisplay: Bool { base == 0x03 }

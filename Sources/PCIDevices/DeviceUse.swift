@@ -22,22 +22,42 @@ public enum DeviceUse: Hashable, Sendable {
   package static func all(
     of address: PCIAddress, under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {
-    try blockUses(of: address, under: root) + networkUses(of: address, under: root)
+    let names = try blockDevices(of: address, under: root)
+    let uses = try blockUses(of: names, under: root)
+    return try uses
+      + claims(among: names, used: Set(uses.compactMap(\.blockDevice)), under: root)
+      + networkUses(of: address, under: root)
+  }
+
+  /// The uses of the device at `address` that sysfs and proc show: those of `all(of:under:)` without the
+  /// claims. Opens no block device, which would claim it for that moment and make a mount fail.
+  package static func shown(
+    of address: PCIAddress, under root: SysfsRoot
+  ) throws(DeviceTreeError) -> [DeviceUse] {
+    try blockUses(of: blockDevices(of: address, under: root), under: root)
+      + networkUses(of: address, under: root)
   }
 
   // MARK: Block devices
 
+  /// The block device that is used; nil for a network interface.
+  private var blockDevice: String? {
+    switch self {
+    case .mounted(let name, _), .swap(let name), .held(let name, _), .claimed(let name),
+      .undecided(let name, _):
+      name
+    case .network: nil
+    }
+  }
+
   private static func blockUses(
-    of address: PCIAddress, under root: SysfsRoot
+    of names: [String], under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {
-    let names = try blockDevices(of: address, under: root)
     guard !names.isEmpty else { return [] }
     let mounts = try Mount.all(under: root)
     let swaps = try swaps(under: root)
     var uses: [DeviceUse] = []
-    var used: Set<String> = []
     for name in names {
-      let known = uses.count
       let node = root["class/block"][name]
       let number = try node["dev"].optionalAttribute()?.lines.first
       for mount in mounts where mount.device == number || mount.source == "/dev/\(name)" {
@@ -47,9 +67,8 @@ public enum DeviceUse: Hashable, Sendable {
       var holders = try node["holders"].exists() ? node["holders"].entries() : []
       holders += try multiDeviceFileSystems(with: name, under: root)
       if !holders.isEmpty { uses.append(.held(name: name, by: holders)) }
-      if uses.count > known { used.insert(name) }
     }
-    return try uses + claims(among: names, used: used, under: root)
+    return uses
   }
 
   /// The names of the device's disks and partitions.
@@ -174,12 +193,18 @@ extension DeviceUse: CustomStringConvertible {
     }
   }
 
+  /// The running system is on the device: a use that cannot be ended.
+  var isOfRoot: Bool {
+    if case .mounted(_, at: "/") = self { true } else { false }
+  }
+
   /// What would end the use.
   var cure: String {
     switch self {
+    case .mounted(_, at: "/"): "choose another device: the running system is on it"
     case .mounted(_, let place): "umount \(place)"
     case .swap(let name): "swapoff /dev/\(name)"
-    case .held: "take it out of them"
+    case .held(let name, let holders): "take \(name) out of \(holders.joined(separator: ", "))"
     case .claimed: "find out who has it (lsns -t mnt, zpool status, targetcli ls), and end that"
     case .undecided: "be root, where the machine's /dev is"
     case .network(let name): "ip link set \(name) down"

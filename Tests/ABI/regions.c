@@ -265,6 +265,15 @@ static void check_bar(void) {
   options.allow = "hotplug,";
   check(genpool_region_open(&options, &lower) == 0, "a BAR without caching");
   genpool_region_close(lower);
+  options = options_for("bar0");
+  options.allow = "hotplug,not-prefetchable";
+  check(refusal(options) == -EPERM, "a controller's registers are not memory");
+  options.caching = GENPOOL_CACHING_UNCACHED;
+  check(genpool_region_open(&options, &lower) == 0, "they are opened without caching");
+  struct gen_pool *pool = gen_pool_create(12, NUMA_NO_NODE);
+  check(genpool_region_add(lower, pool, NULL) == -EINVAL, "and do not become a chunk");
+  gen_pool_destroy(pool);
+  genpool_region_close(lower);
 }
 
 int main(int count, char **arguments) {

@@ -89,6 +89,23 @@ extension BrokerTests {
       #expect(broker.provider.openCount.value == 1)
     }
 
+    @Test(arguments: [MemorySource.sysfs, .vfio])
+    func `another BAR of the device may be a pool unless VFIO's descriptors reach it`(
+      source: MemorySource
+    ) throws {
+      let device = "0000:01:00.0"
+      let broker = try TestBroker(
+        [.init(address: device, size: .mebibytes(1), source: source, bars: [0, 2])],
+        attached: [.init(device: device, bar: 0, name: "a")])
+      let client = try broker.client()
+      func attachOther() throws {
+        _ = try client.call(Broker1.Attach.self, .init(device: device, bar: 2, name: "b"))
+      }
+      if source == .sysfs { return try attachOther() }
+      let error = #expect(throws: ReplyError.self) { try attachOther() }
+      #expect(error?.description.contains("pool a has a part of this device") == true)
+    }
+
     @Test func `what the policy and the system refuse is passed on whole`() throws {
       let broker = try broker()
       let client = try broker.client()

@@ -9,7 +9,7 @@ import SystemPackage
 
 /// Devices that are made of memfds: what a broker sees of real ones, without any.
 final class MemoryProvider: DeviceProvider, Sendable {
-  /// A device with one BAR.
+  /// A device whose BARs have the same memory.
   struct TestDevice: Sendable {
     var address: String
     var size: ByteCount
@@ -20,6 +20,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     /// What tells whether it is still reached. A ``Witness/fileLease`` is played by locks on what is lent,
     /// which live as long as the open file description: as good where no test takes them off.
     var witness = Witness.fileLease
+    var bars: Set<Int> = [0]
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
     /// How opening it fails.
@@ -93,7 +94,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
   func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
     var bar: Int?
     if case .bar(let number) = request.memory { bar = number }
-    guard let device = present[request.device], bar == 0 else {
+    guard let device = present[request.device], let bar, device.bars.contains(bar) else {
       let known = present[request.device] != nil
       throw .noSuchDevice(device: request.device, bar: known ? bar : nil)
     }
@@ -109,12 +110,12 @@ final class MemoryProvider: DeviceProvider, Sendable {
           operation: "open", subject: request.device, errno: Errno(rawValue: errno)))
     }
     return OpenBAR(
-      device: device.address, bar: 0, offset: offset, numaNode: nil,
+      device: device.address, bar: bar, offset: offset, numaNode: nil,
       range: DeviceRange(
         descriptor: Descriptor(owning: memory), mapOffset: device.mapOffset + offset, size: size,
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
         caching: .cached, isolation: device.isolation, source: device.source,
-        label: "BAR 0 of \(device.address)",
+        label: "BAR \(bar) of \(device.address)",
         lender: Lender(memory: self.memory(of: request.device), device.witness),
         witness: device.witness,
         witnessAtOpening: witnessesAtOpening.withLock { $0[request.device] }

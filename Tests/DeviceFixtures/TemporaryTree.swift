@@ -89,6 +89,14 @@ package final class TemporaryTree: Sendable {
     try write(name, lines.joined(separator: "\n"))
   }
 
+  /// Makes BAR 2 of the first device one that is not prefetchable, and that has no write-combining file.
+  package func setNotPrefetchable() throws {
+    // IORESOURCE_PREFETCH and the register's own bit.
+    let row = try text("resource").split(separator: "\n")[2]
+    try write("resource", line: 3, String(row.replacing("14220c", with: "140204")))
+    remove("resource2_wc")
+  }
+
   /// Overwrites bytes of the first device's configuration space.
   package func writeConfig(_ offset: Int, _ bytes: [UInt8]) throws {
     var content = try read("config")

@@ -7,6 +7,10 @@ import SystemPackage
 extension TemporaryTree {
   /// A tree whose kernel knows vfio-pci, and what binds devices there.
   static func binding(_ devices: String...) throws -> (TemporaryTree, DeviceBinding) {
+    try binding(devices)
+  }
+
+  static func binding(_ devices: [String]) throws -> (TemporaryTree, DeviceBinding) {
     let tree = try TemporaryTree(devices.map { try EmulatedDevice.parse($0) })
     try tree.makeDirectory("/bus/pci/drivers/vfio-pci")
     try tree.write("/bus/pci/drivers_probe", "")
@@ -39,6 +43,19 @@ extension TemporaryTree {
   /// Whether there is a record of the device.
   func hasRecord(of device: PCIAddress? = nil) throws -> Bool {
     try root["run/genpool/bindings/\(device ?? address)"].exists()
+  }
+
+  /// Gives the device a disk that is mounted at `places`.
+  func setMounted(at places: String..., on device: PCIAddress? = nil) throws {
+    let device = device ?? address
+    try write("/bus/pci/devices/\(device)/nvme/nvme0/nvme0n1/dev", "259:0\n")
+    try makeDirectory("/bus/pci/devices/\(device)/nvme/nvme0/nvme0n1/holders")
+    try link(
+      "/class/block/nvme0n1", to: "../../devices/pci0000:00/\(device)/nvme/nvme0/nvme0n1")
+    try write(
+      "/proc/self/mountinfo",
+      places.map { "31 22 259:0 / \($0) rw - ext4 /dev/nvme0n1 rw\n" }.joined())
+    try write("/proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n")
   }
 
   /// Gives the device a network interface that is up.

@@ -16,7 +16,7 @@ import Testing
   ) -> BARRequest {
     BARRequest(
       device: tree.address, bar: bar, offset: .kibibytes(4 * (page ?? 0)),
-      size: page == nil ? nil : .kibibytes(4), allowed: ["not-prefetchable"])
+      size: page == nil ? nil : .kibibytes(4), contents: bar == 0 ? .registers : .memory)
   }
 
   @Test func `a device is attached while a range of it is open, and as before afterwards`() throws {

@@ -59,6 +59,13 @@ final class PoolMachine {
     return Array(try file.read(upToCount: count) ?? Data())
   }
 
+  /// All that is in a BAR's file.
+  func bytes(ofBAR index: Int) throws -> Data {
+    try Data(
+      contentsOf: URL(
+        fileURLWithPath: "\(machine.directory)/bus/pci/devices/\(machine.device)/resource\(index)"))
+  }
+
   /// Waits until the pool has no lease, and all of it is clean.
   func waitUntilClean() throws {
     for _ in 0..<500 {

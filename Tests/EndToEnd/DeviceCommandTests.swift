@@ -81,8 +81,9 @@ import Testing
     let result = try machine.control("device", "show", "01:00.0")
     #expect(result.status == 0)
     #expect(result.output.contains("refused by driver-bound: driver nvme is bound to it"))
-    #expect(result.output.contains("cure: unbind it"))
-    #expect(result.output.contains("refused by not-prefetchable"))
+    #expect(result.output.contains("cure: genpoolctl device bind 0000:01:00.0"))
+    #expect(result.output.contains("refused by registers"))
+    #expect(!result.output.contains("echo") && !result.output.contains("allow=not-prefetchable"))
     #expect(!result.output.contains("can be attached"))
     let document = try machine.control("device", "show", "--json", "01:00.0")
     #expect(document.keys == document.keys.sorted())
@@ -90,7 +91,36 @@ import Testing
     #expect(verdicts.map(\.bar) == [0, 2])
     #expect(verdicts[1].refusals.map(\.rule) == ["driver-bound"])
     #expect(verdicts[1].refusals[0].cause.contains("nvme"))
-    #expect(verdicts[1].refusals[0].cure.contains("unbind"))
+  }
+
+  @Test(arguments: [
+    ["nvme,cmb=16M,driver=nvme"], ["nvme,cmb=16M,driver=nvme,group=1"],
+    ["nvme,cmb=16M,driver=nvme,group=1", "ivshmem,driver=ivshmem,group=1"],
+    ["nvme,cmb=16M,group=1", "ivshmem,driver=ivshmem,group=1"],
+  ])
+  func `the cure of a device that a driver has is a command that can be tried`(devices: [String])
+    throws
+  {
+    let machine = try EmulatedMachine(devices[0])
+    for other in devices.dropFirst() {
+      let added = try machine.control("emulate", "add", machine.directory, "--device", other)
+      #expect(added.status == 0)
+    }
+    for driver in ["vfio-pci", "uio_pci_generic"] {
+      try FileManager.default.createDirectory(
+        atPath: "\(machine.directory)/bus/pci/drivers/\(driver)", withIntermediateDirectories: true)
+    }
+    let shown = try machine.control("device", "show", "--json", "01:00.0")
+    let verdict = try #require(try shown.document(Device.self).refusals?.last)
+    #expect(!verdict.refusals.isEmpty)
+    for refusal in verdict.refusals {
+      let command = try #require(
+        refusal.cure.firstMatch(of: /genpoolctl (device bind [^(]+) \(with/))
+      let arguments = command.1.split(separator: " ").map(String.init) + ["--dry-run"]
+      let result = try Executable.run(
+        Executable.genpoolctl, arguments, environment: machine.environment)
+      #expect(result.status == 0 && result.output.contains("would be done"), "\(result.output)")
+    }
   }
 
   @Test(arguments: ["--dry-run", "--group"])

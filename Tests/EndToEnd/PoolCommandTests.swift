@@ -77,12 +77,23 @@ import Testing
     let machine = try PoolMachine()
     let result = try machine.control("pool", "attach", "0000:01:00.0:0")
     #expect(result.status == 1)
-    #expect(result.errors.contains("not-prefetchable: BAR 0 is not prefetchable"))
-    #expect(result.errors.contains("allow=not-prefetchable"))
-    #expect(!result.errors.contains("(it has BAR 0"), "a remedy is another BAR")
+    #expect(result.errors.contains("registers: BAR 0 holds the NVMe controller's registers"))
+    #expect(result.errors.contains("0000:01:00.0:cmb"))
+    #expect(!result.errors.contains("allow="))
     #expect(machine.daemon.end() == 0)
-    #expect(machine.daemon.readLog().contains("refused; not-prefetchable: BAR 0"))
+    #expect(machine.daemon.readLog().contains("refused; registers: BAR 0"))
     #expect(result.output.isEmpty)
+  }
+
+  @Test func `registers are not zeroed, whatever is allowed`() throws {
+    let machine = try PoolMachine()
+    let before = try machine.bytes(ofBAR: 0)
+    let result = try machine.control(
+      "pool", "attach", "0000:01:00.0:0,allow=hotplug+not-prefetchable")
+    #expect(result.status == 1 && result.errors.contains("registers: BAR 0"))
+    #expect(try machine.bytes(ofBAR: 0) == before)
+    let unknown = try machine.control("pool", "attach", "0000:01:00.0:0,allow=registers")
+    #expect(unknown.errors.contains("allow=registers is not possible"), "\(unknown.errors)")
   }
 
   @Test func `a persistent memory region has to be there before it has to be spared`() throws {

@@ -102,7 +102,19 @@ import Testing
       try $0.write(
         "resource", line: 3, "0x0000008000000800 0x00000080000017ff 0x000000000014220c")
     },
-    Break("not-prefetchable", ask: { $0.bar = 0 }),
+    Break("registers", ask: { $0.bar = 0 }),
+    Break(
+      "registers", "announced as memory",
+      ask: {
+        $0.bar = 0
+        $0.contents = .announcedMemory
+      }),
+    Break("registers", "an administrative controller") {
+      try $0.write("class", "0x010803\n")
+    } ask: {
+      $0.bar = 0
+    },
+    Break("not-prefetchable") { try $0.setNotPrefetchable() },
     Break("no-resource-file") { $0.remove("resource2") },
   ]
 
@@ -111,9 +123,8 @@ import Testing
     _ tree: TemporaryTree, _ request: BARRequest, under rules: [AttachRule] = AttachRule.sysfs
   ) throws -> [AttachRule.Refusal] {
     let devices = DeviceTree(root: tree.root)
-    let subject = AttachRule.Subject(
-      request: request, device: try devices.device(at: request.device),
-      lockdown: try devices.lockdown())
+    let subject = try AttachRule.Subject(
+      request, of: devices.device(at: request.device), in: devices)
     return AttachRule.refusals(of: subject, under: rules)
   }
 
@@ -162,10 +173,44 @@ import Testing
     try tree.write("power_state", "D3cold\n")
     let refusals = try refusals(tree, BARRequest(device: tree.address, bar: 0))
     #expect(
-      refusals.map(\.rule) == ["power-state", "hotplug", "driver-bound", "not-prefetchable"])
+      refusals.map(\.rule) == ["power-state", "hotplug", "driver-bound", "registers"])
     #expect(refusals[1].cure.hasSuffix(", or say allow=hotplug"))
+    #expect(refusals[2].cause == "driver nvme is bound to it")
+  }
+
+  // MARK: Registers and memory
+
+  @Test func `no permission makes memory of an NVMe controller's registers`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    let request = BARRequest(
+      device: tree.address, bar: 0, allowed: Set(AttachRule.sysfs.map(\.name)))
+    let refusals = try refusals(tree, request)
+    #expect(refusals.map(\.rule) == ["registers"])
+    let cure = try #require(refusals.first?.cure)
+    #expect(cure.contains("\(tree.address):cmb or \(tree.address):pmr"))
+    #expect(!cure.contains("allow="))
+  }
+
+  @Test func `registers are opened as registers`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    let request = BARRequest(device: tree.address, bar: 0, contents: .registers)
+    #expect(try refusals(tree, request).isEmpty)
+  }
+
+  @Test func `memory that a controller announces need not be prefetchable`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    try tree.setNotPrefetchable()
+    let request = BARRequest(device: tree.address, bar: 2, contents: .announcedMemory)
+    #expect(try refusals(tree, request).isEmpty)
+    let behind = BARRequest(
+      device: tree.address, bar: 0, offset: .kibibytes(8), contents: .announcedMemory)
+    #expect(try refusals(tree, behind).isEmpty)
+  }
+
+  @Test func `BAR 0 of a device that is no NVMe controller may be memory`() throws {
+    let tree = try TemporaryTree("memory")
     #expect(
-      refusals[2].description.hasPrefix("driver nvme is bound to it [driver-bound]; unbind it"))
+      try refusals(tree, BARRequest(device: tree.address, bar: 0)).isEmpty)
   }
 
   @Test(arguments: ["vfio-pci", "uio_pci_generic"])

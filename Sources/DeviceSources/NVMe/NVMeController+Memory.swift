@@ -103,7 +103,7 @@ extension NVMeController {
       return try source.open(
         BARRequest(
           device: address, bar: memory.bar, offset: memory.offset, size: memory.size,
-          naming: naming, allowed: allowed))
+          naming: naming, allowed: allowed, contents: .announcedMemory))
     } catch {
       throw .attach(error)
     }

@@ -25,7 +25,7 @@ public final class NVMeController: Sendable {
   let report: @Sendable (NVMeControllerError) -> Void
 
   /// How much of BAR 0 is opened. The MSI-X table comes later on most controllers.
-  private static let window: ByteCount = .kibibytes(8)
+  private static let window = AttachRule.nvmeRegisters
 
   /// Opens the registers of the controller at `address`. Changes none of them.
   /// - Parameters:
@@ -45,8 +45,7 @@ public final class NVMeController: Sendable {
     } catch {
       throw .attach(.unreadable(error))
     }
-    // PCI Code and ID Assignment 1.11: mass storage, non-volatile memory, NVM Express.
-    guard device.classCode == ClassCode(0x010802) else {
+    guard device.classCode == .nvme else {
       throw .notNVMe(address, device.classCode)
     }
     self.source = source

@@ -39,7 +39,7 @@ final class BARFiles: Sendable {
     self.directory = directory
     let resource = try Self.open(bar.resourceFile, bar, directory)
     let answer = try Self.lock(resource, bar, subject)
-    if bar.hasWriteCombiningFile && contents == .memory {
+    if bar.hasWriteCombiningFile && contents != .registers {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {

@@ -3,7 +3,7 @@ public import PCIDevices
 /// The way back.
 extension DeviceBinding {
   /// The drivers that set a device aside for user space, or for nobody.
-  private static let passiveDrivers: Set<String> = [
+  static let passiveDrivers: Set<String> = [
     IOMMUGroup.vfioDriver, "uio_pci_generic", "pci-stub",
   ]
 
@@ -57,7 +57,7 @@ extension DeviceBinding {
           cause:
             "it has driver \(device.driver ?? "none"), and nothing says that genpool took it from another",
           cure: device.driver == nil
-            ? "let the kernel choose a driver: echo \(device.address) > \(tree.root)/bus/pci/drivers_probe"
+            ? "give it to a driver: genpoolctl device bind \(device.address) --driver NAME"
             : "check the address; to take it from that driver, bind it")
       ]
     }

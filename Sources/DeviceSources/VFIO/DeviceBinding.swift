@@ -30,7 +30,8 @@ public struct DeviceBinding: Sendable {
         ofBinding: device, under: tree.root, forced: forced)
       refusals += try driverRefusals(driver, for: device)
       var changing = device.driver == driver ? [] : [device]
-      let others = (device.iommuGroup?.blockers ?? []).filter { $0.address != address }
+      let blockers = isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : []
+      let others = blockers.filter { $0.address != address }
       for member in others where member.driver != driver {
         guard isWholeGroup, let place = member.address else { continue }
         let other = try tree.device(at: place)
@@ -45,7 +46,8 @@ public struct DeviceBinding: Sendable {
           AttachRule.Refusal(
             rule: "group-not-viable", subject: "\(address)",
             cause: "IOMMU group \(group.number) also has \(AttachRule.describe(left))",
-            cure: "bind them all with --group, or plug the device into another slot"))
+            cure: (left.contains { $0.address == nil } ? "" : "bind them all with --group, or ")
+              + "plug the device into another slot"))
       }
       return BindingPlan(
         device: device, refusals: refusals,
@@ -54,6 +56,12 @@ public struct DeviceBinding: Sendable {
     } catch {
       throw .unreadable(error)
     }
+  }
+
+  /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a driver
+  /// of the kernel's own. VFIO's variants have its name in theirs (`mlx5_vfio_pci`).
+  private func isForUserSpace(_ driver: String) -> Bool {
+    Self.passiveDrivers.contains(driver) || driver.contains("vfio")
   }
 
   private func driverRefusals(
@@ -74,7 +82,9 @@ public struct DeviceBinding: Sendable {
         AttachRule.Refusal(
           rule: "no-iommu-group", subject: "\(device.address)",
           cause: "it is in no IOMMU group, and VFIO without an IOMMU protects nobody",
-          cure: "enable the IOMMU (intel_iommu=on, amd_iommu=on), or attach it through sysfs"))
+          cure:
+            "enable the IOMMU (intel_iommu=on, amd_iommu=on), or bind it with --driver uio_pci_generic and "
+            + "attach it through sysfs"))
     }
     return refusals
   }

@@ -64,6 +64,9 @@ struct RegionRequest {
   /// Opens and maps it.
   func open() throws(NVMeControllerError) -> RegionHandle {
     let range: DeviceRange
+    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
+    let found = try? DeviceTree(root: root).device(at: device)
+    var isRegisters = false
     var traits = ChunkTraits(device: DeviceKey("\(device)"))
     switch memory {
     case .registers: return RegionHandle(registersOf: try controller())
@@ -74,14 +77,17 @@ struct RegionRequest {
     case .bar(let request):
       do throws(AttachError) {
         range = try OpenDevices.source(source, root: root).open(request)
+        // Uncached, any BAR may be opened, but a pool's memory is zeroed.
+        isRegisters =
+          request.contents == .registers && request.bar == 0
+          && found?.classCode.hasNVMeRegisters != false
       } catch {
         throw .attach(error)
       }
     }
-    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
-    traits.node = (try? DeviceTree(root: root).device(at: device))?.numaNode
+    traits.node = found?.numaNode
     do throws(SystemError) {
-      return try RegionHandle(mapping: range, traits)
+      return try RegionHandle(mapping: range, traits, isRegisters: isRegisters)
     } catch {
       throw .attach(.system(error))
     }

@@ -38,7 +38,9 @@ final class RegionHandle: Sendable {
     deinit { region.uses.subtract(1, ordering: .relaxed) }
   }
 
-  init(mapping range: consuming DeviceRange, _ traits: ChunkTraits) throws(SystemError) {
+  init(
+    mapping range: consuming DeviceRange, _ traits: ChunkTraits, isRegisters: Bool
+  ) throws(SystemError) {
     let shared = SharedRegion(try Region(mapping: range))
     start = shared.region.mapping.start
     size = shared.region.mapping.size
@@ -46,7 +48,7 @@ final class RegionHandle: Sendable {
     bus = shared.region.range.bus
     caching = shared.region.range.caching
     source = shared.region.range.source
-    isRegisters = false
+    self.isRegisters = isRegisters
     self.traits = traits
     keeper = shared
   }

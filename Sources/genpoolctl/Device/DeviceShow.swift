@@ -29,14 +29,12 @@ struct DeviceShow: ParsableCommand {
   func run() throws {
     let tree = DeviceTree()
     let device = try tree.device(at: address)
-    let lockdown = try tree.lockdown()
-    let verdicts = device.bars.filter { $0.kind == .memory }.map { bar in
-      Verdict(
-        bar: bar,
-        refusals: AttachRule.refusals(
-          of: .init(
-            request: BARRequest(device: address, bar: bar.index), device: device,
-            lockdown: lockdown)))
+    var subject = try AttachRule.Subject(
+      BARRequest(device: address, bar: 0), of: device, in: tree)
+    var verdicts: [Verdict] = []
+    for bar in device.bars where bar.kind == .memory {
+      subject.request.bar = bar.index
+      verdicts.append(Verdict(bar: bar, refusals: AttachRule.refusals(of: subject)))
     }
     let names = DeviceNames()
     try output.write(
@@ -113,7 +111,7 @@ extension DeviceShow {
   /// what it is, and not by its BAR's number.
   private static func advice(on bar: BAR, of device: Device) -> String {
     let command = "  can be attached: genpoolctl pool attach \(device.address)"
-    guard device.classCode == ClassCode(0x010802) else { return command + ":\(bar.index)\n" }
+    guard device.classCode == .nvme else { return command + ":\(bar.index)\n" }
     return command + ":cmb\n"
       + """
       if the controller memory buffer lies here, as \(device.address):pmr,erase=yes if the persistent \

@@ -35,7 +35,7 @@ struct NVMeSurvey {
     _ address: PCIAddress, in tree: DeviceTree, allowed: Set<String>, isProbing: Bool
   ) throws {
     device = try tree.device(at: address)
-    guard device.classCode == ClassCode(0x010802) else {
+    guard device.classCode == .nvme else {
       throw Failure("show \(address): it is no NVMe controller (class \(device.classCode))")
     }
     if let driver = device.driver, driver != IOMMUGroup.vfioDriver {
@@ -54,9 +54,10 @@ struct NVMeSurvey {
         unknown.append("The registers could not be read: \(error).")
       }
     }
-    let lockdown = try tree.lockdown()
-    findBuffer(lockdown, allowed)
-    findRegion(lockdown, allowed)
+    let subject = try AttachRule.Subject(
+      BARRequest(device: address, bar: 0, allowed: allowed), of: device, in: tree)
+    findBuffer(subject)
+    findRegion(subject)
   }
 
   private static func registers(
@@ -80,7 +81,7 @@ struct NVMeSurvey {
     return registers
   }
 
-  private mutating func findBuffer(_ lockdown: Lockdown, _ allowed: Set<String>) {
+  private mutating func findBuffer(_ subject: AttachRule.Subject) {
     let location = registers?.bufferLocation ?? attributes?.bufferLocation
     let size = registers?.bufferSize ?? attributes?.bufferSize
     guard let location, let size else {
@@ -97,20 +98,20 @@ struct NVMeSurvey {
           + "asked (CMBMSC.CRE, NVMe 1.4): --probe asks, and hides it again.")
       return
     }
-    add(.buffer, lockdown, allowed) { device throws(ControllerMemoryError) in
+    add(.buffer, subject) { device throws(ControllerMemoryError) in
       try ControllerMemory(bufferLocation: location, bufferSize: size, in: device.bars)
     }
   }
 
-  private mutating func findRegion(_ lockdown: Lockdown, _ allowed: Set<String>) {
+  private mutating func findRegion(_ subject: AttachRule.Subject) {
     guard let region = registers?.persistentRegion else { return }
-    add(.persistentRegion, lockdown, allowed) { device throws(ControllerMemoryError) in
+    add(.persistentRegion, subject) { device throws(ControllerMemoryError) in
       try ControllerMemory(regionCapabilities: region.capabilities, in: device.bars)
     }
   }
 
   private mutating func add(
-    _ kind: ControllerMemory.Kind, _ lockdown: Lockdown, _ allowed: Set<String>,
+    _ kind: ControllerMemory.Kind, _ subject: AttachRule.Subject,
     _ find: (Device) throws(ControllerMemoryError) -> ControllerMemory
   ) {
     let found: Result<ControllerMemory, ControllerMemoryError>
@@ -118,13 +119,13 @@ struct NVMeSurvey {
     do throws(ControllerMemoryError) {
       let memory = try find(device)
       found = .success(memory)
+      var subject = subject
+      subject.request.bar = memory.bar
+      subject.request.offset = memory.offset
+      subject.request.size = memory.size
+      subject.request.contents = .announcedMemory
       refusals = AttachRule.refusals(
-        of: .init(
-          request: BARRequest(
-            device: device.address, bar: memory.bar, offset: memory.offset, size: memory.size,
-            allowed: allowed),
-          device: device, lockdown: lockdown),
-        under: isBoundToVFIO ? AttachRule.vfio : AttachRule.sysfs)
+        of: subject, under: isBoundToVFIO ? AttachRule.vfio : AttachRule.sysfs)
     } catch .absent {
       return
     } catch {

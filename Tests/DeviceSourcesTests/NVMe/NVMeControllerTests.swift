@@ -84,6 +84,36 @@ import Testing
     #expect(opened.memory.announced == .mebibytes(2))
   }
 
+  @Test func `a buffer is memory whether its BAR is prefetchable or not`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    try tree.setNotPrefetchable()
+    let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
+      .controllerMemoryBuffer()
+    #expect(opened.range.size == .mebibytes(1))
+  }
+
+  @Test func `a buffer behind the registers in their BAR is opened`() throws {
+    let tree = try TemporaryTree("nvme")
+    // Units of 4 KiB: from the second on, two long.
+    try setRegister(0x38, 2 << 12, in: tree)
+    try setRegister(0x3c, 2 << 12 | 0x1f, in: tree)
+    let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
+      .controllerMemoryBuffer()
+    #expect(opened.range.mapOffset == .kibibytes(8) && opened.range.size == .kibibytes(8))
+  }
+
+  @Test(arguments: [0, 1] as [UInt32])
+  func `a buffer that would be the registers is refused`(page: UInt32) throws {
+    let tree = try TemporaryTree("nvme")
+    try setRegister(0x38, page << 12, in: tree)
+    try setRegister(0x3c, 2 << 12 | 0x1f, in: tree)
+    let error = try #require(throws: NVMeControllerError.self) {
+      _ = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
+        .controllerMemoryBuffer()
+    }
+    #expect(error.description.contains("[registers]"), "\(error)")
+  }
+
   @Test func `a persistent memory region is told its bus address and stays enabled if it was`()
     throws
   {

@@ -44,7 +44,7 @@ check "genpoold attaches a window of ivshmem's memory" \
 # Refusals: each names its cause and nothing else.
 
 cmb="$nv0:2,offset=$cmb_offset,size=$cmb_size,name=cmb"
-disk="$nv1:0,allow=hotplug+not-prefetchable"
+disk="$nv1:cmb,allow=hotplug"
 check "a device in a hot-plug slot is refused unless allowed" \
   refused hotplug 'slot' genpoolctl pool attach "$cmb"
 check "a BAR whose device has a driver is refused, and the driver is named" \

@@ -124,7 +124,10 @@ echo auto > "$pci/devices/$nv0/power/control"
 check "genpoolctl attaches a window of its memory buffer" \
   genpoolctl pool attach "$nv0:2,offset=$cmb_offset,size=$cmb_size,name=cmb,source=vfio"
 check "another pool of the device would be in reach of the same descriptors" \
-  fails_with 1 'this device' genpoolctl pool attach "$nv0:0,allow=not-prefetchable,source=vfio"
+  fails_with 1 'pool cmb has a part of this BAR, and a descriptor reaches all of it' \
+  genpoolctl pool attach "$nv0:2,offset=8M,size=1M,name=other,source=vfio"
+check "its registers are no memory, whatever is allowed" \
+  refused registers 'BAR 0' genpoolctl pool attach "$nv0:0,allow=not-prefetchable,source=vfio"
 
 # Leases
 

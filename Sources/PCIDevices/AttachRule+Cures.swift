@@ -1,0 +1,91 @@
+// The cures of devices that a driver has. A driver is taken away by `genpoolctl device bind`, which
+// refuses what the system needs; a raw write to sysfs would not.
+
+extension AttachRule {
+  /// Drivers that leave a device alone until a process opens it through them.
+  static let passiveDrivers: Set<String> = [IOMMUGroup.vfioDriver, "uio_pci_generic"]
+
+  /// The driver for sysfs, of a device that vfio-pci cannot have for want of an IOMMU.
+  static let driverWithoutIOMMU = "uio_pci_generic"
+
+  /// The first of `texts`: a disk may be mounted in a hundred places.
+  fileprivate static func list(_ texts: [String]) -> String {
+    let limit = 3
+    let rest = texts.count - limit
+    return texts.prefix(limit).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
+  }
+
+  /// Members of a group for people: `"0000:01:00.0" with driver nvme`.
+  package static func describe(_ members: [IOMMUGroup.Member]) -> String {
+    members.map(describe).joined(separator: ", ")
+  }
+
+  private static func describe(_ member: IOMMUGroup.Member) -> String {
+    "\(quoted(member.name)) with driver \(member.driver ?? "none")"
+  }
+}
+
+extension AttachRule.Subject {
+  /// The uses of `device` and of its group's members, as far as a driver serves them.
+  static func uses(of device: Device, under root: SysfsRoot) -> [PCIAddress: [DeviceUse]] {
+    var driven = [(address: device.address, driver: device.driver)]
+    for member in device.iommuGroup?.members ?? [] {
+      guard let address = member.address, address != device.address else { continue }
+      driven.append((address, member.driver))
+    }
+    var uses: [PCIAddress: [DeviceUse]] = [:]
+    for (address, driver) in driven {
+      guard let driver, !AttachRule.passiveDrivers.contains(driver) else { continue }
+      do throws(DeviceTreeError) {
+        uses[address] = try DeviceUse.shown(of: address, under: root)
+      } catch {
+        // The rule refuses it anyway, for a cause that can be read.
+        uses[address] = [.undecided(name: "\(address)", because: error.description)]
+      }
+    }
+    return uses
+  }
+
+  /// `: nvme0n1p1 is mounted at /srv`, to follow the name of what is used; empty when no use shows.
+  func shownUses(of address: PCIAddress?) -> String {
+    let known = address.flatMap { uses[$0] } ?? []
+    return known.isEmpty ? "" : ": " + AttachRule.list(known.map(\.description))
+  }
+
+  /// Members of the group with their uses: `"0000:02:00.0" with driver nvme: nvme1n1 is swapped to`.
+  func describe(_ members: [IOMMUGroup.Member]) -> String {
+    members.map { AttachRule.describe([$0]) + shownUses(of: $0.address) }.joined(separator: "; ")
+  }
+
+  /// The command that takes the device, and what is in the way in its group, from their drivers; nil when
+  /// a member is in the way that no command can bind.
+  private var bindCommand: String? {
+    let command = "genpoolctl device bind \(device.address)"
+    guard let group = device.iommuGroup else {
+      return command + " --driver \(AttachRule.driverWithoutIOMMU)"
+    }
+    let others = group.blockers.filter { $0.address != device.address }
+    guard others.allSatisfy({ $0.address != nil }) else { return nil }
+    return command + (others.isEmpty ? "" : " --group")
+  }
+
+  /// The step after binding, which attaches the device.
+  var attachingWhenBound: String {
+    device.iommuGroup == nil ? "attach it again" : "attach it through VFIO (source=vfio)"
+  }
+
+  /// Ends the uses of `members` first, then binds the device, then `next`.
+  func bindingCure(of members: [PCIAddress], next: String) -> String {
+    let known = members.flatMap { uses[$0] ?? [] }
+    if let root = known.first(where: \.isOfRoot) { return root.cure }
+    guard let bindCommand else { return "plug the device into another slot" }
+    var ends: [String] = []
+    for use in known {
+      // `device bind` decides those, as root.
+      if case .undecided = use { continue }
+      if !ends.contains(use.cure) { ends.append(use.cure) }
+    }
+    return (ends.isEmpty ? "" : AttachRule.list(ends) + "; then ")
+      + "\(bindCommand) (with --dry-run first), then \(next)"
+  }
+}
