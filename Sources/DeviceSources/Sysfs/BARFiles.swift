@@ -38,12 +38,12 @@ final class BARFiles: Sendable {
     let page = Int(getpagesize())
     self.directory = directory
     let resource = try Self.open(bar.resourceFile, bar, directory)
-    let answer = try Self.lock(resource, bar, subject)
+    let answer = try Self.lock(resource, bar, subject, contents)
     if bar.hasWriteCombiningFile && contents != .registers {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
       if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
-        let fileAnswer = try Self.lock(file, bar, subject)
+        let fileAnswer = try Self.lock(file, bar, subject, contents)
         if gs_probe(file.rawValue, 0, page) == 0 {
           witnessAtOpening = answer.joined(with: fileAnswer)
           mapped = file
@@ -119,16 +119,18 @@ final class BARFiles: Sendable {
 
   /// Keeps other genpool processes from the file.
   /// - Returns: ``WitnessAnswer/free``, or ``WitnessAnswer/unknown`` where the kernel cannot tell whether a
-  ///   process still has it open.
+  ///   process still has it open. Not asked of registers, which are lent to no process: the file of a
+  ///   device's first BAR, where those of many are, is open in all that use the device (``DeviceDirectory``).
   private static func lock(
-    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String
+    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ contents: BARRequest.Contents
   ) throws(AttachError) -> WitnessAnswer {
     let result = gs_lock_exclusive(file.rawValue)
     if result != -EWOULDBLOCK {
       try check("lock", subject, result)
       let isLocked = try check(
         "lock", subject, gs_is_locked(file.rawValue, 0, bar.size.rawValue))
-      let answer = isLocked == 1 ? .reached : witnessOfOthers(file)
+      let answer: WitnessAnswer =
+        isLocked == 1 ? .reached : contents == .registers ? .unknown : witnessOfOthers(file)
       guard answer == .reached else { return answer }
       _ = gs_unlock(file.rawValue)
     }

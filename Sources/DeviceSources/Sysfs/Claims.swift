@@ -36,8 +36,8 @@ final class Claims: Sendable {
   ) throws(AttachError) -> Claim {
     let (files, answer) = try devices.withLock {
       devices throws(AttachError) -> (BARFiles, WitnessAnswer) in
-      let directory = try DeviceDirectory(of: device)
       guard var attached = devices[device.address] else {
+        let directory = try DeviceDirectory(of: device)
         // In this order a device that somebody else uses is not even changed.
         let files = try BARFiles(bar, of: device, for: contents, in: directory)
         let attachment = try DeviceAttachment(device, in: directory, report: report)
@@ -46,7 +46,7 @@ final class Claims: Sendable {
           attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
         return (files, files.witnessAtOpening)
       }
-      guard attached.attachment.directory.isSame(as: directory) else {
+      guard attached.attachment.directory.isDirectory(of: device) else {
         throw .overlapping(
           subject: "BAR \(bar.index) of \(device.address)",
           problem: "another device was plugged in there while memory of the old one is still held")

@@ -53,9 +53,13 @@ final class DeviceDirectory: Sendable {
       owning: try check("open", file, unsafe gs_open(directory.rawValue, bar.resourceFile, 1)))
   }
 
-  /// Whether `other` is the same device, and not one that was plugged in later at its address.
-  func isSame(as other: DeviceDirectory) -> Bool {
-    gs_is_same_file(directory.rawValue, other.directory.rawValue) == 1
+  /// Whether `device` is the same one, and not one that was plugged in later at its address. Opens no file of
+  /// a BAR, which would count as one that is open elsewhere.
+  func isDirectory(of device: Device) -> Bool {
+    let number = unsafe gs_open_directory(device.path.string)
+    guard number >= 0 else { return false }
+    let other = Descriptor(owning: number)
+    return gs_is_same_file(directory.rawValue, other.rawValue) == 1
   }
 
   // MARK: Who else is there

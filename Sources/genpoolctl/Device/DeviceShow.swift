@@ -86,7 +86,8 @@ struct DeviceShow: ParsableCommand {
     let witness = device.witness
     sheet.add(
       "isolation",
-      "through \(witness.source.rawValue) one user at a time; the next \(witness.witness.handover)")
+      "through \(witness.source.rawValue) one user at a time; the next \(witness.witness.handover)",
+      isProse: true)
     var text = sheet.text
     for bar in device.bars {
       text += "\n\(bar)  \(bar.size)\n"

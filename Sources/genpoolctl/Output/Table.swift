@@ -73,20 +73,25 @@ struct Table {
 
 /// One thing's facts, a line each: the name, and what there is to say.
 struct FactSheet {
-  private var facts: [(name: String, value: String)] = []
+  private var facts: [(name: String, value: String, isProse: Bool)] = []
 
-  /// Adds a line. A nil `value` adds nothing: what is not known is not shown.
-  mutating func add(_ name: String, _ value: String?) {
+  /// Adds a line. A nil `value` adds nothing: what is not known is not shown. Prose is broken at blanks where
+  /// it is too long for a line.
+  mutating func add(_ name: String, _ value: String?, isProse: Bool = false) {
     guard let value else { return }
-    facts.append((name, value))
+    facts.append((name, value, isProse))
   }
 
   /// The lines, each ended, values in one column.
   var text: String {
     let width = facts.map(\.name.count).max() ?? 0
+    let indent = String(repeating: " ", count: width + 2)
     return facts.map { fact in
       let padding = String(repeating: " ", count: width - fact.name.count)
-      return "\(fact.name)\(padding)  \(fact.value)\n"
+      guard fact.isProse else { return "\(fact.name)\(padding)  \(fact.value)\n" }
+      let lines = fact.value.wrapped(to: Table.width - width - 2).split(separator: "\n")
+        .map { $0.drop { $0 == " " } }
+      return "\(fact.name)\(padding)  \(lines.joined(separator: "\n" + indent))\n"
     }.joined()
   }
 }

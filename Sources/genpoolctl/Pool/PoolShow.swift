@@ -50,8 +50,8 @@ struct PoolShow: ParsableCommand {
     sheet.add("caching", pool.caching)
     sheet.add("source", pool.sourceText)
     sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
-    sheet.add("next user", pool.handover)
-    sheet.add("unseen", pool.unseen)
+    sheet.add("next user", pool.handover, isProse: true)
+    sheet.add("unseen", pool.unseen, isProse: true)
     sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
     sheet.add(
       "leases",
