@@ -196,7 +196,9 @@ int main(int count, char **arguments) {
   static struct connection c;
   char text[128], reason[128];
   connect_to(&c, socket_path);
-  call(&c, "{\"method\":\"io.genpool.Broker1.Acquire\",\"parameters\":{\"pool\":\"%s\",\"bytes\":%d,\"wait\":%s}}",
+  call(&c,
+       "{\"method\":\"io.genpool.Broker1.Acquire\","
+       "\"parameters\":{\"pool\":\"%s\",\"bytes\":%d,\"wait\":%s}}",
        pool, PAGE, wait);
   string(&c, "\"error\":\"", text, sizeof text);
   if (*text) {
@@ -216,7 +218,9 @@ int main(int count, char **arguments) {
   if ((keep || release) && !descriptor) close(c.descriptor);
   if (release) {
     string(&c, "\"lease\":\"", text, sizeof text);
-    call(&c, "{\"method\":\"io.genpool.Broker1.Release\",\"parameters\":{\"lease\":\"%s\",\"generation\":%llu}}",
+    call(&c,
+         "{\"method\":\"io.genpool.Broker1.Release\","
+         "\"parameters\":{\"lease\":\"%s\",\"generation\":%llu}}",
          text, number(&c, "\"generation\":"));
     if (field(&c, "\"error\":")) errx(2, "release: %s", c.reply);
   }
