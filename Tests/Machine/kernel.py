@@ -1,7 +1,7 @@
 """A Debian kernel for the guest: fetched with a private apt, unpacked, never installed.
 
 The host's own apt sources say where Debian is; nothing of the host's apt state is used or changed.
-Since Linux 6.17 a Debian kernel is several packages (linux-image, -binary, -modules, -base), with
+In newer suites a kernel is several packages (linux-image, -binary, -modules, -base), with
 compressed modules, and some modules of earlier kernels are built into vmlinuz.
 The cache holds vmlinuz and the modules asked for, uncompressed. Its key is everything that decides its
 content (package digests, module list, recipe), its manifest has a digest of each file, and it appears by
