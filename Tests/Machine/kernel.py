@@ -1,14 +1,18 @@
 """A Debian kernel for the guest: fetched with a private apt, unpacked, never installed.
 
 The host's own apt sources say where Debian is; nothing of the host's apt state is used or changed.
-The cache holds vmlinuz and the modules asked for. Its key is everything that decides its content
-(package digest, module list, recipe), its manifest has a digest of each file, and it appears by one
-rename, so a cache that exists is the right one and a damaged one is fetched again.
+In newer suites a kernel is several packages (linux-image, -binary, -modules, -base), with
+compressed modules, and some modules of earlier kernels are built into vmlinuz.
+The cache holds vmlinuz and the modules asked for, uncompressed. Its key is everything that decides its
+content (package digests, module list, recipe), its manifest has a digest of each file, and it appears by
+one rename, so a cache that exists is the right one and a damaged one is fetched again.
 """
 
 import hashlib
 import json
+import lzma
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,9 +20,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-RECIPE = 1  # Raise it when the layout of a cached kernel changes.
+RECIPE = 2  # Raise it when the layout of a cached kernel changes.
 LOOK_AGAIN_AFTER = 24 * 3600  # seconds
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+ROLLING = ("sid", "unstable")  # suites without -updates and -security
+# Packages with the content of one kernel. linux-base without a version has scripts for the host.
+KERNEL_PACKAGE = re.compile(r"linux-(image|binary|modules|base)-\d")
 
 
 class KernelUnavailable(Exception):
@@ -37,7 +44,7 @@ class Kernel:
     package: Package
     vmlinuz: Path
     modules: dict[str, Path]  # file name: where it is
-    load_order: dict[str, list[str]]  # wanted module: file names to insert, itself last
+    load_order: dict[str, list[str]]  # wanted module: file names to insert; none if it is built in
 
     @property
     def series(self) -> str:
@@ -58,12 +65,12 @@ def kernel(suite: str, modules: tuple[str, ...], cache: Path) -> Kernel:
     try:
         with tempfile.TemporaryDirectory(dir=cache) as directory:
             apt = Apt(archives(suite), Path(directory) / "apt")
-            package = apt.newest_kernel()
-            home = cache / key(package, modules)
+            packages = apt.newest_kernel()
+            home = cache / key(packages, modules)
             if not intact(home):
                 shutil.rmtree(home, ignore_errors=True)
-                fetch(apt, package, modules, Path(directory), home)
-        remember(suite, cache, package)
+                fetch(apt, packages, modules, Path(directory), home)
+        remember(suite, cache, packages)
         return at(home)
     except KernelUnavailable as reason:
         if not (known and intact(cached)):
@@ -96,6 +103,8 @@ def archives(suite: str) -> list[str]:
         raise KernelUnavailable(
             "the host's apt sources name no Debian archive for its own release;"
             " set GENPOOL_DEBIAN_ARCHIVE to the URI of one")
+    if suite in ROLLING:
+        found = {"": found[""]}
     trust = f"[arch=amd64 signed-by={KEYRING}]" if KEYRING.exists() else "[arch=amd64]"
     return [f"deb {trust} {uri} {suite}{kind} main" for kind, uri in sorted(found.items())]
 
@@ -129,11 +138,22 @@ class Apt:
             Acquire::Retries "2";
         """)
 
-    def newest_kernel(self) -> Package:
+    def newest_kernel(self) -> list[Package]:
+        """The packages that the kernel consists of, the image first."""
         self.run("apt-get", "-qq", "update")
-        name = self.show("linux-image-amd64")["Depends"].split()[0]
-        fields = self.show(name)
-        return Package(name, fields["Version"], fields["SHA256"])
+        found: dict[str, Package] = {}
+        ahead = ["linux-image-amd64"]
+        for name in ahead:  # which grows meanwhile
+            fields = self.show(name)
+            if KERNEL_PACKAGE.match(name):
+                found[name] = Package(name, fields["Version"], fields["SHA256"])
+            depends = re.findall(r"[a-z][a-z0-9.+-]+", fields.get("Depends", ""))
+            ahead += sorted({
+                needed for needed in depends if KERNEL_PACKAGE.match(needed)} - set(ahead))
+        packages = sorted(found.values(), key=lambda each: not each.name.startswith("linux-image-"))
+        if not packages:
+            raise KernelUnavailable("linux-image-amd64 depends on no kernel")
+        return packages
 
     def download(self, package: Package, into: Path) -> Path:
         self.run("apt-get", "-qq", "download", f"{package.name}={package.version}", into=into)
@@ -155,19 +175,29 @@ class Apt:
 
 
 def fetch(
-    apt: Apt, package: Package, modules: tuple[str, ...], scratch: Path, home: Path
+    apt: Apt, packages: list[Package], modules: tuple[str, ...], scratch: Path, home: Path
 ) -> None:
-    """Downloads and unpacks a kernel, and keeps what the guest needs of it."""
+    """Downloads and unpacks a kernel, and keeps the files that the guest needs."""
     tree, kept = scratch / "tree", scratch / "kept"
-    command("dpkg-deb", "-x", str(apt.download(package, scratch)), str(tree))
+    for package in packages:
+        command("dpkg-deb", "-x", str(apt.download(package, scratch)), str(tree))
+    # depmod looks in lib or in usr/lib, as it was built; a package has one of them.
+    for missing, target in (("lib", "usr/lib"), ("usr/lib", "../lib")):
+        if not (tree / missing).exists():
+            (tree / missing).symlink_to(target)
     kept.mkdir()
-    shutil.copy(next(tree.glob("boot/vmlinuz-*")), kept / "vmlinuz")
+    images = [*tree.glob("boot/vmlinuz-*"), *tree.glob("lib/modules/*/vmlinuz")]
+    if not images:
+        raise KernelUnavailable(f"no vmlinuz in {', '.join(package.name for package in packages)}")
+    shutil.copy(images[0], kept / "vmlinuz")
     order = load_order(tree, modules)
     for module in {file for files in order.values() for file in files}:
-        shutil.copy(module, kept)
+        (kept / uncompressed(module)).write_bytes(
+            lzma.decompress(module.read_bytes()) if module.suffix == ".xz" else module.read_bytes())
     manifest = {
-        "package": asdict(package),
-        "load_order": {name: [file.name for file in files] for name, files in order.items()},
+        "package": asdict(packages[0]),
+        "load_order": {
+            name: [uncompressed(file) for file in files] for name, files in order.items()},
         "files": {file.name: digest(file.read_bytes()) for file in sorted(kept.iterdir())}}
     (kept / "manifest.json").write_text(json.dumps(manifest, indent=1))
     try:
@@ -178,24 +208,35 @@ def fetch(
 
 
 def load_order(tree: Path, wanted: tuple[str, ...]) -> dict[str, list[Path]]:
-    """For each wanted module the files to insert: what it needs first, itself last."""
+    """For each wanted module the files to insert, its dependencies first; none if it is built in."""
     release = next((tree / "lib/modules").iterdir())
     command("depmod", "-b", str(tree), release.name)
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {
+        module_name(line): [] for line in (release / "modules.builtin").read_text().splitlines()}
     for line in (release / "modules.dep").read_text().splitlines():
         file, needs = line.split(":")
         # modules.dep lists what a module needs from the nearest to the deepest.
         chain = [file, *needs.split()]
-        name = Path(file).name.split(".ko")[0].replace("-", "_")
-        files[name] = [release / needed for needed in reversed(chain)]
+        files[module_name(file)] = [release / needed for needed in reversed(chain)]
     missing = [name for name in wanted if name not in files]
     if missing:
         raise KernelUnavailable(f"{release.name} has no module {', '.join(missing)}")
     return {name: files[name] for name in wanted}
 
 
-def key(package: Package, modules: tuple[str, ...]) -> str:
-    return "kernel-" + digest(json.dumps([RECIPE, package.digest, modules]).encode())[:16]
+def module_name(file: str) -> str:
+    """The name that the kernel gives a module: vfio_pci, of kernel/drivers/vfio/pci/vfio-pci.ko.xz."""
+    return Path(file).name.split(".ko")[0].replace("-", "_")
+
+
+def uncompressed(module: Path) -> str:
+    """The file name of a module in the cache: busybox inserts no compressed ones."""
+    return module.name.removesuffix(".xz")
+
+
+def key(packages: list[Package], modules: tuple[str, ...]) -> str:
+    content = [RECIPE, [package.digest for package in packages], modules]
+    return "kernel-" + digest(json.dumps(content).encode())[:16]
 
 
 def intact(home: Path) -> bool:
@@ -213,18 +254,20 @@ def at(home: Path) -> Kernel:
         Package(**manifest["package"]), home / "vmlinuz", modules, manifest["load_order"])
 
 
-def remembered(suite: str, cache: Path) -> tuple[Package | None, bool]:
-    """What was the suite's newest kernel when last looked, and whether that was today."""
+def remembered(suite: str, cache: Path) -> tuple[list[Package] | None, bool]:
+    """The suite's newest kernel at the last look, and whether that was today."""
     try:
         last = json.loads((cache / f"newest-{suite}.json").read_text())
-        return Package(**last["package"]), 0 <= time.time() - last["time"] < LOOK_AGAIN_AFTER
+        packages = [Package(**package) for package in last["packages"]]
+        return packages, 0 <= time.time() - last["time"] < LOOK_AGAIN_AFTER
     except (OSError, ValueError, KeyError, TypeError):
         return None, False
 
 
-def remember(suite: str, cache: Path, package: Package) -> None:
+def remember(suite: str, cache: Path, packages: list[Package]) -> None:
     temporary = cache / f"newest-{suite}.{os.getpid()}"
-    temporary.write_text(json.dumps({"package": asdict(package), "time": time.time()}))
+    temporary.write_text(json.dumps(
+        {"packages": [asdict(package) for package in packages], "time": time.time()}))
     temporary.rename(cache / f"newest-{suite}.json")
 
 

@@ -57,7 +57,8 @@ class Machine:
     board: tuple[str, ...] = ("-machine", "q35")
     kernel_arguments: str = ""
     memory: str = "512M"
-    examples: tuple[str, ...] = ()  # programs that only this scenario runs
+    programs: tuple[str, ...] = ("genpoold", "genpoolctl", "genpool-nvme", "dma-proof")
+    examples: tuple[str, ...] = ()  # programs that only this scenario runs, beside those
     limit: int = 120  # seconds from QEMU's start to its end
     # Where the checks run with systemd, and the product installed. None: with busybox alone.
     userland: Userland | None = None

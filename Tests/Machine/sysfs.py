@@ -11,6 +11,7 @@ MACHINE = Machine(
     name="sysfs",
     suite="bookworm",
     modules=("9p", "9pnet_virtio", "virtio_pci", "nvme"),
+    programs=("genpoold", "genpoolctl"),
     images={"nv0.img": 64 * MIB, "nv1.img": 64 * MIB, "ivs.img": 16 * MIB},
     backends=(
         "-drive", "if=none,id=d0,file=nv0.img,format=raw",

@@ -16,6 +16,7 @@ MACHINE = Machine(
     modules=(
         "9p", "9pnet_virtio", "virtio_pci", "nvme", "crc32c_generic", "ext4", "vfio_pci",
         "vfio_iommu_type1"),
+    programs=("genpoold", "genpoolctl", "dma-proof"),
     images={"nv0.img": 64 * MIB, "nv1.img": 64 * MIB, "ivs.img": 16 * MIB},
     backends=(
         "-drive", "if=none,id=d0,file=nv0.img,format=raw",

@@ -1,0 +1,310 @@
+# Scenarios: a mapping that outlives its lease. isolation.py describes them, attacker.c the attacker.
+#
+# The contract: another user never gets memory that a process of the first one still maps. Each pool has a
+# witness, the way in which the broker can learn whether its memory is mapped:
+#   file    sysfs before Linux 7.0: the kernel reports whether the BAR's file is open, mappings included
+#   group   VFIO: the kernel opens a group only when no process maps memory of its device
+#   none    sysfs since Linux 7.0: nothing, once a process has taken the broker's lock off
+# With "file" the memory goes to another user by itself. With the others the pool stays with its user until
+# root detaches and attaches it.
+
+sysfs=$sysfs_slot vfio=$(behind "$vfio_slot")
+export GENPOOL_SOCKET=/run/genpool.socket
+first=1001 second=1002  # the user that attacks, and the one that must be protected
+pools="sysfs vfio"
+release=$(uname -r)
+
+load vfio_pci && load vfio_iommu_type1 && genpoolctl device bind "$vfio" > /dev/null || exit 2
+
+witness() {
+  case $1 in
+    vfio) echo group ;;
+    sysfs) [ "${release%%.*}" -lt 7 ] && echo file || echo none ;;
+  esac
+}
+
+# spec POOL: as `pool attach` takes it.
+spec() {
+  eval echo "\$$1:2,offset=$pool_offset,size=$pool_size,name=$1,source=$1"
+}
+
+start_daemon() {
+  genpoold 2>> /host/genpoold.log &
+  daemon=$!
+  within 20 sh -c "genpoolctl pool list > /dev/null 2>&1" && chmod 666 $GENPOOL_SOCKET || exit 2
+}
+
+# end_daemon SIGNAL
+end_daemon() {
+  kill "-$1" $daemon
+  wait $daemon
+}
+
+# The broker as root drives it
+
+attach() { genpoolctl pool attach "$(spec "$1")"; }
+force() { genpoolctl pool attach "$(spec "$1")" --force; }
+detach() { genpoolctl pool detach "$1"; }
+
+# renew POOL: no process maps its memory, and no user has a claim to it.
+renew() {
+  end "attacker-$1"
+  within 10 sh -c "genpoolctl pool detach $1 2>&1 | grep -qE 'is detached|no (such )?pool'"
+  attach "$1" > /run/renewed 2>&1 || force "$1" > /run/renewed 2>&1 || {
+    echo "@fail $cell: the $1 pool cannot be attached for the next check: $(tail -n 3 /run/renewed)"
+    exit 2
+  }
+}
+
+# settled NAME: the broker has noticed the end of the process that leased, and of its lease.
+settled() {
+  within 5 sh -c "! genpoolctl lease list --json | grep -qE '\"pid\" *: *$(cat "/run/$1.owner")\b'"
+}
+
+# fails TEXT COMMAND...: whatever the exit status of the failure.
+fails() {
+  text=$1
+  shift
+  said=$("$@" 2>&1) && { echo "it has not failed: $said"; return 1; }
+  echo "$said"
+  echo "$said" | grep -qiE "$text"
+}
+
+# Attackers
+
+# attack NAME UID POOL hold|keep OPTION...: its commands are read from NAME.asked, NAME.said has its answers.
+# The wait is long enough for the broker to notice the end of another process: a refusal stands.
+attack() {
+  name=$1 uid=$2 pool=$3
+  shift 3
+  rm -f "/run/$name.asked" "/run/$name.said"
+  mkfifo "/run/$name.asked"
+  attacker "$@" --uid "$uid" --socket $GENPOOL_SOCKET --pool "$pool" --size "$pool_size" --wait 500 \
+    <> "/run/$name.asked" > "/run/$name.said" 2>&1 &
+  process=$!
+  echo $process > "/run/$name.owner"
+  within 20 grep -qE '^(pid|refused|attacker:)' "/run/$name.said"
+  case $1 in keep) wait $process ;; esac
+}
+
+# told NAME: the broker's answer. pid NAME: the process that has the mapping.
+told() { head -n 1 "/run/$1.said"; }
+pid() { sed -n 's/^pid //p' "/run/$1.said"; }
+lives() { process=$(pid "$1") && [ -n "$process" ] && kill -0 "$process" 2> /dev/null; }
+
+# ask NAME COMMAND: prints its answer.
+ask() {
+  answers=$(wc -l < "/run/$1.said")
+  echo "$2" 1<> "/run/$1.asked"
+  within 5 sh -c "[ \$(wc -l < /run/$1.said) -gt $answers ]" && tail -n 1 "/run/$1.said"
+}
+
+# end NAME: nothing of it maps memory afterwards.
+end() {
+  lives "$1" || return 0
+  kill -9 "$process"
+  wait "$process" 2> /dev/null
+  while lives "$1"; do sleep 0.05; done
+}
+
+# apart ATTACKER VICTIM: whatever the broker has answered, neither reads the other's writes.
+apart() {
+  [ "$(told "$2")" = granted ] || return 0
+  secret="secret $(od -An -N6 -tx1 /dev/urandom | tr -d ' ')"
+  equal "$(ask "$2" "write $secret")" written || return 1
+  found=$(ask "$1" "find $secret")
+  case $found in
+    absent | fault) ;;
+    *) echo "the attacker reads the other user's memory: $found"; return 1 ;;
+  esac
+  ask "$1" "flood written by the attacker" > /dev/null
+  equal "$(ask "$2" read)" "$secret"
+}
+
+# denied POOL WHEN [ERROR]: the other user gets no memory, and reads and writes none of the first user's.
+denied() {
+  attack victim $second "$1" hold
+  check "$cell, $1: $2 another user is refused" \
+    equal "$(told victim | cut -d' ' -f1,2)" "refused io.genpool.Broker1.${3:-PoolBusy}"
+  ! lives "attacker-$1" || check "$cell, $1: $2 neither reads the other's writes" apart "attacker-$1" victim
+  end victim
+}
+
+# lease POOL hold|keep OPTION...: the first user's attacker leases.
+lease() {
+  pool=$1
+  shift
+  attack "attacker-$pool" $first "$pool" "$@"
+  check "$cell, $pool: the attacker is granted a lease" equal "$(told "attacker-$pool")" granted
+}
+
+# goes_on POOL WHEN: the user of a pool leases again.
+goes_on() {
+  attack again $first "$1" hold
+  check "$cell, $1: $2 the same user is granted another lease" equal "$(told again)" granted
+  end again
+}
+
+granted() {
+  attack victim $second "$1" hold
+  end victim
+  equal "$(told victim)" granted
+}
+
+# served POOL WHEN: the other user gets memory.
+served() {
+  check "$cell, $1: $2 another user is served" within 10 granted "$1"
+}
+
+# by_root POOL: what it takes, when no process maps the memory any more, until another user is served.
+by_root() {
+  case $(witness "$1") in
+    file) served "$1" "once the mapping has gone" ;;
+    *)
+      denied "$1" "once the mapping has gone, until root detaches the pool,"
+      check "$cell, $1: then the pool can be detached" within 5 detach "$1"
+      check "$cell, $1: and attached" attach "$1"
+      served "$1" "after that"
+      ;;
+  esac
+}
+
+# The cells
+
+# The holder lives, with its lease.
+living() {
+  cell="a living holder"
+  lease "$1" hold
+  denied "$1" "meanwhile"
+  goes_on "$1" "meanwhile"
+  end "attacker-$1"
+}
+
+# The holder lives, and has released its lease; it has no descriptor and no lock, but the mapping.
+released() {
+  cell="a released lease"
+  lease "$1" hold --unlock --release
+  denied "$1" "while its holder maps it"
+  goes_on "$1" "meanwhile"
+  end "attacker-$1"
+}
+
+# kept POOL LOCK OPTION...: the holder is dead, its child has the mapping. Root tries to detach the pool.
+kept() {
+  pool=$1 lock=$2
+  shift 2
+  cell="a dead holder's child, the lock $lock"
+  lease "$pool" keep "$@"
+  denied "$pool" "while the child maps its memory"
+  goes_on "$pool" "meanwhile"
+  settled again
+  case $(witness "$pool")-$lock in
+    file-* | none-left)
+      check "$cell, $pool: meanwhile the pool cannot be detached" \
+        fails_with 75 'still (reach|map)' genpoolctl pool detach "$pool"
+      end "attacker-$pool"
+      by_root "$pool"
+      ;;
+    group-*)
+      check "$cell, $pool: meanwhile the pool can be detached" detach "$pool"
+      check "$cell, $pool: but not attached: a process maps memory of the device" \
+        fails 'still maps memory of a device of it' attach "$pool"
+      denied "$pool" "with the pool detached" NoSuchPool
+      end "attacker-$pool"
+      check "$cell, $pool: once the mapping has gone the pool can be attached" within 5 attach "$pool"
+      served "$pool" "after that"
+      ;;
+    none-*)
+      # What root does here, nothing can check: the messages must say so.
+      check "$cell, $pool: root is told that mappings cannot be seen" \
+        sh -c "{ genpoolctl pool detach $pool; genpoolctl pool attach '$(spec "$pool")'; } 2>&1 |
+          tee /run/told; grep -qiE 'cannot be seen|cannot tell' /run/told"
+      end "attacker-$pool"
+      ;;
+  esac
+}
+
+# killed: the broker dies, and another one starts, while children map memory of which the lock is off.
+killed() {
+  cell="a killed broker"
+  for pool in $pools; do
+    renew "$pool"
+    lease "$pool" keep --unlock
+  done
+  end_daemon KILL
+  start_daemon
+  for pool in $pools; do
+    case $(witness "$pool") in
+      none)
+        check "$cell, $pool: memory that it lent is not attached, and the cause is named" \
+          fails 'earlier run' attach "$pool"
+        denied "$pool" "meanwhile" NoSuchPool
+        end "attacker-$pool"
+        check "$cell, $pool: nor once the mapping has gone, which the broker cannot see" \
+          fails 'earlier run' attach "$pool"
+        check "$cell, $pool: root can force it" force "$pool"
+        check "$cell, $pool: of which the log has a line" grep -qiE 'force' /host/genpoold.log
+        ;;
+      *)
+        check "$cell, $pool: memory that is mapped is not attached" fails 'still maps memory of' attach "$pool"
+        denied "$pool" "meanwhile" NoSuchPool
+        end "attacker-$pool"
+        check "$cell, $pool: it is once the mapping has gone" within 5 attach "$pool"
+        ;;
+    esac
+    served "$pool" "after that"
+  done
+}
+
+# stopped: the same with a broker that is told to end, when no holder lives. The children have descriptors too.
+stopped() {
+  cell="a restarted broker"
+  for pool in $pools; do
+    renew "$pool"
+    lease "$pool" keep --unlock --descriptor
+    settled "attacker-$pool"
+  done
+  end_daemon TERM
+  check "$cell: told to end the broker ends with status 0" equal $? 0
+  start_daemon
+  for pool in $pools; do
+    case $(witness "$pool") in
+      none)
+        check "$cell, $pool: the pool can be attached again" attach "$pool"
+        denied "$pool" "while a child maps its memory"
+        goes_on "$pool" "meanwhile"
+        end "attacker-$pool"
+        by_root "$pool"
+        ;;
+      *)
+        check "$cell, $pool: memory that is mapped is not attached" fails 'still maps memory of' attach "$pool"
+        denied "$pool" "meanwhile" NoSuchPool
+        end "attacker-$pool"
+        check "$cell, $pool: it is once the mapping has gone" within 5 attach "$pool"
+        served "$pool" "after that"
+        ;;
+    esac
+  done
+}
+
+start_daemon
+for pool in $pools; do attach "$pool" > /host/attach.log 2>&1 || exit 2; done
+# The user of a pool goes on with it, so that one cell needs no renewal after the other.
+living sysfs
+released sysfs
+kept sysfs left
+renew sysfs
+kept sysfs off --unlock
+# Nothing is locked through VFIO.
+living vfio
+released vfio
+by_root vfio
+renew vfio
+kept vfio off --unlock
+killed
+stopped
+
+check "the kernel had nothing to complain of" \
+  sh -c '! dmesg | grep -E "WARNING:|BUG:|Oops|Call Trace|DMAR: .*fault"'
+
+[ $failures = 0 ]
