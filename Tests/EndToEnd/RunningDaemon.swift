@@ -48,8 +48,11 @@ final class EmulatedMachine {
   let directory: String
   let device = "0000:01:00.0"
 
-  init(_ kind: String = "nvme,cmb=16M") throws {
-    directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
+  init(
+    _ kind: String = "nvme,cmb=16M",
+    below place: String = FileManager.default.temporaryDirectory.path()
+  ) throws {
+    directory = "\(place)/genpool-\(UUID().uuidString)"
     let made = try Executable.run(
       Executable.genpoolctl, ["emulate", directory, "--device", kind])
     try #require(made.status == 0, "\(made.errors)")

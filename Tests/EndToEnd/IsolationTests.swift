@@ -1,0 +1,187 @@
+import Foundation
+import Glibc
+import Testing
+
+/// Two users and one device: memory that another process maps is neither erased nor leased.
+@Suite(.serialized) struct IsolationTests {
+  /// A mapping of a file, without a descriptor; gone with this object.
+  // SAFETY: the pointer leads to a mapping that lives as long as the object.
+  @safe private final class BareMapping {
+    private let start: UnsafeMutableRawPointer
+    private static let size = 4096
+
+    init(_ path: String) throws {
+      let file = unsafe open(path, O_RDWR | O_CLOEXEC)
+      try #require(file >= 0, "\(path)")
+      defer { close(file) }
+      let address = unsafe mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
+      unsafe start = try #require(unsafe address == MAP_FAILED ? nil : address)
+    }
+
+    deinit { unsafe munmap(start, Self.size) }
+
+    var text: String {
+      get { unsafe String(cString: start.assumingMemoryBound(to: CChar.self)) }
+      set {
+        unsafe newValue.withCString { text in
+          _ = unsafe strcpy(start.assumingMemoryBound(to: CChar.self), text)
+        }
+      }
+    }
+  }
+
+  @Test(arguments: ["", "/dev/shm"])
+  func `an emulated BAR that a process maps is not attached, nor erased`(place: String) throws {
+    let machine = try place.isEmpty ? EmulatedMachine() : EmulatedMachine(below: place)
+    let file = "\(machine.directory)/bus/pci/devices/\(machine.device)/resource2"
+    var mapping: BareMapping? = try BareMapping(file)
+    mapping?.text = "another process's data"
+    let attach = ["--attach", "\(machine.device):2,name=cmb"]
+    let refused = try Executable.run(
+      Executable.genpoold, attach, environment: machine.environment)
+    #expect(refused.status == 1)
+    #expect(refused.errors.contains("a process still maps memory of it"))
+    #expect(mapping?.text == "another process's data")
+    mapping = nil
+    let daemon = try RunningDaemon(machine, attach)
+    try daemon.waitUntilReady(at: machine.socket)
+    #expect(daemon.end() == 0)
+  }
+
+  @Test func `a pool shows what decides when another user may lease`() throws {
+    let machine = try EmulatedMachine()
+    let daemon = try RunningDaemon(machine, ["--attach", "\(machine.device):2,name=cmb"])
+    try daemon.waitUntilReady(at: machine.socket)
+    let shown = try machine.control("pool", "show", "cmb")
+    #expect(shown.output.contains("next user"))
+    #expect(shown.fitsTerminal)
+    let document = try machine.control("pool", "show", "cmb", "--json").output
+    #expect(document.contains("\"witness\"") && document.contains("\"reach\""))
+    let device = try machine.control("device", "show", machine.device)
+    #expect(device.output.contains("one user at a time") && device.fitsTerminal)
+    #expect(
+      try machine.control("device", "show", machine.device, "--json").keys.contains("witness"))
+    _ = daemon.end()
+  }
+
+  /// A file system that does not see bare mappings, in a mount namespace of its own.
+  private final class Overlay {
+    let directory =
+      FileManager.default.temporaryDirectory.path() + "genpool-overlay-\(UUID().uuidString)"
+    private let keeper = Process()
+
+    init() throws {
+      try FileManager.default.createDirectory(
+        atPath: directory + "/run", withIntermediateDirectories: true)
+      keeper.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      keeper.arguments = [
+        "unshare", "--mount", "sh", "-ec",
+        """
+        cd \(directory) && mkdir base tree && mount -t tmpfs base base
+        mkdir base/lower base/upper base/work
+        mount -t overlay -o lowerdir=base/lower,upperdir=base/upper,workdir=base/work overlay tree
+        \(Executable.genpoolctl) emulate tree/sys --device nvme,cmb=1M >/dev/null
+        touch run/mounted && exec sleep 600
+        """,
+      ]
+      keeper.standardInput = FileHandle.nullDevice
+      try keeper.run()
+      for _ in 0..<1000 where !FileManager.default.fileExists(atPath: directory + "/run/mounted") {
+        try #require(keeper.isRunning, "an overlay can be mounted")
+        usleep(10_000)
+      }
+    }
+
+    deinit {
+      keeper.terminate()
+      keeper.waitUntilExit()
+      try? FileManager.default.removeItem(atPath: directory)
+    }
+
+    var socket: String { directory + "/run/socket" }
+
+    private var variables: [String: String] {
+      [
+        "GENPOOL_SYSFS_ROOT": directory + "/tree/sys", "GENPOOL_SOCKET": socket,
+        "RUNTIME_DIRECTORY": directory + "/run/records",
+      ]
+    }
+
+    private func command(_ arguments: [String]) -> [String] {
+      ["nsenter", "--target", "\(keeper.processIdentifier)", "--mount"] + arguments
+    }
+
+    func control(uid: Int? = nil, _ arguments: String...) throws -> Executable.Result {
+      let user = uid.map { ["setpriv", "--reuid=\($0)", "--clear-groups"] } ?? []
+      return try Executable.run(
+        "/usr/bin/env", command(user + [Executable.genpoolctl] + arguments),
+        environment: variables)
+    }
+
+    /// A daemon, to which all users may connect.
+    func daemon(_ arguments: [String]) throws -> Process {
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      process.arguments = command([Executable.genpoold] + arguments)
+      process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
+      process.standardError = FileHandle.nullDevice
+      try process.run()
+      for _ in 0..<1000 {
+        if try control("pool", "list").status == 0 { break }
+        try #require(process.isRunning)
+        usleep(10_000)
+      }
+      _ = unsafe chmod(socket, 0o666)
+      return process
+    }
+
+    /// What a daemon says that ends at once.
+    func refusedDaemon(_ arguments: [String]) throws -> Executable.Result {
+      try Executable.run(
+        "/usr/bin/env", command(["timeout", "20", Executable.genpoold] + arguments),
+        environment: variables)
+    }
+  }
+
+  @Test(.enabled(if: getuid() == 0, "only root can be another user, and mount"))
+  func `where the file system cannot tell, memory stays with its user, across runs`() throws {
+    let overlay = try Overlay()
+    let attach = ["--attach", "0000:01:00.0:2,name=cmb"]
+    let first = try overlay.daemon(attach)
+    let shown = try overlay.control("pool", "show", "cmb", "--json").output
+    #expect(shown.contains("\"none\""))
+    func lease(uid: Int?) throws -> Executable.Result {
+      try overlay.control(
+        uid: uid, "lease", "acquire", "--pool", "cmb", "--size", "4K", "--fill", "1")
+    }
+    #expect(try lease(uid: 1001).status == 0)
+    let refused = try lease(uid: 1002)
+    #expect(refused.status == 75 && refused.errors.contains("cannot be seen"))
+    #expect(try lease(uid: 1001).status == 0, "its user goes on")
+    #expect(try overlay.control("pool", "show", "cmb").output.contains("uid 1001"))
+
+    kill(first.processIdentifier, SIGKILL)
+    first.waitUntilExit()
+    let again = try overlay.refusedDaemon(attach)
+    #expect(again.status == 1 && again.errors.contains("an earlier run"))
+    let second = try overlay.daemon([])
+    let plain = try overlay.control("pool", "attach", "0000:01:00.0:2,name=cmb")
+    #expect(plain.status != 0 && plain.errors.contains("--force"))
+    let forced = try overlay.control("pool", "attach", "0000:01:00.0:2,name=cmb", "--force")
+    #expect(forced.status == 0 && forced.errors.contains("cannot be seen"))
+    #expect(try lease(uid: 1002).status == 0)
+
+    let detached = try overlay.control("pool", "detach", "cmb")
+    #expect(detached.status == 0 && detached.errors.contains("warning: it cannot be seen"))
+    #expect(try overlay.control("pool", "attach", "0000:01:00.0:2,name=cmb").status == 0)
+    #expect(try lease(uid: 1001).status == 0)
+
+    second.terminate()
+    second.waitUntilExit()
+    let third = try overlay.daemon(attach)
+    #expect(try lease(uid: 1002).status == 75, "an end in order does not make it free")
+    #expect(try lease(uid: 1001).status == 0)
+    third.terminate()
+    third.waitUntilExit()
+  }
+}
