@@ -11,7 +11,7 @@ extension AttachedRegion {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
   }
 
-  /// Why `user` may not lease here while another user's processes may reach it; nil when it may.
+  /// The refusal of `user` while another user's processes may reach the memory; nil when it may lease.
   func refusal(of user: UID) -> CallFailure? {
     guard isolation == .uidExclusive else { return nil }
     func busy(_ reason: Broker1.BusyReason, _ other: UID) -> CallFailure {

@@ -34,11 +34,11 @@ final class AttachedRegion {
   let isolation: Isolation
   let source: MemorySource?
   let label: String
-  /// What tells whether memory that was handed out is still reached.
+  /// The kernel's means to tell whether memory that was handed out is still reached.
   let witness: Witness
-  /// What it said when the memory was opened.
+  /// Its answer when the memory was opened.
   let witnessAtOpening: WitnessAnswer
-  /// What a descriptor of it reaches.
+  /// The memory that a descriptor of it reaches.
   let reach: OutstandingMemory.Reach
   private var lender: (any DescriptorLender)?
   /// What leases are sent: without a lender always the same, else from the first holder to the last.

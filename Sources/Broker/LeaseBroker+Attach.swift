@@ -39,8 +39,8 @@ extension LeaseBroker {
       throw refusalByPool(of: error) ?? error.failure
     }
     let device = open.device
-    if open.range.source == .vfio {
-      // It could not be opened before everybody had let go of what it was.
+    if open.range.source == .vfio, open.range.witnessAtOpening == .free {
+      // The kernel did not open it before every process had let go of it.
       for old in regions where old.device == device && old.isAwaitedByKernel {
         forgetHolders(of: old)
         forgetIfGone(old)
@@ -63,10 +63,11 @@ extension LeaseBroker {
             "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
             + "and a descriptor reaches all of it"))
     }
-    // Whoever holds memory of a device that was removed would reach this one by it.
-    // But a device is not VFIO's again before they have let go.
+    // A process that holds memory of a device that was removed would reach this one by it. Through VFIO the
+    // kernel's answer at the opening rules that out.
     if let old = regions.first(where: {
-      $0.isRevoked && $0.overlaps(region) && !($0.source == .vfio && region.source == .vfio)
+      $0.isRevoked && $0.overlaps(region)
+        && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
     }) {
       throw .broker(
         .deviceError(

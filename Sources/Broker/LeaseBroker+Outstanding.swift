@@ -16,74 +16,82 @@ extension LeaseBroker {
   func admit(
     _ region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
   ) throws(CallFailure) -> Set<UID> {
-    func busy(_ cause: String) -> CallFailure {
-      .broker(
-        .deviceError(operation: "attach", subject: region.label, errno: EBUSY, cause: cause))
-    }
     if region.witnessAtOpening == .reached {
-      throw busy("a process still maps memory of its BAR")
+      throw busy(region, "a process still maps memory of its BAR")
     }
-    var relevant: [(id: OutstandingRecords.ID, record: OutstandingMemory?)] = []
-    do throws(SystemError) {
-      for (id, record) in try outstanding.all() {
-        guard let record else {
-          relevant.append((id, nil))
-          continue
-        }
-        guard record.reach.overlaps(region.reach) else { continue }
-        if region.witnessAtOpening == .free, record.isRefuted(by: region.reach, region.source) {
-          try outstanding.remove(id)
-        } else {
-          relevant.append((id, record))
-        }
-      }
-      // What cannot be read is of no concern to memory that the kernel has answered for.
-      if region.witnessAtOpening == .free { relevant.removeAll { $0.record == nil } }
-      if isForced {
-        for (id, record) in relevant {
-          logger.notice(
-            "forced",
-            metadata: audit.merging([
-              "memory": "\(printable(region.label))",
-              "outstanding":
-                "\(printable(record.map { "\($0.label), lent to uid \($0.userList)" } ?? outstanding.place(of: id)))",
-            ]) { $1 })
-          try outstanding.remove(id)
-        }
-        relevant = []
-      }
-    } catch {
-      throw .system(error)
-    }
-    if let (id, _) = relevant.first(where: { $0.record == nil }) {
+    let relevant = try relevantRecords(for: region, isForced: isForced, audit)
+    if let held = relevant.first(where: { $0.record.state == .held })?.record {
       throw busy(
-        "\(outstanding.place(of: id)) cannot be read, which says what an earlier run lent; "
-          + Self.force)
-    }
-    let records = relevant.compactMap(\.record)
-    let users = Set(records.flatMap(\.users))
-    if let held = records.first(where: { $0.state == .held }) {
-      throw busy(
-        "an earlier run lent memory of \(held.label) to uid \(held.userList) and did not end in order, and "
+        region,
+        "an earlier run lent memory of \(held.label) to uid \(held.users.list) and did not end in order, and "
           + "\(region.blindness); \(Self.force)")
     }
-    guard region.isolation != .uidExclusive || users.count < 2 else {
-      throw busy(
-        "memory of it was lent to several users (uid \(users.list)), and \(region.blindness); "
-          + Self.force)
-    }
+    let users = Set(relevant.flatMap(\.record.users)).sorted()
     guard region.isolation == .uidExclusive, !users.isEmpty else { return [] }
-    let inherited = Set(users.map(UID.init(rawValue:)))
+    guard users.count == 1 else {
+      throw busy(
+        region,
+        "memory of it was lent to several users (uid \(users.list)), and \(region.blindness); \(Self.force)"
+      )
+    }
+    // One record in the place of those there are; all of them, if this is where the run ends.
+    var record = outstanding.blank(region.label, region.reach, region.source)
+    record.users = users
+    try save(record, of: region)
+    for (id, _) in relevant {
+      try callFailure { () throws(SystemError) in try outstanding.remove(id) }
+    }
+    region.inherit(Set(users.map(UID.init(rawValue:))))
+    return region.inheritedUsers
+  }
+
+  /// The records of memory that `region` reaches. Removes those that the kernel's answer has made void, and
+  /// those that an admin's force does.
+  private func relevantRecords(
+    for region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
+  ) throws(CallFailure) -> [(id: OutstandingRecords.ID, record: OutstandingMemory)] {
+    var relevant: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
+    for (id, record) in try callFailure({ () throws(SystemError) in try outstanding.all() }) {
+      guard let record else {
+        // It may be of any memory. What the kernel has answered for does not need it.
+        guard region.witnessAtOpening != .free, !isForced else { continue }
+        throw busy(
+          region,
+          "\(outstanding.path(of: id)), a record of what an earlier run lent, cannot be read: remove it when "
+            + "no process maps any of that (fuser, lsof)")
+      }
+      guard record.reach.overlaps(region.reach) else { continue }
+      let isVoid =
+        region.witnessAtOpening == .free && record.isRefuted(by: region.reach, region.source)
+      guard isVoid || isForced else {
+        relevant.append((id, record))
+        continue
+      }
+      if !isVoid {
+        var metadata = audit
+        metadata["memory"] = "\(printable(region.label))"
+        metadata["lent"] = "\(printable(record.label))"
+        metadata["lentTo"] = "\(record.users.list)"
+        logger.notice("forced", metadata: metadata)
+      }
+      try callFailure { () throws(SystemError) in try outstanding.remove(id) }
+    }
+    return relevant
+  }
+
+  private func busy(_ region: AttachedRegion, _ cause: String) -> CallFailure {
+    .broker(.deviceError(operation: "attach", subject: region.label, errno: EBUSY, cause: cause))
+  }
+
+  /// The result of `body`, whose errors become those of a call.
+  private func callFailure<Result>(
+    _ body: () throws(SystemError) -> Result
+  ) throws(CallFailure) -> Result {
     do throws(SystemError) {
-      var record = outstanding.blank(region.label, region.reach, region.source)
-      record.users = users.sorted()
-      try save(record, of: region)
-      for (id, _) in relevant { try outstanding.remove(id) }
+      return try body()
     } catch {
       throw .system(error)
     }
-    region.inherit(inherited)
-    return inherited
   }
 
   private static let force =
@@ -99,11 +107,7 @@ extension LeaseBroker {
     guard record.state != .held || !record.users.contains(user.rawValue) else { return }
     record.state = .held
     record.users = Set(record.users).union([user.rawValue]).sorted()
-    do throws(SystemError) {
-      try save(record, of: region)
-    } catch {
-      throw .system(error)
-    }
+    try save(record, of: region)
   }
 
   /// Closes a region's record as the region is given up: removes it when nothing is outstanding, or an admin
@@ -117,27 +121,27 @@ extension LeaseBroker {
       case .unknown:
         var record = record
         record.state = .ended
-        try save(record, of: region)
+        try outstanding.save(record, as: id)
       case .reached: return
       }
       region.outstanding = nil
     } catch {
-      // It says more than is so, never less.
+      // The record that is left claims too much, never too little.
       logger.error("record of what was lent", metadata: ["cause": "\(error)"])
     }
   }
 
   private func save(
     _ record: OutstandingMemory, of region: AttachedRegion
-  ) throws(SystemError) {
+  ) throws(CallFailure) {
     let id = region.outstanding?.id ?? OutstandingRecords.ID()
-    try outstanding.save(record, as: id)
+    try callFailure { () throws(SystemError) in try outstanding.save(record, as: id) }
     region.outstanding = (id, record)
   }
 }
 
 extension AttachedRegion {
-  /// What the kernel cannot tell, and why.
+  /// The clause that names what the kernel cannot tell, and the reason.
   var blindness: String {
     switch witness {
     case .fileLease: "the kernel did not tell whether a process still maps it"
@@ -151,11 +155,7 @@ extension AttachedRegion {
   }
 }
 
-extension OutstandingMemory {
-  /// The users, for people.
-  fileprivate var userList: String { Set(users).list }
-}
-
-extension Set<UInt32> {
-  fileprivate var list: String { sorted().map(String.init).joined(separator: ", ") }
+extension [UInt32] {
+  /// `1001, 1002`
+  fileprivate var list: String { map(String.init).joined(separator: ", ") }
 }

@@ -60,20 +60,15 @@ extension LeaseBroker {
     for region in regions where region.isReached { watchReach(of: region) }
   }
 
-  /// Logs that memory is reached, or may be, although every process that it was lent to is gone.
+  /// Logs that memory is reached although every process that it was lent to is gone. That the kernel cannot
+  /// tell is no event: it is so after each lease, and the next user is told.
   func noteStrays(of region: AttachedRegion) {
-    guard region.holders.isEmpty else { return }
-    let cause: String
-    switch region.answer {
-    case .free: return
-    case .reached: cause = "a process that was not lent its memory still reaches it"
-    case .unknown: cause = "every process that was lent its memory has died; \(region.blindness)"
-    }
+    guard region.hasStrays else { return }
     logger.warning(
       "stray",
       metadata: [
         "pool": "\(region.name)", "uid": "\(region.lastUser?.description ?? "none")",
-        "cause": "\(cause)",
+        "cause": "a process that was not lent its memory still reaches it",
       ])
   }
 

@@ -31,8 +31,8 @@ public final class LeaseBroker {
     public var scrubSlice = ByteCount.mebibytes(1)
     /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil for nowhere.
     public var recordDirectory: String?
-    /// Where records of memory that is outstanding are kept for later runs; nil for as long as the broker
-    /// lives. It is made if it is not there, and must be of the broker's user alone.
+    /// The directory for records of outstanding memory, which later runs read; nil to keep them as long as the
+    /// broker lives. Made if missing; the broker's user alone may write to it.
     public var runtimeDirectory: String?
 
     public init(version: String, adminGroup: UInt32? = nil) {

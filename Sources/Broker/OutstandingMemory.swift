@@ -7,25 +7,26 @@ import GenPool
 /// Needed only where the witness cannot answer at any time (``Witness``): what is outstanding there decides
 /// who may have the memory next, in this run of the broker and in later ones.
 struct OutstandingMemory: Codable, Hashable {
-  /// How the broker's hold on the memory ended, as far as is known.
+  /// The end of the broker's hold on the memory, as far as is known.
   enum State: String, Codable {
-    /// It did not, or a process that was lent memory lived on: there are holders that nothing accounts for.
+    /// None, or one with a process alive that was lent memory: nothing accounts for the holders.
     case held
     /// In order: every process that was lent memory had died. What they passed on may live.
     case ended
   }
 
-  /// What errors call it: `BAR 2 of 0000:01:00.0`.
+  /// The name in errors: `BAR 2 of 0000:01:00.0`.
   var label: String
-  /// What its descriptors reach.
+  /// The memory that its descriptors reach.
   var reach: Reach
   /// By what it was opened, as ``MemorySource`` names it.
   var source: String?
   /// The users whose processes it was lent to, in order.
   var users: [UInt32]
   var state: State
-  /// Which boot of the machine it is of: a later one has none of its processes.
-  var boot: String
+  /// The boot of the machine that it is of: a later one has none of its processes. Nil where that could not
+  /// be read (a private /proc).
+  var boot: String?
 
   /// The memory that a descriptor reaches, recognisable in another run.
   enum Reach: Codable, Hashable {
@@ -70,7 +71,7 @@ struct OutstandingMemory: Codable, Hashable {
 }
 
 extension OutstandingMemory.Reach {
-  /// What the descriptors of an opened BAR reach.
+  /// The memory that the descriptors of an opened BAR reach.
   init(of open: borrowing OpenBAR) throws(SystemError) {
     var identity = gl_file()
     let result = unsafe gl_file_identity(open.range.descriptor.rawValue, &identity)

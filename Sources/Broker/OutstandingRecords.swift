@@ -25,7 +25,7 @@ final class OutstandingRecords {
 
   /// Nil where there is none.
   let directory: String?
-  private let boot: String
+  private let boot: String?
   /// The records where there is no directory.
   private var kept: [ID: OutstandingMemory] = [:]
 
@@ -35,10 +35,11 @@ final class OutstandingRecords {
     self.directory = directory
     boot =
       (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8))?
-      .trimmed ?? "unknown"
+      .trimmed
     guard let directory else { return }
     try Self.prepare(directory)
-    for case (let id, let record?) in try all() where record.boot != boot {
+    guard let boot else { return }
+    for case (let id, let record?) in try all() where record.boot != nil && record.boot != boot {
       try remove(id)
     }
   }
@@ -63,7 +64,7 @@ final class OutstandingRecords {
         operation: "read", subject: directory, errno: .ioError, cause: "\(error)")
     }
     return names.compactMap(ID.init(fileName:)).sorted { $0.name < $1.name }.compactMap { id in
-      let path = path(of: id, in: directory)
+      let path = path(of: id)
       guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
         // Another broker may have removed it meanwhile.
         return unsafe access(path, F_OK) == 0 ? (id, nil) : nil
@@ -78,7 +79,7 @@ final class OutstandingRecords {
       kept[id] = record
       return
     }
-    let path = path(of: id, in: directory)
+    let path = path(of: id)
     let draft = "\(directory)/.\(id.name)"
     do {
       let bytes = try JSONEncoder().encode(record)
@@ -103,20 +104,18 @@ final class OutstandingRecords {
 
   /// Removes a record. One that is not there is as good as removed.
   func remove(_ id: ID) throws(SystemError) {
-    guard let directory else {
+    guard directory != nil else {
       kept[id] = nil
       return
     }
-    let path = path(of: id, in: directory)
+    let path = path(of: id)
     guard unsafe unlink(path) == 0 || errno == ENOENT else {
       throw SystemError(operation: "remove", subject: path, errno: Errno(rawValue: errno))
     }
   }
 
-  /// Where people find a record.
-  func place(of id: ID) -> String { directory.map { path(of: id, in: $0) } ?? "genpoold's memory" }
-
-  private func path(of id: ID, in directory: String) -> String { "\(directory)/\(id.name)" }
+  /// The path of a record's file.
+  func path(of id: ID) -> String { "\(directory ?? "")/\(id.name)" }
 
   /// Makes the directory, and sees that no other user can put records there or take some away.
   private static func prepare(_ directory: String) throws(SystemError) {

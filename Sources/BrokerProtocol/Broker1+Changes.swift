@@ -143,7 +143,7 @@ extension Broker1 {
       /// Processes of this user may still reach the memory, and the kernel cannot tell. Nil when nothing
       /// reaches it.
       public var unseenUid: UID?
-      /// As `DeviceMemory.Witness` names it, where ``unseenUid`` is not nil.
+      /// The pool's `DeviceMemory.Witness`, where ``unseenUid`` is not nil.
       public var witness: String?
 
       public init(unseenUid: UID? = nil, witness: String? = nil) {

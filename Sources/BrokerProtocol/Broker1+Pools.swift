@@ -39,9 +39,9 @@ extension Broker1 {
     public var source: String?
     /// As `DeviceMemory.MemorySource.Removal` names it.
     public var removal: String?
-    /// As `DeviceMemory.Witness` names it; nil from brokers before there was this.
+    /// A `DeviceMemory.Witness`; nil from brokers before there was this.
     public var witness: String?
-    /// As `DeviceMemory.WitnessAnswer` names it; nil from brokers before there was this.
+    /// A `DeviceMemory.WitnessAnswer`; nil from brokers before there was this.
     public var reach: String?
     /// What it has done; nil from brokers before there was this.
     public var statistics: Statistics?

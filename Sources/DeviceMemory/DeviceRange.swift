@@ -72,9 +72,9 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let label: String
   /// Opens it for other processes; nil when all have to share ``descriptor``.
   public let lender: (any DescriptorLender)?
-  /// What tells whether memory that was handed out is still reached.
+  /// The kernel's means to tell whether memory that was handed out is still reached.
   public let witness: Witness
-  /// What the kernel answered when the range was opened: whether anything that was handed out before still
+  /// The kernel's answer when the range was opened: whether anything that was handed out before still
   /// reached it. ``WitnessAnswer/reached`` only where the source had other memory of the BAR open already:
   /// else that fails to open.
   public let witnessAtOpening: WitnessAnswer

@@ -139,7 +139,7 @@ struct Daemon {
       ?? BrokerSocket(environment: environment, uid: getuid())
   }
 
-  /// Where records are kept for later runs.
+  /// The directory for records that later runs read.
   private var runtimeDirectory: String {
     if let directory = options.runtimeDirectory { return directory }
     // systemd.exec(5): several are separated by colons.

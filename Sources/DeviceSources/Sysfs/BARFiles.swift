@@ -19,7 +19,7 @@ import SystemPackage
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
-  /// What the kernel answered before the files were used: ``WitnessAnswer/free`` or
+  /// The kernel's answer before the files were used: ``WitnessAnswer/free`` or
   /// ``WitnessAnswer/unknown``.
   let witnessAtOpening: WitnessAnswer
 

@@ -76,7 +76,7 @@ public final class SysfsSource: Sendable {
       witnessAtOpening: claim.witnessAtOpening, attachment: claim)
   }
 
-  /// What will tell whether memory of `device` that is handed out is still reached. Asks for a file lease on
+  /// The means to tell whether memory of `device` that is handed out is still reached. Asks for a file lease on
   /// the device's `resource`, which changes nothing; takes no privilege.
   public static func witness(of device: Device) -> Witness {
     guard
@@ -86,7 +86,7 @@ public final class SysfsSource: Sendable {
         owning: check("open", "resource", unsafe gs_open(directory.rawValue, "resource", 0)))
     else { return .none }
     switch gs_is_open_elsewhere(file.rawValue) {
-    // Without CAP_LEASE; whoever opens BARs has it.
+    // Without CAP_LEASE, which processes that open BARs have.
     case 0, 1, -EACCES: return .fileLease
     default: return .none
     }

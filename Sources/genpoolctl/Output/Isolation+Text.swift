@@ -2,7 +2,7 @@ import BrokerProtocol
 import DeviceMemory
 
 extension Witness {
-  /// When another user may lease memory of a pool that one user at a time may use.
+  /// The condition under which another user may lease from a pool that one user at a time may use.
   var handover: String {
     switch self {
     case .fileLease: "when the kernel sees that no process reaches the memory any more"
@@ -17,7 +17,8 @@ extension Witness {
 }
 
 extension Broker1.Pool {
-  /// When another user may lease here; nil where several may at a time, and from brokers that do not tell.
+  /// The condition under which another user may lease; nil where several may at a time, and from older
+  /// brokers.
   var handover: String? {
     guard isolation == Isolation.uidExclusive.rawValue else { return nil }
     return witness.flatMap(Witness.init(rawValue:))?.handover
@@ -30,7 +31,7 @@ extension Broker1.Pool {
       "what processes\(exclusiveUid.map { " of uid \($0)" } ?? "") passed on, which may still map it"
   }
 
-  /// What an admin is told of a pool whose next user the kernel does not help to decide; nil for others.
+  /// The note for an admin about a pool that the kernel cannot always answer for; nil for others.
   var isolationLimit: String? {
     guard witness != Witness.fileLease.rawValue, let handover else { return nil }
     return "another user may lease \(handover)"
