@@ -99,9 +99,15 @@ let package = Package(
       exclude: ["io.genpool.Broker1.varlink"],
       swiftSettings: house),
     .target(
-      name: "Broker",
-      dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", logging, system],
+      name: "BrokerLeases", dependencies: ["GenPool", "BrokerProtocol"],
+      path: "Sources/Broker/Leases",
       swiftSettings: house),
+    .target(
+      name: "Broker",
+      dependencies: [
+        "GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", "BrokerLeases", logging, system,
+      ],
+      exclude: ["Leases"], swiftSettings: house),
     .target(
       name: "GenPoolClient",
       dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", system],
@@ -113,7 +119,7 @@ let package = Package(
       dependencies: [
         "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
         "PCINames",
-        "BrokerProtocol", "Broker", argumentParser, logging, system,
+        "BrokerProtocol", "BrokerLeases", "Broker", argumentParser, logging, system,
       ],
       swiftSettings: house),
     .executableTarget(
@@ -207,11 +213,15 @@ let package = Package(
       swiftSettings: house),
     // A process of its own with a connection of its own, which Swift cannot make.
     .target(name: "CTestProcess", path: "Tests/CTestProcess"),
+    // Without a device and without a socket.
+    .testTarget(
+      name: "BrokerLeasesTests", dependencies: ["BrokerLeases", "BrokerProtocol", "GenPool"],
+      swiftSettings: house),
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
-        "CTestProcess", "genpool-bench", logging, system,
+        "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool",
+        "CLinux", "CTestProcess", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -223,7 +233,8 @@ let package = Package(
     .testTarget(
       name: "genpooldTests",
       dependencies: [
-        "genpoold", "Broker", "BrokerProtocol", "DeviceMemory", "GenPool", "PCIDevices", logging,
+        "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "GenPool",
+        "PCIDevices", logging,
       ],
       swiftSettings: house),
     .testTarget(
@@ -261,15 +272,16 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .target(
       name: "genpoold",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "BrokerProtocol", "Broker", logging,
-        system,
+        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
+        "Broker",
+        logging, system,
       ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
     .executableTarget(
       name: "fuzz",
       dependencies: [
         "CLibFuzzer", "GenPool", "PCIDevices", "DeviceSources", "DeviceEmulation", "BrokerProtocol",
-        "Broker", "genpoold", logging,
+        "Broker", "BrokerLeases", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),

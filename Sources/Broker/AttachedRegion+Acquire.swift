@@ -1,18 +1,18 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
 
-// What a pool makes of an Acquire.
+// A pool's part in the decision on an Acquire.
 
-extension AttachedRegion {
-  /// Refuses everybody once the device does not answer.
-  func refuseRevoked() throws(CallFailure) {
+extension AttachedRegion: LeasablePool {
+  /// Throws once the device does not answer.
+  private func refuseRevoked() throws(CallFailure) {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
   }
 
-  /// The refusal of `user` while another user's processes may reach the memory; nil when it may lease.
-  func refusal(of user: UID) -> CallFailure? {
+  func occupation(against user: UID) -> CallFailure? {
     guard isolation == .uidExclusive else { return nil }
     func busy(_ reason: Broker1.BusyReason, _ other: UID) -> CallFailure {
       .broker(
@@ -30,22 +30,20 @@ extension AttachedRegion {
     }
   }
 
-  /// What is told who may not overtake those that wait for this pool's memory.
-  var queue: CallFailure {
+  var queued: CallFailure {
     .broker(
       .poolBusy(
         pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count))
   }
 
-  /// Whether another user's processes, all dead by now, could write all of it since it was erased. A
-  /// descriptor reaches the whole BAR, so scrubbing their leases alone did not make it clean.
-  func isOthers(than user: UID) -> Bool {
+  // A descriptor reaches the whole BAR, so scrubbing the other user's leases alone did not make it clean.
+  func isDirty(for user: UID) -> Bool {
     guard isolation == .uidExclusive, let lastUser else { return false }
     return lastUser != user
   }
 
-  /// What a lease of `request` takes: whole granules.
   func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
+    try refuseRevoked()
     // Before rounding, which could leave what varlink's integers hold.
     guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
       throw .broker(.poolTooSmall(pool: name, bytes: request.bytes, size: usable))
@@ -55,10 +53,11 @@ extension AttachedRegion {
         throw .invalid("offset")
       }
     }
+    _ = try fit(of: request)
     return size
   }
 
-  func fit(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> Fit {
+  private func fit(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> Fit {
     switch request.fit ?? .first {
     case .best: return .best
     case .orderAligned: return .orderAligned
@@ -86,18 +85,17 @@ extension AttachedRegion {
     return .firstAligned(alignment)
   }
 
-  /// How taking memory goes.
-  enum Taking {
-    /// From this offset on.
-    case taken(ByteCount)
-    /// It may come free.
-    case missing(Wait.Term, CallFailure)
-  }
-
-  /// Takes memory if there is some.
-  func take(_ size: ByteCount, fit: Fit) throws(CallFailure) -> Taking {
+  func take(
+    _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
+  ) throws(CallFailure) -> LeaseDecision<ByteCount> {
+    let fit = try fit(of: request)
+    do throws(SystemError) {
+      try noteOutstanding(user)
+    } catch {
+      throw .system(error)
+    }
     do {
-      return .taken(try allocate(size, fit: fit))
+      return .granted(try allocate(size, fit: fit))
     } catch .full {
       return missing(size, largest: pool.largestFreeRun)
     } catch .fragmented(_, _, let largest) {
@@ -113,19 +111,23 @@ extension AttachedRegion {
 
   private func missing(
     _ size: ByteCount, largest: ByteCount, alignment: ByteCount? = nil, offset: ByteCount? = nil
-  ) -> Taking {
+  ) -> LeaseDecision<ByteCount> {
     let term: Wait.Term =
       scrubbing > .zero && size <= available + scrubbing ? .brief : .lasting
-    guard size <= available else { return .missing(term, full(size)) }
-    return .missing(
-      term,
-      .broker(
+    let failure: CallFailure =
+      size <= available
+      ? .broker(
         .poolFragmented(
           pool: name, bytes: size, available: available, largestFree: largest,
-          alignment: alignment, offset: offset)))
+          alignment: alignment, offset: offset)) : full(size)
+    return .mustWait(Wait(pools: [id: term], failure: failure))
   }
 
   func full(_ size: ByteCount) -> CallFailure {
     .broker(.poolFull(pool: name, bytes: size, available: available))
+  }
+
+  func isBeingScrubbed(_ lease: LeaseID) -> Bool {
+    !contested.contains { scrubs[$0.job]?.lease == lease }
   }
 }

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -9,12 +10,7 @@ import Glibc
 /// To the pool a dirty granule is an allocated one, so nothing dirty can be leased. Invariant:
 /// available + dirty + leased = the whole granules of `size`.
 final class AttachedRegion {
-  /// Names it in this run of the broker; later ones are higher.
-  struct ID: Hashable, Comparable {
-    let rawValue: Int
-
-    static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
-  }
+  typealias ID = RegionID
 
   let id: ID
   let name: String
@@ -75,10 +71,12 @@ final class AttachedRegion {
   private(set) var lastUser: UID?
   /// Whether anything was lent since the kernel last saw that nothing is left of what was.
   private(set) var isOutstanding = false
-  /// The users of what was lent before it was attached, where that may still be in reach.
-  private(set) var inheritedUsers: Set<UID> = []
+  /// The user of what was lent before it was attached, where that may still be in reach.
+  private var inheritedUser: UID?
+  /// Where what is outstanding is put on record.
+  private let records: OutstandingRecords
   /// The record of what is outstanding, where the kernel cannot be asked at any time.
-  var outstanding: (id: OutstandingRecords.ID, record: OutstandingMemory)?
+  private var outstanding: (id: OutstandingRecords.ID, record: OutstandingMemory)?
   private(set) var moment = Scrubber.Moment()
 
   /// A quarter was free since pressure was noticed.
@@ -107,9 +105,10 @@ final class AttachedRegion {
   /// promise less than the opened range does; nil promises what it can.
   init(
     id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
-    open: consuming OpenBAR
+    records: OutstandingRecords, open: consuming OpenBAR
   ) throws(CallFailure) {
     self.id = id
+    self.records = records
     device = open.device
     bar = open.bar
     offset = open.offset
@@ -184,11 +183,47 @@ final class AttachedRegion {
     isOutstanding = true
   }
 
-  /// Processes of `users` may reach the memory, of what was lent before it was attached, and the kernel
-  /// cannot tell.
-  func inherit(_ users: Set<UID>) {
-    inheritedUsers = users
-    lastUser = users.first
+  /// A process of `user` may reach the memory, of what was lent before it was attached, and the kernel cannot
+  /// tell. That is on record from now on.
+  func inherit(_ user: UID) throws(SystemError) {
+    var record = records.blank(label, reach, source)
+    record.users = [user.rawValue]
+    try save(record)
+    inheritedUser = user
+    lastUser = user
+  }
+
+  /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at any time.
+  /// A lease that is not on record is not given.
+  func noteOutstanding(_ user: UID) throws(SystemError) {
+    guard witness != .fileLease else { return }
+    var record = outstanding?.record ?? records.blank(label, reach, source)
+    guard record.state != .held || !record.users.contains(user.rawValue) else { return }
+    record.state = .held
+    record.users = Set(record.users).union([user.rawValue]).sorted()
+    try save(record)
+  }
+
+  /// Closes the record as the region is given up: removes it when nothing is outstanding, or an admin
+  /// `forgets` it.
+  func closeRecord(forgets: Bool = false) throws(SystemError) {
+    guard let (id, record) = outstanding else { return }
+    switch answer {
+    case .free: try records.remove(id)
+    case .unknown where forgets: try records.remove(id)
+    case .unknown:
+      var record = record
+      record.state = .ended
+      try records.save(record, as: id)
+    case .reached: return
+    }
+    outstanding = nil
+  }
+
+  private func save(_ record: OutstandingMemory) throws(SystemError) {
+    let id = outstanding?.id ?? OutstandingRecords.ID()
+    try records.save(record, as: id)
+    outstanding = (id, record)
   }
 
   /// A process has died. Returns whether it was a holder.
@@ -204,7 +239,7 @@ final class AttachedRegion {
     holders = [:]
     stopLending()
     isOutstanding = false
-    inheritedUsers = []
+    inheritedUser = nil
     moment.holderChanges += 1
   }
 
@@ -218,7 +253,7 @@ final class AttachedRegion {
     guard canForgetHolders, isOutstanding else { return }
     // Ours would count. The next lessee gets another one.
     stopLending()
-    if isOutstanding, inheritedUsers.isEmpty, lender?.witness() == .free { removeAllHolders() }
+    if isOutstanding, inheritedUser == nil, lender?.witness() == .free { removeAllHolders() }
   }
 
   private func stopLending() {
@@ -244,9 +279,9 @@ final class AttachedRegion {
   /// what is left then is a child of one, or was passed on.
   var answer: WitnessAnswer {
     if !holders.isEmpty { return .reached }
-    guard isOutstanding || !inheritedUsers.isEmpty else { return .free }
+    guard isOutstanding || inheritedUser != nil else { return .free }
     let answer = lender?.witness() ?? .unknown
-    return inheritedUsers.isEmpty ? answer : answer.joined(with: .unknown)
+    return inheritedUser == nil ? answer : answer.joined(with: .unknown)
   }
 
   /// Whether the kernel sees that a process reaches the memory although all holders are gone.

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import CLinux
 import DeviceMemory
@@ -7,10 +8,7 @@ import DeviceMemory
 /// It is known by its pidfd, so that its end is noticed without a race, and that of a process that
 /// got its number is not taken for it. One a process, however often it connects.
 final class ClientProcess {
-  /// Names it in this run of the broker.
-  struct ID: Hashable {
-    let rawValue: Int
-  }
+  typealias ID = ProcessID
 
   let id: ID
   let pid: PID

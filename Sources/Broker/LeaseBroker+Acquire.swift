@@ -1,53 +1,113 @@
+import BrokerLeases
 import BrokerProtocol
 import GenPool
 import Logging
 
-// Who gets memory.
+// Acquire: the decision is the leases', the answer is ours.
+
+/// What is kept with an Acquire that waits for memory.
+struct ParkedCall {
+  let session: Session
+  let call: ReceivedCall
+  /// Looks at it when its time is up; nil when it waits as long as memory is being scrubbed for it.
+  let timer: EventLoop.Timer?
+}
 
 extension LeaseBroker {
-  /// How it goes to lease memory now.
-  enum Attempt {
-    case leased(LeaseTable.Entry)
-    case mustWait(Wait)
-    case refused(CallFailure)
-  }
-
   /// The reply to an Acquire; nil when it comes later.
   func acquire(
     _ call: ReceivedCall, for session: Session
   ) throws(CallFailure) -> OutputQueue.Message? {
-    // Nobody could take the descriptor.
+    // No process could take the descriptor.
     guard !session.isHungUp else { return nil }
-    let request: Broker1.Acquire.Parameters = try parameters(of: call)
-    if let lease = try repeated(request, of: session) { return try grant(lease) }
-    try request.check()
+    let parameters: Broker1.Acquire.Parameters = try parameters(of: call)
+    if let lease = try leases.repeated(parameters, of: session.id) { return try grant(lease) }
+    try parameters.check()
 
-    let time = request.wait?.duration
-    let isPatient = time.map { $0 > .zero } ?? false
-    switch attempt(request, for: session, behind: line, isPatient: isPatient) {
-    case .leased(let lease): return try handOut(lease)
-    case .refused(let failure): throw failure
+    let time = parameters.wait?.duration
+    let request = LeaseRequest(
+      parameters, session: session.id, process: session.process.id, user: session.user,
+      pid: session.process.pid)
+    switch leases.decide(
+      request, isPatient: time.map { $0 > .zero } ?? false, over: regions, lookAgain: lookAgain)
+    {
+    case .granted(let lease): return try handOut(lease)
+    case .denied(let failure): throw failure
     case .mustWait(let wait):
+      wait.erasures.forEach(erase)
       if time == .zero { throw wait.failure }
       park(call, of: session, request, for: wait)
       return nil
     }
   }
 
-  /// The lease that the session has by that request key already.
-  private func repeated(
-    _ request: Broker1.Acquire.Parameters, of session: Session
-  ) throws(CallFailure) -> LeaseTable.Entry? {
-    guard let key = request.requestKey, let id = session.leasesByRequestKey[key],
-      let lease = leases[id], lease.state == .leased
-    else { return nil }
-    // The same key for something else is a client's mistake, and no repetition.
-    guard lease.request.isSame(as: request) else { throw .invalid("requestKey") }
-    return lease
+  /// Lets an Acquire wait. The session takes no further call until it is answered.
+  private func park(
+    _ call: ReceivedCall, of session: Session, _ request: LeaseRequest, for wait: Wait
+  ) {
+    session.isParked = true
+    let timer = request.parameters.wait.map { time in
+      loop.after(time.duration) { [unowned self] in retryParked() }
+    }
+    leases.park(request, for: wait, ParkedCall(session: session, call: call, timer: timer))
+    logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
+    watchAwaited()
+  }
+
+  /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and when the
+  /// time of one is up.
+  func retryParked() {
+    let settled = leases.retry(
+      over: regions, isThere: { sessions[$0] != nil }, lookAgain: lookAgain, erase: erase)
+    for (pending, result) in settled {
+      let (session, call) = (pending.waiting.session, pending.waiting.call)
+      do throws(CallFailure) {
+        let message = try handOut(try result.get())
+        if !call.oneway { session.send(message) }
+      } catch {
+        refuse(call, of: session, because: error)
+      }
+      end(wait: pending.waiting)
+    }
+    watchAwaited()
+    for (pending, _) in settled where sessions[pending.request.session] != nil {
+      proceed(pending.waiting.session)
+    }
+  }
+
+  /// Takes a session's Acquire out of the line, unanswered: its connection ends.
+  func unpark(_ session: Session) {
+    guard session.isParked else { return }
+    for pending in leases.unpark(session.id) { end(wait: pending.waiting) }
+    session.isParked = false
+    // Those behind it may be first now.
+    scheduleRetry()
+  }
+
+  private func end(wait: ParkedCall) {
+    wait.session.isParked = false
+    if let timer = wait.timer { loop.cancel(timer) }
+  }
+
+  /// Looks at all that wait in the loop's next round.
+  func scheduleRetry() {
+    loop.after(.zero) { [unowned self] in retryParked() }
+  }
+
+  private func lookAgain(_ id: RegionID) {
+    regions.first { $0.id == id }.map(followUp)
+  }
+
+  private func erase(_ id: RegionID) {
+    regions.first { $0.id == id }.map(erase)
   }
 
   /// The reply that hands a new lease out. If there is none, nor is the lease.
-  func handOut(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+  private func handOut(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+    logger.notice("lease", metadata: metadata(of: lease))
+    if let region = regions.first(where: { $0.id == lease.region }), region.noticePressure() {
+      publish(Broker1.Event(event: .pressure, pool: region.name, available: region.available))
+    }
     do throws(CallFailure) {
       return try grant(lease)
     } catch {
@@ -65,96 +125,6 @@ extension LeaseBroker {
       descriptor: try region.lendDescriptor())
   }
 
-  /// The pools that may serve a request, in the order of preference.
-  private func candidates(_ request: Broker1.Acquire.Parameters) -> [AttachedRegion] {
-    regions.filter { !$0.isDraining && (request.pool == nil || $0.name == request.pool) }
-  }
-
-  /// Leases from the first pool that can, but nothing that those ahead wait for. `isPatient`: whether
-  /// it may wait for more than the scrubber.
-  func attempt(
-    _ request: Broker1.Acquire.Parameters, for session: Session, behind line: Line, isPatient: Bool
-  ) -> Attempt {
-    let candidates = candidates(request)
-    guard !candidates.isEmpty else {
-      return .refused(.broker(request.pool.map { .noSuchPool(pool: $0) } ?? .noPool))
-    }
-    guard !leases.isFull else {
-      let failure = CallFailure.broker(.leaseTableFull(capacity: leases.capacity))
-      guard isPatient else { return .refused(failure) }
-      let all = candidates.map { ($0.id, Wait.Term.lasting) }
-      return .mustWait(Wait(pools: Dictionary(uniqueKeysWithValues: all), failure: failure))
-    }
-    var failures: [CallFailure] = []
-    var pools: [AttachedRegion.ID: Wait.Term] = [:]
-    var quota: Wait.Term?
-    var mustBeErased: [AttachedRegion] = []
-    for region in candidates {
-      switch consider(region, for: request, of: session, behind: line) {
-      case .leased(let lease): return .leased(lease)
-      case .never(let failure): failures.append(failure)
-      case .pool(.lasting, let failure) where !isPatient: failures.append(failure)
-      case .quota(.lasting, let failure) where !isPatient: failures.append(failure)
-      case .pool(let term, let failure):
-        pools[region.id] = term
-        failures.append(failure)
-      case .quota(let term, let failure):
-        quota = quota == .brief ? .brief : term
-        failures.append(failure)
-      case .erasure(let failure):
-        mustBeErased.append(region)
-        failures.append(failure)
-      }
-    }
-    if !pools.values.contains(.brief), quota != .brief, let region = mustBeErased.first {
-      erase(region)
-      pools[region.id] = .brief
-    }
-    let failure = failures.min { $0.rank < $1.rank } ?? .broker(.noPool)
-    guard !pools.isEmpty || quota != nil else { return .refused(failure) }
-    return .mustWait(Wait(pools: pools, quota: quota, failure: failure))
-  }
-
-  /// What one pool answers, and what has to happen before it leases.
-  private enum Answer {
-    case leased(LeaseTable.Entry)
-    case pool(Wait.Term, CallFailure)
-    case quota(Wait.Term, CallFailure)
-    case erasure(CallFailure)
-    case never(CallFailure)
-  }
-
-  private func consider(
-    _ region: AttachedRegion, for request: Broker1.Acquire.Parameters, of session: Session,
-    behind line: Line
-  ) -> Answer {
-    do throws(CallFailure) {
-      try region.refuseRevoked()
-      let size = try region.size(of: request)
-      let fit = try region.fit(of: request)
-      // Those who keep it out may have let go by now.
-      if region.refusal(of: session.user) != nil { followUp(region) }
-      if let busy = region.refusal(of: session.user) { return .pool(.lasting, busy) }
-      switch quotaVerdict(on: session.user, size: size) {
-      case .within: break
-      case .aboveForNow(let failure): return .quota(.brief, failure)
-      case .above(let failure): return .quota(.lasting, failure)
-      case .never(let failure): return .never(failure)
-      }
-      if let term = line.users[session.user] { return .quota(term, region.queue) }
-      if let term = line.pools[region.id] { return .pool(term, region.queue) }
-      if region.isOthers(than: session.user) { return .erasure(region.full(size)) }
-      try noteOutstanding(region, session.user)
-      switch try region.take(size, fit: fit) {
-      case .taken(let offset):
-        return .leased(enter(request, for: session, from: region, at: offset, size))
-      case .missing(let term, let failure): return .pool(term, failure)
-      }
-    } catch {
-      return .never(error)
-    }
-  }
-
   /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,
   /// however often its allocator was asked.
   func count(_ failure: CallFailure) {
@@ -165,65 +135,6 @@ extension LeaseBroker {
     case .broker(.poolFragmented(let pool, _, _, _, _, _)):
       region(pool)?.counts.failedFragmented += 1
     default: break
-    }
-  }
-
-  private func enter(
-    _ request: Broker1.Acquire.Parameters, for session: Session, from region: AttachedRegion,
-    at offset: ByteCount, _ size: ByteCount
-  ) -> LeaseTable.Entry {
-    let lease = LeaseTable.Entry(
-      id: .random(), generation: region.nextGeneration(), region: region.id, offset: offset,
-      size: size, process: session.process.id, session: session.id, user: session.user,
-      pid: session.process.pid, request: request, state: .leased)
-    leases.insert(lease)
-    if let key = request.requestKey { session.leasesByRequestKey[key] = lease.id }
-    region.addHolder(session.process.id, session.user)
-    logger.notice("lease", metadata: metadata(of: lease))
-    if region.noticePressure() {
-      publish(
-        Broker1.Event(event: .pressure, pool: region.name, available: region.available))
-    }
-    return lease
-  }
-}
-
-extension Broker1.Acquire.Parameters {
-  /// How long a request key may be.
-  private static let keyLimit = 256
-
-  /// Whether it asks for the same, however long it waits.
-  fileprivate func isSame(as other: Self) -> Bool {
-    var (left, right) = (self, other)
-    left.wait = nil
-    right.wait = nil
-    return left == right
-  }
-
-  /// Refuses what makes no sense for any pool.
-  fileprivate func check() throws(CallFailure) {
-    guard bytes > .zero else { throw .invalid("bytes") }
-    guard alignment?.isPowerOfTwo ?? true else { throw .invalid("alignment") }
-    let fit = fit ?? .first
-    guard [.first, .best, .orderAligned, .fixed].contains(fit) else { throw .invalid("fit") }
-    guard alignment == nil || fit == .first else { throw .invalid("alignment") }
-    guard (offset != nil) == (fit == .fixed) else { throw .invalid("offset") }
-    guard wait?.rawValue ?? 0 >= 0 else { throw .invalid("wait") }
-    guard (1...Self.keyLimit).contains(requestKey?.utf8.count ?? 1) else {
-      throw .invalid("requestKey")
-    }
-  }
-}
-
-extension CallFailure {
-  /// Which of several pools' reasons is told: the lowest, that a client can do most about.
-  fileprivate var rank: Int {
-    switch self {
-    case .broker(.quotaExceeded), .broker(.poolFragmented): 0
-    case .broker(.poolFull): 1
-    case .broker(.poolBusy): 2
-    case .broker(.poolRevoked): 4
-    default: 3
     }
   }
 }

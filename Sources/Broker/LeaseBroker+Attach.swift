@@ -1,3 +1,4 @@
+import BrokerLeases
 public import BrokerProtocol
 public import DeviceMemory
 import GenPool
@@ -49,7 +50,7 @@ extension LeaseBroker {
     let region = try AttachedRegion(
       id: AttachedRegion.ID(rawValue: nextNumber()),
       name: parameters.name ?? "\(device)/\(parameters.part)", granule: granule,
-      isolation: isolation, open: open)
+      isolation: isolation, records: outstanding, open: open)
     guard !regions.contains(where: { $0.name == region.name }) else {
       throw .broker(.poolExists(pool: region.name))
     }
@@ -87,7 +88,7 @@ extension LeaseBroker {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
     }
     if parameters.force == true { metadata["forced"] = "yes" }
-    if let user = inherited.first { metadata["onlyUid"] = "\(user)" }
+    if let user = inherited { metadata["onlyUid"] = "\(user)" }
     if region.witness != .fileLease, region.isolation == .uidExclusive {
       metadata["unseen"] = "\(region.blindness)"
     }

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import CLinux
 public import DeviceMemory
@@ -236,8 +237,7 @@ extension LeaseBroker {
     monitors[session.id] = nil
     unpark(session)
     session.process.sessions.remove(session.id)
-    for lease in leases.held(where: { $0.session == session.id && $0.state == .leased }) {
-      leases.setState(.orphaned, of: lease.id)
+    for lease in leases.orphan(session.id) {
       log(.info, "orphaned", of: lease.user, metadata(of: lease))
     }
     logger.debug("disconnect", metadata: session.metadata)

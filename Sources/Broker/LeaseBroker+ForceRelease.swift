@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import Logging
 
@@ -15,7 +16,7 @@ extension LeaseBroker {
       throw .broker(.noSuchLease(lease: parameters.lease))
     }
     if lease.state != .revoked {
-      leases.setState(.revoked, of: lease.id)
+      leases.revoke(lease.id)
       var metadata = metadata(of: lease)
       metadata["admin"] = "\(session.user)"
       metadata["adminPid"] = "\(session.process.pid)"

@@ -1,3 +1,5 @@
+import BrokerLeases
+
 // What a service manager wants to know.
 
 extension LeaseBroker {
@@ -16,7 +18,7 @@ extension LeaseBroker {
       "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
     return [
-      count(regions.count, "pool"), count(leases.held { _ in true }.count, "lease"),
+      count(regions.count, "pool"), count(leases.heldCount, "lease"),
       count(sessions.count, "connection"),
     ].joined(separator: ", ")
   }

@@ -1,3 +1,4 @@
+import BrokerLeases
 public import BrokerProtocol
 public import DeviceMemory
 import GenPool

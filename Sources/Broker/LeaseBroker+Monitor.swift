@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import GenPool
 import Logging

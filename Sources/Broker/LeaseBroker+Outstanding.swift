@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -12,10 +13,10 @@ extension LeaseBroker {
   ///
   /// After an end in order, when every process that was lent memory had died, its user goes on alone.
   /// - Parameter isForced: an admin says that no process maps it any more.
-  /// - Returns: the users who alone may lease of it until an admin detaches it; empty for all.
+  /// - Returns: the user that alone may lease of it until an admin detaches it; nil for all.
   func admit(
     _ region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
-  ) throws(CallFailure) -> Set<UID> {
+  ) throws(CallFailure) -> UID? {
     if region.witnessAtOpening == .reached {
       throw busy(region, "a process still maps memory of its BAR")
     }
@@ -27,7 +28,9 @@ extension LeaseBroker {
           + "\(region.blindness); \(Self.force)")
     }
     let users = Set(relevant.flatMap(\.record.users)).sorted()
-    guard region.isolation == .uidExclusive, !users.isEmpty else { return [] }
+    guard region.isolation == .uidExclusive, let user = users.first.map(UID.init(rawValue:)) else {
+      return nil
+    }
     guard users.count == 1 else {
       throw busy(
         region,
@@ -35,14 +38,11 @@ extension LeaseBroker {
       )
     }
     // One record in the place of those there are; all of them, if this is where the run ends.
-    var record = outstanding.blank(region.label, region.reach, region.source)
-    record.users = users
-    try save(record, of: region)
-    for (id, _) in relevant {
-      try callFailure { () throws(SystemError) in try outstanding.remove(id) }
+    try callFailure { () throws(SystemError) in
+      try region.inherit(user)
+      for (id, _) in relevant { try outstanding.remove(id) }
     }
-    region.inherit(Set(users.map(UID.init(rawValue:))))
-    return region.inheritedUsers
+    return user
   }
 
   /// The records of memory that `region` reaches. Removes those that the kernel's answer has made void, and
@@ -97,46 +97,14 @@ extension LeaseBroker {
   private static let force =
     "when no process maps it any more (fuser, lsof): genpoolctl pool attach … --force"
 
-  /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at any time.
-  /// A lease that is not on record is not given.
-  func noteOutstanding(_ region: AttachedRegion, _ user: UID) throws(CallFailure) {
-    guard region.witness != .fileLease else { return }
-    var record =
-      region.outstanding?.record
-      ?? outstanding.blank(region.label, region.reach, region.source)
-    guard record.state != .held || !record.users.contains(user.rawValue) else { return }
-    record.state = .held
-    record.users = Set(record.users).union([user.rawValue]).sorted()
-    try save(record, of: region)
-  }
-
-  /// Closes a region's record as the region is given up: removes it when nothing is outstanding, or an admin
-  /// `forgets` it.
+  /// Closes a region's record as it is given up.
   func closeRecord(of region: AttachedRegion, forgets: Bool = false) {
-    guard let (id, record) = region.outstanding else { return }
     do throws(SystemError) {
-      switch region.answer {
-      case .free: try outstanding.remove(id)
-      case .unknown where forgets: try outstanding.remove(id)
-      case .unknown:
-        var record = record
-        record.state = .ended
-        try outstanding.save(record, as: id)
-      case .reached: return
-      }
-      region.outstanding = nil
+      try region.closeRecord(forgets: forgets)
     } catch {
       // The record that is left claims too much, never too little.
       logger.error("record of what was lent", metadata: ["cause": "\(error)"])
     }
-  }
-
-  private func save(
-    _ record: OutstandingMemory, of region: AttachedRegion
-  ) throws(CallFailure) {
-    let id = region.outstanding?.id ?? OutstandingRecords.ID()
-    try callFailure { () throws(SystemError) in try outstanding.save(record, as: id) }
-    region.outstanding = (id, record)
   }
 }
 

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import CLinux
 import DeviceMemory
@@ -5,45 +6,11 @@ import GenPool
 import Glibc
 import Logging
 
-// Who has as much as it may.
+// Connections that are one too many.
 
 extension LeaseBroker {
-  /// What keeps a user from one more lease of `size`.
-  enum QuotaVerdict {
-    case within
-    /// Until some of its memory is clean that is being scrubbed.
-    case aboveForNow(CallFailure)
-    /// Until it ends some lease.
-    case above(CallFailure)
-    /// Whatever it ends.
-    case never(CallFailure)
-  }
-
   /// How much of what a peer sent is taken before its connection is closed: more than fits a socket.
   private static let farewellRounds = 16
-
-  /// O(1) within the quota, else O(leases).
-  func quotaVerdict(on user: UID, size: ByteCount) -> QuotaVerdict {
-    let limits = configuration.quotas.limits(of: user)
-    let usage = leases.usage(of: user)
-    guard let excess = usage.excess(over: limits, with: size) else { return .within }
-    let failure = CallFailure.broker(excess)
-    if Usage().excess(over: limits, with: size) != nil { return .never(failure) }
-    var lasting = usage
-    for lease in leases.quarantined(of: user) where isBeingScrubbed(lease) {
-      lasting.bytes -= lease.size
-      lasting.leases -= 1
-    }
-    return lasting.excess(over: limits, with: size) == nil
-      ? .aboveForNow(failure) : .above(failure)
-  }
-
-  /// Whether a lease's memory comes clean without anybody's doing. Where somebody writes to it, it
-  /// waits for the writer's end.
-  private func isBeingScrubbed(_ lease: LeaseTable.Entry) -> Bool {
-    guard let region = regions.first(where: { $0.id == lease.region }) else { return false }
-    return !region.contested.contains { region.scrubs[$0.job]?.lease == lease.id }
-  }
 
   /// Why `user` may not have another connection; nil when it may. O(1).
   func connectionExcess(of user: UID) -> BrokerError? {

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import Logging
@@ -76,6 +77,6 @@ extension LeaseBroker {
     if region.hasStrays { return true }
     guard region.canForgetHolders else { return false }
     return region.hasGone || region.isDraining
-      || parked.contains { $0.wait.pools[region.id] != nil }
+      || leases.isAwaited(region.id)
   }
 }

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -29,7 +30,7 @@ extension LeaseBroker {
   func bury(_ process: ClientProcess) {
     forget(process)
     for id in process.sessions { sessions[id].map(close) }
-    for lease in leases.held(where: { $0.process == process.id }) {
+    for lease in leases.held(by: process.id) {
       logger.notice("reclaim", metadata: metadata(of: lease))
       end(lease)
     }
@@ -44,9 +45,6 @@ extension LeaseBroker {
 
   /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
   func end(_ lease: LeaseTable.Entry) {
-    if let key = lease.request.requestKey {
-      sessions[lease.session]?.leasesByRequestKey[key] = nil
-    }
     guard let region = regions.first(where: { $0.id == lease.region }) else {
       leases.remove(lease.id)
       return
@@ -59,7 +57,7 @@ extension LeaseBroker {
       if region.hasGone { followUp(region) }
       return
     }
-    leases.setState(.quarantine, of: lease.id)
+    leases.quarantine(lease.id)
     scrub(region, at: lease.offset, lease.size, lease: lease.id)
     if region.isDraining { followUp(region) }
   }

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -88,7 +89,7 @@ extension LeaseBroker {
     publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     for lease in leases.entries(in: region.id) {
       if lease.isHeld {
-        leases.setState(.revoked, of: lease.id)
+        leases.revoke(lease.id)
         // One that was revoked before has been told.
         if lease.state != .revoked { publishRevocation(of: lease, because: cause) }
       } else {

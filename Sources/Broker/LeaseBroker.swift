@@ -1,3 +1,4 @@
+public import BrokerLeases
 import BrokerProtocol
 import CLinux
 public import DeviceMemory
@@ -84,7 +85,7 @@ public final class LeaseBroker {
   var processes: [ClientProcess.ID: ClientProcess] = [:]
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []
-  var leases: LeaseTable
+  let leases: Leases<ParkedCall>
   /// Told the name of a pool that was drained and is detached now.
   public var onDrained: (String) -> Void = { _ in }
 
@@ -93,9 +94,6 @@ public final class LeaseBroker {
 
   /// The replies of GetInterfaceDescription that were asked for, by interface.
   var encodedDescriptions: [String: [UInt8]] = [:]
-
-  /// Acquires that wait for memory, first come first.
-  var parked: [ParkedAcquire] = []
 
   /// Counts sessions, processes, regions and jobs.
   private var lastNumber = 0
@@ -118,7 +116,7 @@ public final class LeaseBroker {
     self.provider = provider
     self.configuration = configuration
     self.logger = logger
-    leases = LeaseTable(capacity: configuration.leaseLimit)
+    leases = Leases(capacity: configuration.leaseLimit, quotas: configuration.quotas)
     outstanding = try OutstandingRecords(directory: configuration.runtimeDirectory)
     stopper = try Stopper()
     loop = try EventLoop()
@@ -158,7 +156,7 @@ public final class LeaseBroker {
   public func reconfigure(_ change: (inout Configuration) -> Void) {
     change(&configuration)
     for region in regions { record(region) }
-    leases.capacity = configuration.leaseLimit
+    leases.reconfigure(capacity: configuration.leaseLimit, quotas: configuration.quotas)
     resumeAccepting()
     scheduleRetry()
   }

@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import CLinux
 import DeviceMemory
@@ -10,10 +11,7 @@ import SystemPackage
 /// while less than ``outputMark`` of replies wait. A session that waits for memory is parked: it takes
 /// no further call, so its replies stay in order.
 final class Session {
-  /// Names it in this run of the broker.
-  struct ID: Hashable {
-    let rawValue: Int
-  }
+  typealias ID = SessionID
 
   let id: ID
   /// What Hello calls it: random, as it will be what a client resumes by.
@@ -27,9 +25,6 @@ final class Session {
 
   private var decoder = FrameDecoder(limit: FrameDecoder.callLimit)
   private(set) var output = OutputQueue()
-
-  /// The leases that Acquire with a request key gave, by that key.
-  var leasesByRequestKey: [String: LeaseID] = [:]
 
   /// An Acquire of its is waiting for memory.
   var isParked = false

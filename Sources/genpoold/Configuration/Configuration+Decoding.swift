@@ -1,4 +1,5 @@
 import Broker
+import BrokerLeases
 import BrokerProtocol
 import FoundationEssentials
 import Glibc

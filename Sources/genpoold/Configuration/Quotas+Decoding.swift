@@ -1,4 +1,5 @@
-public import Broker
+import Broker
+public import BrokerLeases
 import BrokerProtocol
 import FoundationEssentials
 import GenPool

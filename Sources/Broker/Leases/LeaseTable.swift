@@ -1,34 +1,34 @@
-import BrokerProtocol
-import GenPool
+package import BrokerProtocol
+package import GenPool
 
-/// Who holds what.
+/// The leases: one entry each.
 ///
 /// Invariants: a lease has one entry from Acquire until its memory is clean again; no two entries of
 /// a region overlap; an identity is never used twice.
-struct LeaseTable {
+package struct LeaseTable {
   /// One lease.
-  struct Entry {
-    let id: LeaseID
-    let generation: Generation
-    let region: AttachedRegion.ID
+  package struct Entry {
+    package let id: LeaseID
+    package let generation: Generation
+    package let region: RegionID
     /// From the region's start.
-    let offset: ByteCount
+    package let offset: ByteCount
     /// Whole granules.
-    let size: ByteCount
-    let process: ClientProcess.ID
+    package let size: ByteCount
+    package let process: ProcessID
     /// The connection that acquired it, open or not.
-    let session: Session.ID
-    let user: UID
-    let pid: PID
-    /// What was asked for, to know a repetition of it.
-    let request: Broker1.Acquire.Parameters
-    fileprivate(set) var state: Broker1.LeaseState
+    package let session: SessionID
+    package let user: UID
+    package let pid: PID
+    /// The request, to recognise a repetition of it.
+    package let request: Broker1.Acquire.Parameters
+    package fileprivate(set) var state: Broker1.LeaseState
 
     /// Whether a process still has it.
-    var isHeld: Bool { state == .leased || state == .orphaned || state == .revoked }
+    package var isHeld: Bool { state == .leased || state == .orphaned || state == .revoked }
   }
 
-  /// How many entries there may be.
+  /// The most entries.
   var capacity: Int
 
   private var entries: [LeaseID: Entry] = [:]
@@ -44,7 +44,7 @@ struct LeaseTable {
   subscript(id: LeaseID) -> Entry? { entries[id] }
 
   /// The entries of a region, or all, by region and offset. O(n log n).
-  func entries(in region: AttachedRegion.ID? = nil) -> [Entry] {
+  func entries(in region: RegionID? = nil) -> [Entry] {
     entries.values.filter { region == nil || $0.region == region }
       .sorted { ($0.region, $0.offset) < ($1.region, $1.offset) }
   }
@@ -54,7 +54,7 @@ struct LeaseTable {
     entries.values.filter { $0.isHeld && condition($0) }
   }
 
-  /// What the entries of a user come to, in whatever state. O(1).
+  /// The sum over the entries of a user, in any state. O(1).
   func usage(of user: UID) -> Usage { usages[user] ?? Usage() }
 
   /// A user's leases that ended, but are not clean yet. O(n).
@@ -87,11 +87,11 @@ struct LeaseTable {
 
 extension LeaseID {
   /// A new identity: 128 random bits from the kernel.
-  static func random() -> Self { Self(rawValue: randomName()) }
+  package static func random() -> Self { Self(rawValue: randomName()) }
 }
 
 /// 128 random bits from the kernel, in hexadecimal.
-func randomName() -> String {
+package func randomName() -> String {
   var generator = SystemRandomNumberGenerator()
   return (0..<2).map { _ in GenPool.hexadecimal(generator.next(), digits: 16) }.joined()
 }

@@ -66,5 +66,5 @@ struct Usage: Hashable {
 }
 
 extension UID {
-  static let root = Self(rawValue: 0)
+  package static let root = Self(rawValue: 0)
 }

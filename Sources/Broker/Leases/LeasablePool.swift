@@ -1,0 +1,41 @@
+package import BrokerProtocol
+package import GenPool
+
+/// A pool as the lease policy sees it.
+package protocol LeasablePool: AnyObject {
+  var id: RegionID { get }
+  var name: String { get }
+  /// Whether it is being given up: no more is leased of it.
+  var isDraining: Bool { get }
+
+  /// The bytes that a lease of `request` takes: whole granules.
+  /// - Throws: the error for a request that this pool can never meet, or for any while its device is gone.
+  func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount
+
+  /// The error for `user` while another user's processes may reach the memory; nil when it may lease.
+  func occupation(against user: UID) -> CallFailure?
+
+  /// Whether all of it has to be erased before `user` may lease: another user's processes, all gone by now,
+  /// could write to it.
+  func isDirty(for user: UID) -> Bool
+
+  /// Takes clean memory for `user`, from the offset that is returned.
+  func take(
+    _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
+  ) throws(CallFailure) -> LeaseDecision<ByteCount>
+
+  /// A process is given a lease, and with it a descriptor.
+  func addHolder(_ process: ProcessID, _ user: UID)
+
+  /// The error for an Acquire that others wait ahead of.
+  var queued: CallFailure { get }
+
+  /// The error for want of `size` bytes.
+  func full(_ size: ByteCount) -> CallFailure
+
+  /// The generation of its next lease.
+  func nextGeneration() -> Generation
+
+  /// Whether the memory of an ended lease comes clean by scrubbing alone, with no process writing to it.
+  func isBeingScrubbed(_ lease: LeaseID) -> Bool
+}

@@ -1,0 +1,33 @@
+package import BrokerProtocol
+
+/// The answer to: may this user have this memory now? One form of it, from a pool's own to that of all.
+package enum LeaseDecision<Granted> {
+  case granted(Granted)
+  case mustWait(Wait)
+  case denied(CallFailure)
+}
+
+extension LeaseDecision {
+  /// The error to answer with; nil when it is granted.
+  package var failure: CallFailure? {
+    switch self {
+    case .granted: nil
+    case .mustWait(let wait): wait.failure
+    case .denied(let failure): failure
+    }
+  }
+}
+
+extension CallFailure {
+  /// The order in which one of several pools' reasons is told: the lowest is the one that a client can do most
+  /// about.
+  var rank: Int {
+    switch self {
+    case .broker(.quotaExceeded), .broker(.poolFragmented): 0
+    case .broker(.poolFull): 1
+    case .broker(.poolBusy): 2
+    case .broker(.poolRevoked): 4
+    default: 3
+    }
+  }
+}

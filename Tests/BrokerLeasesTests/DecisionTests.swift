@@ -1,0 +1,186 @@
+import BrokerLeases
+import BrokerProtocol
+import GenPool
+import Testing
+
+/// The lease policy, without a device and without a connection.
+struct DecisionTests {
+  private let leases = Leases<String>(capacity: 8, quotas: Quotas())
+  private let pool = PlainPool(1, .mebibytes(1))
+
+  private func request(
+    _ bytes: ByteCount, uid: UInt32 = 1001, session: Int = 1, wait: Int64? = nil,
+    key: String? = nil, pool: String? = nil
+  ) -> LeaseRequest {
+    LeaseRequest(
+      .init(
+        pool: pool, bytes: bytes, requestKey: key, wait: wait.map(Milliseconds.init(rawValue:))),
+      session: SessionID(rawValue: session), process: ProcessID(rawValue: session),
+      user: UID(rawValue: uid), pid: PID(rawValue: 1))
+  }
+
+  private func decide(
+    _ request: LeaseRequest, isPatient: Bool = false, _ pools: [PlainPool]? = nil
+  ) -> LeaseDecision<LeaseTable.Entry> {
+    leases.decide(request, isPatient: isPatient, over: pools ?? [pool], lookAgain: { _ in })
+  }
+
+  private func retry(
+    _ pools: [PlainPool]? = nil, isThere: (SessionID) -> Bool = { _ in true },
+    erase: (RegionID) -> Void = { _ in }
+  ) -> [(name: String, failure: CallFailure?)] {
+    leases.retry(over: pools ?? [pool], isThere: isThere, lookAgain: { _ in }, erase: erase)
+      .map { settled in
+        switch settled.result {
+        case .success: (settled.pending.waiting, nil)
+        case .failure(let failure): (settled.pending.waiting, failure)
+        }
+      }
+  }
+
+  private func wait(in decision: LeaseDecision<LeaseTable.Entry>) throws -> Wait {
+    guard case .mustWait(let wait) = decision else {
+      Issue.record("decided \(decision)")
+      throw CallFailure.broker(.noPool)
+    }
+    return wait
+  }
+
+  @Test func `what is granted is in the table, and its process holds memory of the pool`() throws {
+    guard case .granted(let lease) = decide(request(4096)) else {
+      Issue.record("not granted")
+      return
+    }
+    #expect(leases[lease.id]?.state == .leased && leases.heldCount == 1)
+    #expect(pool.holders == [ProcessID(rawValue: 1)])
+    leases.quarantine(lease.id)
+    #expect(leases.heldCount == 0 && leases[lease.id] != nil)
+    leases.remove(lease.id)
+    #expect(leases[lease.id] == nil)
+  }
+
+  @Test func `without a pool, or one of that name, it is denied`() {
+    #expect(decide(request(4096), []).failure == .broker(.noPool))
+    #expect(
+      decide(request(4096, pool: "other")).failure == .broker(.noSuchPool(pool: "other")))
+    pool.isDraining = true
+    #expect(decide(request(4096)).failure == .broker(.noPool))
+  }
+
+  @Test func `the first pool that can serves, and the reason that helps most is told`() {
+    let small = PlainPool(2, 4096)
+    _ = decide(request(4096), [small])
+    guard case .granted(let lease) = decide(request(4096), [small, pool]) else {
+      Issue.record("not granted")
+      return
+    }
+    #expect(lease.region == pool.id)
+    pool.occupant = UID(rawValue: 1002)
+    #expect(decide(request(4096), [pool, small]).failure == small.full(4096))
+  }
+
+  @Test func `another user waits only if it may wait for others`() throws {
+    pool.occupant = UID(rawValue: 1002)
+    guard case .denied(.broker(.poolBusy)) = decide(request(4096)) else {
+      Issue.record("not denied")
+      return
+    }
+    let wait = try wait(in: decide(request(4096), isPatient: true))
+    #expect(wait.pools == [pool.id: .lasting])
+  }
+
+  @Test func `what another user could write to is erased first, unless something brief will do`()
+    throws
+  {
+    pool.lastUser = UID(rawValue: 1002)
+    #expect(try wait(in: decide(request(4096))).erasures == [pool.id])
+    let scrubbed = PlainPool(2, 4096)
+    (scrubbed.available, scrubbed.scrubbing) = (.zero, 4096)
+    #expect(try wait(in: decide(request(4096), [pool, scrubbed])).erasures.isEmpty)
+  }
+
+  @Test func `those behind get nothing of a pool that one ahead waits for`() throws {
+    let big = request(.mebibytes(1), session: 1, wait: 10_000)
+    _ = decide(request(4096, session: 9))
+    leases.park(big, for: try wait(in: decide(big, isPatient: true)), "big")
+    #expect(leases.isAwaited(pool.id))
+    // There is room for it, but it came later.
+    let small = request(4096, uid: 1003, session: 2, wait: 10_000)
+    guard case .denied(.broker(.poolBusy(_, .queue, _, _, _))) = decide(small) else {
+      Issue.record("it overtook")
+      return
+    }
+    leases.park(small, for: try wait(in: decide(small, isPatient: true)), "small")
+    #expect(retry().isEmpty)
+    pool.available = .mebibytes(1)
+    #expect(retry().map(\.name) == ["big"])
+    pool.available = .mebibytes(1)
+    #expect(retry().map(\.name) == ["small"])
+    #expect(!leases.isAwaited(pool.id))
+  }
+
+  @Test func `an Acquire whose connection ended, or whose time is up, waits no longer`() throws {
+    pool.occupant = UID(rawValue: 1002)
+    for (session, time) in [(1, 10_000), (2, 0), (3, 10_000)] as [(Int, Int64)] {
+      let request = request(4096, session: session, wait: time)
+      leases.park(request, for: try wait(in: decide(request, isPatient: true)), "\(session)")
+    }
+    #expect(leases.unpark(SessionID(rawValue: 3)).map(\.waiting) == ["3"])
+    let settled = retry(isThere: { $0 != SessionID(rawValue: 1) })
+    #expect(settled.map(\.name) == ["2"] && settled.first?.failure != nil)
+    #expect(retry().isEmpty && !leases.isAwaited(pool.id))
+  }
+
+  @Test func `a request key gives the lease again, and only for the same request`() throws {
+    guard case .granted(let lease) = decide(request(4096, key: "k")) else {
+      Issue.record("not granted")
+      return
+    }
+    let session = SessionID(rawValue: 1)
+    #expect(
+      try leases.repeated(request(4096, wait: 5, key: "k").parameters, of: session)?.id == lease.id)
+    #expect(throws: CallFailure.service(.invalidParameter(parameter: "requestKey"))) {
+      try leases.repeated(request(8192, key: "k").parameters, of: session)
+    }
+    #expect(
+      try leases.repeated(
+        request(4096, key: "k").parameters, of: SessionID(rawValue: 2)) == nil)
+    leases.quarantine(lease.id)
+    #expect(try leases.repeated(request(4096, key: "k").parameters, of: session) == nil)
+  }
+
+  @Test func `a quota counts what is not clean yet, and scrubbing makes the wait brief`() throws {
+    leases.reconfigure(
+      capacity: 8, quotas: Quotas(defaults: .init(bytes: 8192)))
+    #expect(decide(request(16_384)).failure != nil, "never")
+    guard case .granted(let lease) = decide(request(8192)) else {
+      Issue.record("not granted")
+      return
+    }
+    #expect(try wait(in: decide(request(4096), isPatient: true)).quota == .lasting)
+    leases.quarantine(lease.id)
+    pool.scrubbing = 8192
+    #expect(try wait(in: decide(request(4096))).quota == .brief)
+    leases.remove(lease.id)
+    guard case .granted = decide(request(4096)) else {
+      Issue.record("not granted")
+      return
+    }
+  }
+
+  @Test func `a full table denies, or lets those wait that may`() throws {
+    leases.reconfigure(capacity: 1, quotas: Quotas())
+    _ = decide(request(4096))
+    #expect(decide(request(4096)).failure == .broker(.leaseTableFull(capacity: 1)))
+    #expect(
+      try wait(in: decide(request(4096), isPatient: true)).pools == [pool.id: .lasting])
+  }
+
+  @Test func `the leases of a connection that ended are orphans, once`() {
+    _ = decide(request(4096, session: 1))
+    _ = decide(request(4096, session: 2))
+    #expect(leases.orphan(SessionID(rawValue: 1)).count == 1)
+    #expect(leases.orphan(SessionID(rawValue: 1)).isEmpty)
+    #expect(leases.held(by: ProcessID(rawValue: 1)).map(\.state) == [.orphaned])
+  }
+}

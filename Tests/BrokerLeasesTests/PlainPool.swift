@@ -1,0 +1,70 @@
+import BrokerLeases
+import BrokerProtocol
+import GenPool
+
+/// A pool without memory: it counts bytes, and is occupied, dirty or scrubbed as a test says.
+final class PlainPool: LeasablePool {
+  let id: RegionID
+  let name: String
+  var isDraining = false
+  var available: ByteCount
+  /// Ended leases' bytes that a scrubber is about to free.
+  var scrubbing = ByteCount.zero
+  /// The user that alone may lease.
+  var occupant: UID?
+  /// The user that could write to it last.
+  var lastUser: UID?
+  private(set) var holders: [ProcessID] = []
+  private let size: ByteCount
+  private var generation: Int64 = 0
+
+  init(_ number: Int, _ size: ByteCount) {
+    id = RegionID(rawValue: number)
+    name = "pool\(number)"
+    self.size = size
+    available = size
+  }
+
+  func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
+    guard request.bytes <= size else {
+      throw .broker(.poolTooSmall(pool: name, bytes: request.bytes, size: size))
+    }
+    return request.bytes
+  }
+
+  func occupation(against user: UID) -> CallFailure? {
+    guard let occupant, occupant != user else { return nil }
+    return .broker(
+      .poolBusy(pool: name, reason: .uidExclusive, uid: occupant, leases: 0, holders: 1))
+  }
+
+  func isDirty(for user: UID) -> Bool { lastUser.map { $0 != user } ?? false }
+
+  func take(
+    _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
+  ) throws(CallFailure) -> LeaseDecision<ByteCount> {
+    guard size <= available else {
+      let term: Wait.Term = size <= available + scrubbing ? .brief : .lasting
+      return .mustWait(Wait(pools: [id: term], failure: full(size)))
+    }
+    available -= size
+    return .granted(available)
+  }
+
+  func addHolder(_ process: ProcessID, _ user: UID) { holders.append(process) }
+
+  var queued: CallFailure {
+    .broker(.poolBusy(pool: name, reason: .queue, uid: nil, leases: 0, holders: 0))
+  }
+
+  func full(_ size: ByteCount) -> CallFailure {
+    .broker(.poolFull(pool: name, bytes: size, available: available))
+  }
+
+  func nextGeneration() -> Generation {
+    generation += 1
+    return Generation(rawValue: generation)
+  }
+
+  func isBeingScrubbed(_ lease: LeaseID) -> Bool { scrubbing > .zero }
+}
