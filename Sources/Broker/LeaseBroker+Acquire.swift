@@ -58,7 +58,7 @@ extension LeaseBroker {
   /// time of one is up.
   func retryParked() {
     let settled = leases.retry(
-      over: regions, isThere: { sessions[$0] != nil }, lookAgain: lookAgain, erase: erase)
+      over: regions, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
     for (pending, result) in settled {
       let (session, call) = (pending.waiting.session, pending.waiting.call)
       do throws(CallFailure) {
@@ -70,9 +70,7 @@ extension LeaseBroker {
       end(wait: pending.waiting)
     }
     watchAwaited()
-    for (pending, _) in settled where sessions[pending.request.session] != nil {
-      proceed(pending.waiting.session)
-    }
+    for (pending, _) in settled { server.proceed(pending.waiting.session) }
   }
 
   /// Takes a session's Acquire out of the line, unanswered: its connection ends.

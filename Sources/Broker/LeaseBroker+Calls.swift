@@ -30,7 +30,7 @@ extension LeaseBroker {
     var metadata = session.metadata(cause: failure.description)
     metadata["method"] = "\(printable(call.method))"
     metadata["error"] = "\(failure.name)"
-    log(.notice, "refused", of: session.user, metadata)
+    limiter.log(.notice, "refused", of: session.user, metadata)
     count(failure)
     guard !call.oneway else { return }
     do throws(UnencodableMessage) {
@@ -48,7 +48,7 @@ extension LeaseBroker {
   /// Ends a connection whose call cannot be answered: leaving it out would shift all later answers.
   func abandon(_ session: Session, because error: UnencodableMessage) {
     logger.error("no answer", metadata: session.metadata(cause: "\(error)"))
-    close(session)
+    server.close(session)
   }
 
   /// The reply; nil when it comes later.

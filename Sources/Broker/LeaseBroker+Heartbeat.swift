@@ -19,7 +19,7 @@ extension LeaseBroker {
     }
     return [
       count(regions.count, "pool"), count(leases.heldCount, "lease"),
-      count(sessions.count, "connection"),
+      count(server.sessionCount, "connection"),
     ].joined(separator: ", ")
   }
 }

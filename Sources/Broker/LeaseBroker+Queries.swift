@@ -34,7 +34,7 @@ extension LeaseBroker {
   func greet(_ session: Session, _ parameters: Broker1.Hello.Parameters) -> Broker1.Hello.Reply {
     var metadata = session.metadata
     metadata["client"] = "\(printable(parameters.client ?? "unnamed"))"
-    log(.info, "hello", of: session.user, metadata)
+    limiter.log(.info, "hello", of: session.user, metadata)
     return Broker1.Hello.Reply(
       session: session.name, version: configuration.version, uid: session.user,
       pid: session.process.pid, admin: session.isAdmin)

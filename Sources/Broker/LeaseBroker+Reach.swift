@@ -42,7 +42,7 @@ extension LeaseBroker {
   }
 
   private func forgetIfIdle(_ holders: some Collection<ClientProcess.ID>) {
-    for id in holders { processes[id].map(forgetIfIdle) }
+    for id in holders { server.forgetIfIdle(id) }
   }
 
   /// Follows up in a moment, if anything waits for that.

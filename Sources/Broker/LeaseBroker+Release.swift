@@ -26,23 +26,6 @@ extension LeaseBroker {
     return EmptyReply()
   }
 
-  /// A process has died: nobody maps its leases any more.
-  func bury(_ process: ClientProcess) {
-    forget(process)
-    for id in process.sessions { sessions[id].map(close) }
-    for lease in leases.held(by: process.id) {
-      logger.notice("reclaim", metadata: metadata(of: lease))
-      end(lease)
-    }
-    for region in regions where region.removeHolder(process.id) {
-      // Who kept it from staying zero may have been this one.
-      resubmitContested(region)
-      noteStrays(of: region)
-      followUp(region)
-    }
-    scheduleRetry()
-  }
-
   /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
   func end(_ lease: LeaseTable.Entry) {
     guard let region = regions.first(where: { $0.id == lease.region }) else {

@@ -74,39 +74,22 @@ public final class LeaseBroker {
   let scrubber: Scrubber
   private let scrubberThread: WorkerThread
 
-  var listener: Listener?
-  var sessions: [Session.ID: Session] = [:]
-  /// How many of them each user has who has some.
-  var connectionCounts: [UID: Int] = [:]
-  /// Those in line for their next turn.
-  var backlog: [Session.ID] = []
-  /// Those that hear events.
-  var monitors: [Session.ID: Session] = [:]
-  var processes: [ClientProcess.ID: ClientProcess] = [:]
+  /// Rate-limited lines of users. Changed by ``reconfigure(_:)``.
+  let limiter: LogRateLimiter
+  /// Made with the broker, whose calls it serves.
+  private var connections: Server?
+
   /// In the order in which they were attached.
   var regions: [AttachedRegion] = []
   let leases: Leases<ParkedCall>
   /// Told the name of a pool that was drained and is detached now.
   public var onDrained: (String) -> Void = { _ in }
 
-  /// What the log has room for.
-  var logAllowance = LogAllowance()
-
   /// The replies of GetInterfaceDescription that were asked for, by interface.
   var encodedDescriptions: [String: [UInt8]] = [:]
 
   /// Counts sessions, processes, regions and jobs.
   private var lastNumber = 0
-
-  /// A listening socket.
-  struct Listener: ~Copyable {
-    let socket: ListeningSocket
-    var watch: EventLoop.Watch
-    /// No connection is accepted for now.
-    var isPaused = false
-    /// A timer will end the pause.
-    var isResumeTimed = false
-  }
 
   /// A broker without pools that nobody can reach yet. Signals should be blocked by now: the
   /// scrubber's thread starts here.
@@ -120,8 +103,10 @@ public final class LeaseBroker {
     outstanding = try OutstandingRecords(directory: configuration.runtimeDirectory)
     stopper = try Stopper()
     loop = try EventLoop()
+    limiter = LogRateLimiter(logger, on: loop, period: configuration.logPeriod)
     scrubber = try Scrubber()
     scrubberThread = try WorkerThread { [scrubber] in scrubber.run() }
+    connections = Server(on: loop, configuration.serverLimits, logger, limiter, for: self)
     _ = try loop.add(stopper.event.rawValue, .readable) { [unowned self] _ in loop.stop() }
     _ = try loop.add(scrubber.finishedEvent, .readable) { [unowned self] _ in settleFinished() }
   }
@@ -129,6 +114,17 @@ public final class LeaseBroker {
   deinit {
     // The thread is joined when its property goes, and holds no region then.
     scrubber.stop()
+  }
+
+  /// The connections. There from the end of `init` on.
+  var server: Server {
+    guard let connections else { preconditionFailure("a broker has a server") }
+    return connections
+  }
+
+  /// Accepts connections from `socket` once the broker runs.
+  public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
+    try server.listen(on: socket)
   }
 
   /// Serves until it is stopped. Then every BAR has been given back, and every connection is closed
@@ -157,7 +153,8 @@ public final class LeaseBroker {
     change(&configuration)
     for region in regions { record(region) }
     leases.reconfigure(capacity: configuration.leaseLimit, quotas: configuration.quotas)
-    resumeAccepting()
+    limiter.period = configuration.logPeriod
+    server.reconfigure(configuration.serverLimits)
     scheduleRetry()
   }
 
@@ -165,5 +162,13 @@ public final class LeaseBroker {
   func nextNumber() -> Int {
     lastNumber += 1
     return lastNumber
+  }
+}
+
+extension LeaseBroker.Configuration {
+  /// The part that is the server's.
+  fileprivate var serverLimits: Server.Limits {
+    Server.Limits(
+      quotas: quotas, connections: connectionLimit, stall: stallLimit, adminGroup: adminGroup)
   }
 }

@@ -3,36 +3,58 @@ import BrokerProtocol
 import GenPool
 import Logging
 
-// Who is told what happens.
+// What connections and their ends mean for leases. Events for those that monitor.
 
-extension LeaseBroker {
+extension LeaseBroker: CallHandler {
+  func hangUp(of session: Session) { unpark(session) }
+
+  /// Its leases stay its process's until that dies.
+  func end(of session: Session) {
+    unpark(session)
+    for lease in leases.orphan(session.id) {
+      limiter.log(.info, "orphaned", of: lease.user, metadata(of: lease))
+    }
+  }
+
+  /// Its leases end: the process does not map them any more.
+  func death(of process: ProcessID) {
+    for lease in leases.held(by: process) {
+      logger.notice("reclaim", metadata: metadata(of: lease))
+      end(lease)
+    }
+    for region in regions where region.removeHolder(process) {
+      // The process may have been the one that kept a slice from staying zero.
+      resubmitContested(region)
+      noteStrays(of: region)
+      followUp(region)
+    }
+    scheduleRetry()
+  }
+
+  func isHolder(_ process: ProcessID) -> Bool {
+    regions.contains { $0.holders[process] != nil }
+  }
+
+  // MARK: Monitors
+
   /// Monitor: makes a connection hear of all that it may know. It takes no further call.
   func monitor(
     _ call: ReceivedCall, by session: Session
   ) throws(CallFailure) -> OutputQueue.Message? {
     let _: Broker1.Monitor.Parameters = try parameters(of: call)
     guard call.more else { throw .service(.expectedMore) }
-    // One who wants no replies hears nothing.
+    // A client that wants no replies hears nothing.
     guard !call.oneway, !session.isHungUp else { return nil }
-    session.isMonitoring = true
-    monitors[session.id] = session
+    server.addMonitor(session)
     return OutputQueue.Message(bytes: try encode(Broker1.Event(event: .started)))
   }
 
   /// Tells the monitors. What concerns a lease is for its user and for admins, as in ListLeases.
   func publish(_ event: Broker1.Event) {
-    guard !monitors.isEmpty else { return }
+    guard server.hasMonitors else { return }
     do throws(CallFailure) {
-      let message = OutputQueue.Message(bytes: try encode(event))
-      for session in monitors.values where session.mayHear(event) {
-        guard session.output.pendingByteCount < Session.outputMark else {
-          // It missed something in any case, and shall know that.
-          log(.notice, "dropped: it does not read", of: session.user, session.metadata)
-          close(session)
-          continue
-        }
-        session.send(message)
-        schedule(session)
+      server.publish(OutputQueue.Message(bytes: try encode(event))) { session in
+        session.isAdmin || event.uid == nil || event.uid == session.user
       }
     } catch {
       logger.error("no event", metadata: ["cause": "\(error)"])
@@ -49,11 +71,5 @@ extension LeaseBroker {
 
   private func encode(_ event: Broker1.Event) throws(CallFailure) -> [UInt8] {
     try encode(Broker1.Monitor.Reply(event: event), continues: true)
-  }
-}
-
-extension Session {
-  fileprivate func mayHear(_ event: Broker1.Event) -> Bool {
-    isAdmin || event.uid == nil || event.uid == user
   }
 }
