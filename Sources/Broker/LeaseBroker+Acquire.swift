@@ -29,7 +29,7 @@ extension LeaseBroker {
       parameters, session: session.id, process: session.process.id, user: session.user,
       pid: session.process.pid)
     switch leases.decide(
-      request, isPatient: time.map { $0 > .zero } ?? false, over: regions, lookAgain: lookAgain)
+      request, isPatient: time.map { $0 > .zero } ?? false, over: regions.all, lookAgain: lookAgain)
     {
     case .granted(let lease): return try handOut(lease)
     case .denied(let failure): throw failure
@@ -51,14 +51,14 @@ extension LeaseBroker {
     }
     leases.park(request, for: wait, ParkedCall(session: session, call: call, timer: timer))
     logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
-    watchAwaited()
+    regions.watchAwaited()
   }
 
   /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and when the
   /// time of one is up.
   func retryParked() {
     let settled = leases.retry(
-      over: regions, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
+      over: regions.all, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
     for (pending, result) in settled {
       let (session, call) = (pending.waiting.session, pending.waiting.call)
       do throws(CallFailure) {
@@ -69,7 +69,7 @@ extension LeaseBroker {
       }
       end(wait: pending.waiting)
     }
-    watchAwaited()
+    regions.watchAwaited()
     for (pending, _) in settled { server.proceed(pending.waiting.session) }
   }
 
@@ -93,17 +93,17 @@ extension LeaseBroker {
   }
 
   private func lookAgain(_ id: RegionID) {
-    regions.first { $0.id == id }.map(followUp)
+    regions[id].map(regions.followUp)
   }
 
   private func erase(_ id: RegionID) {
-    regions.first { $0.id == id }.map(erase)
+    regions[id].map(regions.erase)
   }
 
   /// The reply that hands a new lease out. If there is none, nor is the lease.
   private func handOut(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
     logger.notice("lease", metadata: metadata(of: lease))
-    if let region = regions.first(where: { $0.id == lease.region }), region.noticePressure() {
+    if let region = regions[lease.region], region.noticePressure() {
       publish(Broker1.Event(event: .pressure, pool: region.name, available: region.available))
     }
     do throws(CallFailure) {
@@ -115,8 +115,7 @@ extension LeaseBroker {
   }
 
   private func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
-    guard let region = regions.first(where: { $0.id == lease.region }),
-      let description = describe(lease)
+    guard let region = regions[lease.region], let description = describe(lease)
     else { throw .broker(.noSuchLease(lease: lease.id)) }
     return OutputQueue.Message(
       bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
@@ -126,12 +125,11 @@ extension LeaseBroker {
   /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,
   /// however often its allocator was asked.
   func count(_ failure: CallFailure) {
-    func region(_ name: String) -> AttachedRegion? { regions.first { $0.name == name } }
     switch failure {
     case .broker(.poolFull(let pool, _, _)), .broker(.poolTooSmall(let pool, _, _)):
-      region(pool)?.counts.failedFull += 1
+      try? regions.named(pool).countFailure(isFragmented: false)
     case .broker(.poolFragmented(let pool, _, _, _, _, _)):
-      region(pool)?.counts.failedFragmented += 1
+      try? regions.named(pool).countFailure(isFragmented: true)
     default: break
     }
   }

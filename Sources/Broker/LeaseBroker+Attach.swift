@@ -40,45 +40,9 @@ extension LeaseBroker {
       throw refusalByPool(of: error) ?? error.failure
     }
     let device = open.device
-    if open.range.source == .vfio, open.range.witnessAtOpening == .free {
-      // The kernel did not open it before every process had let go of it.
-      for old in regions where old.device == device && old.isAwaitedByKernel {
-        forgetHolders(of: old)
-        forgetIfGone(old)
-      }
-    }
-    let region = try AttachedRegion(
-      id: AttachedRegion.ID(rawValue: nextNumber()),
-      name: parameters.name ?? "\(device)/\(parameters.part)", granule: granule,
-      isolation: isolation, records: outstanding, open: open)
-    guard !regions.contains(where: { $0.name == region.name }) else {
-      throw .broker(.poolExists(pool: region.name))
-    }
-    // The provider locks BARs against other processes. That descriptors of two pools of ours would
-    // reach one BAR, and two users by them, is ours to refuse.
-    if let other = regions.first(where: { $0.isInReach(of: region) }) {
-      throw .broker(
-        .deviceError(
-          operation: "attach", subject: region.label, errno: EADDRINUSE,
-          cause:
-            "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
-            + "and a descriptor reaches all of it"))
-    }
-    // A process that holds memory of a device that was removed would reach this one by it. Through VFIO the
-    // kernel's answer at the opening rules that out.
-    if let old = regions.first(where: {
-      $0.isRevoked && $0.overlaps(region)
-        && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
-    }) {
-      throw .broker(
-        .deviceError(
-          operation: "attach", subject: region.label, errno: EBUSY,
-          cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
-    }
-    let inherited = try admit(region, isForced: parameters.force == true, audit)
-    regions.append(region)
-    record(region)
-    scrub(region, at: .zero, region.usable)
+    let (region, onlyUser) = try regions.attach(
+      open, named: parameters.name ?? "\(device)/\(parameters.part)", granule, isolation,
+      isForced: parameters.force == true, audit: audit)
     var metadata: Logger.Metadata = [
       "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
       "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
@@ -88,7 +52,7 @@ extension LeaseBroker {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
     }
     if parameters.force == true { metadata["forced"] = "yes" }
-    if let user = inherited { metadata["onlyUid"] = "\(user)" }
+    if let user = onlyUser { metadata["onlyUid"] = "\(user)" }
     if region.witness != .fileLease, region.isolation == .uidExclusive {
       metadata["unseen"] = "\(region.blindness)"
     }
@@ -100,7 +64,7 @@ extension LeaseBroker {
   /// What `error` is when the memory is a pool already: the pool is named, and trying again is no use.
   private func refusalByPool(of error: ProviderError) -> CallFailure? {
     guard case .system(let error) = error, error.errno == .resourceBusy,
-      let pool = regions.first(where: { error.subject == "BAR \($0.bar) of \($0.device)" })
+      let pool = regions.all.first(where: { error.subject == "BAR \($0.bar) of \($0.device)" })
     else { return nil }
     return .broker(
       .deviceError(
@@ -122,88 +86,41 @@ extension LeaseBroker {
     _ parameters: Broker1.Detach.Parameters, by session: Session
   ) throws(CallFailure) -> Broker1.Detach.Reply {
     guard session.isAdmin else { throw .service(.permissionDenied) }
-    let region = try region(named: parameters.pool)
-    guard isIdle(region) else { throw .broker(busy(region)) }
+    let region = try regions.named(parameters.pool)
+    guard regions.isIdle(region) else { throw .broker(busy(region)) }
     var reply = Broker1.Detach.Reply()
     if region.answer == .unknown {
       reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
     }
-    detach(region, byAdmin: true, audit: session.metadata)
+    regions.detach(region, byAdmin: true, audit: session.metadata)
     return reply
   }
 
-  /// - Parameter byAdmin: whether an admin asked for it, who is told what cannot be seen: nothing is kept on
-  ///   record then.
-  private func detach(
-    _ region: AttachedRegion, byAdmin: Bool = false, audit: Logger.Metadata
-  ) {
-    for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
-    regions.removeAll { $0 === region }
-    endRecord(of: region)
-    var metadata = audit
-    metadata["pool"] = "\(region.name)"
-    if region.answer == .unknown {
-      metadata["unseen"] = "\(region.blindness)"
-      metadata["uid of the last lease"] = region.lastUser.map { "\($0)" }
-    }
-    closeRecord(of: region, forgets: byAdmin)
-    region.close()
-    logger.notice("detach", metadata: metadata)
-    publish(Broker1.Event(event: .regionRemoved, pool: region.name))
-    // Who waited for this pool has to hear that it is gone.
-    scheduleRetry()
-  }
-
-  /// Gives every BAR back, whoever still reaches it: the broker ends, and all leases are void.
+  /// Gives every BAR back, whatever still reaches it: the broker ends, and all leases are void.
   func detachAll() {
-    for region in regions {
+    for region in regions.all {
       var metadata = ownMetadata
       metadata["cause"] = "the broker ends"
       metadata["leases"] = "\(region.leaseCount)"
-      detach(region, audit: metadata)
+      regions.detach(region, audit: metadata)
     }
   }
 
   // MARK: Draining
 
   /// The pools' names that are taken.
-  public var poolNames: [String] { regions.filter { !$0.isAwaitedByKernel }.map(\.name) }
+  public var poolNames: [String] { regions.names }
 
-  /// Detaches a pool as soon as nobody reaches its memory; nobody leases of it meanwhile. What keeps
+  /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns what keeps
   /// it, if anything does: then ``onDrained`` will be told.
   public func drain(pool name: String) throws(CallFailure) -> BrokerError? {
-    let region = try region(named: name)
-    region.isDraining = true
-    scheduleRetry()
-    guard isIdle(region) else {
-      watchReach(of: region)
-      return busy(region)
-    }
-    detach(region, audit: ownMetadata)
-    return nil
+    let region = try regions.named(name)
+    return regions.drain(region, audit: ownMetadata) ? nil : busy(region)
   }
 
   /// Takes a ``drain(pool:)`` back that has not come to its end.
   public func keep(pool name: String) throws(CallFailure) {
-    try region(named: name).isDraining = false
-  }
-
-  /// Detaches a region that is draining when its last holder has gone.
-  func finishDraining(_ region: AttachedRegion) {
-    guard region.isDraining, isIdle(region) else { return }
-    // Whoever is told may attach, which is nothing for the middle of a loop over regions.
-    loop.after(.zero) { [unowned self] in
-      guard region.isDraining, isIdle(region), regions.contains(where: { $0 === region }) else {
-        return
-      }
-      detach(region, audit: ownMetadata)
-      onDrained(region.name)
-    }
-  }
-
-  private func isIdle(_ region: AttachedRegion) -> Bool {
-    forgetIdleHolders(of: region)
-    return region.leaseCount == 0 && region.holders.isEmpty && region.answer != .reached
+    try regions.named(name).keep()
   }
 
   private func busy(_ region: AttachedRegion) -> BrokerError {
@@ -214,24 +131,6 @@ extension LeaseBroker {
 
   /// Who does what nobody asked for over a connection: the broker.
   private var ownMetadata: Logger.Metadata { ["uid": "\(geteuid())", "pid": "\(getpid())"] }
-}
-
-extension AttachedRegion {
-  /// Whether what reaches one may reach the other, by its device or by its physical addresses.
-  fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
-    if reach.overlaps(other.reach) { return true }
-    guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
-      let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
-    else { return false }
-    return mine.overlaps(others)
-  }
-
-  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed are
-  /// the kernel's matter.
-  fileprivate func isInReach(of other: AttachedRegion) -> Bool {
-    guard device == other.device, !(hasGone && source == .vfio) else { return false }
-    return bar == other.bar || source == .vfio || other.source == .vfio
-  }
 }
 
 extension Broker1.Refusal {

@@ -18,7 +18,7 @@ extension LeaseBroker {
       "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
     return [
-      count(regions.count, "pool"), count(leases.heldCount, "lease"),
+      count(regions.all.count, "pool"), count(leases.heldCount, "lease"),
       count(server.sessionCount, "connection"),
     ].joined(separator: ", ")
   }

@@ -49,13 +49,13 @@ extension LeaseBroker {
   }
 
   func listPools() -> Broker1.ListPools.Reply {
-    Broker1.ListPools.Reply(pools: regions.map(\.description))
+    Broker1.ListPools.Reply(pools: regions.all.map(\.description))
   }
 
   func describePool(
     _ parameters: Broker1.DescribePool.Parameters
   ) throws(CallFailure) -> Broker1.DescribePool.Reply {
-    let region = try region(named: parameters.pool)
+    let region = try regions.named(parameters.pool)
     let limit = Broker1.DescribePool.Reply.freeRunLimit
     let runs = region.isRevoked ? [] : region.pool.freeRuns()
     return Broker1.DescribePool.Reply(
@@ -75,14 +75,14 @@ extension LeaseBroker {
   func listLeases(
     _ parameters: Broker1.ListLeases.Parameters, for session: Session
   ) throws(CallFailure) -> Broker1.ListLeases.Reply {
-    let only = try parameters.pool.map { name throws(CallFailure) in try region(named: name).id }
+    let only = try parameters.pool.map { name throws(CallFailure) in try regions.named(name).id }
     let shown = leases.entries(in: only).filter { session.isAdmin || $0.user == session.user }
     return Broker1.ListLeases.Reply(leases: shown.compactMap(describe))
   }
 
   /// A lease as its clients see it; nil if its region has gone.
   func describe(_ lease: LeaseTable.Entry) -> Broker1.Lease? {
-    regions.first { $0.id == lease.region }.map { region in
+    regions[lease.region].map { region in
       Broker1.Lease(
         lease: lease.id, generation: lease.generation, pool: region.name, offset: lease.offset,
         size: lease.size, physical: region.physical.map { $0 + lease.offset },
@@ -92,16 +92,9 @@ extension LeaseBroker {
     }
   }
 
-  func region(named name: String) throws(CallFailure) -> AttachedRegion {
-    guard let region = regions.first(where: { $0.name == name }) else {
-      throw .broker(.noSuchPool(pool: name))
-    }
-    return region
-  }
-
   /// What the log says of a lease.
   func metadata(of lease: LeaseTable.Entry) -> Logger.Metadata {
-    let pool = regions.first { $0.id == lease.region }?.name ?? "detached"
+    let pool = regions[lease.region]?.name ?? "detached"
     return [
       "lease": "\(lease.id)", "generation": "\(lease.generation)", "pool": "\(pool)",
       "offset": "\(lease.offset)", "size": "\(lease.size)", "uid": "\(lease.user)",

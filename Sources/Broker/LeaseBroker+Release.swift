@@ -28,20 +28,46 @@ extension LeaseBroker {
 
   /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
   func end(_ lease: LeaseTable.Entry) {
-    guard let region = regions.first(where: { $0.id == lease.region }) else {
-      leases.remove(lease.id)
-      return
+    if let region = regions[lease.region], regions.end(lease, in: region) {
+      return leases.quarantine(lease.id)
     }
-    region.endLease(of: lease.size)
-    guard !region.isRevoked else {
-      leases.remove(lease.id)
-      // No memory, but room in the table and in a quota.
-      scheduleRetry()
-      if region.hasGone { followUp(region) }
-      return
-    }
-    leases.quarantine(lease.id)
-    scrub(region, at: lease.offset, lease.size, lease: lease.id)
-    if region.isDraining { followUp(region) }
+    leases.remove(lease.id)
+    // No memory, but room in the table and in a quota.
+    scheduleRetry()
   }
+}
+
+extension LeaseBroker: RegionObserver {
+  func voidLeases(of region: AttachedRegion) {
+    for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
+  }
+
+  func revokeLeases(of region: AttachedRegion, because cause: String) {
+    for lease in leases.entries(in: region.id) {
+      guard lease.isHeld else {
+        leases.remove(lease.id)
+        continue
+      }
+      leases.revoke(lease.id)
+      // The holder of one that was revoked before has been told.
+      if lease.state != .revoked { publishRevocation(of: lease, because: cause) }
+    }
+  }
+
+  func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion) {
+    leases.remove(lease)
+    logger.debug("clean", metadata: ["lease": "\(lease)", "pool": "\(region.name)"])
+  }
+
+  func memoryChanged() { scheduleRetry() }
+
+  func scrubbed() { retryParked() }
+
+  func forget(_ processes: [ProcessID]) { processes.forEach(server.forgetIfIdle) }
+
+  func isAwaited(_ region: RegionID) -> Bool { leases.isAwaited(region) }
+
+  func drained(_ name: String) { onDrained(name) }
+
+  func deviceReady(_ device: String) { onDeviceReady(self, device) }
 }

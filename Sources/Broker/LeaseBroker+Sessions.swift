@@ -22,18 +22,11 @@ extension LeaseBroker: CallHandler {
       logger.notice("reclaim", metadata: metadata(of: lease))
       end(lease)
     }
-    for region in regions where region.removeHolder(process) {
-      // The process may have been the one that kept a slice from staying zero.
-      resubmitContested(region)
-      noteStrays(of: region)
-      followUp(region)
-    }
+    regions.removeHolder(process)
     scheduleRetry()
   }
 
-  func isHolder(_ process: ProcessID) -> Bool {
-    regions.contains { $0.holders[process] != nil }
-  }
+  func isHolder(_ process: ProcessID) -> Bool { regions.isHolder(process) }
 
   // MARK: Monitors
 
@@ -65,7 +58,7 @@ extension LeaseBroker: CallHandler {
   func publishRevocation(of lease: LeaseTable.Entry, because cause: String) {
     publish(
       Broker1.Event(
-        event: .leaseRevoked, pool: regions.first { $0.id == lease.region }?.name, lease: lease.id,
+        event: .leaseRevoked, pool: regions[lease.region]?.name, lease: lease.id,
         generation: lease.generation, uid: lease.user, pid: lease.pid, cause: cause))
   }
 

@@ -69,27 +69,17 @@ public final class LeaseBroker {
   private(set) var configuration: Configuration
   let logger: Logger
 
-  let outstanding: OutstandingRecords
   let loop: EventLoop
-  let scrubber: Scrubber
-  private let scrubberThread: WorkerThread
-
   /// Rate-limited lines of users. Changed by ``reconfigure(_:)``.
   let limiter: LogRateLimiter
-  /// Made with the broker, whose calls it serves.
-  private var connections: Server?
-
-  /// In the order in which they were attached.
-  var regions: [AttachedRegion] = []
+  /// Those that serve the broker and are made with it.
+  private var parts: (server: Server, regions: Regions)?
   let leases: Leases<ParkedCall>
   /// Told the name of a pool that was drained and is detached now.
   public var onDrained: (String) -> Void = { _ in }
 
   /// The replies of GetInterfaceDescription that were asked for, by interface.
   var encodedDescriptions: [String: [UInt8]] = [:]
-
-  /// Counts sessions, processes, regions and jobs.
-  private var lastNumber = 0
 
   /// A broker without pools that nobody can reach yet. Signals should be blocked by now: the
   /// scrubber's thread starts here.
@@ -100,26 +90,25 @@ public final class LeaseBroker {
     self.configuration = configuration
     self.logger = logger
     leases = Leases(capacity: configuration.leaseLimit, quotas: configuration.quotas)
-    outstanding = try OutstandingRecords(directory: configuration.runtimeDirectory)
     stopper = try Stopper()
     loop = try EventLoop()
     limiter = LogRateLimiter(logger, on: loop, period: configuration.logPeriod)
-    scrubber = try Scrubber()
-    scrubberThread = try WorkerThread { [scrubber] in scrubber.run() }
-    connections = Server(on: loop, configuration.serverLimits, logger, limiter, for: self)
+    parts = (
+      Server(on: loop, configuration.serverLimits, logger, limiter, for: self),
+      try Regions(on: loop, configuration, logger, for: self)
+    )
     _ = try loop.add(stopper.event.rawValue, .readable) { [unowned self] _ in loop.stop() }
-    _ = try loop.add(scrubber.finishedEvent, .readable) { [unowned self] _ in settleFinished() }
   }
 
-  deinit {
-    // The thread is joined when its property goes, and holds no region then.
-    scrubber.stop()
-  }
+  /// The connections.
+  var server: Server { whole.server }
+  /// The attached memory.
+  var regions: Regions { whole.regions }
 
-  /// The connections. There from the end of `init` on.
-  var server: Server {
-    guard let connections else { preconditionFailure("a broker has a server") }
-    return connections
+  /// There from the end of `init` on, which hands itself to them.
+  private var whole: (server: Server, regions: Regions) {
+    guard let parts else { preconditionFailure("a broker is used before it is made") }
+    return parts
   }
 
   /// Accepts connections from `socket` once the broker runs.
@@ -151,17 +140,11 @@ public final class LeaseBroker {
   /// group is that of new connections. Pools that are there are recorded from what they hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
     change(&configuration)
-    for region in regions { record(region) }
+    regions.record(in: configuration.recordDirectory)
     leases.reconfigure(capacity: configuration.leaseLimit, quotas: configuration.quotas)
     limiter.period = configuration.logPeriod
     server.reconfigure(configuration.serverLimits)
     scheduleRetry()
-  }
-
-  /// A number that was never given before.
-  func nextNumber() -> Int {
-    lastNumber += 1
-    return lastNumber
   }
 }
 

@@ -4,29 +4,44 @@ import Testing
 
 /// Two users and one device: memory that another process maps is neither erased nor leased.
 @Suite(.serialized) struct IsolationTests {
-  /// A mapping of a file, without a descriptor; gone with this object.
-  // SAFETY: the pointer leads to a mapping that lives as long as the object.
-  @safe private final class BareMapping {
-    private let start: UnsafeMutableRawPointer
-    private static let size = 4096
+  /// A process that maps a file and has written to it; ended with this object. Not this process: its mappings
+  /// are copied into whatever another test forks.
+  private final class MappingProcess {
+    static let text = "another process's data"
+    private let process = Process()
+    private let input = Pipe()
+    private let output = Pipe()
 
     init(_ path: String) throws {
-      let file = unsafe open(path, O_RDWR | O_CLOEXEC)
-      try #require(file >= 0, "\(path)")
-      defer { close(file) }
-      let address = unsafe mmap(nil, Self.size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
-      unsafe start = try #require(unsafe address == MAP_FAILED ? nil : address)
+      process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      process.arguments = [
+        "python3", "-c",
+        """
+        import mmap, sys
+        text = sys.argv[2].encode()
+        with open(sys.argv[1], "r+b") as file:
+            memory = mmap.mmap(file.fileno(), 4096)
+        memory[:len(text)] = text
+        print("mapped", flush=True)
+        sys.stdin.read()
+        print(memory[:len(text)].decode(), flush=True)
+        """, path, Self.text,
+      ]
+      process.standardInput = input
+      process.standardOutput = output
+      try process.run()
+      try #require(
+        String(decoding: output.fileHandleForReading.availableData, as: UTF8.self) == "mapped\n")
     }
 
-    deinit { unsafe munmap(start, Self.size) }
+    deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
 
-    var text: String {
-      get { unsafe String(cString: start.assumingMemoryBound(to: CChar.self)) }
-      set {
-        unsafe newValue.withCString { text in
-          _ = unsafe strcpy(start.assumingMemoryBound(to: CChar.self), text)
-        }
-      }
+    /// Ends it, and returns what it read of its text then.
+    func end() throws -> String {
+      try input.fileHandleForWriting.close()
+      let text = output.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      return String(decoding: text, as: UTF8.self)
     }
   }
 
@@ -34,15 +49,13 @@ import Testing
   func `an emulated BAR that a process maps is not attached, nor erased`(place: String) throws {
     let machine = try place.isEmpty ? EmulatedMachine() : EmulatedMachine(below: place)
     let file = "\(machine.directory)/bus/pci/devices/\(machine.device)/resource2"
-    var mapping: BareMapping? = try BareMapping(file)
-    mapping?.text = "another process's data"
+    let holder = try MappingProcess(file)
     let attach = ["--attach", "\(machine.device):2,name=cmb"]
     let refused = try Executable.run(
       Executable.genpoold, attach, environment: machine.environment)
     #expect(refused.status == 1)
     #expect(refused.errors.contains("a process still maps memory of it"))
-    #expect(mapping?.text == "another process's data")
-    mapping = nil
+    #expect(try holder.end() == MappingProcess.text + "\n")
     let daemon = try RunningDaemon(machine, attach)
     try daemon.waitUntilReady(at: machine.socket)
     #expect(daemon.end() == 0)

@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import Logging
 
 /// An attached piece of a device's memory, and the pool over it.
 ///
@@ -47,18 +48,20 @@ final class AttachedRegion {
   /// one at the broker's own mapping.
   let start: VirtualAddress
 
-  /// Nobody leases here any more, and it is detached once nobody reaches it.
-  var isDraining = false
+  /// On whose account it is detached once no process reaches it; nil unless it is draining.
+  private(set) var drainAudit: Logger.Metadata?
+  /// Whether it is being given up: no more is leased of it.
+  var isDraining: Bool { drainAudit != nil }
   /// Why the device's memory is not used any more; nil while it is.
   private(set) var failure: String?
   /// Its device was removed: it is forgotten once nobody holds it.
-  var hasGone = false
+  private(set) var hasGone = false
   /// Its device comes back only when nobody holds it: what is left here is of no consequence then.
   var isAwaitedByKernel: Bool { hasGone && source == .vfio }
   /// The generation of the newest lease.
   private var newestGeneration: Int64 = 0
   /// Its leases, and what was refused for want of memory.
-  var counts = LeaseCounts()
+  private(set) var counts = LeaseCounts()
   var leaseCount: Int { counts.leases }
   var leased: ByteCount { counts.leased }
 
@@ -83,9 +86,9 @@ final class AttachedRegion {
   private var isRelieved = false
 
   /// Where the calls of its pool are written down, if they are.
-  var recording: Recording?
+  private(set) var recording: Recording?
   /// Why they are not, or not where they should be now.
-  var recordFailure: SystemError?
+  private(set) var recordFailure: SystemError?
 
   /// Scrubs under way.
   private(set) var scrubs: [Scrubber.JobID: Scrub] = [:]
@@ -288,7 +291,15 @@ final class AttachedRegion {
   var hasStrays: Bool { holders.isEmpty && answer == .reached }
 
   /// Whether a timer looks for the end of ``isReached``.
-  var isWatched = false
+  private var isWatched = false
+
+  /// A timer will look for the end of ``isReached``. Returns false when one does already.
+  func beginWatch() -> Bool {
+    defer { isWatched = true }
+    return !isWatched
+  }
+
+  func endWatch() { isWatched = false }
 
   /// Whether any process may reach the memory: the kernel sees one, or cannot tell.
   var isReached: Bool { answer != .free }
@@ -302,7 +313,27 @@ final class AttachedRegion {
     lender = nil
   }
 
+  /// Its device was removed, or the kernel wants it back.
+  func lose() { hasGone = true }
+
+  /// Nothing is leased of it any more; it is detached for `audit` once no process reaches it.
+  func drain(_ audit: Logger.Metadata) { drainAudit = audit }
+
+  /// Takes ``drain(_:)`` back.
+  func keep() { drainAudit = nil }
+
+  /// Its calls are recorded from now on, or not any more; with the failure to do as the configuration says.
+  func record(in recording: Recording?, failure: SystemError? = nil) {
+    self.recording = recording
+    recordFailure = failure
+  }
+
   // MARK: Leasing
+
+  /// A request ended without memory. Counted once, however often the allocator was asked.
+  func countFailure(isFragmented: Bool) {
+    if isFragmented { counts.failedFragmented += 1 } else { counts.failedFull += 1 }
+  }
 
   /// Takes clean memory. `size` is whole granules.
   func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {

@@ -5,9 +5,12 @@ import GenPool
 import Glibc
 import Logging
 
-// Memory that processes may reach without the kernel telling: it stays with its user.
+/// Decides whether memory may become a pool: not while a process that it was lent to may still map it without
+/// the kernel telling.
+struct RegionAdmission {
+  let outstanding: OutstandingRecords
+  let logger: Logger
 
-extension LeaseBroker {
   /// Agrees to a region that is about to be attached, or refuses it because memory of it is outstanding and
   /// the kernel cannot tell whether a process still maps it.
   ///
@@ -96,16 +99,6 @@ extension LeaseBroker {
 
   private static let force =
     "when no process maps it any more (fuser, lsof): genpoolctl pool attach … --force"
-
-  /// Closes a region's record as it is given up.
-  func closeRecord(of region: AttachedRegion, forgets: Bool = false) {
-    do throws(SystemError) {
-      try region.closeRecord(forgets: forgets)
-    } catch {
-      // The record that is left claims too much, never too little.
-      logger.error("record of what was lent", metadata: ["cause": "\(error)"])
-    }
-  }
 }
 
 extension AttachedRegion {

@@ -2,37 +2,40 @@ import DeviceMemory
 import GenPool
 import Logging
 
-// What pools are asked, written down: a failure from the field becomes a test.
-
 /// The calls of a pool on their way to a file.
 struct Recording {
   let pool: RecordedPool
   let file: TraceFile
 }
 
-extension LeaseBroker {
+/// Writes what pools are asked to files: a failure from the field becomes a test.
+final class PoolRecorder {
+  /// The directory for a file of each pool; nil to record none. Pools that are there follow by ``record(_:)``.
+  var directory: String?
+  private let logger: Logger
+
+  init(directory: String?, _ logger: Logger) {
+    self.directory = directory
+    self.logger = logger
+  }
+
   /// Records a region's pool as the configuration says: begins a record, ends one, or has it go on in another
   /// directory. The old one ends only once the new one has begun. A pool that cannot be recorded is used
   /// without.
   func record(_ region: AttachedRegion) {
-    guard let directory = configuration.recordDirectory, !region.isRevoked else {
-      region.recordFailure = nil
-      return endRecord(of: region)
-    }
+    guard let directory, !region.isRevoked else { return endRecord(of: region) }
     let old = region.recording?.file
     guard old?.isOpen != true || old?.directory != directory else {
-      region.recordFailure = nil
-      return
+      return region.record(in: region.recording)
     }
     do throws(SystemError) {
       let recording = try begin(recording: region, in: directory)
       endRecord(of: region)
-      region.recording = recording
-      region.recordFailure = nil
+      region.record(in: recording)
       logger.notice(
         "record", metadata: ["pool": "\(region.name)", "file": "\(recording.file.path)"])
     } catch {
-      region.recordFailure = error
+      region.record(in: region.recording, failure: error)
       logger.warning(
         "not recorded",
         metadata: [
@@ -65,9 +68,9 @@ extension LeaseBroker {
 
   /// Ends the region's record, if there is one.
   func endRecord(of region: AttachedRegion) {
-    guard let recording = region.recording else { return }
-    region.recording = nil
-    guard let lineCount = recording.file.end() else { return }
+    let recording = region.recording
+    region.record(in: nil)
+    guard let recording, let lineCount = recording.file.end() else { return }
     logger.notice(
       "record ends",
       metadata: [
