@@ -42,7 +42,8 @@ extension LeaseBroker {
     let device = open.device
     let (region, onlyUser) = try regions.attach(
       open, named: parameters.name ?? "\(device)/\(parameters.part)", granule, isolation,
-      isForced: parameters.force == true, audit: audit)
+      specification: "\(device):\(parameters.part)", isForced: parameters.force == true,
+      audit: audit)
     var metadata: Logger.Metadata = [
       "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
       "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
@@ -126,7 +127,8 @@ extension LeaseBroker {
   private func busy(_ region: AttachedRegion) -> BrokerError {
     .poolBusy(
       pool: region.name, reason: region.leaseCount > 0 ? .leases : .holders,
-      uid: region.exclusiveUser, leases: region.leaseCount, holders: region.holders.count)
+      uid: region.exclusiveUser(region.answer), leases: region.leaseCount,
+      holders: region.holders.count)
   }
 
   /// Who does what nobody asked for over a connection: the broker.

@@ -113,13 +113,14 @@ extension AttachedRegion {
 
   /// The region as its clients see it.
   var description: Broker1.Pool {
+    let answer = answer
     var description = Broker1.Pool(
       name: name, device: device, bar: bar, offset: offset, size: size, physical: physical,
       bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
       isolation: isolation.rawValue, state: state, failure: failure,
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
       leased: leased, leases: leaseCount, holders: holders.count,
-      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser,
+      largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser(answer),
       source: source?.rawValue, removal: source?.removal.rawValue, witness: witness.rawValue,
       reach: answer.rawValue)
     description.statistics = Broker1.Statistics(

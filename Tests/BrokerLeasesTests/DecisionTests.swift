@@ -89,6 +89,22 @@ struct DecisionTests {
     #expect(wait.pools == [pool.id: .lasting])
   }
 
+  @Test func `where nothing will tell another user does not wait, and keeps no place in the line`()
+  {
+    (pool.occupant, pool.isUnseen) = (UID(rawValue: 1002), true)
+    guard
+      case .denied(.broker(.poolBusy(_, .unseen, _, _, _))) = decide(
+        request(4096, wait: 10_000), isPatient: true)
+    else {
+      Issue.record("not denied")
+      return
+    }
+    guard case .granted = decide(request(4096, uid: 1002)) else {
+      Issue.record("its user does not go on")
+      return
+    }
+  }
+
   @Test func `what another user could write to is erased first, unless something brief will do`()
     throws
   {

@@ -12,6 +12,8 @@ final class PlainPool: LeasablePool {
   var scrubbing = ByteCount.zero
   /// The user that alone may lease.
   var occupant: UID?
+  /// Whether nothing will tell when that user's processes have let go.
+  var isUnseen = false
   /// The user that could write to it last.
   var lastUser: UID?
   private(set) var holders: [ProcessID] = []
@@ -32,10 +34,13 @@ final class PlainPool: LeasablePool {
     return request.bytes
   }
 
-  func occupation(against user: UID) -> CallFailure? {
-    guard let occupant, occupant != user else { return nil }
-    return .broker(
-      .poolBusy(pool: name, reason: .uidExclusive, uid: occupant, leases: 0, holders: 1))
+  func occupation(against user: UID) -> LeaseDecision<Void> {
+    guard let occupant, occupant != user else { return .granted(()) }
+    func busy(_ reason: Broker1.BusyReason) -> CallFailure {
+      .broker(.poolBusy(pool: name, reason: reason, uid: occupant, leases: 0, holders: 1))
+    }
+    if isUnseen { return .denied(busy(.unseen)) }
+    return .mustWait(Wait(pools: [id: .lasting], failure: busy(.uidExclusive)))
   }
 
   func isDirty(for user: UID) -> Bool { lastUser.map { $0 != user } ?? false }

@@ -230,8 +230,9 @@ extension BrokerTests {
       _ = try alice.connection().acquire(4096)
       #expect(runs.records.isEmpty)
       // VFIO's answer is of the opening: what is on record is void then.
-      first.stop()
       alice.kill()
+      first.stop()
+      #expect(runs.records.isEmpty)
       let second = try runs.start(.reopening, over: first)
       _ = try second.client().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(second)
@@ -255,6 +256,106 @@ extension BrokerTests {
       }
     }
 
+    @Test func `however often it is attached by another source it stays with its user`() throws {
+      let runs = Runs()
+      let first = try runs.start(.none)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(first)
+      first.stop()
+      var last = first
+      for _ in 0..<3 {
+        last = try runs.start(.reopening, over: last)
+        let watcher = try last.client()
+        let pool = try watcher.call(Broker1.Attach.self, Self.attach).pool
+        #expect(pool.exclusiveUid == UID(rawValue: 1001))
+        // Its leases of the new source do not take the old record's place.
+        try leaseAndDie(last)
+        last.stop()
+      }
+      #expect(runs.records.count == 2, "one for each source")
+    }
+
+    @Test func `an admin's detach does not answer for VFIO`() throws {
+      let broker = try TestBroker([Self.device(.reopening)])
+      let watcher = try broker.client()
+      try leaseAndDie(broker)
+      _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      // Another pool has the group open: the kernel was not asked.
+      broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
+      #expect(
+        try watcher.call(Broker1.Attach.self, Self.attach).pool.exclusiveUid
+          == UID(rawValue: 1001))
+      _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .free }
+      #expect(try watcher.call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+    }
+
+    @Test func `a user that waits in vain does not keep the memory's user from going on`() throws {
+      let broker = try TestBroker([Self.device(.none)])
+      try leaseAndDie(broker)
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(throws: Self.unseen()) {
+        try bob.connection().acquire(
+          .init(pool: "pool0", bytes: 4096, wait: Milliseconds(rawValue: 60_000)))
+      }
+      try leaseAndDie(broker)
+    }
+
+    @Test func `an Acquire that is refused leaves nothing on record`() throws {
+      let runs = Runs()
+      let broker = try runs.start(.none)
+      let watcher = try broker.client()
+      _ = try watcher.call(Broker1.Attach.self, Self.attach)
+      try wait(for: "the pool to be clean") { try watcher.pool().available == .mebibytes(1) }
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(throws: ReplyError.self) { try bob.connection().acquire(.mebibytes(2)) }
+      #expect(throws: ReplyError.self) {
+        try bob.connection().acquire(
+          .init(bytes: .kibibytes(512), fit: .fixed, offset: .mebibytes(1)))
+      }
+      #expect(runs.records.isEmpty)
+      try leaseAndDie(broker)
+      #expect(runs.records.count == 1)
+    }
+
+    @Test func `what does not stay zero is scrubbed again although nothing tells who writes`()
+      throws
+    {
+      let broker = try TestBroker([Self.device(.none)])
+      let watcher = try broker.client()
+      try leaseAndDie(broker)
+      let alice = try TestProcess(broker, uid: 1001)
+      let held = try alice.connection().acquire(.mebibytes(1))
+      let map = try held.map()
+      let end = ContinuousClock.now + .milliseconds(1500)
+      try alice.connection().release(held.lease)
+      // She writes on, as a child would.
+      while .now < end { try map.write([UInt8](repeating: 1, count: 4096), at: .zero) }
+      alice.kill()
+      try wait(for: "the memory to be clean") { try watcher.pool().available == .mebibytes(1) }
+    }
+
+    @Test func `a directory that another user made is refused, and so is that user's link to one`()
+      throws
+    {
+      for isLink in [false, true] {
+        let runs = Runs()
+        let target = isLink ? runs.directory + "-target" : runs.directory
+        try FileManager.default.createDirectory(
+          atPath: target, withIntermediateDirectories: false,
+          attributes: [.posixPermissions: 0o700])
+        if isLink {
+          try FileManager.default.createSymbolicLink(
+            atPath: runs.directory, withDestinationPath: target)
+          try #require(unsafe lchown(runs.directory, 1002, 1002) == 0)
+        } else {
+          try #require(unsafe chown(runs.directory, 1002, 1002) == 0)
+        }
+        #expect(throws: SystemError.self) { _ = try runs.start(.none) }
+        try FileManager.default.removeItem(atPath: target)
+      }
+    }
+
     @Test func `a record that cannot be read counts as held`() throws {
       let runs = Runs()
       _ = try runs.start(.none)
@@ -270,9 +371,11 @@ extension BrokerTests {
       forced.force = true
       _ = try broker.client().call(Broker1.Attach.self, forced)
       #expect(runs.records == ["torn.outstanding"])
-      // Where the kernel answers it is not needed.
+      // The kernel's answer for one source is not for whatever that record is of.
       let other = try runs.start(.fileLease)
-      _ = try other.client().call(Broker1.Attach.self, Self.attach)
+      #expect(throws: ReplyError.self) {
+        try other.client().call(Broker1.Attach.self, Self.attach)
+      }
     }
 
     @Test func `records of an earlier boot are void`() throws {

@@ -12,8 +12,9 @@ package protocol LeasablePool: AnyObject {
   /// - Throws: the error for a request that this pool can never meet, or for any while its device is gone.
   func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount
 
-  /// The error for `user` while another user's processes may reach the memory; nil when it may lease.
-  func occupation(against user: UID) -> CallFailure?
+  /// Whether other users' processes leave the memory to `user`: it waits while the kernel sees one that
+  /// reaches it, and is denied where the kernel cannot tell.
+  func occupation(against user: UID) -> LeaseDecision<Void>
 
   /// Whether all of it has to be erased before `user` may lease: another user's processes, all gone by now,
   /// could write to it.

@@ -131,10 +131,16 @@ package final class Leases<Waiting> {
     let user = request.user
     do throws(CallFailure) {
       let size = try pool.size(of: request.parameters)
-      // The processes that keep it out may have let go by now.
-      if pool.occupation(against: user) != nil { lookAgain(pool.id) }
-      if let busy = pool.occupation(against: user) {
-        return .mustWait(Wait(pools: [pool.id: .lasting], failure: busy))
+      var occupation = pool.occupation(against: user)
+      if occupation.failure != nil {
+        // The processes that keep it out may have let go by now.
+        lookAgain(pool.id)
+        occupation = pool.occupation(against: user)
+      }
+      switch occupation {
+      case .granted: break
+      case .mustWait(let wait): return .mustWait(wait)
+      case .denied(let failure): return .denied(failure)
       }
       switch quotaDecision(on: user, size: size, pools) {
       case .granted: break

@@ -12,22 +12,24 @@ extension AttachedRegion: LeasablePool {
     if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
   }
 
-  func occupation(against user: UID) -> CallFailure? {
-    guard isolation == .uidExclusive else { return nil }
+  func occupation(against user: UID) -> LeaseDecision<Void> {
+    guard isolation == .uidExclusive else { return .granted(()) }
     func busy(_ reason: Broker1.BusyReason, _ other: UID) -> CallFailure {
       .broker(
         .poolBusy(
           pool: name, reason: reason, uid: other, leases: leaseCount, holders: holders.count))
     }
-    if let other = holders.values.joined().first(where: { $0 != user }) {
-      return busy(.uidExclusive, other)
+    var other = holders.values.joined().first { $0 != user }
+    if other == nil, holders.isEmpty, let lastUser, lastUser != user {
+      switch answer {
+      case .free: break
+      case .reached: other = lastUser
+      // No wait ends that, so it keeps no place in the line either.
+      case .unknown: return .denied(busy(.unseen, lastUser))
+      }
     }
-    guard holders.isEmpty, let lastUser, lastUser != user else { return nil }
-    switch answer {
-    case .free: return nil
-    case .reached: return busy(.uidExclusive, lastUser)
-    case .unknown: return busy(.unseen, lastUser)
-    }
+    guard let other else { return .granted(()) }
+    return .mustWait(Wait(pools: [id: .lasting], failure: busy(.uidExclusive, other)))
   }
 
   var queued: CallFailure {
@@ -89,13 +91,9 @@ extension AttachedRegion: LeasablePool {
     _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
   ) throws(CallFailure) -> LeaseDecision<ByteCount> {
     let fit = try fit(of: request)
-    do throws(SystemError) {
-      try noteOutstanding(user)
-    } catch {
-      throw .system(error)
-    }
+    let offset: ByteCount
     do {
-      return .granted(try allocate(size, fit: fit))
+      offset = try allocate(size, fit: fit)
     } catch .full {
       return missing(size, largest: pool.largestFreeRun)
     } catch .fragmented(_, _, let largest) {
@@ -107,6 +105,8 @@ extension AttachedRegion: LeasablePool {
     } catch {
       throw .pool(error, label)
     }
+    try lease(size, at: offset, to: user)
+    return .granted(offset)
   }
 
   private func missing(

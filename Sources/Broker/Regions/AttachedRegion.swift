@@ -74,8 +74,9 @@ final class AttachedRegion {
   private(set) var lastUser: UID?
   /// Whether anything was lent since the kernel last saw that nothing is left of what was.
   private(set) var isOutstanding = false
-  /// The user of what was lent before it was attached, where that may still be in reach.
-  private var inheritedUser: UID?
+  /// The records of what was lent before it was attached, where that may still be in reach. They stay until
+  /// the kernel answers for their own source, or an admin has them forgotten.
+  private var inherited: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
   /// Where what is outstanding is put on record.
   private let records: OutstandingRecords
   /// The record of what is outstanding, where the kernel cannot be asked at any time.
@@ -169,11 +170,10 @@ final class AttachedRegion {
     contested.reduce(scrubbing) { $0 + $1.size }
   }
 
-  /// The one user that may lease here now; nil for all.
-  var exclusiveUser: UID? {
+  /// The one user that may lease here now, given the kernel's answer; nil for all.
+  func exclusiveUser(_ answer: WitnessAnswer) -> UID? {
     guard isolation == .uidExclusive else { return nil }
-    if let user = holders.values.first?.first { return user }
-    return isReached ? lastUser : nil
+    return holders.values.first?.first ?? (answer == .free ? nil : lastUser)
   }
 
   // MARK: Holders
@@ -186,20 +186,25 @@ final class AttachedRegion {
     isOutstanding = true
   }
 
-  /// A process of `user` may reach the memory, of what was lent before it was attached, and the kernel cannot
-  /// tell. That is on record from now on.
-  func inherit(_ user: UID) throws(SystemError) {
-    var record = records.blank(label, reach, source)
-    record.users = [user.rawValue]
-    try save(record)
-    inheritedUser = user
-    lastUser = user
+  /// Processes may reach the memory, of what was lent before it was attached, and the kernel cannot tell.
+  func inherit(_ records: [(id: OutstandingRecords.ID, record: OutstandingMemory)]) {
+    inherited = records
+    lastUser = records.lazy.flatMap(\.record.users).first.map(UID.init(rawValue:))
   }
 
   /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at any time.
   /// A lease that is not on record is not given.
-  func noteOutstanding(_ user: UID) throws(SystemError) {
+  private func noteOutstanding(_ user: UID) throws(SystemError) {
     guard witness != .fileLease else { return }
+    // One record of one memory and source, however often the broker starts again.
+    if outstanding == nil,
+      let known = inherited.firstIndex(where: {
+        $0.record.reach == reach && $0.record.source == source?.rawValue
+      })
+    {
+      outstanding = inherited.remove(at: known)
+      isOutstanding = true
+    }
     var record = outstanding?.record ?? records.blank(label, reach, source)
     guard record.state != .held || !record.users.contains(user.rawValue) else { return }
     record.state = .held
@@ -208,16 +213,24 @@ final class AttachedRegion {
   }
 
   /// Closes the record as the region is given up: removes it when nothing is outstanding, or an admin
-  /// `forgets` it.
+  /// `forgets` it. What VFIO was asked for is not forgotten: only opening the device anew answers.
   func closeRecord(forgets: Bool = false) throws(SystemError) {
-    guard let (id, record) = outstanding else { return }
+    if forgets, witness != .reopening {
+      for (id, _) in inherited { try records.remove(id) }
+      inherited = []
+    }
     switch answer {
-    case .free: try records.remove(id)
-    case .unknown where forgets: try records.remove(id)
+    case .free:
+      if let (id, _) = outstanding { try records.remove(id) }
+    case .unknown where forgets && witness != .reopening:
+      if let (id, _) = outstanding { try records.remove(id) }
     case .unknown:
-      var record = record
+      guard isOutstanding || outstanding != nil else { return }
+      // Without a record it was one that the kernel could answer for until now.
+      var record = outstanding?.record ?? records.blank(label, reach, source)
       record.state = .ended
-      try records.save(record, as: id)
+      if record.users.isEmpty { record.users = lastUser.map { [$0.rawValue] } ?? [] }
+      try save(record)
     case .reached: return
     }
     outstanding = nil
@@ -242,7 +255,7 @@ final class AttachedRegion {
     holders = [:]
     stopLending()
     isOutstanding = false
-    inheritedUser = nil
+    inherited.removeAll { $0.record.isRefuted(by: reach, source) }
     moment.holderChanges += 1
   }
 
@@ -256,7 +269,7 @@ final class AttachedRegion {
     guard canForgetHolders, isOutstanding else { return }
     // Ours would count. The next lessee gets another one.
     stopLending()
-    if isOutstanding, inheritedUser == nil, lender?.witness() == .free { removeAllHolders() }
+    if isOutstanding, lender?.witness() == .free { removeAllHolders() }
   }
 
   private func stopLending() {
@@ -282,9 +295,9 @@ final class AttachedRegion {
   /// what is left then is a child of one, or was passed on.
   var answer: WitnessAnswer {
     if !holders.isEmpty { return .reached }
-    guard isOutstanding || inheritedUser != nil else { return .free }
-    let answer = lender?.witness() ?? .unknown
-    return inheritedUser == nil ? answer : answer.joined(with: .unknown)
+    guard isOutstanding || !inherited.isEmpty else { return .free }
+    let answer = isOutstanding ? lender?.witness() ?? .unknown : .free
+    return inherited.isEmpty ? answer : answer.joined(with: .unknown)
   }
 
   /// Whether the kernel sees that a process reaches the memory although all holders are gone.
@@ -337,9 +350,23 @@ final class AttachedRegion {
 
   /// Takes clean memory. `size` is whole granules.
   func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
-    let offset = try allocateInPool(size, fit: fit) - start
+    try allocateInPool(size, fit: fit) - start
+  }
+
+  /// Memory that was taken becomes a lease of `user`, which is on record from now on where the kernel cannot
+  /// be asked. If it cannot be put on record the memory is given back.
+  func lease(_ size: ByteCount, at offset: ByteCount, to user: UID) throws(CallFailure) {
+    do throws(SystemError) {
+      try noteOutstanding(user)
+    } catch {
+      do throws(PoolError) {
+        try freeInPool(start + offset, size: size)
+      } catch {
+        throw .pool(error, label)
+      }
+      throw .system(error)
+    }
     counts.begin(size)
-    return offset
   }
 
   /// Whether less than an eighth is free, for the first time since a quarter was.

@@ -125,13 +125,20 @@ final class OutstandingRecords {
         cause: cause)
     }
     guard unsafe mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw failure(errno) }
+    var link = stat()
     var status = stat()
-    // A service manager may have made it a link to a directory that is its own; a link that another user
-    // has made in a shared place would be a trap, and is that user's.
-    guard unsafe stat(directory, &status) == 0 else { throw failure(errno) }
+    guard unsafe lstat(directory, &link) == 0, unsafe stat(directory, &status) == 0 else {
+      throw failure(errno)
+    }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw failure(ENOTDIR) }
-    guard status.st_uid == geteuid(), status.st_mode & 0o022 == 0 else {
-      throw failure(EPERM, "it is not this user's alone to write to")
+    // systemd makes it a link to a directory of the service's user. A link or directory that another user
+    // has made in a shared place would be a trap. Root may read a service's.
+    let own = geteuid()
+    guard link.st_uid == own || link.st_uid == 0, own == 0 || status.st_uid == own,
+      status.st_mode & 0o022 == 0
+    else {
+      throw failure(
+        EPERM, "another user made it, or may write to it; give --runtime-directory one of your own")
     }
   }
 }

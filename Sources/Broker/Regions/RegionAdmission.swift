@@ -18,34 +18,30 @@ struct RegionAdmission {
   /// - Parameter isForced: an admin says that no process maps it any more.
   /// - Returns: the user that alone may lease of it until an admin detaches it; nil for all.
   func admit(
-    _ region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
+    _ region: AttachedRegion, _ specification: String, isForced: Bool, _ audit: Logger.Metadata
   ) throws(CallFailure) -> UID? {
     if region.witnessAtOpening == .reached {
       throw busy(region, "a process still maps memory of its BAR")
     }
     let relevant = try relevantRecords(for: region, isForced: isForced, audit)
+    let force =
+      "when no process maps it any more (fuser, lsof): genpoolctl pool attach \(specification) --force; where "
+      + "--attach or the configuration names it, start genpoold without it for that"
     if let held = relevant.first(where: { $0.record.state == .held })?.record {
       throw busy(
         region,
         "an earlier run lent memory of \(held.label) to uid \(held.users.list) and did not end in order, and "
-          + "\(region.blindness); \(Self.force)")
+          + "\(region.blindness); \(force)")
     }
     let users = Set(relevant.flatMap(\.record.users)).sorted()
-    guard region.isolation == .uidExclusive, let user = users.first.map(UID.init(rawValue:)) else {
-      return nil
-    }
-    guard users.count == 1 else {
+    guard region.isolation != .uidExclusive || users.count < 2 else {
       throw busy(
         region,
-        "memory of it was lent to several users (uid \(users.list)), and \(region.blindness); \(Self.force)"
+        "memory of it was lent to several users (uid \(users.list)), and \(region.blindness); \(force)"
       )
     }
-    // One record in the place of those there are; all of them, if this is where the run ends.
-    try callFailure { () throws(SystemError) in
-      try region.inherit(user)
-      for (id, _) in relevant { try outstanding.remove(id) }
-    }
-    return user
+    if !relevant.isEmpty { region.inherit(relevant) }
+    return region.isolation == .uidExclusive ? users.first.map(UID.init(rawValue:)) : nil
   }
 
   /// The records of memory that `region` reaches. Removes those that the kernel's answer has made void, and
@@ -56,8 +52,8 @@ struct RegionAdmission {
     var relevant: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
     for (id, record) in try callFailure({ () throws(SystemError) in try outstanding.all() }) {
       guard let record else {
-        // It may be of any memory. What the kernel has answered for does not need it.
-        guard region.witnessAtOpening != .free, !isForced else { continue }
+        // It may be of any memory, opened by any source: the kernel's answer for this one is not for it.
+        guard !isForced else { continue }
         throw busy(
           region,
           "\(outstanding.path(of: id)), a record of what an earlier run lent, cannot be read: remove it when "
@@ -96,9 +92,6 @@ struct RegionAdmission {
       throw .system(error)
     }
   }
-
-  private static let force =
-    "when no process maps it any more (fuser, lsof): genpoolctl pool attach … --force"
 }
 
 extension AttachedRegion {
@@ -110,8 +103,12 @@ extension AttachedRegion {
       "it cannot be seen whether a process still maps it: VFIO tells only who opens the device anew, once "
         + "the pool is detached"
     case .none:
-      "it cannot be seen whether a process still maps it: the kernel has no file leases for it"
-        + (source == .sysfs ? " (sysfs since Linux 7.0)" : "")
+      if case .file = reach {
+        "it cannot be seen whether a process still maps it: its file system is none that tells"
+      } else {
+        "it cannot be seen whether a process still maps it: the kernel has no file leases for it (sysfs "
+          + "since Linux 7.0)"
+      }
     }
   }
 }

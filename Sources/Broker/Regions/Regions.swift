@@ -92,7 +92,7 @@ final class Regions {
   /// - Returns: the region, and the user that alone may lease of it for now; nil for all.
   func attach(
     _ open: consuming OpenBAR, named name: String, _ granule: GranuleSize, _ isolation: Isolation?,
-    isForced: Bool, audit: Logger.Metadata
+    specification: String, isForced: Bool, audit: Logger.Metadata
   ) throws(CallFailure) -> (region: AttachedRegion, onlyUser: UID?) {
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
@@ -129,7 +129,8 @@ final class Regions {
           operation: "attach", subject: region.label, errno: EBUSY,
           cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
     }
-    let onlyUser = try admission.admit(region, isForced: isForced, audit)
+    let onlyUser = try admission.admit(
+      region, specification, isForced: isForced, audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
@@ -200,8 +201,10 @@ final class Regions {
       }
     case .notZero(let fault):
       logger.warning("not zero", metadata: ["pool": "\(region.name)", "cause": "\(fault)"])
-      if region.isReached {
+      let answer = region.answer
+      if answer != .free {
         region.contest(slice)
+        if answer == .unknown { scrubContestedLater(of: region) }
       } else if slice.since.holderChanges < region.moment.holderChanges {
         scrubs?.scrubAgain(slice, of: region)
       } else {
@@ -216,6 +219,13 @@ final class Regions {
   /// Scrubs again what did not stay zero.
   private func scrubContested(of region: AttachedRegion) {
     for slice in region.takeContested() { scrubs?.scrubAgain(slice, of: region) }
+  }
+
+  /// The same in a while, where nothing tells when the writer has let go.
+  private func scrubContestedLater(of region: AttachedRegion) {
+    loop.after(.seconds(1)) { [unowned self] in
+      if contains(region) { scrubContested(of: region) }
+    }
   }
 
   // MARK: Revoking

@@ -91,15 +91,7 @@ final class BARFiles: Sendable {
   /// A file lease sees the whole file. A lock on the range's byte is evidence that something is there.
   func witness(_ offset: UInt64) -> WitnessAnswer {
     if gs_is_locked(mapped.rawValue, offset, 1) == 1 { return .reached }
-    return Self.answer(gs_is_open_elsewhere(mapped.rawValue))
-  }
-
-  private static func answer(_ result: CInt) -> WitnessAnswer {
-    switch result {
-    case 0: .free
-    case 1: .reached
-    default: .unknown
-    }
+    return WitnessAnswer(gs_is_open_elsewhere(mapped.rawValue))
   }
 
   private static func open(
@@ -130,7 +122,8 @@ final class BARFiles: Sendable {
       let isLocked = try check(
         "lock", subject, gs_is_locked(file.rawValue, 0, bar.size.rawValue))
       let answer: WitnessAnswer =
-        isLocked == 1 ? .reached : contents == .registers ? .unknown : witnessOfOthers(file)
+        isLocked == 1
+        ? .reached : contents == .registers ? .unknown : DeviceDirectory.witnessOfOthers(file)
       guard answer == .reached else { return answer }
       _ = gs_unlock(file.rawValue)
     }
@@ -138,16 +131,6 @@ final class BARFiles: Sendable {
       SystemError(
         operation: "lock", subject: subject, errno: .resourceBusy,
         cause: "another genpool user has it open, or a process still maps memory of it"))
-  }
-
-  /// Whether others have `file` open, and not just to look at the device.
-  private static func witnessOfOthers(_ file: borrowing Descriptor) -> WitnessAnswer {
-    for _ in 0..<20 {
-      let answer = answer(gs_is_open_elsewhere(file.rawValue))
-      guard answer == .reached else { return answer }
-      usleep(5_000)
-    }
-    return .reached
   }
 
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.

@@ -112,6 +112,29 @@ final class DeviceDirectory: Sendable {
 
   // MARK: Files
 
+  /// Whether another open file description of `file` is there, and not just to look at the device.
+  static func witnessOfOthers(_ file: borrowing Descriptor) -> WitnessAnswer {
+    for _ in 0..<20 {
+      let answer = WitnessAnswer(gs_is_open_elsewhere(file.rawValue))
+      guard answer == .reached else { return answer }
+      usleep(5_000)
+    }
+    return .reached
+  }
+
+  /// Throws EBUSY when the kernel sees that a process reaches a BAR of `device` through sysfs.
+  func refuseReached(_ device: Device) throws(AttachError) {
+    for bar in device.bars where bar.hasResourceFile {
+      for name in [bar.resourceFile] + (bar.hasWriteCombiningFile ? [bar.writeCombiningFile] : []) {
+        guard Self.witnessOfOthers(try openOnce(name)) == .reached else { continue }
+        throw .system(
+          SystemError(
+            operation: "open through VFIO", subject: "\(address)", errno: .resourceBusy,
+            cause: "a process still maps BAR \(bar.index) through sysfs"))
+      }
+    }
+  }
+
   /// Opens `name`, a BAR's file, for reading and writing.
   func open(_ name: String) throws(AttachError) -> Descriptor {
     let number = unsafe gs_open(directory.rawValue, name, 1)
@@ -187,5 +210,17 @@ private func cause(of number: CInt) -> String? {
   case ENODEV, ENOENT: "the device was removed, or never had the file"
   case EINVAL: "it is not a regular file"
   default: nil
+  }
+}
+
+extension WitnessAnswer {
+  /// The answer of ``gs_is_open_elsewhere``, whose errors mean that the kernel cannot tell.
+  init(_ result: CInt) {
+    self =
+      switch result {
+      case 0: .free
+      case 1: .reached
+      default: .unknown
+      }
   }
 }

@@ -47,6 +47,8 @@ public final class VFIODevice: Sendable {
           operation: "open through VFIO", subject: subject, errno: .resourceBusy,
           cause: "a genpool process has memory of it open through sysfs; detach its pools first"))
     }
+    // VFIO's own answer is about its descriptors, not about mappings through sysfs.
+    try directory?.refuseReached(device)
     descriptor = try group.open(device.address)
     var flags: UInt32 = 0
     try check("ask", subject, unsafe gs_vfio_device_flags(descriptor.rawValue, &flags))

@@ -7,8 +7,8 @@ extension Witness {
     switch self {
     case .fileLease: "when the kernel sees that no process reaches the memory any more"
     case .reopening:
-      "after pool detach and attach, which fails while a process still maps it; meanwhile it cannot be "
-        + "seen (VFIO)"
+      "after pool detach and attach, which fails while a process still maps it, or keeps it for its user "
+        + "while another pool uses the IOMMU group; meanwhile it cannot be seen (VFIO)"
     case .none:
       "after pool detach and attach by an admin: it cannot be seen which processes map it (no file leases: "
         + "sysfs since Linux 7.0, overlayfs)"
@@ -21,7 +21,12 @@ extension Broker1.Pool {
   /// brokers.
   var handover: String? {
     guard isolation == Isolation.uidExclusive.rawValue else { return nil }
-    return witness.flatMap(Witness.init(rawValue:))?.handover
+    let witness = witness.flatMap(Witness.init(rawValue:))
+    // What was lent before it was attached, by another source: this witness does not answer for it.
+    if reach == WitnessAnswer.unknown.rawValue, witness == .fileLease {
+      return Witness.none.handover
+    }
+    return witness?.handover
   }
 
   /// The processes that may map its memory without the kernel telling; nil where there are none.
@@ -33,7 +38,9 @@ extension Broker1.Pool {
 
   /// The note for an admin about a pool that the kernel cannot always answer for; nil for others.
   var isolationLimit: String? {
-    guard witness != Witness.fileLease.rawValue, let handover else { return nil }
+    guard witness != Witness.fileLease.rawValue || reach == WitnessAnswer.unknown.rawValue,
+      let handover
+    else { return nil }
     return "another user may lease \(handover)"
       + (exclusiveUid.map { "; uid \($0) alone may lease now" } ?? "")
   }

@@ -29,7 +29,7 @@ struct PoolDetach: ParsableCommand {
     if let user = reply.unseenUid {
       let check =
         reply.witness == Witness.reopening.rawValue
-        ? "attaching it through VFIO again fails while one is left"
+        ? "attached again through VFIO it stays with that uid unless the kernel sees that none is left"
         : "make sure that none is left (fuser, lsof) before you attach it for another user"
       StandardError.write(
         "warning: it cannot be seen whether processes of uid \(user) still map memory of \(name); "
