@@ -2,6 +2,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 
 /// An attached piece of a device's memory, and the pool over it.
 ///
@@ -349,7 +350,7 @@ final class AttachedRegion {
 
 extension ByteCount {
   /// The unit of mmap.
-  static let page = ByteCount(UInt64(getpagesize()))
+  static let page = ByteCount(pageSize)
 }
 
 extension CallFailure {

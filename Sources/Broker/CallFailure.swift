@@ -1,5 +1,5 @@
 public import BrokerProtocol
-import DeviceMemory
+import LinuxSystem
 import SystemPackage
 
 /// How a call to the broker fails: with one of varlink's errors, or one of its own.

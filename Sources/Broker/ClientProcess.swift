@@ -1,6 +1,6 @@
 import BrokerProtocol
 import CLinux
-import DeviceMemory
+import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
 ///

@@ -1,5 +1,6 @@
 import BrokerProtocol
 import GenPool
+import LinuxSystem
 import Logging
 
 // Who gets memory.

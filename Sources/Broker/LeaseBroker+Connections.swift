@@ -1,7 +1,7 @@
 import BrokerProtocol
 import CLinux
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 import Logging
 import SystemPackage
 

@@ -1,6 +1,7 @@
 public import BrokerProtocol
-public import DeviceMemory
+import DeviceMemory
 import GenPool
+public import LinuxSystem
 import Logging
 
 // Devices come and go.

@@ -2,6 +2,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 
 // Memory that processes may reach without the kernel telling: it stays with its user.

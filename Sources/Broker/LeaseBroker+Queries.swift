@@ -1,6 +1,7 @@
 import BrokerProtocol
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import Logging
 
 // What looks and changes nothing.

@@ -3,6 +3,7 @@ import CLinux
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 
 // Who has as much as it may.

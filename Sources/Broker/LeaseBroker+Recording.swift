@@ -1,5 +1,6 @@
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import Logging
 
 // What pools are asked, written down: a failure from the field becomes a test.

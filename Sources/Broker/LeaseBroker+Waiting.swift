@@ -1,5 +1,6 @@
 import BrokerProtocol
 import GenPool
+import LinuxSystem
 import Logging
 
 // Who waits for memory, and for how long: first come, first served.

@@ -1,6 +1,6 @@
 import BrokerProtocol
 import CLinux
-import DeviceMemory
+import LinuxSystem
 import Logging
 import SystemPackage
 
