@@ -20,7 +20,7 @@ let package = Package(
   name: "genpool",
   products: [
     .library(name: "GenPool", targets: ["GenPool"]),
-    .library(name: "DeviceMemory", targets: ["DeviceMemory"]),
+    .library(name: "DeviceMemory", targets: ["LinuxSystem", "DeviceMemory"]),
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
     .library(name: "GenPoolClient", targets: ["BrokerProtocol", "GenPoolClient"]),
     .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
@@ -39,29 +39,33 @@ let package = Package(
     .systemLibrary(name: "CGenPoolInline"),
     .target(name: "GenPool", dependencies: ["CGenPoolInline"], swiftSettings: house),
 
-    // Memory in hand: map it, touch it, make it a chunk. Opens nothing.
+    // The system's calls that several modules use: descriptors, errors, waiting, sockets, locks, signals.
     .target(name: "CLinux"),
+    .target(name: "LinuxSystem", dependencies: ["CLinux", system], swiftSettings: house),
+
+    // Memory in hand: map it, touch it, make it a chunk. Opens nothing.
     .target(name: "CDeviceMemory"),
     .target(
-      name: "DeviceMemory", dependencies: ["GenPool", "CDeviceMemory", system],
+      name: "DeviceMemory", dependencies: ["GenPool", "LinuxSystem", "CDeviceMemory", system],
       swiftSettings: house),
 
     // What is plugged in, and how a piece of it is opened.
     .target(
-      name: "PCIDevices", dependencies: ["GenPool", "DeviceMemory", system], swiftSettings: house),
+      name: "PCIDevices", dependencies: ["GenPool", "LinuxSystem", system], swiftSettings: house),
     .target(name: "CDeviceSources"),
     .target(
       name: "DeviceSources",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
       ],
       swiftSettings: house),
     // A driver on genpool: an NVMe controller whose queues, lists and data lie where pools put them.
     .target(
-      name: "NVMe", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      name: "NVMe",
+      dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources"],
       swiftSettings: house),
     .target(
-      name: "DeviceEmulation", dependencies: ["GenPool", "DeviceMemory", "PCIDevices", system],
+      name: "DeviceEmulation", dependencies: ["GenPool", "LinuxSystem", "PCIDevices", system],
       swiftSettings: house),
 
     // libgenpool: the kernel's gen_pool API for C, its header the contract. Brings Swift's runtime along,
@@ -70,7 +74,7 @@ let package = Package(
     .target(
       name: "GenPoolABI",
       dependencies: [
-        "CGenPool", "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", system,
+        "CGenPool", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", system,
       ],
       exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
       linkerSettings: [
@@ -90,7 +94,7 @@ let package = Package(
     .systemLibrary(name: "CUdev", pkgConfig: "libudev", providers: [.apt(["libudev-dev"])]),
     .target(
       name: "DeviceEvents",
-      dependencies: ["CUdev", "CDeviceSources", "DeviceMemory", "PCIDevices", system],
+      dependencies: ["CUdev", "LinuxSystem", "PCIDevices", system],
       swiftSettings: house),
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
@@ -105,19 +109,20 @@ let package = Package(
     .target(
       name: "Broker",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", "BrokerLeases", logging, system,
+        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "BrokerProtocol", "BrokerLeases", logging,
+        system,
       ],
       exclude: ["Leases"], swiftSettings: house),
     .target(
       name: "GenPoolClient",
-      dependencies: ["GenPool", "CLinux", "DeviceMemory", "BrokerProtocol", system],
+      dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "BrokerProtocol", system],
       swiftSettings: house),
 
     // Executables: parse, wire, run.
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
         "PCINames",
         "BrokerProtocol", "BrokerLeases", "Broker", argumentParser, logging, system,
       ],
@@ -125,7 +130,7 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation",
         "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
@@ -134,7 +139,8 @@ let package = Package(
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", argumentParser, system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        argumentParser, system,
       ],
       exclude: ["README.md"], swiftSettings: house),
     .executableTarget(
@@ -146,8 +152,8 @@ let package = Package(
     .executableTarget(
       name: "dma-proof",
       dependencies: [
-        "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", "BrokerProtocol",
-        "GenPoolClient", argumentParser, system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
@@ -172,8 +178,15 @@ let package = Package(
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
+    .target(
+      name: "LinuxFixtures", dependencies: ["LinuxSystem", system], path: "Tests/LinuxFixtures",
+      swiftSettings: house),
     .testTarget(
-      name: "DeviceMemoryTests", dependencies: ["DeviceMemory", "GenPool", system],
+      name: "LinuxSystemTests", dependencies: ["LinuxSystem", "LinuxFixtures", system],
+      swiftSettings: house),
+    .testTarget(
+      name: "DeviceMemoryTests",
+      dependencies: ["DeviceMemory", "LinuxSystem", "LinuxFixtures", "GenPool", system],
       swiftSettings: house),
     .target(
       name: "DeviceFixtures", dependencies: ["DeviceEmulation", "PCIDevices", system],
@@ -182,21 +195,21 @@ let package = Package(
     .testTarget(
       name: "PCIDevicesTests",
       dependencies: [
-        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", system,
+        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "LinuxSystem", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
       name: "NVMeTests",
       dependencies: [
-        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "PCIDevices", "GenPool", system,
+        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "LinuxSystem", "PCIDevices",
+        "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
       name: "DeviceSourcesTests",
       dependencies: [
-        "DeviceSources", "CDeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
-        "DeviceMemory",
-        "GenPool", system,
+        "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
+        "LinuxSystem", "GenPool", system,
       ],
       swiftSettings: house),
     // Finds umockdev at run time, if at all: all tests are one executable, which must not need it.
@@ -205,7 +218,7 @@ let package = Package(
       name: "DeviceEventsTests",
       dependencies: [
         "DeviceEvents", "CUevents", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
-        "DeviceMemory", "GenPool", system,
+        "LinuxSystem", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -220,20 +233,21 @@ let package = Package(
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool",
+        "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "LinuxSystem", "GenPool",
         "CLinux", "CTestProcess", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
       name: "GenPoolClientTests",
       dependencies: [
-        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux", system,
+        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux",
+        system,
       ],
       swiftSettings: house),
     .testTarget(
       name: "genpooldTests",
       dependencies: [
-        "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "GenPool",
+        "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool",
         "PCIDevices", logging,
       ],
       swiftSettings: house),
@@ -250,7 +264,7 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
         "GenPoolClient",
-        "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux",
+        "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux",
       ],
       path: "Tests/EndToEnd",
       exclude: [
@@ -272,9 +286,9 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .target(
       name: "genpoold",
       dependencies: [
-        "GenPool", "CLinux", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
-        "Broker",
-        logging, system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
+        "Broker", logging,
+        system,
       ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
     .executableTarget(

@@ -1,6 +1,7 @@
 public import BrokerProtocol
 public import DeviceMemory
 public import GenPool
+public import LinuxSystem
 
 /// The seam to whoever knows and opens devices. The broker itself cannot: it maps what it is given.
 ///

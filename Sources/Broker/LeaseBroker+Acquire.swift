@@ -1,6 +1,7 @@
 import BrokerLeases
 import BrokerProtocol
 import GenPool
+import LinuxSystem
 import Logging
 
 // Acquire: the decision is the leases', the answer is ours.

@@ -3,6 +3,7 @@ public import BrokerProtocol
 public import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 import SystemPackage
 

@@ -1,7 +1,8 @@
 import BrokerLeases
 public import BrokerProtocol
-public import DeviceMemory
+import DeviceMemory
 import GenPool
+public import LinuxSystem
 import Logging
 
 // Devices come and go.

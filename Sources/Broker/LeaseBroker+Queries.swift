@@ -2,6 +2,7 @@ import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import Logging
 
 // What looks and changes nothing.

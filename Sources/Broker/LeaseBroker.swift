@@ -1,8 +1,9 @@
 public import BrokerLeases
 import BrokerProtocol
 import CLinux
-public import DeviceMemory
+import DeviceMemory
 public import GenPool
+public import LinuxSystem
 public import Logging
 
 /// Leases device memory to processes: all of genpoold but its command line.

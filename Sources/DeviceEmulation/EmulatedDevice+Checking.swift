@@ -1,5 +1,6 @@
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 
 extension EmulatedDevice {
@@ -9,7 +10,7 @@ extension EmulatedDevice {
     func invalid(_ problem: String) -> EmulationError {
       .invalid(subject: quoted(name), problem: problem)
     }
-    let page = ByteCount(UInt64(getpagesize()))
+    let page = ByteCount(pageSize)
     var registers: Set<Int> = []
     for bar in bars {
       // PCI 3.0 section 6.2.5.1: the size of a BAR is how many low bits it hard-wires to zero.

@@ -1,4 +1,4 @@
-public import DeviceMemory
+public import LinuxSystem
 public import PCIDevices
 
 /// Why an emulated device or tree could not be made.

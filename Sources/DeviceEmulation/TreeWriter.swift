@@ -1,6 +1,6 @@
-import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 

@@ -1,4 +1,4 @@
-public import DeviceMemory
+public import LinuxSystem
 
 /// Tells which devices come and go, to one thread with an event loop.
 ///

@@ -1,5 +1,4 @@
-import CDeviceSources
-public import DeviceMemory
+public import LinuxSystem
 public import PCIDevices
 import SystemPackage
 
@@ -14,16 +13,7 @@ public enum DeviceEvents {
 
   private static func isSysfs(_ root: SysfsRoot) throws(SystemError) -> Bool {
     let path = root.path.string
-    let directory = Descriptor(
-      owning: try check("open", path, unsafe gs_open_directory(path)))
-    return try check("examine", path, gs_is_sysfs(directory.rawValue)) == 1
-  }
-
-  /// `result` unless it is a negated errno.
-  private static func check(
-    _ operation: String, _ subject: String, _ result: CInt
-  ) throws(SystemError) -> CInt {
-    guard result < 0 else { return result }
-    throw SystemError(operation: operation, subject: subject, errno: Errno(rawValue: -result))
+    let directory = try attempt("open", path, try Directory(path))
+    return try attempt("examine", path, try directory.isSysfs())
   }
 }

@@ -1,5 +1,5 @@
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 public import PCIDevices
 import SystemPackage
 

@@ -1,6 +1,6 @@
 import CUdev
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 import PCIDevices
 package import SystemPackage
 
@@ -43,8 +43,9 @@ package import SystemPackage
     unsafe self.monitor = unsafe monitor
     // A smaller one only makes an overrun more likely, and that is told.
     _ = unsafe udev_monitor_set_receive_buffer_size(monitor, CInt(clamping: receiveBuffer))
-    try check(unsafe udev_monitor_filter_add_match_subsystem_devtype(monitor, "pci", nil), subject)
-    try check(unsafe udev_monitor_enable_receiving(monitor), subject)
+    var result = unsafe udev_monitor_filter_add_match_subsystem_devtype(monitor, "pci", nil)
+    if result >= 0 { result = unsafe udev_monitor_enable_receiving(monitor) }
+    try check(result, "listen to", subject, cause: Self.cause(of: -result))
   }
 
   deinit {
@@ -107,13 +108,6 @@ package import SystemPackage
       if count > 0 { return true }
       guard errno == EINTR else { throw Self.failure("wait for", "device events") }
     }
-  }
-
-  private func check(_ result: CInt, _ subject: String) throws(SystemError) {
-    guard result < 0 else { return }
-    throw SystemError(
-      operation: "listen to", subject: subject, errno: Errno(rawValue: -result),
-      cause: Self.cause(of: -result))
   }
 
   private static func failure(_ operation: String, _ subject: String) -> SystemError {

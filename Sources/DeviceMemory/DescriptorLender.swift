@@ -1,3 +1,5 @@
+public import LinuxSystem
+
 /// Opens a range's file again for other processes, and asks the kernel whether what it opened still
 /// reaches the memory.
 ///

@@ -1,4 +1,5 @@
 public import GenPool
+public import LinuxSystem
 
 /// How the CPU treats accesses to device memory: decided when the descriptor is opened.
 public enum Caching: String, Hashable, Sendable, CaseIterable {

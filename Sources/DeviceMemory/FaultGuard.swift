@@ -1,4 +1,5 @@
 import CDeviceMemory
+public import LinuxSystem
 import SystemPackage
 
 /// Makes memory that stops answering an error instead of the end of the process.

@@ -1,6 +1,7 @@
 import CDeviceMemory
 public import GenPool
 import Glibc
+public import LinuxSystem
 import SystemPackage
 
 /// Device memory in this process's address space, unmapped exactly once.
@@ -47,7 +48,7 @@ public struct Mapping: ~Copyable, Sendable {
   public init(
     mapping range: borrowing DeviceRange, access: Access = .readWrite
   ) throws(SystemError) {
-    let page = ByteCount(UInt64(getpagesize()))
+    let page = ByteCount(pageSize)
     let congruent = range.physical?.rawValue ?? range.mapOffset.rawValue
     let slack = ByteCount(range.mapOffset.rawValue % page.rawValue)
     let label = range.label

@@ -1,3 +1,5 @@
+public import LinuxSystem
+
 /// A piece of a device's memory that is open and mapped: what becomes a chunk of a pool.
 ///
 /// Its end unmaps the memory, closes the descriptor and undoes the opening, in this order.

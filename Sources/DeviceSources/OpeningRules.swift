@@ -1,5 +1,6 @@
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 
 // What all sources do before they open anything.
@@ -31,7 +32,7 @@ extension BARRequest {
     func invalid(_ problem: String) -> AttachError {
       .invalid(subject: "\(self)", problem: problem)
     }
-    let page = ByteCount(UInt64(getpagesize()))
+    let page = ByteCount(pageSize)
     guard offset.isMultiple(of: page) else {
       throw invalid("offset \(offset) is not a multiple of the page size, \(page)")
     }

@@ -1,5 +1,6 @@
 import CGenPool
 import DeviceMemory
+import LinuxSystem
 import SystemPackage
 
 @c @implementation

@@ -1,6 +1,6 @@
 public import BrokerProtocol
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 import SystemPackage
 
 /// How a call to the broker ends when it does not end well.

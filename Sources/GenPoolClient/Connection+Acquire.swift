@@ -1,6 +1,7 @@
 public import BrokerProtocol
 import DeviceMemory
 public import GenPool
+import LinuxSystem
 import SystemPackage
 
 extension Connection {

@@ -1,7 +1,6 @@
 public import BrokerProtocol
-import CLinux
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import Synchronization
 import SystemPackage
 
@@ -59,11 +58,15 @@ public final class Connection: Sendable {
           operation: Self.connecting, subject: socket.path, errno: errno,
           cause: errno.causeInConnecting))
     }
-    let result = unsafe socket.path.withCString { path in unsafe gl_connect(path) }
-    guard result >= 0 else { throw refusal(Errno(rawValue: -result)) }
+    let connected: StreamSocket
+    do throws(Errno) {
+      connected = try StreamSocket(connectingTo: socket.path)
+    } catch {
+      throw refusal(error)
+    }
     let wire: Wire
     do {
-      wire = try Wire(Descriptor(owning: result))
+      wire = try Wire(connected)
     } catch {
       throw refusal(error.errno)
     }

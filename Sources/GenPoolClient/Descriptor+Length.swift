@@ -1,9 +1,6 @@
-import DeviceMemory
 import GenPool
 import Glibc
-
-/// The size of a page, in bytes.
-var pageSize: Int { Int(getpagesize()) }
+import LinuxSystem
 
 extension Descriptor {
   /// How long the file is if it is a regular one, as a BAR in sysfs and a memfd are; nil for others,

@@ -1,6 +1,7 @@
 public import BrokerProtocol
 public import DeviceMemory
 public import GenPool
+import LinuxSystem
 
 /// Device memory that the broker lent: mapped, zeroed at first, and given back exactly once.
 ///

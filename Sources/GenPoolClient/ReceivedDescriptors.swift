@@ -1,4 +1,4 @@
-import DeviceMemory
+import LinuxSystem
 
 /// The descriptors that came with one answer: a unit, all of them taken or closed.
 struct ReceivedDescriptors: ~Copyable, Sendable {

@@ -1,7 +1,6 @@
 import BrokerProtocol
-import CLinux
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// One end of a Unix stream socket: frames out, frames and descriptors in, none of it later than a
@@ -10,7 +9,7 @@ import SystemPackage
 /// The socket is non-blocking and waited for with poll(2), so that a broker that has stopped cannot
 /// stop its clients.
 struct Wire: ~Copyable {
-  private let socket: Descriptor
+  private let socket: StreamSocket
   private var decoder = FrameDecoder(limit: FrameDecoder.replyLimit)
 
   /// Why bytes did not go or come.
@@ -26,9 +25,11 @@ struct Wire: ~Copyable {
   }
 
   /// Takes over a connected stream socket.
-  init(_ socket: consuming Descriptor) throws(Failure) {
-    guard fcntl(socket.rawValue, F_SETFL, O_NONBLOCK) == 0 else {
-      throw .system(Errno(rawValue: errno))
+  init(_ socket: consuming StreamSocket) throws(Failure) {
+    do throws(Errno) {
+      try socket.stopBlocking()
+    } catch {
+      throw .system(error)
     }
     self.socket = socket
   }
@@ -40,15 +41,14 @@ struct Wire: ~Copyable {
   func send(_ bytes: [UInt8], before deadline: ContinuousClock.Instant) throws(Failure) {
     var sent = 0
     while sent < bytes.count {
-      let result = unsafe bytes.withUnsafeBytes { buffer in
-        let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[sent...])
-        return unsafe gl_send(socket.rawValue, rest.baseAddress, rest.count, nil, 0)
-      }
-      switch -CInt(clamping: result) {
-      case EAGAIN: try wait(for: POLLOUT, before: deadline)
-      case EPIPE, ECONNRESET: throw .closed
-      case 1...: throw .system(Errno(rawValue: -CInt(clamping: result)))
-      default: sent += result
+      do throws(Errno) {
+        sent += try socket.send(bytes[sent...])
+      } catch .wouldBlock {
+        try wait(for: POLLOUT, before: deadline)
+      } catch .brokenPipe, .connectionReset {
+        throw .closed
+      } catch {
+        throw .system(error)
       }
     }
   }
@@ -73,23 +73,20 @@ struct Wire: ~Copyable {
   private mutating func receiveSome(
     into descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
   ) throws(Failure) {
-    var bytes = [UInt8](repeating: 0, count: 16 * 1024)
-    var numbers = [CInt](repeating: -1, count: Int(GL_DESCRIPTORS_MAX))
-    var count = CInt(numbers.count)
-    let result = unsafe bytes.withUnsafeMutableBytes { room in
-      unsafe numbers.withUnsafeMutableBufferPointer { numbers in
-        unsafe gl_receive(
-          socket.rawValue, room.baseAddress, room.count, numbers.baseAddress, &count)
-      }
-    }
-    switch -CInt(clamping: result) {
-    case EAGAIN: try wait(for: POLLIN, before: deadline)
-    case 0, ECONNRESET: throw .closed
-    case EMSGSIZE: throw .malformed(cause: "more than \(numbers.count) descriptors came with it")
-    case 1...: throw .system(Errno(rawValue: -CInt(clamping: result)))
-    default:
-      descriptors.append(numbers.prefix(Int(count)))
-      decoder.append(bytes.prefix(result))
+    do throws(Errno) {
+      let received = try socket.receive(capacity: 16 * 1024)
+      guard !received.bytes.isEmpty else { throw .connectionReset }
+      descriptors.append(received.descriptors)
+      decoder.append(received.bytes)
+    } catch .wouldBlock {
+      try wait(for: POLLIN, before: deadline)
+    } catch .connectionReset {
+      throw .closed
+    } catch .messageTooLong {
+      throw .malformed(
+        cause: "more than \(StreamSocket.mostDescriptors) descriptors came with it")
+    } catch {
+      throw .system(error)
     }
   }
 

@@ -1,4 +1,5 @@
 import GenPool
+import LinuxSystem
 
 /// How a command ended: bits 15:1 of a completion's last word (NVMe 1.4 section 4.6.1).
 public struct CommandStatus: Hashable, Sendable {

@@ -1,5 +1,6 @@
 package import GenPool
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 extension AttachRule {
@@ -154,7 +155,7 @@ extension AttachRule {
     },
     // Registers in the rest of the page would be mapped too.
     AttachRule("partial-page") { subject in
-      let page = ByteCount(UInt64(getpagesize()))
+      let page = ByteCount(pageSize)
       guard let range = subject.memoryBAR?.physical,
         !(range.first.isAligned(to: page) && range.size.isMultiple(of: page))
       else { return nil }

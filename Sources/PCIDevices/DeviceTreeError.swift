@@ -1,5 +1,5 @@
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 public import SystemPackage
 
 /// Why a device could not be read from sysfs.

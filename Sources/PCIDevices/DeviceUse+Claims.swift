@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// Claims on block devices. Whatever mounts a device, swaps to it or builds something of it claims it in

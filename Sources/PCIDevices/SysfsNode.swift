@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 package import SystemPackage
 
 /// One file, directory or link of a sysfs tree, read with suspicion: an emulated tree is written by

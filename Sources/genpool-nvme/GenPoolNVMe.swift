@@ -2,6 +2,7 @@ import ArgumentParser
 import DeviceMemory
 import DeviceSources
 import Glibc
+import LinuxSystem
 import NVMe
 
 /// The root of the command line: parse, run, say what went wrong.

@@ -5,6 +5,7 @@ import DeviceMemory
 import DeviceSources
 import GenPoolClient
 import Glibc
+import LinuxSystem
 import PCIDevices
 
 /// What a command could not do: the text for standard error, and the exit status.

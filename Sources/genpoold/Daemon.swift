@@ -1,10 +1,10 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import DeviceSources
 import FoundationEssentials
 import Glibc
+import LinuxSystem
 import Logging
 import PCIDevices
 import SystemPackage
@@ -38,12 +38,12 @@ struct Daemon {
   func run() throws {
     openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
-    let signals = try Self.signals()
+    let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
     // A log that nobody reads any more is no reason to die, nor is a record that has no more room.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
     try FaultGuard.enable()
-    _ = gl_raise_descriptor_limit(Self.descriptorLimit)
+    raiseDescriptorLimit(to: Self.descriptorLimit)
 
     // Before anything is attached, and so erased: a second daemon finds out here that it is one.
     var inherited = try SocketActivation.socket(environment)
@@ -69,8 +69,8 @@ struct Daemon {
       levelVariable: Self.levelVariable(environment), recordOption: options.record?.path,
       threshold: threshold, logger: logger, pools: pools)
     let reloads = reloadsOnHangUp
-    try broker.watch(signals.rawValue) { [signals = signals.rawValue] broker in
-      while case let signal = gl_signals_next(signals), signal > 0 {
+    try broker.watch(signals.rawValue) { broker in
+      while let signal = signals.next() {
         guard signal == SIGHUP, reloads else { return broker.stop() }
         readiness?.tellReloading()
         reload.reload(broker)
@@ -155,7 +155,7 @@ struct Daemon {
 
   private func ownSocket() throws(SystemError) -> ListeningSocket {
     // Giving a file to a group that one is not in takes root.
-    let group = geteuid() == 0 ? configuration.group?.gid ?? SystemNames.group("genpool") : nil
+    let group = geteuid() == 0 ? configuration.group?.gid ?? Accounts.group("genpool") : nil
     let socket = try ListeningSocket(path: place.path, group: group)
     logger.info("listen", metadata: ["socket": "\(place)"])
     return socket
@@ -166,19 +166,6 @@ struct Daemon {
   private var reloadsOnHangUp: Bool {
     options.config != nil || Configuration.isThereAStandardFile
       || environment["NOTIFY_SOCKET"] != nil
-  }
-
-  /// What it waits for: the end, and SIGHUP.
-  private static func signals() throws(SystemError) -> Descriptor {
-    let signals = [SIGTERM, SIGINT, SIGHUP]
-    let result = unsafe signals.withUnsafeBufferPointer {
-      unsafe gl_signals_create($0.baseAddress, CInt($0.count))
-    }
-    guard result >= 0 else {
-      throw SystemError(
-        operation: "wait for", subject: "signals", errno: Errno(rawValue: -result))
-    }
-    return Descriptor(owning: result)
   }
 
   /// Opens those of the three standard streams that are closed, so that no device gets their numbers,

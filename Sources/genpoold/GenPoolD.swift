@@ -1,7 +1,6 @@
 import ArgumentParser
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import FoundationEssentials
 import Glibc

@@ -2,6 +2,7 @@ import Broker
 import BrokerProtocol
 import DeviceEvents
 import DeviceMemory
+import LinuxSystem
 import Logging
 import PCIDevices
 

@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import DeviceSources
 import GenPool
+import LinuxSystem
 import Logging
 import PCIDevices
 import PCINames

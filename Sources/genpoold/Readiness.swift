@@ -1,6 +1,5 @@
-import CLinux
-import DeviceMemory
 import Glibc
+import LinuxSystem
 
 /// Tells the service manager how far the daemon is, and that it lives: sd_notify(3), without its
 /// library.
@@ -12,15 +11,14 @@ final class Readiness {
   /// Where the manager listens.
   private let path: String
   /// Made once, so that a daemon that has run out of descriptors is not taken for dead.
-  private let socket: Descriptor
+  private let socket: DatagramSender
 
   /// What `environment` says of the manager; nil when none wants to know.
   init?(_ environment: [String: String]) {
     guard let path = environment["NOTIFY_SOCKET"], !path.isEmpty else { return nil }
-    let socket = gl_datagram_create()
-    guard socket >= 0 else { return nil }
+    guard let socket = try? DatagramSender() else { return nil }
     self.path = path
-    self.socket = Descriptor(owning: socket)
+    self.socket = socket
     let isWatched = environment["WATCHDOG_PID"].map { $0 == String(getpid()) } ?? true
     let limit = environment["WATCHDOG_USEC"].flatMap { Int64($0) } ?? 0
     heartbeatInterval = isWatched && limit > 0 ? .microseconds(limit) / 2 : nil
@@ -36,9 +34,6 @@ final class Readiness {
   /// Says `states`, such as `READY=1`, in one message. A manager that does not listen is not the
   /// daemon's concern.
   func tell(_ states: String...) {
-    let bytes = Array(states.joined(separator: "\n").utf8)
-    _ = unsafe bytes.withUnsafeBytes {
-      unsafe gl_send_datagram(socket.rawValue, path, $0.baseAddress, $0.count)
-    }
+    try? socket.send(Array(states.joined(separator: "\n").utf8), to: path)
   }
 }

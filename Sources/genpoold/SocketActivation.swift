@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// The listening socket that a service manager made before it started the daemon: sd_listen_fds(3).

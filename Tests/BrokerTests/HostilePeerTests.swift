@@ -5,6 +5,7 @@ import CTestProcess
 import DeviceMemory
 import Foundation
 import GenPool
+import LinuxSystem
 import SystemPackage
 import Testing
 

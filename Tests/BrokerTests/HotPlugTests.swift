@@ -4,6 +4,7 @@ import CLinux
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Synchronization
 import Testing
 

@@ -4,6 +4,7 @@ import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
+import LinuxSystem
 import Synchronization
 import SystemPackage
 import Testing

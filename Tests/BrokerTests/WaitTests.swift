@@ -4,6 +4,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Testing
 
 extension BrokerTests {

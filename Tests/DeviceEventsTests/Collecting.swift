@@ -1,6 +1,6 @@
 import DeviceEvents
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import PCIDevices
 
 extension DeviceEventSource {

@@ -1,7 +1,7 @@
 import DeviceEmulation
 import DeviceEvents
 import DeviceFixtures
-import DeviceMemory
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 import Testing

@@ -2,7 +2,6 @@ import CUevents
 import DeviceEmulation
 import DeviceEvents
 import DeviceFixtures
-import DeviceMemory
 import GenPool
 import PCIDevices
 import SystemPackage

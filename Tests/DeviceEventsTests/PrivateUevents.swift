@@ -1,6 +1,6 @@
 import CUevents
 import DeviceEvents
-import DeviceMemory
+import LinuxSystem
 import SystemPackage
 import Testing
 

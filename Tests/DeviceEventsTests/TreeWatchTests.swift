@@ -1,9 +1,9 @@
 import DeviceEmulation
 import DeviceEvents
 import DeviceFixtures
-import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import Synchronization
 import SystemPackage

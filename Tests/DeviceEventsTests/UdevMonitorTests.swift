@@ -1,7 +1,6 @@
 import CUevents
 import DeviceEvents
 import DeviceFixtures
-import DeviceMemory
 import Glibc
 import PCIDevices
 import SystemPackage

@@ -1,6 +1,8 @@
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxFixtures
+import LinuxSystem
 import SystemPackage
 import Testing
 

@@ -1,6 +1,7 @@
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Testing
 
 struct RegionTests {

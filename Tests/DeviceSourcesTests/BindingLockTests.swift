@@ -2,6 +2,7 @@ import DeviceFixtures
 import DeviceMemory
 import DeviceSources
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 import Testing

@@ -1,10 +1,10 @@
-import CDeviceSources
 import DeviceEmulation
 import DeviceFixtures
 import DeviceMemory
 import DeviceSources
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 import Testing
@@ -119,25 +119,6 @@ import Testing
       _ = (low.size, high.size)
     }
     #expect(try tree.state() == .untouched)
-  }
-
-  @Test func `the kernel tells whether a file is open elsewhere, whoever takes locks off`() throws {
-    let tree = try TemporaryTree("nvme,cmb=1M")
-    let path = tree.path("resource2")
-    let file = try FileDescriptor.open(path, .readWrite)
-    defer { try? file.close() }
-    #expect(gs_is_open_elsewhere(file.rawValue) == 0)
-    let same = try file.duplicate()
-    #expect(gs_is_open_elsewhere(file.rawValue) == 0, "a duplicate is the same description")
-    try same.close()
-    let other = try FileDescriptor.open(path, .readWrite)
-    #expect(gs_is_open_elsewhere(file.rawValue) == 1)
-    let address = unsafe mmap(nil, 4096, PROT_READ, MAP_SHARED, other.rawValue, 0)
-    try #require(unsafe address != MAP_FAILED)
-    try other.close()
-    #expect(gs_is_open_elsewhere(file.rawValue) == 1, "a mapping lives")
-    unsafe munmap(address, 4096)
-    #expect(gs_is_open_elsewhere(file.rawValue) == 0)
   }
 
   @Test func `what was lent keeps the BAR locked after its lender's end`() throws {

@@ -52,7 +52,8 @@ final class EmulatedMachine {
     _ kind: String = "nvme,cmb=16M",
     below place: String = FileManager.default.temporaryDirectory.path()
   ) throws {
-    directory = (place.hasSuffix("/") ? place : place + "/") + "genpool-\(UUID().uuidString)"
+    // As getcwd(2) spells it.
+    directory = "\(place.hasSuffix("/") ? place : place + "/")genpool-\(UUID().uuidString)"
     let made = try Executable.run(
       Executable.genpoolctl, ["emulate", directory, "--device", kind])
     try #require(made.status == 0, "\(made.errors)")

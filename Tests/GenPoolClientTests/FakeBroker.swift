@@ -3,6 +3,7 @@ import CLinux
 import DeviceMemory
 import Foundation
 import Glibc
+import LinuxSystem
 import Synchronization
 import SystemPackage
 

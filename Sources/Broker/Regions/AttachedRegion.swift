@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 
 /// An attached piece of a device's memory, and the pool over it.
@@ -442,7 +443,7 @@ final class AttachedRegion {
 
 extension ByteCount {
   /// The unit of mmap.
-  static let page = ByteCount(UInt64(getpagesize()))
+  static let page = ByteCount(pageSize)
 }
 
 extension CallFailure {

@@ -1,4 +1,4 @@
-import DeviceMemory
+import LinuxSystem
 
 /// A descriptor that leases are sent, open as long as its region lends it and replies with it wait to be
 /// sent.

@@ -1,6 +1,7 @@
 import CLinux
 import DeviceMemory
 import GenPool
+import LinuxSystem
 
 /// Memory that was handed out, and that a process may still reach although no kernel interface can tell.
 ///

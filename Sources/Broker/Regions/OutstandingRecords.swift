@@ -1,6 +1,7 @@
 import DeviceMemory
 import FoundationEssentials
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// The records of memory that is outstanding: a file each in a directory that outlives the broker's runs but

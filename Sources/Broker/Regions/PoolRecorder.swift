@@ -1,5 +1,6 @@
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import Logging
 
 /// The calls of a pool on their way to a file.

@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 
 /// Decides whether memory may become a pool: not while a process that it was lent to may still map it without

@@ -1,6 +1,7 @@
 import CLinux
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import Synchronization
 
 /// Zeroes device memory on a thread of its own, so that nobody waits for a BAR but those who want

@@ -1,6 +1,6 @@
-import DeviceMemory
 import FoundationEssentials
 import Glibc
+import LinuxSystem
 import Synchronization
 import SystemPackage
 

@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// A thread that runs one function. It is joined exactly once: by ``join()`` or `deinit`.

@@ -1,7 +1,7 @@
 import BrokerLeases
 import BrokerProtocol
 import CLinux
-import DeviceMemory
+import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
 ///

@@ -1,22 +1,12 @@
-import CLinux
-import DeviceMemory
+import LinuxSystem
 
 /// One thread that waits for many descriptors and for time to pass, and calls who asked for it.
 ///
 /// Invariant: a watch's handler is never called once the watch is removed, even if the kernel
 /// reported it in the same batch: tokens are never used twice.
 final class EventLoop {
-  /// What a descriptor is ready for.
-  struct Readiness: OptionSet {
-    let rawValue: UInt32
-
-    static let readable = Self(rawValue: UInt32(GL_READABLE))
-    static let writable = Self(rawValue: UInt32(GL_WRITABLE))
-    /// Both directions are closed. Reported whether asked for or not.
-    static let hangUp = Self(rawValue: UInt32(GL_HANG_UP))
-    /// Reported whether asked for or not.
-    static let failed = Self(rawValue: UInt32(GL_FAILED))
-  }
+  /// Readiness for input or output.
+  typealias Readiness = Epoll.Readiness
 
   /// Names a watch.
   struct Watch: Hashable {
@@ -40,9 +30,7 @@ final class EventLoop {
     let handler: () -> Void
   }
 
-  private static let batch = 64
-
-  private let epoll: Descriptor
+  private let epoll: Epoll
   private var watched: [UInt64: Watched] = [:]
   private var lastToken: UInt64 = 0
   /// The next one last, of two at the same moment the earlier made: what is due is taken off the end.
@@ -50,7 +38,7 @@ final class EventLoop {
   private var isStopped = false
 
   init() throws(SystemError) {
-    epoll = try Descriptor(owningResult: gl_epoll_create(), of: "create", "epoll")
+    epoll = try attempt("create", "epoll", try Epoll())
   }
 
   /// Calls `handler` whenever `descriptor` is ready for something in `interest`. The descriptor must
@@ -59,9 +47,9 @@ final class EventLoop {
     _ descriptor: CInt, _ interest: Readiness, handler: @escaping (Readiness) -> Void
   ) throws(SystemError) -> Watch {
     lastToken += 1
-    try check(
-      gl_epoll_add(epoll.rawValue, descriptor, interest.rawValue, lastToken),
-      "watch", "descriptor \(descriptor)")
+    try attempt(
+      "watch", "descriptor \(descriptor)",
+      try epoll.add(descriptor, interest, token: lastToken))
     watched[lastToken] = Watched(descriptor: descriptor, interest: interest, handler: handler)
     return Watch(token: lastToken)
   }
@@ -69,15 +57,14 @@ final class EventLoop {
   /// Asks for something else from now on. Costs a system call only if it differs.
   func change(_ watch: Watch, to interest: Readiness) {
     guard let present = watched[watch.token], present.interest != interest else { return }
-    // Does not fail for a descriptor that is in the set: nothing is allocated.
-    _ = gl_epoll_change(epoll.rawValue, present.descriptor, interest.rawValue, watch.token)
+    epoll.change(present.descriptor, to: interest, token: watch.token)
     watched[watch.token]?.interest = interest
   }
 
   /// Ends a watch. Call it before the descriptor is closed.
   func remove(_ watch: Watch) {
     guard let past = watched.removeValue(forKey: watch.token) else { return }
-    _ = gl_epoll_remove(epoll.rawValue, past.descriptor)
+    epoll.remove(past.descriptor)
   }
 
   /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now. O(1) for one
@@ -120,14 +107,10 @@ final class EventLoop {
   }
 
   private func serveBatch() throws(SystemError) {
-    var ready = [gl_ready](repeating: gl_ready(), count: Self.batch)
     let wait = millisecondsToNextTimer
-    let count = unsafe ready.withUnsafeMutableBufferPointer { room in
-      unsafe gl_epoll_wait(epoll.rawValue, room.baseAddress, CInt(room.count), wait)
-    }
-    try check(count, "wait for", "events")
-    for event in ready.prefix(Int(count)) where !isStopped {
-      watched[event.token]?.handler(Readiness(rawValue: event.events))
+    let events = try attempt("wait for", "events", try epoll.wait(milliseconds: wait))
+    for event in events where !isStopped {
+      watched[event.token]?.handler(event.readiness)
     }
   }
 

@@ -1,6 +1,6 @@
 import CLinux
-public import DeviceMemory
 import Glibc
+public import LinuxSystem
 import SystemPackage
 
 /// The socket that a broker listens on. If the broker made it, its end removes it from the file system.

@@ -1,5 +1,5 @@
 import CLinux
-import DeviceMemory
+import LinuxSystem
 import SystemPackage
 
 /// Replies that a connection has not taken yet, each with its descriptor, in order.

@@ -1,7 +1,7 @@
 import BrokerProtocol
 import CLinux
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// Who is at the other end of a connection: the process that called connect(), as it was then.

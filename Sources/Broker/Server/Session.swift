@@ -1,7 +1,7 @@
 import BrokerLeases
 import BrokerProtocol
 import CLinux
-import DeviceMemory
+import LinuxSystem
 import Logging
 import SystemPackage
 

@@ -1,5 +1,6 @@
 public import DeviceMemory
 public import GenPool
+public import LinuxSystem
 public import PCIDevices
 
 /// A pool of memory that devices are told of: the regions behind it, to touch what was allocated, and

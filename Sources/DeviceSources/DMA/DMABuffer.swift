@@ -1,5 +1,6 @@
 public import DeviceMemory
 public import GenPool
+import LinuxSystem
 public import PCIDevices
 
 /// An allocation that a device is told of and that this process touches: by offsets from its start,

@@ -1,4 +1,4 @@
-public import DeviceMemory
+public import LinuxSystem
 public import SystemPackage
 
 /// Why there is no address at which a device reaches memory.

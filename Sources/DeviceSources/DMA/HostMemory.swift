@@ -2,6 +2,7 @@ import CDeviceSources
 public import DeviceMemory
 public import GenPool
 import Glibc
+public import LinuxSystem
 import SystemPackage
 
 /// Ordinary memory whose physical addresses are known and stay: huge pages of 2 MiB, reserved for this

@@ -1,4 +1,5 @@
 import GenPool
+import LinuxSystem
 public import PCIDevices
 
 /// A device that does DMA, and what stands between it and memory. The same byte has one address for each

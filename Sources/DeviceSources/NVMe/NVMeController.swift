@@ -1,6 +1,7 @@
 public import DeviceMemory
 package import GenPool
 import Glibc
+import LinuxSystem
 public import PCIDevices
 public import SystemPackage
 

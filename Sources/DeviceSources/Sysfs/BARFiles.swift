@@ -2,6 +2,7 @@ import CDeviceSources
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 
@@ -35,14 +36,14 @@ final class BARFiles: Sendable {
     _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory
   ) throws(AttachError) {
     let subject = "BAR \(bar.index) of \(device.address)"
-    let page = Int(getpagesize())
+    let page = Int(pageSize)
     self.directory = directory
     let resource = try Self.open(bar.resourceFile, bar, directory)
     let answer = try Self.lock(resource, bar, subject, contents)
     if bar.hasWriteCombiningFile && contents != .registers {
       let file = try directory.open(bar.writeCombiningFile)
       // In an emulated tree the two are names of one file, and one lock.
-      if gs_is_same_file(file.rawValue, resource.rawValue) != 1 {
+      if !file.isSameFile(as: resource) {
         let fileAnswer = try Self.lock(file, bar, subject, contents)
         if gs_probe(file.rawValue, 0, page) == 0 {
           witnessAtOpening = answer.joined(with: fileAnswer)
@@ -82,7 +83,7 @@ final class BARFiles: Sendable {
   /// A new descriptor to map the range from `offset` on by, for other processes.
   func lend(_ offset: UInt64) throws(AttachError) -> Descriptor {
     let file = try directory.open(mappedName)
-    try check("lock", mappedName, gs_lock_byte_shared(file.rawValue, offset))
+    try AttachError.attempt("lock", mappedName, try file.lock(byte: offset, isShared: true))
     return file
   }
 
@@ -90,17 +91,18 @@ final class BARFiles: Sendable {
   ///
   /// A file lease sees the whole file. A lock on the range's byte is evidence that something is there.
   func witness(_ offset: UInt64) -> WitnessAnswer {
-    if gs_is_locked(mapped.rawValue, offset, 1) == 1 { return .reached }
-    return WitnessAnswer(gs_is_open_elsewhere(mapped.rawValue))
+    if (try? mapped.isLocked(byte: offset, count: 1)) == true { return .reached }
+    return WitnessAnswer(of: mapped)
   }
 
   private static func open(
     _ name: String, _ bar: BAR, _ directory: DeviceDirectory
   ) throws(AttachError) -> Descriptor {
     let file = try directory.openOnce(name)
-    let size = gs_size(file.rawValue)
+    let size = try AttachError.attempt(
+      "examine", "\(name) of \(directory.address)", try file.fileSize())
     // Past the end of an emulated file every access would be a SIGBUS.
-    guard size >= 0, UInt64(size) >= bar.size.rawValue else {
+    guard size >= bar.size.rawValue else {
       throw .unreadable(
         .malformed(
           place: "\(name) of \(directory.address)",
@@ -116,21 +118,24 @@ final class BARFiles: Sendable {
   private static func lock(
     _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ contents: BARRequest.Contents
   ) throws(AttachError) -> WitnessAnswer {
-    let result = gs_lock_exclusive(file.rawValue)
-    if result != -EWOULDBLOCK {
-      try check("lock", subject, result)
-      let isLocked = try check(
-        "lock", subject, gs_is_locked(file.rawValue, 0, bar.size.rawValue))
+    do throws(Errno) {
+      try file.lockFile()
       let answer: WitnessAnswer =
-        isLocked == 1
+        try file.isLocked(byte: 0, count: bar.size.rawValue)
         ? .reached : contents == .registers ? .unknown : DeviceDirectory.witnessOfOthers(file)
       guard answer == .reached else { return answer }
-      _ = gs_unlock(file.rawValue)
+      file.unlockFile()
+      throw .wouldBlock
+    } catch .wouldBlock {
+      throw .system(
+        SystemError(
+          operation: "lock", subject: subject, errno: .resourceBusy,
+          cause: "another genpool user has it open, or a process still maps memory of it"))
+    } catch {
+      throw .system(
+        SystemError(
+          operation: "lock", subject: subject, errno: error, cause: AttachError.cause(of: error)))
     }
-    throw .system(
-      SystemError(
-        operation: "lock", subject: subject, errno: .resourceBusy,
-        cause: "another genpool user has it open, or a process still maps memory of it"))
   }
 
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.

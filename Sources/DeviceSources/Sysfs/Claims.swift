@@ -1,20 +1,17 @@
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import PCIDevices
 import Synchronization
 
 /// Which ranges of which devices a source has handed out. Keeps the devices attached and their files
 /// locked until the last range of each is given back.
 final class Claims: Sendable {
-  private struct OpenBAR {
-    let files: BARFiles
-    /// Offsets from the BAR's start, disjoint.
-    var ranges: [ClosedRange<UInt64>]
-  }
-
   private struct AttachedDevice {
     let attachment: DeviceAttachment
-    var bars: [BAR.Index: OpenBAR]
+    /// Of each BAR that a range is claimed of.
+    var files: [BAR.Index: BARFiles]
+    var claimed: ClaimTable
   }
 
   private let report: @Sendable (AttachError) -> Void
@@ -42,8 +39,10 @@ final class Claims: Sendable {
         let files = try BARFiles(bar, of: device, for: contents, in: directory)
         let attachment = try DeviceAttachment(device, in: directory, report: report)
         try confirm()
+        var claimed = ClaimTable()
+        try claimed.claim(range, of: bar.index, device.address)
         devices[device.address] = AttachedDevice(
-          attachment: attachment, bars: [bar.index: OpenBAR(files: files, ranges: [range])])
+          attachment: attachment, files: [bar.index: files], claimed: claimed)
         return (files, files.witnessAtOpening)
       }
       guard attached.attachment.directory.isDirectory(of: device) else {
@@ -51,28 +50,20 @@ final class Claims: Sendable {
           subject: "BAR \(bar.index) of \(device.address)",
           problem: "another device was plugged in there while memory of the old one is still held")
       }
-      var open: OpenBAR
+      let files: BARFiles
       let answer: WitnessAnswer
-      if let known = attached.bars[bar.index] {
-        open = known
+      if let known = attached.files[bar.index] {
+        files = known
         // The answer of its opening is of another time.
-        answer = known.files.witness(range.lowerBound)
+        answer = known.witness(range.lowerBound)
       } else {
-        let files = try BARFiles(
-          bar, of: device, for: contents, in: attached.attachment.directory)
-        open = OpenBAR(files: files, ranges: [])
+        files = try BARFiles(bar, of: device, for: contents, in: attached.attachment.directory)
+        attached.files[bar.index] = files
         answer = files.witnessAtOpening
       }
-      if let other = open.ranges.first(where: { $0.overlaps(range) }) {
-        throw .overlapping(
-          subject: "BAR \(bar.index) of \(device.address)",
-          problem: "\(Self.describe(range)) overlaps \(Self.describe(other)), which is open already"
-        )
-      }
-      open.ranges.append(range)
-      attached.bars[bar.index] = open
+      try attached.claimed.claim(range, of: bar.index, device.address)
       devices[device.address] = attached
-      return (open.files, answer)
+      return (files, answer)
     }
     return Claim(range, bar.index, device.address, files, answer, in: self)
   }
@@ -99,18 +90,11 @@ final class Claims: Sendable {
   /// Gives a range back; with the last one its BAR and its device.
   fileprivate func release(_ claim: Claim) {
     devices.withLock { devices in
-      guard var attached = devices[claim.device], var open = attached.bars[claim.bar] else {
-        return
-      }
-      open.ranges.removeAll { $0 == claim.range }
-      attached.bars[claim.bar] = open.ranges.isEmpty ? nil : open
-      devices[claim.device] = attached.bars.isEmpty ? nil : attached
+      guard var attached = devices[claim.device] else { return }
+      attached.claimed.release(claim.range, of: claim.bar)
+      if !attached.claimed.contains(claim.bar) { attached.files[claim.bar] = nil }
+      devices[claim.device] = attached.claimed.isEmpty ? nil : attached
     }
-  }
-
-  static func describe(_ range: ClosedRange<UInt64>) -> String {
-    let size = ByteCount(range.upperBound - range.lowerBound + 1)
-    return "\(size) from offset \(ByteCount(range.lowerBound))"
   }
 }
 

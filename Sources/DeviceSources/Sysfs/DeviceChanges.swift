@@ -1,4 +1,5 @@
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 
@@ -100,8 +101,9 @@ struct DeviceChanges {
     bits.insert(.memorySpace)
     try directory.setCommand(now.union(.memorySpace))
     guard try directory.command().contains(.memorySpace) else {
-      try check("enable memory space of", "\(device.address)", -EIO)
-      return
+      throw .system(
+        SystemError(
+          operation: "enable memory space of", subject: "\(device.address)", errno: .ioError))
     }
   }
 
@@ -112,8 +114,9 @@ struct DeviceChanges {
     isMaster = true
     try directory.setCommand(now.union(.busMaster))
     guard try directory.command().contains(.busMaster) else {
-      try check("enable bus mastering of", "\(directory.address)", -EIO)
-      return
+      throw .system(
+        SystemError(
+          operation: "enable bus mastering of", subject: "\(directory.address)", errno: .ioError))
     }
   }
 

@@ -1,7 +1,7 @@
-import CDeviceSources
 public import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 public import PCIDevices
 import SystemPackage
 
@@ -79,16 +79,15 @@ public final class SysfsSource: Sendable {
   /// The means to tell whether memory of `device` that is handed out is still reached. Asks for a file lease on
   /// the device's `resource`, which changes nothing; takes no privilege.
   public static func witness(of device: Device) -> Witness {
-    guard
-      let directory = try? Descriptor(
-        owning: check("open", device.path.string, unsafe gs_open_directory(device.path.string))),
-      let file = try? Descriptor(
-        owning: check("open", "resource", unsafe gs_open(directory.rawValue, "resource", 0)))
+    guard let directory = try? Directory(device.path.string),
+      let file = try? directory.open("resource", isWritable: false)
     else { return .none }
-    switch gs_is_open_elsewhere(file.rawValue) {
-    // Without CAP_LEASE, which processes that open BARs have.
-    case 0, 1, -EACCES: return .fileLease
-    default: return .none
+    do throws(Errno) {
+      _ = try file.isOpenElsewhere()
+      return .fileLease
+    } catch {
+      // Without CAP_LEASE, which processes that open BARs have.
+      return error == .permissionDenied ? .fileLease : .none
     }
   }
 

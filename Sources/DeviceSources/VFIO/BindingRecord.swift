@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 public import PCIDevices
 import SystemPackage
 

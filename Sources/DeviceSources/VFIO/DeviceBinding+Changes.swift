@@ -1,5 +1,5 @@
-import CDeviceSources
 import DeviceMemory
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 
@@ -103,11 +103,10 @@ extension DeviceBinding {
 
   private func write(_ text: String, to file: String) throws(AttachError) {
     let root = tree.root.path.string
-    let directory = Descriptor(
-      owning: try check("open", root, unsafe gs_open_directory(root)))
+    let directory = try AttachError.attempt("open", root, try Directory(root))
     // sysfs takes an empty line for nothing.
-    let line = text + "\n"
-    let result = unsafe gs_write_attribute(directory.rawValue, file, line, line.utf8.count)
-    try check("write \(quoted(text)) to", "\(root)/\(file)", result)
+    try AttachError.attempt(
+      "write \(quoted(text)) to", "\(root)/\(file)",
+      try directory.setAttribute(file, to: text + "\n"))
   }
 }

@@ -1,5 +1,4 @@
-import CLinux
-import DeviceMemory
+import LinuxSystem
 public import PCIDevices
 import Synchronization
 import SystemPackage
@@ -9,7 +8,7 @@ import SystemPackage
 ///
 /// For one thread with an event loop: whenever ``descriptor`` is readable, ``drain()`` and let go.
 public final class RemovalRequests: Sendable {
-  private let epoll: Descriptor
+  private let epoll: Epoll
   private let watched = Mutex(Watched())
 
   private struct Watched {
@@ -23,12 +22,7 @@ public final class RemovalRequests: Sendable {
   }
 
   init() throws(SystemError) {
-    let result = gl_epoll_create()
-    guard result >= 0 else {
-      throw SystemError(
-        operation: "make", subject: "an epoll set", errno: Errno(rawValue: -result))
-    }
-    epoll = Descriptor(owning: result)
+    epoll = try attempt("make", "an epoll set", try Epoll())
   }
 
   /// Readable while there is something to ``drain()``: for poll, or for epoll level-triggered. Open as
@@ -44,23 +38,18 @@ public final class RemovalRequests: Sendable {
       watched.devices[watched.last] = Entry(address: device.address, device: device)
       return watched.last
     }
-    let result = gl_epoll_add(
-      epoll.rawValue, device.request.rawValue, UInt32(GL_READABLE), token)
-    guard result == 0 else {
-      throw SystemError(
-        operation: "wait for", subject: "the removal of \(device.address)",
-        errno: Errno(rawValue: -result))
-    }
+    try attempt(
+      "wait for", "the removal of \(device.address)",
+      try epoll.add(device.request.rawValue, .readable, token: token))
   }
 
   /// The devices that were asked for since, each once. Never waits.
   public func drain() -> [PCIAddress] {
-    var ready = [gl_ready](repeating: gl_ready(), count: 64)
-    let count = unsafe gl_epoll_wait(epoll.rawValue, &ready, CInt(ready.count), 0)
-    return ready.prefix(max(0, Int(count))).compactMap { event in
+    let events = (try? epoll.wait(milliseconds: 0)) ?? []
+    return events.compactMap { event in
       watched.withLock { watched in
         guard let entry = watched.devices[event.token] else { return nil }
-        if let device = entry.device { _ = gl_event_clear(device.request.rawValue) }
+        if let device = entry.device { device.request.clear() }
         return entry.address
       }
     }

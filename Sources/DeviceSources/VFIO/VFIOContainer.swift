@@ -2,6 +2,7 @@ import CDeviceSources
 import DeviceMemory
 public import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import Synchronization
 import SystemPackage
@@ -36,17 +37,17 @@ public final class VFIOContainer: Sendable {
     avoiding taken: [AddressRange<IOVASpace>]
   ) throws(AttachError) {
     let path = "\(node)/vfio"
-    descriptor = Descriptor(owning: try check("open", path, unsafe gs_vfio_open_container(path)))
-    guard try check("ask", path, gs_vfio_has_type1v2(descriptor.rawValue)) == 1 else {
+    descriptor = Descriptor(
+      owning: try AttachError.check(unsafe gs_vfio_open_container(path), "open", path))
+    guard try AttachError.check(gs_vfio_has_type1v2(descriptor.rawValue), "ask", path) == 1 else {
       throw .system(
         SystemError(
           operation: "open", subject: path, errno: .notSupported,
           cause: "the kernel lacks the type1v2 IOMMU; load vfio_iommu_type1"))
     }
     let subject = "IOMMU group \(number)"
-    try check(
-      "put into a container", subject,
-      gs_vfio_set_container(group.rawValue, descriptor.rawValue))
+    try AttachError.check(
+      gs_vfio_set_container(group.rawValue, descriptor.rawValue), "put into a container", subject)
     let result = gs_vfio_set_type1v2(descriptor.rawValue)
     guard result == 0 else {
       throw .system(
@@ -57,7 +58,7 @@ public final class VFIOContainer: Sendable {
               + "vfio_iommu_type1.allow_unsafe_interrupts=1 accepts that" : nil))
     }
     let limits = try Self.limits(descriptor, path)
-    pageSize = max(limits.pageSize, ByteCount(UInt64(getpagesize())))
+    pageSize = max(limits.pageSize, ByteCount(LinuxSystem.pageSize))
     ranges = limits.ranges
     do throws(PoolError) {
       addresses = try IOVAAllocator(ranges: limits.ranges, avoiding: taken)
@@ -76,7 +77,7 @@ public final class VFIOContainer: Sendable {
     let answer = VFIORecord.read { bytes in
       unsafe gs_vfio_iommu_info(number, &bytes, bytes.count)
     }
-    try check("ask", path, answer.result)
+    try AttachError.check(answer.result, "ask", path)
     do throws(VFIORecord.Problem) {
       return try IOMMULimits(answer.record ?? VFIORecord([]))
     } catch {

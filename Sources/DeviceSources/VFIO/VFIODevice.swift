@@ -1,8 +1,7 @@
 import CDeviceSources
-import CLinux
 import DeviceMemory
 import GenPool
-import Glibc
+import LinuxSystem
 public import PCIDevices
 import Synchronization
 import SystemPackage
@@ -17,18 +16,18 @@ public final class VFIODevice: Sendable {
   private let descriptor: Descriptor
   /// Raised when the kernel wants the device back: it is being removed, or its driver unbound. Readable
   /// then, and every 10 s until all descriptors and mappings are gone. Nothing else ends the wait.
-  let request: Descriptor
+  let request: EventCounter
   /// Keeps other genpool processes from opening it through sysfs meanwhile.
   private let directory: DeviceDirectory?
   /// The group, and with it what the device can reach.
   public let group: VFIOGroup
 
   private let canReset: Bool
-  /// The configuration space's place in the descriptor (`VFIO_PCI_CONFIG_REGION_INDEX`).
-  private let config: VFIORegion
+  /// The configuration space in the descriptor (`VFIO_PCI_CONFIG_REGION_INDEX`).
+  private let configSpace: ConfigSpaceAccess
   private static let configRegion: UInt32 = 7
-  /// What of which BAR has been handed out, in bytes from its start.
-  private let claims = Mutex<[BAR.Index: [ClosedRange<UInt64>]]>([:])
+  /// The ranges that are handed out.
+  private let claims = Mutex(ClaimTable())
 
   /// Where it sits.
   public var address: PCIAddress { device.address }
@@ -51,16 +50,18 @@ public final class VFIODevice: Sendable {
     try directory?.refuseReached(device)
     descriptor = try group.open(device.address)
     var flags: UInt32 = 0
-    try check("ask", subject, unsafe gs_vfio_device_flags(descriptor.rawValue, &flags))
+    try AttachError.check(unsafe gs_vfio_device_flags(descriptor.rawValue, &flags), "ask", subject)
     guard flags & UInt32(GS_VFIO_IS_PCI) != 0 else {
       throw .invalid(subject: subject, problem: "VFIO does not know it as a PCI device")
     }
     canReset = flags & UInt32(GS_VFIO_CAN_RESET) != 0
-    config = try Self.region(Self.configRegion, of: descriptor, subject)
-    request = Descriptor(owning: try check("make", "an event", gl_event_create()))
-    try check(
-      "watch for the removal of", subject,
-      gs_vfio_watch_requests(descriptor.rawValue, request.rawValue))
+    configSpace = ConfigSpaceAccess(
+      start: try Self.region(Self.configRegion, of: descriptor, subject).fileOffset,
+      subject: "COMMAND of \(subject)")
+    request = try AttachError.attempt("make", "an event", try EventCounter())
+    try AttachError.check(
+      gs_vfio_watch_requests(descriptor.rawValue, request.rawValue), "watch for the removal of",
+      subject)
   }
 
   /// A second descriptor of the device, to map its regions with. Whoever has it can do all that VFIO
@@ -82,7 +83,7 @@ public final class VFIODevice: Sendable {
     let answer = VFIORecord.read { bytes in
       unsafe gs_vfio_region_info(number, index, &bytes, bytes.count)
     }
-    try check("ask VFIO for", subject, answer.result)
+    try AttachError.check(answer.result, "ask VFIO for", subject)
     do throws(VFIORecord.Problem) {
       return try VFIORegion(answer.record ?? VFIORecord([]))
     } catch {
@@ -93,30 +94,20 @@ public final class VFIODevice: Sendable {
   /// Keeps others from opening `range` of a BAR, until the claim's end.
   func claim(_ range: ClosedRange<UInt64>, of bar: BAR.Index) throws(AttachError) -> VFIOClaim {
     try claims.withLock { claims throws(AttachError) in
-      if let other = claims[bar]?.first(where: { $0.overlaps(range) }) {
-        throw .overlapping(
-          subject: "BAR \(bar) of \(address)",
-          problem:
-            "\(Claims.describe(range)) overlaps \(Claims.describe(other)), which is open already"
-        )
-      }
-      claims[bar, default: []].append(range)
+      try claims.claim(range, of: bar, address)
     }
     return VFIOClaim(range, bar, of: self)
   }
 
   fileprivate func release(_ claim: VFIOClaim) {
-    claims.withLock { $0[claim.bar]?.removeAll { $0 == claim.range } }
+    claims.withLock { $0.release(claim.range, of: claim.bar) }
   }
 
   // MARK: What it may do
 
   /// The COMMAND register, as VFIO lets it be seen. PCI 3.0 section 6.2.2.
   public func command() throws(AttachError) -> ConfigSpace.Command {
-    var bytes: [UInt8] = [0, 0]
-    let result = unsafe gs_read(descriptor.rawValue, commandOffset, &bytes, bytes.count)
-    try check("read COMMAND of", "\(address)", result)
-    return ConfigSpace.Command(rawValue: UInt16(bytes[0]) | UInt16(bytes[1]) << 8)
+    try configSpace.command(in: descriptor)
   }
 
   /// Switches bits of COMMAND on or off: ``ConfigSpace/Command/busMaster`` is whether the device may do
@@ -128,13 +119,11 @@ public final class VFIODevice: Sendable {
     let now = try command()
     let wanted = isOn ? now.union(bits) : now.subtracting(bits)
     guard wanted != now else { return }
-    let bytes = [UInt8(truncatingIfNeeded: wanted.rawValue), UInt8(wanted.rawValue >> 8)]
-    try check(
-      "write COMMAND of", "\(address)",
-      unsafe gs_write(descriptor.rawValue, commandOffset, bytes, bytes.count))
+    try configSpace.setCommand(wanted, in: descriptor)
     guard try command() == wanted else {
-      try check("change COMMAND of", "\(address)", -EIO)
-      return
+      throw .system(
+        SystemError(
+          operation: "change COMMAND of", subject: "\(address)", errno: .ioError))
     }
   }
 
@@ -147,11 +136,7 @@ public final class VFIODevice: Sendable {
           operation: "reset", subject: "\(address)", errno: .notSupported,
           cause: "it has no reset of its own"))
     }
-    try check("reset", "\(address)", gs_vfio_reset(descriptor.rawValue))
-  }
-
-  private var commandOffset: UInt64 {
-    config.fileOffset.rawValue + ConfigSpace.commandOffset.rawValue
+    try AttachError.check(gs_vfio_reset(descriptor.rawValue), "reset", "\(address)")
   }
 }
 

@@ -1,6 +1,7 @@
 import CDeviceSources
 import DeviceMemory
 import GenPool
+import LinuxSystem
 import PCIDevices
 import Synchronization
 import SystemPackage
@@ -38,7 +39,7 @@ public final class VFIOGroup: Sendable {
           cause: Self.cause(of: Errno(rawValue: -result), node)))
     }
     descriptor = Descriptor(owning: result)
-    guard try check("ask", path, gs_vfio_is_viable(descriptor.rawValue)) == 1 else {
+    guard try AttachError.check(gs_vfio_is_viable(descriptor.rawValue), "ask", path) == 1 else {
       throw .system(
         SystemError(
           operation: "use", subject: "IOMMU group \(number)", errno: .resourceBusy,
@@ -64,8 +65,8 @@ public final class VFIOGroup: Sendable {
   func open(_ device: PCIAddress) throws(AttachError) -> Descriptor {
     let name = device.description
     return Descriptor(
-      owning: try check(
-        "open through VFIO", name, unsafe gs_vfio_open_device(descriptor.rawValue, name)))
+      owning: try AttachError.check(
+        unsafe gs_vfio_open_device(descriptor.rawValue, name), "open through VFIO", name))
   }
 
   private static func cause(of errno: Errno, _ node: String) -> String? {

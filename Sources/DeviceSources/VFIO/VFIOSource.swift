@@ -1,6 +1,7 @@
 public import DeviceMemory
 import GenPool
 import Glibc
+public import LinuxSystem
 public import PCIDevices
 import Synchronization
 import SystemPackage

@@ -1,6 +1,6 @@
 import CGenPool
-import DeviceMemory
 import DeviceSources
+import LinuxSystem
 import PCIDevices
 import Synchronization
 

@@ -3,6 +3,7 @@ import DeviceMemory
 import DeviceSources
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import Synchronization
 

@@ -1,8 +1,8 @@
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import GenPoolClient
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// What ends a held lease: SIGINT, SIGTERM and SIGHUP, read from a descriptor, so that the lease is given
@@ -10,20 +10,12 @@ import SystemPackage
 ///
 /// From its making on these signals wait: make it when nothing slow is left to do.
 struct EndSignals: ~Copyable {
-  private let descriptor: Descriptor
+  private let signals: SignalQueue
   private let events: EventStream
 
   /// - Parameter events: of the broker that the lease is from, since before the lease is printed.
   init(events: EventStream) throws(SystemError) {
-    let signals = [SIGINT, SIGTERM, SIGHUP]
-    let result = unsafe signals.withUnsafeBufferPointer {
-      unsafe gl_signals_create($0.baseAddress, CInt($0.count))
-    }
-    guard result >= 0 else {
-      throw SystemError(
-        operation: "wait for", subject: "signals", errno: Errno(rawValue: -result))
-    }
-    descriptor = Descriptor(owning: result)
+    signals = try SignalQueue([SIGINT, SIGTERM, SIGHUP])
     self.events = events
   }
 
@@ -34,7 +26,7 @@ struct EndSignals: ~Copyable {
   ) throws(Failure) -> String? {
     if StandardError.isTerminal { StandardError.write("Held until Ctrl-C.\n") }
     var entries = [
-      pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: signals.rawValue, events: Int16(POLLIN), revents: 0),
       // The broker says nothing unasked: what can be read is its end.
       pollfd(fd: connection.descriptor, events: Int16(POLLIN), revents: 0),
       pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0),

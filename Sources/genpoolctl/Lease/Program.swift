@@ -3,6 +3,7 @@ import DeviceMemory
 import GenPool
 import GenPoolClient
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// A program that takes this process's place, and a lease with it.

@@ -3,6 +3,7 @@ import BrokerLeases
 import BrokerProtocol
 import FoundationEssentials
 import Glibc
+import LinuxSystem
 import Logging
 
 extension Configuration: Decodable {
@@ -84,7 +85,7 @@ extension ConfigurationSection {
   fileprivate func group(_ key: String) -> Configuration.Group? {
     value(key, from: String.self, else: "there is no such group here; groupadd --system makes one")
     { name in
-      SystemNames.group(name).map { Configuration.Group(name: name, gid: $0) }
+      Accounts.group(name).map { Configuration.Group(name: name, gid: $0) }
     }
   }
 }

@@ -3,6 +3,7 @@ import DeviceMemory
 import FoundationEssentials
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 
 extension PoolEntry: Decodable {
@@ -16,7 +17,7 @@ extension PoolEntry: Decodable {
     return rules.filter(\.canBeAllowed).map(\.name).sorted()
   }
   private static let isolations = [Isolation.uidExclusive, .cooperative]
-  private static let page = ByteCount(UInt64(getpagesize()))
+  private static let page = ByteCount(pageSize)
 
   init(from decoder: any Decoder) throws {
     let section = try ConfigurationSection(

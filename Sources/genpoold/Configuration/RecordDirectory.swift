@@ -1,5 +1,5 @@
-import DeviceMemory
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// The directory that `--record` or the configuration names for the pools' records.

@@ -1,5 +1,6 @@
 import Broker
 import Glibc
+import LinuxSystem
 import Logging
 
 /// What a running daemon does about its configuration file: reads it again and follows it as far as
@@ -93,7 +94,7 @@ extension Configuration {
   /// What it means for the broker. What it leaves out is the broker's default.
   func configure(_ broker: inout LeaseBroker.Configuration) {
     let standard = LeaseBroker.Configuration(version: broker.version)
-    broker.adminGroup = adminGroup?.gid ?? SystemNames.group("genpool-admin")
+    broker.adminGroup = adminGroup?.gid ?? Accounts.group("genpool-admin")
     broker.leaseLimit = maxLeases ?? standard.leaseLimit
     broker.quotas = quotas
     broker.recordDirectory = record

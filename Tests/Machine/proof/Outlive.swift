@@ -4,6 +4,7 @@ import DeviceMemory
 import GenPool
 import GenPoolClient
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// A process that leases memory, outlives its device, and goes on writing to where the memory was. One

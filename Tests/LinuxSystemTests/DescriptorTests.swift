@@ -1,6 +1,6 @@
-import DeviceMemory
 import Glibc
-import SystemPackage
+import LinuxFixtures
+import LinuxSystem
 import Testing
 
 /// A pipe tells when the last descriptor of its writing end is closed, whatever its number.
@@ -45,31 +45,4 @@ struct DescriptorTests {
   }
 
   private func end(_ descriptor: consuming Descriptor) {}
-}
-
-/// A pipe whose writing end is given away once.
-final class Pipe {
-  private let reading: CInt
-  private let writing: CInt
-
-  init() throws {
-    var ends: [CInt] = [-1, -1]
-    guard unsafe pipe(&ends) == 0, fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 else {
-      throw Errno(rawValue: errno)
-    }
-    reading = ends[0]
-    writing = ends[1]
-  }
-
-  deinit {
-    close(reading)
-  }
-
-  func writer() -> Descriptor { Descriptor(owning: writing) }
-
-  /// Whether the writing end is closed: then reading ends, and before it would wait.
-  func isClosed() -> Bool {
-    var byte: UInt8 = 0
-    return unsafe read(reading, &byte, 1) == 0
-  }
 }

@@ -1,4 +1,4 @@
-import DeviceMemory
+import LinuxSystem
 import SystemPackage
 import Testing
 

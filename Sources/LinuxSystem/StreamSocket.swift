@@ -1,0 +1,60 @@
+import CLinux
+import Glibc
+package import SystemPackage
+
+/// One end of a connected Unix stream socket: bytes, and descriptors with them. Closes it.
+package struct StreamSocket: ~Copyable, Sendable {
+  /// The most descriptors that one message carries.
+  package static let mostDescriptors = Int(GL_DESCRIPTORS_MAX)
+
+  private let descriptor: Descriptor
+
+  /// Takes over a connected socket.
+  package init(_ descriptor: consuming Descriptor) {
+    self.descriptor = descriptor
+  }
+
+  /// Connects to the socket at `path`; a leading `@` is the abstract namespace. Blocking.
+  package init(connectingTo path: String) throws(Errno) {
+    descriptor = try Descriptor(result: unsafe gl_connect(path))
+  }
+
+  /// The socket's number, for poll(2) and exec(3).
+  package var rawValue: CInt { descriptor.rawValue }
+
+  /// Makes sends and receives fail with EAGAIN instead of waiting.
+  package func stopBlocking() throws(Errno) {
+    guard fcntl(rawValue, F_SETFL, O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
+  }
+
+  /// Sends bytes as far as the socket takes them, and the descriptors with the first of them. Never raises
+  /// SIGPIPE.
+  /// - Returns: the number of bytes that were sent; if any was, so were all descriptors.
+  package func send(
+    _ bytes: ArraySlice<UInt8>, descriptors: [CInt] = []
+  ) throws(Errno) -> Int {
+    let sent = unsafe bytes.withUnsafeBytes { bytes in
+      unsafe descriptors.withUnsafeBufferPointer { numbers in
+        unsafe gl_send(
+          rawValue, bytes.baseAddress, bytes.count, numbers.baseAddress, CInt(numbers.count))
+      }
+    }
+    return try sent.orErrno()
+  }
+
+  /// Receives at most `capacity` bytes, and the descriptors that came with them.
+  /// - Returns: no bytes when the other end has closed.
+  /// - Throws: EMSGSIZE when more than ``mostDescriptors`` came: they are closed, and the bytes lost.
+  package func receive(capacity: Int) throws(Errno) -> (bytes: [UInt8], descriptors: [CInt]) {
+    var bytes = [UInt8](repeating: 0, count: capacity)
+    var numbers = [CInt](repeating: -1, count: Self.mostDescriptors)
+    var count = CInt(numbers.count)
+    let result = unsafe bytes.withUnsafeMutableBytes { room in
+      unsafe numbers.withUnsafeMutableBufferPointer { numbers in
+        unsafe gl_receive(rawValue, room.baseAddress, room.count, numbers.baseAddress, &count)
+      }
+    }
+    bytes.removeLast(capacity - (try result.orErrno()))
+    return (bytes, Array(numbers.prefix(Int(count))))
+  }
+}
