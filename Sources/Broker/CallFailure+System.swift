@@ -1,5 +1,6 @@
 import BrokerProtocol
 import DeviceMemory
+import LinuxSystem
 import SystemPackage
 
 extension CallFailure {

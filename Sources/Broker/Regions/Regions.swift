@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxSystem
 import Logging
 
 /// What happens to regions that concerns leases, connections and whoever configured them.

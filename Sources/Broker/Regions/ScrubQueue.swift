@@ -1,6 +1,7 @@
 import BrokerProtocol
 import DeviceMemory
 import GenPool
+import LinuxSystem
 
 /// The scrubber, its thread, and the jobs that it was given: from dirty memory to finished slices.
 final class ScrubQueue {

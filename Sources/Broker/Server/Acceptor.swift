@@ -1,6 +1,7 @@
 import CLinux
 import DeviceMemory
 import Glibc
+import LinuxSystem
 import Logging
 import SystemPackage
 

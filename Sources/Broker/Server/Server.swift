@@ -3,6 +3,7 @@ import BrokerProtocol
 import CLinux
 import DeviceMemory
 import Glibc
+import LinuxSystem
 import Logging
 import SystemPackage
 

@@ -1,3 +1,4 @@
+import DeviceMemory
 import GenPool
 import Glibc
 import LinuxSystem
