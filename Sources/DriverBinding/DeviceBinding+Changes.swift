@@ -1,4 +1,3 @@
-import DeviceMemory
 public import DeviceSources
 import LinuxSystem
 import PCIDevices
