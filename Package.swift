@@ -22,6 +22,9 @@ let package = Package(
     .library(name: "GenPool", targets: ["GenPool"]),
     .library(name: "DeviceMemory", targets: ["LinuxSystem", "DeviceMemory"]),
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
+    .library(name: "DeviceDMA", targets: ["DeviceDMA"]),
+    .library(name: "DriverBinding", targets: ["DriverBinding"]),
+    .library(name: "NVMe", targets: ["NVMe"]),
     .library(name: "GenPoolClient", targets: ["BrokerProtocol", "GenPoolClient"]),
     .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
@@ -59,10 +62,27 @@ let package = Package(
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "CDeviceSources", system,
       ],
       swiftSettings: house),
-    // A driver on genpool: an NVMe controller whose queues, lists and data lie where pools put them.
+    // What a device that does DMA reaches, and by which address; and memory for it.
+    .target(name: "CDeviceDMA"),
+    .target(
+      name: "DeviceDMA",
+      dependencies: [
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "CDeviceDMA",
+        system,
+      ],
+      swiftSettings: house),
+    // Devices given to vfio-pci, and back to their drivers.
+    .target(
+      name: "DriverBinding", dependencies: ["LinuxSystem", "PCIDevices", "DeviceSources", system],
+      swiftSettings: house),
+    // NVMe controllers: their registers and memory, and a driver on genpool, whose queues, lists and data
+    // lie where pools put them.
     .target(
       name: "NVMe",
-      dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      dependencies: [
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        system,
+      ],
       swiftSettings: house),
     .target(
       name: "DeviceEmulation", dependencies: ["GenPool", "LinuxSystem", "PCIDevices", system],
@@ -74,7 +94,8 @@ let package = Package(
     .target(
       name: "GenPoolABI",
       dependencies: [
-        "CGenPool", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", system,
+        "CGenPool", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "DeviceDMA", "NVMe", system,
       ],
       exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
       linkerSettings: [
@@ -122,15 +143,15 @@ let package = Package(
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEvents",
-        "PCINames",
-        "BrokerProtocol", "BrokerLeases", "Broker", argumentParser, logging, system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser, logging, system,
       ],
       swiftSettings: house),
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceEmulation",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        "DriverBinding", "NVMe", "DeviceEmulation",
         "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
@@ -139,7 +160,8 @@ let package = Package(
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        "NVMe",
         argumentParser, system,
       ],
       exclude: ["README.md"], swiftSettings: house),
@@ -152,7 +174,8 @@ let package = Package(
     .executableTarget(
       name: "dma-proof",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        "NVMe",
         "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
@@ -160,7 +183,7 @@ let package = Package(
     // How a driver begins. The same in C is beside it, and no target: Tests/ABI/run compiles it.
     .executableTarget(
       name: "nvme-memory",
-      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources"],
+      dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe"],
       path: "Examples", exclude: ["nvme-memory.c"], swiftSettings: house),
 
     // The README's programs, word for word: compiled as its readers do, without the house's settings.
@@ -201,8 +224,22 @@ let package = Package(
     .testTarget(
       name: "NVMeTests",
       dependencies: [
-        "NVMe", "DeviceSources", "DeviceFixtures", "DeviceMemory", "LinuxSystem", "PCIDevices",
+        "NVMe", "DeviceDMA", "DeviceSources", "DeviceEmulation", "DeviceFixtures", "DeviceMemory",
+        "LinuxSystem", "PCIDevices", "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "DeviceDMATests",
+      dependencies: [
+        "DeviceDMA", "DeviceSources", "DeviceFixtures", "DeviceMemory", "LinuxSystem", "PCIDevices",
         "GenPool", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
+      name: "DriverBindingTests",
+      dependencies: [
+        "DriverBinding", "DeviceSources", "DeviceEmulation", "DeviceFixtures", "DeviceMemory",
+        "LinuxSystem", "PCIDevices", "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -294,8 +331,8 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .executableTarget(
       name: "fuzz",
       dependencies: [
-        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceSources", "DeviceEmulation", "BrokerProtocol",
-        "Broker", "BrokerLeases", "genpoold", logging,
+        "CLibFuzzer", "GenPool", "PCIDevices", "DeviceDMA", "NVMe", "DeviceEmulation",
+        "BrokerProtocol", "Broker", "BrokerLeases", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),

@@ -1,6 +1,7 @@
 import DeviceMemory
 import DeviceSources
 import GenPool
+import NVMe
 import PCIDevices
 
 /// Divides an NVMe controller's memory buffer as a driver does: a submission queue, a PRP list and data,

@@ -1,5 +1,4 @@
 import GenPool
-import Glibc
 import LinuxSystem
 import PCIDevices
 

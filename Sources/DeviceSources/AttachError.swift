@@ -71,7 +71,7 @@ extension AttachError {
 
 extension AttachError {
   /// The same, saying also what could not be undone.
-  func leaving(_ failures: [AttachError]) -> Self {
+  package func leaving(_ failures: [AttachError]) -> Self {
     guard !failures.isEmpty else { return self }
     let left = "not undone: " + failures.map(\.description).joined(separator: "; ")
     guard case .system(let error) = self else {

@@ -1,7 +1,5 @@
 package import GenPool
-import Glibc
 import LinuxSystem
-import SystemPackage
 
 extension AttachRule {
   /// The rules for opening memory through sysfs, where a client can be given no less than a whole

@@ -1,4 +1,5 @@
 import ArgumentParser
+import DeviceDMA
 import DeviceMemory
 import DeviceSources
 import Glibc

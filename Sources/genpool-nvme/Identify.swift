@@ -1,5 +1,5 @@
 import ArgumentParser
-import DeviceSources
+import DeviceDMA
 import GenPool
 import NVMe
 import PCIDevices

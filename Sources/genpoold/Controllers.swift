@@ -1,4 +1,5 @@
 import DeviceSources
+import NVMe
 import PCIDevices
 
 /// The NVMe controllers whose registers are open, because some of their memory is: one that has a buffer

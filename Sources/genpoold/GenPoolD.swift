@@ -1,7 +1,6 @@
 import ArgumentParser
 import Broker
 import BrokerProtocol
-import DeviceMemory
 import FoundationEssentials
 import Glibc
 import Logging

@@ -5,6 +5,7 @@ import DeviceSources
 import GenPool
 import LinuxSystem
 import Logging
+import NVMe
 import PCIDevices
 import PCINames
 import SystemPackage

@@ -1,4 +1,4 @@
-import DeviceSources
+import DeviceDMA
 import GenPool
 import Testing
 

@@ -1,3 +1,4 @@
+import DeviceDMA
 import DeviceFixtures
 import DeviceMemory
 import DeviceSources

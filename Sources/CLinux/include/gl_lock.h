@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /*
- * flock without waiting, -EWOULDBLOCK when somebody else is in the way. A lock belongs to the open file
+ * flock without waiting, -EWOULDBLOCK when another description has it. A lock belongs to the open file
  * description: duplicates share it, and it lives as long as any of them or any mapping made of one.
  */
 int gl_lock_exclusive(int descriptor);
@@ -18,7 +18,7 @@ int gl_unlock(int descriptor);
 
 /*
  * Locks on one byte of a file that is open for reading and writing, which need not have that byte:
- * without waiting, -EAGAIN when somebody else is in the way. They live as long as flock's do and know
+ * without waiting, -EAGAIN when another description is in the way. They live as long as flock's do and know
  * nothing of them. A description that has a lock changes it in place, or keeps it when it cannot.
  */
 int gl_lock_byte_exclusive(int descriptor, uint64_t byte);

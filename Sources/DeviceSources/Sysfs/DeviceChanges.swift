@@ -30,8 +30,6 @@ struct DeviceChanges {
 
   private static let override = "driver_override"
   private static let enable = "enable"
-  /// The override of a device that is attached.
-  static let name = "genpool"
   /// How the kernel prints no override.
   private static let nothing = "(null)"
 
@@ -63,10 +61,10 @@ struct DeviceChanges {
 
   private mutating func keepDriversOff(_ directory: DeviceDirectory) throws(AttachError) {
     guard let text = try directory.attribute(Self.override) else { return }
-    if text == Self.name {
+    if text == DeviceDirectory.attachedOverride {
       override = .inherited
     } else {
-      try directory.setAttribute(Self.override, to: Self.name)
+      try directory.setAttribute(Self.override, to: DeviceDirectory.attachedOverride)
       override = .was(text == Self.nothing ? "" : text)
     }
   }
@@ -155,7 +153,9 @@ struct DeviceChanges {
       }
     }
     _ = attempt { () throws(AttachError) in
-      guard try directory.attribute(Self.override) == Self.name else { return }
+      guard try directory.attribute(Self.override) == DeviceDirectory.attachedOverride else {
+        return
+      }
       // The kernel takes an empty line for no override.
       var text = ""
       if case .was(let before) = override { text = before }

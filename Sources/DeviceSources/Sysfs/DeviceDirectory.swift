@@ -2,16 +2,19 @@ import DeviceMemory
 import GenPool
 import Glibc
 import LinuxSystem
-import PCIDevices
+package import PCIDevices
 import SystemPackage
 
 /// A device's sysfs directory, held open, so that everything is done to one device even when another
 /// one takes its address meanwhile: the files of a device that is gone cannot be opened any more.
-final class DeviceDirectory: Sendable {
+package final class DeviceDirectory: Sendable {
   /// What errors call the device.
   let address: PCIAddress
   /// Whether it is an ordinary directory: files keep what is written, and nothing happens.
   let isEmulated: Bool
+
+  /// The `driver_override` of a device that is attached: a name that no driver has.
+  package static let attachedOverride = "genpool"
 
   private let directory: Directory
   private let config: Descriptor
@@ -32,7 +35,7 @@ final class DeviceDirectory: Sendable {
   private static let patience = (attempts: 500, microseconds: 10_000 as UInt32)
 
   /// Opens the directory of `device`.
-  init(of device: Device) throws(AttachError) {
+  package init(of device: Device) throws(AttachError) {
     address = device.address
     let path = device.path.string
     directory = try AttachError.attempt("open", path, try Directory(path))
@@ -69,7 +72,7 @@ final class DeviceDirectory: Sendable {
   ///
   /// Two locks: one for the length of a change, and a shared one for as long as the device is in use,
   /// so that the last user knows to be the last, even after others have crashed.
-  func changing<Result>(
+  package func changing<Result>(
     _ body: () throws(AttachError) -> Result
   ) throws(AttachError) -> Result {
     var attempts = Self.patience.attempts
@@ -96,12 +99,12 @@ final class DeviceDirectory: Sendable {
 
   /// Whether no other genpool process uses the device; if so none can join until this one does, or
   /// this object ends. Only while ``changing(_:)``.
-  func isAlone() -> Bool {
+  package func isAlone() -> Bool {
     (try? lock.lock(byte: LockedByte.inUse, isShared: false)) != nil
   }
 
   /// Whether other genpool processes use the device through sysfs. Only while ``changing(_:)``.
-  func isShared() throws(AttachError) -> Bool {
+  package func isShared() throws(AttachError) -> Bool {
     try AttachError.attempt(
       "lock", "\(address)", try lock.isLockedShared(byte: LockedByte.inUse))
   }

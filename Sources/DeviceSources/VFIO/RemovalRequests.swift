@@ -1,7 +1,6 @@
 import LinuxSystem
 public import PCIDevices
 import Synchronization
-import SystemPackage
 
 /// Which of a source's devices the kernel wants back: they are being removed, or their driver unbound,
 /// and that waits until the last descriptor and the last mapping of them is gone. Asked again every 10 s.

@@ -2,7 +2,7 @@ import CDeviceSources
 import DeviceMemory
 public import GenPool
 import Glibc
-import LinuxSystem
+package import LinuxSystem
 import PCIDevices
 import Synchronization
 import SystemPackage
@@ -91,31 +91,29 @@ public final class VFIOContainer: Sendable {
   /// until the mapping's end. Host memory is pinned, a BAR's is not: hence `backing`, which keeps the
   /// memory where it is.
   /// - Parameter start: a multiple of ``pageSize``, as is `size`.
-  func map(
+  package func map(
     _ start: VirtualAddress, _ size: ByteCount, _ subject: String,
     backing: any AnyObject & Sendable
-  ) throws(DMAError) -> IOVAMapping {
+  ) throws(SystemError) -> IOVAMapping {
     guard size > .zero, size.isMultiple(of: pageSize), start.isAligned(to: pageSize) else {
-      throw .invalid(
-        subject: subject,
-        problem: "\(size) at \(start) are not whole pages of \(pageSize), the IOMMU's unit")
+      throw SystemError(
+        operation: "map into the IOMMU", subject: subject, errno: .invalidArgument,
+        cause: "\(size) at \(start) are not whole pages of \(pageSize), the IOMMU's unit")
     }
     let iova: IOVA
     do throws(PoolError) {
       iova = try addresses.allocate(size, like: start)
     } catch {
-      throw .system(
-        SystemError(
-          operation: "find an IOVA for", subject: subject, errno: Errno(rawValue: error.errno),
-          cause: "\(size) are not free among the addresses that the IOMMU translates"))
+      throw SystemError(
+        operation: "find an IOVA for", subject: subject, errno: Errno(rawValue: error.errno),
+        cause: "\(size) are not free among the addresses that the IOMMU translates")
     }
     let result = gs_vfio_map(descriptor.rawValue, start.rawValue, iova.rawValue, size.rawValue)
     guard result == 0 else {
       try? addresses.free(iova, size)
-      throw .system(
-        SystemError(
-          operation: "map into the IOMMU", subject: subject, errno: Errno(rawValue: -result),
-          cause: Self.cause(of: -result)))
+      throw SystemError(
+        operation: "map into the IOMMU", subject: subject, errno: Errno(rawValue: -result),
+        cause: Self.cause(of: -result))
     }
     mapped.withLock { $0[iova] = Mapped(start: start, size: size) }
     return IOVAMapping(iova, size, in: self, backing: backing)
@@ -156,11 +154,11 @@ public final class VFIOContainer: Sendable {
 
 /// Memory that a container's devices reach; its end takes it from them. Keeps the memory and the
 /// container until then.
-final class IOVAMapping: Sendable {
+package final class IOVAMapping: Sendable {
   /// Where it starts for the devices.
-  let iova: IOVA
+  package let iova: IOVA
   /// How long it is, in bytes.
-  let size: ByteCount
+  package let size: ByteCount
 
   private let container: VFIOContainer
   /// Let go of after the unmapping: a deinit comes before the ends of what it holds.

@@ -1,5 +1,4 @@
 import CDeviceSources
-import DeviceMemory
 import GenPool
 import LinuxSystem
 import PCIDevices

@@ -1,4 +1,5 @@
 public import CGenPool
+import DeviceDMA
 import DeviceSources
 import GenPool
 import Glibc

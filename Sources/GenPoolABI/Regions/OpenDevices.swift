@@ -1,6 +1,7 @@
 import CGenPool
 import DeviceSources
 import LinuxSystem
+import NVMe
 import PCIDevices
 import Synchronization
 

@@ -1,9 +1,11 @@
 public import CGenPool
+import DeviceDMA
 import DeviceMemory
 import DeviceSources
 import GenPool
 import Glibc
 import LinuxSystem
+import NVMe
 import PCIDevices
 import SystemPackage
 

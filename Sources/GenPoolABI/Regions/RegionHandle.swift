@@ -1,9 +1,9 @@
 import CGenPool
 import DeviceMemory
-import DeviceSources
 import GenPool
 import Glibc
 import LinuxSystem
+import NVMe
 import PCIDevices
 import Synchronization
 

@@ -1,5 +1,5 @@
 import BrokerProtocol
-import DeviceSources
+import DriverBinding
 import PCIDevices
 
 /// A plan of binding, carried out or only said, and what is printed of it.

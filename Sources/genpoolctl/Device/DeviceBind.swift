@@ -1,5 +1,5 @@
 import ArgumentParser
-import DeviceSources
+import DriverBinding
 import PCIDevices
 
 /// `genpoolctl device bind BDF`

@@ -1,5 +1,4 @@
 import BrokerProtocol
-import DeviceMemory
 import GenPoolClient
 import Glibc
 import LinuxSystem

@@ -1,6 +1,7 @@
 import BrokerProtocol
-import DeviceSources
+import DeviceDMA
 import GenPool
+import NVMe
 import PCIDevices
 
 /// A controller as `--json` shows it. What is not known is left out.

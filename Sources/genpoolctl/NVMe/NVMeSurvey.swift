@@ -1,6 +1,7 @@
 import DeviceMemory
 import DeviceSources
 import GenPool
+import NVMe
 import PCIDevices
 
 /// What can be known of an NVMe controller now, and why no more.

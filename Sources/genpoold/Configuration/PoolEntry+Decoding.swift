@@ -2,7 +2,6 @@ import BrokerProtocol
 import DeviceMemory
 import FoundationEssentials
 import GenPool
-import Glibc
 import LinuxSystem
 import PCIDevices
 

@@ -1,5 +1,6 @@
-import DeviceSources
+import DeviceDMA
 import GenPool
+import NVMe
 import PCIDevices
 
 extension FuzzTarget {

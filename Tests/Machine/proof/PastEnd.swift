@@ -1,6 +1,6 @@
 import ArgumentParser
+import DeviceDMA
 import DeviceMemory
-import DeviceSources
 import GenPool
 import NVMe
 import PCIDevices

@@ -1,0 +1,155 @@
+public import DeviceSources
+public import PCIDevices
+import SystemPackage
+
+/// Gives devices to vfio-pci, or another driver for user space, and back to their own.
+///
+/// By `driver_override`, which no other device is touched by, and which lasts until the device is removed.
+/// What was before is remembered, so that unbinding restores it. Under an emulated root plans can be made;
+/// carrying one out ends when no kernel binds anything.
+public struct DeviceBinding: Sendable {
+  /// Where devices are looked up, and changed.
+  public let tree: DeviceTree
+
+  /// Changes nothing yet.
+  public init(tree: DeviceTree = DeviceTree()) {
+    self.tree = tree
+  }
+
+  /// What it takes to bind the device at `address` to `driver`.
+  /// - Parameters:
+  ///   - isWholeGroup: whether the other members of its IOMMU group that are in the way are bound too.
+  ///   - forced: the device's ids, typed again: it is bound although it is in use, or of a kind that
+  ///     had better not be. Not so the others.
+  public func plan(
+    binding address: PCIAddress, to driver: String = IOMMUGroup.vfioDriver,
+    isWholeGroup: Bool = false, forced: DeviceIdentity? = nil
+  ) throws(AttachError) -> BindingPlan {
+    do throws(DeviceTreeError) {
+      let device = try tree.device(at: address)
+      var refusals = try AttachRule.refusals(
+        ofBinding: device, under: tree.root, forced: forced)
+      refusals += try driverRefusals(driver, for: device)
+      var changing = device.driver == driver ? [] : [device]
+      let blockers = isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : []
+      let others = blockers.filter { $0.address != address }
+      for member in others where member.driver != driver {
+        guard isWholeGroup, let place = member.address else { continue }
+        let other = try tree.device(at: place)
+        refusals += try AttachRule.refusals(ofBinding: other, under: tree.root, forced: nil)
+        changing.append(other)
+      }
+      let left = others.filter { member in
+        member.driver != driver && !changing.contains { $0.address == member.address }
+      }
+      if let group = device.iommuGroup, !left.isEmpty {
+        refusals.append(
+          AttachRule.Refusal(
+            rule: "group-not-viable", subject: "\(address)",
+            cause: "IOMMU group \(group.number) also has \(AttachRule.describe(left))",
+            cure: (left.contains { $0.address == nil } ? "" : "bind them all with --group, or ")
+              + "plug the device into another slot"))
+      }
+      return BindingPlan(
+        device: device, refusals: refusals,
+        members: members(of: device, driver: driver, changing: changing),
+        steps: changing.flatMap { steps(binding: $0, to: driver) })
+    } catch {
+      throw .unreadable(error)
+    }
+  }
+
+  /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a driver
+  /// of the kernel's own. VFIO's variants have its name in theirs (`mlx5_vfio_pci`).
+  private func isForUserSpace(_ driver: String) -> Bool {
+    Self.passiveDrivers.contains(driver) || driver.contains("vfio")
+  }
+
+  private func driverRefusals(
+    _ driver: String, for device: Device
+  ) throws(DeviceTreeError) -> [AttachRule.Refusal] {
+    var refusals: [AttachRule.Refusal] = []
+    let isName =
+      !driver.isEmpty && driver.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2f }
+    let isKnown = isName ? try tree.root["bus/pci/drivers"][driver].exists() : false
+    if !isKnown {
+      refusals.append(
+        AttachRule.Refusal(
+          rule: "no-such-driver", subject: "\(device.address)",
+          cause: "the kernel has no PCI driver \(quoted(driver))", cure: "modprobe \(driver)"))
+    }
+    if driver == IOMMUGroup.vfioDriver, device.iommuGroup == nil {
+      refusals.append(
+        AttachRule.Refusal(
+          rule: "no-iommu-group", subject: "\(device.address)",
+          cause: "it is in no IOMMU group, and VFIO without an IOMMU protects nobody",
+          cure:
+            "enable the IOMMU (intel_iommu=on, amd_iommu=on), or bind it with --driver uio_pci_generic and "
+            + "attach it through sysfs"))
+    }
+    return refusals
+  }
+
+  private func members(
+    of device: Device, driver: String, changing: [Device]
+  ) -> [BindingPlan.Member] {
+    members(of: device, alone: changing.isEmpty ? .ready : .changes) { member in
+      changing.contains { $0.address == member.address }
+        ? .changes
+        : member.driver == driver
+          ? .ready : device.iommuGroup?.blockers.contains(member) == true ? .inTheWay : .harmless
+    }
+  }
+
+  /// What becomes of each member of the device's group; of itself, `alone`, without one.
+  func members(
+    of device: Device, alone: BindingPlan.Role, role: (IOMMUGroup.Member) -> BindingPlan.Role
+  ) -> [BindingPlan.Member] {
+    guard let group = device.iommuGroup else {
+      return [
+        BindingPlan.Member(name: "\(device.address)", driver: device.driver, role: alone)
+      ]
+    }
+    return group.members.map { member in
+      BindingPlan.Member(name: member.name, driver: member.driver, role: role(member))
+    }
+  }
+
+  // MARK: Steps
+
+  private func steps(binding device: Device, to driver: String) -> [BindingPlan.Step] {
+    [
+      .remember(device.address, state(of: device)),
+      .write(device.address, text: driver, file: override(of: device.address)),
+    ] + release(device) + [
+      probe(device.address), .expect(device.address, driver: driver),
+    ]
+  }
+
+  /// Takes the driver that it has away.
+  func release(_ device: Device) -> [BindingPlan.Step] {
+    device.driver == nil
+      ? []
+      : [
+        .write(
+          device.address, text: "\(device.address)",
+          file: "bus/pci/devices/\(device.address)/driver/unbind")
+      ]
+  }
+
+  /// Has the kernel look for a driver.
+  func probe(_ address: PCIAddress) -> BindingPlan.Step {
+    .write(address, text: "\(address)", file: "bus/pci/drivers_probe")
+  }
+
+  func override(of address: PCIAddress) -> String { "bus/pci/devices/\(address)/driver_override" }
+
+  /// What binding changes, as it is now.
+  func state(of device: Device) -> BindingRecord {
+    let node = SysfsNode(path: device.path.string)["driver_override"]
+    let text = (try? node.attribute())?.lines.first ?? ""
+    // How the kernel prints none.
+    return BindingRecord(
+      driver: device.driver, override: text == "(null)" ? "" : text, identity: device.identity)
+  }
+}
