@@ -125,6 +125,8 @@ let package = Package(
       swiftSettings: house),
     // What the bench measures genpool against.
     .target(name: "CBaselines"),
+    // What the bench and the tests compare its answers with: the plainest model, seeded numbers. No product.
+    .target(name: "Reference", dependencies: ["GenPool"], swiftSettings: house),
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
@@ -133,7 +135,9 @@ let package = Package(
       exclude: ["README.md"], swiftSettings: house),
     .executableTarget(
       name: "genpool-bench",
-      dependencies: ["GenPool", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser],
+      dependencies: [
+        "GenPool", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser,
+      ],
       exclude: ["Results"], swiftSettings: house),
 
     // What Tests/Machine runs in its guests: DMA, and whether it arrived.
@@ -141,7 +145,7 @@ let package = Package(
       name: "dma-proof",
       dependencies: [
         "GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe", "BrokerProtocol",
-        "GenPoolClient", argumentParser, system,
+        "GenPoolClient", "Reference", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
@@ -162,12 +166,13 @@ let package = Package(
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
-      name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),
+      name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline", "Reference"],
+      swiftSettings: house),
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
     .testTarget(
-      name: "DeviceMemoryTests", dependencies: ["DeviceMemory", "GenPool", system],
+      name: "DeviceMemoryTests", dependencies: ["DeviceMemory", "GenPool", "Reference", system],
       swiftSettings: house),
     .target(
       name: "DeviceFixtures", dependencies: ["DeviceEmulation", "PCIDevices", system],
@@ -176,7 +181,7 @@ let package = Package(
     .testTarget(
       name: "PCIDevicesTests",
       dependencies: [
-        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", system,
+        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "GenPool", "Reference", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -190,7 +195,7 @@ let package = Package(
       dependencies: [
         "DeviceSources", "CDeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
         "DeviceMemory",
-        "GenPool", system,
+        "GenPool", "Reference", system,
       ],
       swiftSettings: house),
     // Finds umockdev at run time, if at all: all tests are one executable, which must not need it.
@@ -199,11 +204,11 @@ let package = Package(
       name: "DeviceEventsTests",
       dependencies: [
         "DeviceEvents", "CUevents", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
-        "DeviceMemory", "GenPool", system,
+        "DeviceMemory", "GenPool", "Reference", system,
       ],
       swiftSettings: house),
     .testTarget(
-      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
+      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool", "Reference"],
       swiftSettings: house),
     // A process of its own with a connection of its own, which Swift cannot make.
     .target(name: "CTestProcess", path: "Tests/CTestProcess"),
@@ -211,7 +216,7 @@ let package = Package(
       name: "BrokerTests",
       dependencies: [
         "Broker", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "GenPool", "CLinux",
-        "CTestProcess", "genpool-bench", logging, system,
+        "CTestProcess", "Reference", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -234,12 +239,15 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "genpool-nvmeTests", dependencies: ["genpool-nvme", system], swiftSettings: house),
+    // Processes of tests, which end in time and leave none behind.
+    .target(
+      name: "TestSupport", path: "Tests/Support/TestSupport", swiftSettings: house),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
         "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
         "GenPoolClient",
-        "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux",
+        "BrokerProtocol", "DeviceMemory", "GenPool", "CLinux", "TestSupport",
       ],
       path: "Tests/EndToEnd",
       exclude: [

@@ -4,6 +4,7 @@ import DeviceFixtures
 import DeviceMemory
 import Glibc
 import PCIDevices
+import Reference
 import SystemPackage
 import Testing
 
@@ -136,7 +137,7 @@ struct UdevMonitorTests {
 
   @Test func `nothing is lost unnoticed, whenever the reader comes`() throws {
     let kernel = try PrivateUevents(receiveBuffer: 0)
-    var random = SeededGenerator(seed: 42)
+    var random = SplitMix64(seed: 42)
     // What a consumer believes, against what is.
     var present: Set<PCIAddress> = []
     var believed: Set<PCIAddress> = []
