@@ -72,7 +72,7 @@ build: deps  ## all executables, libgenpool.so and shell completions, in .build/
 	  $(RELEASE)/$$program --generate-completion-script $$shell > $(COMPLETIONS)/$$program.$$shell || exit 1; done; done
 
 lint: TOOLS += systemd-analyze:systemd groff:groff-base
-lint: deps lint-system  ## format, arrows between modules, what the core may import, units, man pages
+lint: deps lint-system  ## format, language, arrows between modules, what the core may import, units, man pages
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 	$(SWIFT) build --build-tests --explicit-target-dependency-import-check error
 	@echo "== the core imports nothing but Synchronization and its inlines"
@@ -80,6 +80,10 @@ lint: deps lint-system  ## format, arrows between modules, what the core may imp
 	@echo "== the core compiles as Embedded Swift"
 	@mkdir -p .build && $(SWIFT)c -enable-experimental-feature Embedded -wmo -parse-as-library -suppress-warnings \
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
+	@echo "== the floors are as CONTRIBUTING.md draws them"
+	@SWIFT=$(SWIFT) Tests/Floors/run
+	@echo "== language: what it counts may only become less"
+	@Tests/Language/run
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
 	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render $$(grep -lE '^#!.*python3' Tests/*/run) $$(find Tests -name '*.py')
