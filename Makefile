@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test bench verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -30,19 +30,15 @@ test: deps  ## all tests that need no virtual machine
 
 abi-test: TOOLS += gcc:gcc g++:g++ nm:binutils valgrind:valgrind python3:python3
 abi-test: build  ## libgenpool as programs in C, C++ and Python use it, under valgrind and DPDK too
-	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
 	Tests/ABI/run $(RELEASE)
 
-bench: deps  ## genpool-bench, which measures and checks, in .build/release
-	$(SWIFT) build $(RELEASE_FLAGS) --product genpool-bench
-
 OPERATIONS ?= 100000000
-verify: bench  ## the pool against the plainest model of it, OPERATIONS=100000000
+verify: build  ## the pool against the plainest model of it, OPERATIONS=100000000
 	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
 	$(RELEASE)/genpool-bench verify --operations $(OPERATIONS)
 
 instructions: TOOLS += valgrind:valgrind objcopy:binutils
-instructions: bench  ## what an allocation costs where searching is hard, in instructions, and whether it grew
+instructions: build  ## what an allocation costs where searching is hard, in instructions, and whether it grew
 	Tests/Instructions/run $(RELEASE)/genpool-bench
 
 arm64-test: TOOLS += qemu-aarch64:qemu-user /usr/aarch64-linux-gnu/lib/crt1.o:libc6-dev-arm64-cross
@@ -57,9 +53,6 @@ hostile-test: build  ## rude clients: what they do to the daemon and to polite o
 
 machine-test: TOOLS += gcc:gcc
 machine-test: build  ## real PCIe BARs in a QEMU machine
-	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool-nvme
-	@$(SWIFT) build $(RELEASE_FLAGS) --product dma-proof
-	@$(SWIFT) build $(RELEASE_FLAGS) --product nvme-memory
 	@ln -sf libgenpool.so $(RELEASE)/libgenpool.so.1
 	@for program in Examples/nvme-memory Tests/ABI/iova; do \
 	  gcc -ISources/CGenPool/include $$program.c -L$(RELEASE) -lgenpool \
@@ -71,16 +64,15 @@ SECONDS ?= 60
 fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60
 	Tests/Fuzz/run $(SECONDS)
 
-build: deps  ## the executables, their shell completions and libgenpool.so, in .build/release
-	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoold
-	@$(SWIFT) build $(RELEASE_FLAGS) --product genpoolctl
-	@$(SWIFT) build $(RELEASE_FLAGS) --product genpool
+# All products by one invocation: each plans the package anew, and builds share what they compile.
+build: deps  ## all executables, libgenpool.so and shell completions, in .build/release
+	@$(SWIFT) build $(RELEASE_FLAGS)
 	@mkdir -p $(COMPLETIONS)
 	@for program in genpoold genpoolctl; do for shell in bash zsh fish; do \
 	  $(RELEASE)/$$program --generate-completion-script $$shell > $(COMPLETIONS)/$$program.$$shell || exit 1; done; done
 
 lint: TOOLS += systemd-analyze:systemd groff:groff-base
-lint: deps lint-system  ## format, arrows between modules, what the core may import, units, man pages
+lint: deps lint-system  ## format, language, arrows between modules, what the core may import, units, man pages
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 	$(SWIFT) build --build-tests --explicit-target-dependency-import-check error
 	@echo "== the core imports nothing but Synchronization and its inlines"
@@ -88,9 +80,13 @@ lint: deps lint-system  ## format, arrows between modules, what the core may imp
 	@echo "== the core compiles as Embedded Swift"
 	@mkdir -p .build && $(SWIFT)c -enable-experimental-feature Embedded -wmo -parse-as-library -suppress-warnings \
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o
+	@echo "== the floors are as CONTRIBUTING.md draws them"
+	@SWIFT=$(SWIFT) Tests/Floors/run
+	@echo "== language: what it counts may only become less"
+	@Tests/Language/run
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
-	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Install/run Tests/ABI/run Tests/Portable/run $$(find Tests -name '*.py')
+	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render $$(grep -lE '^#!.*python3' Tests/*/run) $$(find Tests -name '*.py')
 	@echo "== the man pages say what the programs say"
 	@man/render --check .build/debug
 

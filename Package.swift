@@ -130,7 +130,8 @@ let package = Package(
     .target(
       name: "Broker",
       dependencies: [
-        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "BrokerProtocol", "BrokerLeases", logging,
+        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "BrokerProtocol", "BrokerLeases",
+        logging,
         system,
       ],
       exclude: ["Leases"], swiftSettings: house),
@@ -144,7 +145,8 @@ let package = Package(
       name: "genpoold",
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
-        "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser, logging, system,
+        "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser,
+        logging, system,
       ],
       swiftSettings: house),
     .executableTarget(
@@ -157,6 +159,8 @@ let package = Package(
       swiftSettings: house),
     // What the bench measures genpool against.
     .target(name: "CBaselines"),
+    // What the bench and the tests compare its answers with: the plainest model, seeded numbers. No product.
+    .target(name: "Reference", dependencies: ["GenPool"], swiftSettings: house),
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
@@ -167,7 +171,9 @@ let package = Package(
       exclude: ["README.md"], swiftSettings: house),
     .executableTarget(
       name: "genpool-bench",
-      dependencies: ["GenPool", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser],
+      dependencies: [
+        "GenPool", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser,
+      ],
       exclude: ["Results"], swiftSettings: house),
 
     // What Tests/Machine runs in its guests: DMA, and whether it arrived.
@@ -176,7 +182,7 @@ let package = Package(
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
         "NVMe",
-        "BrokerProtocol", "GenPoolClient", argumentParser, system,
+        "BrokerProtocol", "GenPoolClient", "Reference", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
@@ -197,7 +203,8 @@ let package = Package(
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
-      name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline"], swiftSettings: house),
+      name: "GenPoolTests", dependencies: ["GenPool", "CGenPoolInline", "Reference"],
+      swiftSettings: house),
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
@@ -209,7 +216,9 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "DeviceMemoryTests",
-      dependencies: ["DeviceMemory", "LinuxSystem", "LinuxFixtures", "GenPool", system],
+      dependencies: [
+        "DeviceMemory", "LinuxSystem", "LinuxFixtures", "GenPool", "Reference", system,
+      ],
       swiftSettings: house),
     .target(
       name: "DeviceFixtures", dependencies: ["DeviceEmulation", "PCIDevices", system],
@@ -218,7 +227,8 @@ let package = Package(
     .testTarget(
       name: "PCIDevicesTests",
       dependencies: [
-        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "LinuxSystem", "GenPool", system,
+        "PCIDevices", "DeviceEmulation", "DeviceFixtures", "LinuxSystem", "GenPool", "Reference",
+        system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -246,7 +256,7 @@ let package = Package(
       name: "DeviceSourcesTests",
       dependencies: [
         "DeviceSources", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "DeviceMemory",
-        "LinuxSystem", "GenPool", system,
+        "LinuxSystem", "GenPool", "Reference", system,
       ],
       swiftSettings: house),
     // Finds umockdev at run time, if at all: all tests are one executable, which must not need it.
@@ -255,11 +265,11 @@ let package = Package(
       name: "DeviceEventsTests",
       dependencies: [
         "DeviceEvents", "CUevents", "DeviceEmulation", "DeviceFixtures", "PCIDevices",
-        "LinuxSystem", "GenPool", system,
+        "LinuxSystem", "GenPool", "Reference", system,
       ],
       swiftSettings: house),
     .testTarget(
-      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool"],
+      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool", "Reference"],
       swiftSettings: house),
     // A process of its own with a connection of its own, which Swift cannot make.
     .target(name: "CTestProcess", path: "Tests/CTestProcess"),
@@ -270,8 +280,8 @@ let package = Package(
     .testTarget(
       name: "BrokerTests",
       dependencies: [
-        "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "LinuxSystem", "GenPool",
-        "CLinux", "CTestProcess", "genpool-bench", logging, system,
+        "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "LinuxSystem",
+        "GenPool", "CLinux", "CTestProcess", "Reference", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -284,7 +294,8 @@ let package = Package(
     .testTarget(
       name: "genpooldTests",
       dependencies: [
-        "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool",
+        "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "LinuxSystem",
+        "GenPool",
         "PCIDevices", logging,
       ],
       swiftSettings: house),
@@ -296,12 +307,15 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "genpool-nvmeTests", dependencies: ["genpool-nvme", system], swiftSettings: house),
+    // Processes of tests, which end in time and leave none behind.
+    .target(
+      name: "TestSupport", path: "Tests/Support/TestSupport", swiftSettings: house),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
         "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
         "GenPoolClient",
-        "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux",
+        "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux", "TestSupport",
       ],
       path: "Tests/EndToEnd",
       exclude: [

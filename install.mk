@@ -9,11 +9,11 @@ CONFIGURATION := $(DESTDIR)/etc/genpool/genpoold.json
 # Debian's packages have share/zsh/vendor-completions.
 ZSH_COMPLETIONS ?= share/zsh/site-functions
 
-# Mode, what is installed, and where. "built" is a program that is installed only where it was built.
+# Mode, what is installed, and where.
 define INSTALLED
 755 $(RELEASE)/genpoold        sbin/genpoold
 755 $(RELEASE)/genpoolctl      bin/genpoolctl
-built $(RELEASE)/genpool-bench bin/genpool-bench
+755 $(RELEASE)/genpool-bench   bin/genpool-bench
 755 $(RELEASE)/libgenpool.so   lib/libgenpool.so.1.0.0
 link libgenpool.so.1.0.0       lib/libgenpool.so.1
 link libgenpool.so.1           lib/libgenpool.so
@@ -49,10 +49,9 @@ export INSTALLED
 .PHONY: install uninstall install-test
 
 # Builds nothing, so that `sudo make install` does not compile as root.
-install:  ## what `make build` (and `make bench`) built, units, man pages, … (PREFIX=/usr/local DESTDIR=)
+install:  ## what `make build` built, units, man pages, … (PREFIX=/usr/local DESTDIR=)
 	@test -x $(RELEASE)/genpoold -a -e $(RELEASE)/libgenpool.so -a -d $(COMPLETIONS) || { echo 'nothing is built yet: make build' >&2; exit 1; }
 	@echo "$$INSTALLED" | while read -r mode source place; do \
-	  case $$mode in built) test -x $$source || continue; mode=755 ;; esac; \
 	  echo "$(ROOT)/$$place"; \
 	  case $$mode in \
 	  755) install -D -m 755 -s $$source "$(ROOT)/$$place" ;; \

@@ -1,4 +1,5 @@
 import BrokerProtocol
+import Reference
 import Testing
 
 struct FrameDecoderTests {
@@ -70,7 +71,7 @@ struct FrameDecoderTests {
 
   @Test(arguments: [1 as UInt64, 7, 42, 20_251_121])
   func `random bytes never trap and never give a frame with a NUL`(seed: UInt64) {
-    var random = SplitMix(state: seed)
+    var random = SplitMix64(seed: seed)
     var decoder = FrameDecoder(limit: 50)
     for _ in 0..<5_000 {
       decoder.append((0..<random.next(below: 40)).map { _ in UInt8(random.next(below: 8)) })
@@ -84,19 +85,4 @@ struct FrameDecoderTests {
       }
     }
   }
-}
-
-/// A small generator whose seed is printed with a failure.
-struct SplitMix {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
-  }
-
-  mutating func next(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
 }

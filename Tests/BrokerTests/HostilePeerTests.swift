@@ -6,6 +6,7 @@ import DeviceMemory
 import Foundation
 import GenPool
 import LinuxSystem
+import Reference
 import SystemPackage
 import Testing
 
@@ -211,7 +212,7 @@ extension BrokerTests {
         .frame(),
       ]
       for seed in 1...300 as ClosedRange<UInt64> {
-        var random = SplitMix(state: seed)
+        var random = SplitMix64(seed: seed)
         let client = try broker.client()
         var bytes = (0..<random.next(below: 8)).flatMap { _ in
           frames[random.next(below: frames.count)]

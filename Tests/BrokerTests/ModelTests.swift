@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import Foundation
 import GenPool
+import Reference
 import Testing
 
 extension BrokerTests {
@@ -52,7 +53,7 @@ extension BrokerTests {
 
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
     func `random calls, crashes and silences keep to the model`(seed: UInt64) throws {
-      var random = SplitMix(state: seed)
+      var random = SplitMix64(seed: seed)
       let broker = try TestBroker(
         [
           .init(address: "0000:01:00.0", size: .kibibytes(256), isolation: .cooperative),

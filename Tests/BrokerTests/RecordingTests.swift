@@ -5,6 +5,7 @@ import DeviceMemory
 import Foundation
 import GenPool
 import LinuxSystem
+import Reference
 import Synchronization
 import SystemPackage
 import Testing
@@ -84,7 +85,7 @@ extension BrokerTests {
 
     /// Leases and releases at random: every fit and alignment, failures and waits among them.
     private func live(_ client: TestClient, seed: UInt64, steps: Int = 400) throws {
-      var random = SplitMix(state: seed)
+      var random = SplitMix64(seed: seed)
       var held: [Broker1.Lease] = []
       for _ in 0..<steps {
         if !held.isEmpty, random.next(below: 5) < 2 {

@@ -5,6 +5,7 @@ import GenPool
 import Glibc
 import LinuxSystem
 import PCIDevices
+import Reference
 import Synchronization
 import SystemPackage
 import Testing
@@ -44,7 +45,7 @@ import Testing
     let tree = try TemporaryTree()
     let watch = try TreeWatch(root: tree.root)
     let added = try (0..<12).map { _ in try tree.tree.add(.parse("memory,size=4K")) }
-    var random = SeededGenerator(seed: 7)
+    var random = SplitMix64(seed: 7)
     let removed = added.shuffled(using: &random)
     for address in removed { try tree.tree.remove(address) }
     #expect(

@@ -3,6 +3,7 @@ import DeviceEvents
 import DeviceFixtures
 import Glibc
 import PCIDevices
+import Reference
 import SystemPackage
 import Testing
 
@@ -135,7 +136,7 @@ struct UdevMonitorTests {
 
   @Test func `nothing is lost unnoticed, whenever the reader comes`() throws {
     let kernel = try PrivateUevents(receiveBuffer: 0)
-    var random = SeededGenerator(seed: 42)
+    var random = SplitMix64(seed: 42)
     // What a consumer believes, against what is.
     var present: Set<PCIAddress> = []
     var believed: Set<PCIAddress> = []

@@ -1,5 +1,6 @@
 import DeviceMemory
 import GenPool
+import Reference
 import Testing
 
 /// Zero, write and read against a plain array, seen through the file and through the region.
@@ -31,7 +32,8 @@ struct DeviceCopyTests {
   }
 
   @Test func `a long random history agrees with a plain array`() throws {
-    var random = Random(seed: 20_261_121)
+    let seed: UInt64 = 20_261_121
+    var random = SplitMix64(seed: seed)
     let size = 3 * 4096 + 5
     let file = try MemoryFile(size: .kibibytes(16))
     let region = try file.region(at: 3, size: ByteCount(size))
@@ -49,7 +51,7 @@ struct DeviceCopyTests {
         model.replaceSubrange(offset..<offset + count, with: bytes)
       default:
         let bytes = try region.read(at: ByteCount(offset), count: ByteCount(count))
-        #expect(bytes == Array(model[offset..<offset + count]), "step \(step), \(random)")
+        #expect(bytes == Array(model[offset..<offset + count]), "seed \(seed), step \(step)")
       }
     }
     #expect(try file.bytes(at: 3, count: size) == model)
@@ -155,25 +157,4 @@ struct DeviceCopyTests {
       #expect(error.reason == reason, sourceLocation: location)
     }
   }
-}
-
-/// splitmix64: small, good enough, and the same everywhere.
-struct Random: RandomNumberGenerator, CustomStringConvertible {
-  private let seed: UInt64
-  private var state: UInt64
-
-  init(seed: UInt64) {
-    self.seed = seed
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ mixed >> 31
-  }
-
-  var description: String { "seed \(seed)" }
 }

@@ -1,6 +1,6 @@
-import DeviceFixtures
 import DeviceSources
 import GenPool
+import Reference
 import Testing
 
 @Suite struct IOVAAllocatorTests {
@@ -69,7 +69,7 @@ import Testing
     throws
   {
     let allocator = try allocator(AddressRange(first: IOVA(0), last: IOVA(0xffff_ffff)))
-    var generator = SeededGenerator(seed: 4)
+    var generator = SplitMix64(seed: 4)
     var held: [(iova: IOVA, size: ByteCount)] = []
     for _ in 0..<4000 {
       if Bool.random(using: &generator), let index = held.indices.randomElement(using: &generator) {

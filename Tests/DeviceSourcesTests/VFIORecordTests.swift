@@ -1,6 +1,6 @@
-import DeviceFixtures
 import DeviceSources
 import GenPool
+import Reference
 import Testing
 
 /// What VFIO answers, byte by byte: believed only as far as it makes sense.
@@ -98,7 +98,7 @@ import Testing
   }
 
   @Test func `any bytes are a region or an error`() {
-    var generator = SeededGenerator(seed: 4)
+    var generator = SplitMix64(seed: 4)
     for _ in 0..<20_000 {
       let count = Int.random(in: 0...96, using: &generator)
       var bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// What genpool-bench says of files and options that are not as they should be.

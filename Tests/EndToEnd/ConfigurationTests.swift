@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import GenPool
+import TestSupport
 import Testing
 
 /// genpoold with a configuration, as its users run it, over an emulated device.
@@ -44,14 +45,13 @@ import Testing
     holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
     holder.standardOutput = FileHandle.nullDevice
     holder.standardError = FileHandle.nullDevice
-    try holder.run()
+    try holder.start()
     try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
     return holder
   }
 
   private func end(_ holder: Process) {
-    kill(holder.processIdentifier, SIGKILL)
-    holder.waitUntilExit()
+    holder.end()
   }
 
   @Test func `a correct file is checked and summed up`() throws {

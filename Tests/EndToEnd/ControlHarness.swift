@@ -1,6 +1,7 @@
 import BrokerProtocol
 import Foundation
 import GenPool
+import TestSupport
 import Testing
 
 /// An emulated device whose BAR 2 is the pool `cmb` of a running genpoold.
@@ -68,12 +69,13 @@ final class PoolMachine {
 
   /// Waits until the pool has no lease, and all of it is clean.
   func waitUntilClean() throws {
-    for _ in 0..<500 {
+    let deadline = ContinuousClock.now + .seconds(10)
+    repeat {
       let pool = try pool()
       if pool.leases == 0, pool.available == pool.size { return }
       usleep(20_000)
-    }
-    Issue.record("the pool is not clean: \(try pool())")
+    } while .now < deadline
+    throw TimedOut(what: "the pool is not clean: \(try pool())")
   }
 }
 
@@ -93,7 +95,7 @@ final class HeldLease {
     process.standardOutput = output
     process.standardError = errors
     process.standardInput = FileHandle.nullDevice
-    try process.run()
+    try process.start()
     var document = Data()
     while !document.suffix(3).elementsEqual("\n}\n".utf8) {
       let piece = output.fileHandleForReading.availableData
@@ -103,7 +105,7 @@ final class HeldLease {
     lease = try JSONDecoder().decode(Broker1.Lease.self, from: document)
   }
 
-  deinit { if process.isRunning { _ = end(SIGKILL) } }
+  deinit { process.end() }
 
   /// Ends it: its exit status, and what it said on standard error.
   @discardableResult

@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import GenPool
+import TestSupport
 import Testing
 
 /// genpoold as its users run it, over an emulated device.
@@ -114,11 +115,10 @@ import Testing
     holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
     holder.standardOutput = FileHandle.nullDevice
     holder.standardError = FileHandle.nullDevice
-    try holder.run()
+    try holder.start()
     try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
     #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 75)
-    kill(holder.processIdentifier, SIGKILL)
-    holder.waitUntilExit()
+    holder.end()
     try wait(for: "its end") {
       try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 0
     }
@@ -229,11 +229,18 @@ import Testing
   }
 }
 
+/// Thrown when a condition did not become true in time: what comes next in the test would only wait
+/// in vain as well.
+struct TimedOut: Error {
+  let what: String
+}
+
 /// Asks again and again for at most ten seconds.
 func wait(for what: String, until condition: () throws -> Bool) throws {
-  for _ in 0..<500 {
+  let deadline = ContinuousClock.now + .seconds(10)
+  repeat {
     if try condition() { return }
     usleep(20_000)
-  }
-  Issue.record("waited in vain for \(what)")
+  } while .now < deadline
+  throw TimedOut(what: "waited in vain for \(what)")
 }

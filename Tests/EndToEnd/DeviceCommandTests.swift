@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// `genpoolctl device` and `emulate`, which need no daemon.

@@ -3,6 +3,7 @@ import DeviceMemory
 import Foundation
 import GenPool
 import GenPoolClient
+import TestSupport
 import Testing
 
 /// Devices that come and go under a genpoold, by `genpoolctl emulate add` and `remove`.
@@ -39,7 +40,7 @@ import Testing
     process.standardOutput = pipe
     process.standardError = FileHandle.nullDevice
     process.standardInput = FileHandle.nullDevice
-    try process.run()
+    try process.start()
     return (process, pipe.fileHandleForReading)
   }
 
@@ -52,8 +53,7 @@ import Testing
 
   /// Not by SIGTERM, which children of a test's thread are born without.
   private func end(_ holder: Process) {
-    kill(holder.processIdentifier, SIGKILL)
-    holder.waitUntilExit()
+    holder.end()
   }
 
   /// Reads until `text` is there, or the end.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 import Testing
 
 /// Two users and one device: memory that another process maps is neither erased nor leased.
@@ -104,7 +105,7 @@ import Testing
         """,
       ]
       keeper.standardInput = FileHandle.nullDevice
-      try keeper.run()
+      try keeper.start()
       for _ in 0..<1000 where !FileManager.default.fileExists(atPath: directory + "/run/mounted") {
         try #require(keeper.isRunning, "an overlay can be mounted")
         usleep(10_000)
@@ -112,8 +113,7 @@ import Testing
     }
 
     deinit {
-      keeper.terminate()
-      keeper.waitUntilExit()
+      keeper.end(SIGTERM)
       try? FileManager.default.removeItem(atPath: directory)
     }
 
@@ -144,7 +144,7 @@ import Testing
       process.arguments = command([Executable.genpoold] + arguments)
       process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
       process.standardError = FileHandle.nullDevice
-      try process.run()
+      try process.start()
       for _ in 0..<1000 {
         if try control("pool", "list").status == 0 { break }
         try #require(process.isRunning)
@@ -179,8 +179,7 @@ import Testing
     #expect(try lease(uid: 1001).status == 0, "its user goes on")
     #expect(try overlay.control("pool", "show", "cmb").output.contains("uid 1001"))
 
-    kill(first.processIdentifier, SIGKILL)
-    first.waitUntilExit()
+    first.end()
     let again = try overlay.refusedDaemon(attach)
     #expect(again.status == 1 && again.errors.contains("an earlier run"))
     let second = try overlay.daemon([])
@@ -195,12 +194,10 @@ import Testing
     #expect(try overlay.control("pool", "attach", "0000:01:00.0:2,name=cmb").status == 0)
     #expect(try lease(uid: 1001).status == 0)
 
-    second.terminate()
-    second.waitUntilExit()
+    second.end(SIGTERM)
     let third = try overlay.daemon(attach)
     #expect(try lease(uid: 1002).status == 75, "an end in order does not make it free")
     #expect(try lease(uid: 1001).status == 0)
-    third.terminate()
-    third.waitUntilExit()
+    third.end(SIGTERM)
   }
 }

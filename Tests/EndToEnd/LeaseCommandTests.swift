@@ -2,6 +2,7 @@ import BrokerProtocol
 import Foundation
 import GenPool
 import GenPoolClient
+import TestSupport
 import Testing
 
 /// `genpoolctl lease`, against a running genpoold.

@@ -1,6 +1,7 @@
 import BrokerProtocol
 import Foundation
 import GenPool
+import TestSupport
 import Testing
 
 /// `genpoolctl pool`, against a running genpoold.

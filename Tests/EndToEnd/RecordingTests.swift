@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import GenPool
+import TestSupport
 import Testing
 
 /// genpoold that records its pools, and `genpool-bench replay`, which plays the files again.
@@ -51,13 +52,12 @@ import Testing
     ]
     holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
     holder.standardOutput = FileHandle.nullDevice
-    try holder.run()
+    try holder.start()
     try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
     #expect(try acquire("600K") == 75)
     #expect(try acquire("1M") == 75)
     // Its memory comes free when the daemon notices its death.
-    kill(holder.processIdentifier, SIGKILL)
-    holder.waitUntilExit()
+    holder.end()
     #expect(try acquire("1M") == 0)
     let shown = try machine.control("pool", "show", "cmb").output
     #expect(shown.contains("failed      1 full, 1 fragmented\n"), "\(shown)")

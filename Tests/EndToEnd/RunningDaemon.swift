@@ -1,5 +1,6 @@
 import CLinux
 import Foundation
+import TestSupport
 import Testing
 
 /// The executables that were built with these tests.
@@ -15,30 +16,18 @@ enum Executable {
     return URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: name).path()
   }
 
-  /// What a command says and how it ends.
-  struct Result {
-    let status: Int32
-    let output: String
-    let errors: String
-  }
+  typealias Result = CommandResult
 
-  /// Runs a command to its end.
+  /// Runs a command to its end; one that does not end in time fails the test.
   static func run(
     _ path: String, _ arguments: [String], environment: [String: String] = [:]
   ) throws -> Result {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, new in new }
-    let (output, errors) = (Pipe(), Pipe())
-    process.standardOutput = output
-    process.standardError = errors
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    let said = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return Result(status: process.terminationStatus, output: text, errors: said)
+    let result = try Result(running: path, arguments, environment: environment)
+    if result.hasTimedOut {
+      let command = URL(fileURLWithPath: path).lastPathComponent
+      Issue.record("\(command) \(arguments) does not end: \(result.errors)")
+    }
+    return result
   }
 }
 
@@ -52,8 +41,7 @@ final class EmulatedMachine {
     _ kind: String = "nvme,cmb=16M",
     below place: String = FileManager.default.temporaryDirectory.path()
   ) throws {
-    // As getcwd(2) spells it.
-    directory = "\(place.hasSuffix("/") ? place : place + "/")genpool-\(UUID().uuidString)"
+    directory = URL(fileURLWithPath: place).appending(path: "genpool-\(UUID().uuidString)").path()
     let made = try Executable.run(
       Executable.genpoolctl, ["emulate", directory, "--device", kind])
     try #require(made.status == 0, "\(made.errors)")
@@ -96,12 +84,10 @@ final class RunningDaemon {
     process.standardError = log
     process.standardOutput = FileHandle.nullDevice
     process.standardInput = input
-    try process.run()
+    try process.start()
   }
 
-  deinit {
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
-  }
+  deinit { process.end() }
 
   /// Waits until the socket accepts connections.
   func waitUntilReady(at path: String) throws {
@@ -114,14 +100,12 @@ final class RunningDaemon {
       try #require(process.isRunning, "\(readLog())")
       usleep(10_000)
     }
-    Issue.record("genpoold does not get ready")
+    throw TimedOut(what: "genpoold does not get ready")
   }
 
-  /// Asks it to end, and says how it did.
+  /// Asks it to end; returns its exit status.
   func end(_ signal: Int32 = SIGTERM) -> Int32 {
-    kill(process.processIdentifier, signal)
-    process.waitUntilExit()
-    return process.terminationStatus
+    process.end(signal)
   }
 
   /// All that it logged, once it has ended.

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # nothing is written into the tree
-sys.path.append(str(Path(__file__).resolve().parent.parent / "Machine"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "Support"))
 
 import hostile_calls
 import hostile_floods
@@ -43,9 +43,9 @@ def main() -> int:
         attack(report, broker)
         report.equal("the daemon ends cleanly", broker.stop(), 0)
         report.check("and removes its socket", not broker.socket.exists())
-    print(f"{report.passed} passed, {report.failed} failed")
+    status = report.close()
     print(f"took {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return 1 if report.failed or not report.passed else 0
+    return status
 
 
 def attack(report: Report, broker: EmulatedBroker) -> None:

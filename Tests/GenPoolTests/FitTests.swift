@@ -1,10 +1,11 @@
 import GenPool
+import Reference
 import Testing
 
 /// Every bitmap of a small world, every request, every fit: if all of these are right, the searches
 /// are right for whatever does not depend on word borders; the second test moves across those.
 struct FitTests {
-  private static func fits(granules: Int, order: UInt64) -> [NaiveFit] {
+  private static func fits(granules: Int, order: UInt64) -> [ReferenceFit] {
     let granule: UInt64 = 1 << order
     return [.first, .orderAligned, .best]
       + [1, 2, 3, 4, 5, 6, 8].map { .aligned($0 * granule) }
@@ -13,7 +14,7 @@ struct FitTests {
   }
 
   private func expectEqualPlaces(
-    _ taken: [Bool], count: Int, start: Int, chunkStart: UInt64, order: UInt64, fit: NaiveFit
+    _ taken: [Bool], count: Int, start: Int, chunkStart: UInt64, order: UInt64, fit: ReferenceFit
   ) throws {
     var words = [UInt64](repeating: 0, count: (taken.count + 63) / 64)
     for (index, isTaken) in taken.enumerated() where isTaken {
@@ -36,7 +37,7 @@ struct FitTests {
   }
 
   @Test(arguments: 0...10)
-  func `every small bitmap gives every request the naive model's place`(granules: Int) throws {
+  func `every small bitmap gives every request the reference model's place`(granules: Int) throws {
     let order: UInt64 = 4
     let fits = Self.fits(granules: granules, order: order)
     for bits in 0..<(1 << granules) {
@@ -51,7 +52,7 @@ struct FitTests {
   }
 
   @Test(arguments: [0x1000, 0x1010, 0x1030, 0x1008] as [UInt64])
-  func `a chunk's address shifts aligned places as in the naive model`(start: UInt64) throws {
+  func `a chunk's address shifts aligned places as in the reference model`(start: UInt64) throws {
     for granules in 5...8 {
       for bits in 0..<(1 << granules) {
         let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
@@ -69,7 +70,9 @@ struct FitTests {
   }
 
   @Test(arguments: [1, 2, 3] as [UInt64])
-  func `runs across word borders are found where the naive model finds them`(seed: UInt64) throws {
+  func `runs across word borders are found where the reference model finds them`(seed: UInt64)
+    throws
+  {
     var random = SplitMix64(seed: seed)
     for _ in 0..<4000 {
       let granules = Int.random(in: 50...330, using: &random)
@@ -89,7 +92,7 @@ struct FitTests {
       for fit in [
         .first, .orderAligned, .best, .aligned(16 << UInt64.random(in: 0...8, using: &random)),
         .fixed(UInt64.random(in: 0..<UInt64(granules), using: &random) << 4),
-      ] as [NaiveFit] {
+      ] as [ReferenceFit] {
         try expectEqualPlaces(
           taken, count: count, start: start, chunkStart: chunkStart, order: 4, fit: fit)
       }

@@ -1,12 +1,14 @@
 import GenPool
+import Reference
 import Testing
 
 /// Random lives in which all that a pool can do is mixed: its own fit, changed meanwhile, and others;
-/// chunks that come, drain and go; tags; constraints. Every answer and every error is the naive model's.
+/// chunks that come, drain and go; tags; constraints. Every answer and error is the reference model's.
 struct MixedLifeTests {
   /// Few granules, so that every border is near; and enough for trees of two levels.
   @Test(arguments: [(1, 150), (2, 150), (3, 700), (4, 700), (5, 4500)] as [(UInt64, UInt64)])
-  func `whatever is mixed, a pool answers as the naive model`(seed: UInt64, most: UInt64) throws {
+  func `whatever is mixed, a pool answers as the reference model`(seed: UInt64, most: UInt64) throws
+  {
     var life = try MixedLife(seed: seed, most: most)
     for step in 0..<3000 {
       let (got, expected, what) = try life.step()
@@ -31,7 +33,7 @@ private struct MixedLife {
   var model: MixedModel
   private var random: SplitMix64
   private let most: UInt64
-  private var ownFit = NaiveFit.first
+  private var ownFit = ReferenceFit.first
   private var held: [(start: UInt64, size: UInt64)] = []
   private var next: UInt64 = 0x10_0000
 
@@ -121,7 +123,7 @@ private struct MixedLife {
 
   // MARK: Allocations
 
-  private mutating func fit() -> NaiveFit {
+  private mutating func fit() -> ReferenceFit {
     switch below(5) {
     case 0: .aligned(1 << below(model.order + 9))
     case 1: .orderAligned
@@ -258,7 +260,7 @@ private struct MixedModel {
   }
 
   mutating func allocate(
-    _ size: UInt64, _ fit: NaiveFit, _ rules: Constraints?
+    _ size: UInt64, _ fit: ReferenceFit, _ rules: Constraints?
   ) -> MixedLife.Answer {
     let count = Int((size + granule - 1) >> order)
     var isPossible = rules == nil
@@ -290,7 +292,7 @@ private struct MixedModel {
   }
 
   private func place(
-    _ count: Int, _ fit: NaiveFit, _ chunk: Chunk, among places: [Int]?
+    _ count: Int, _ fit: ReferenceFit, _ chunk: Chunk, among places: [Int]?
   ) -> Int? {
     let taken = chunk.taken
     guard let places else {
@@ -299,6 +301,7 @@ private struct MixedModel {
     let free = places.filter { !taken[$0..<($0 + count)].contains(true) }
     switch fit {
     case .first: return free.first
+    case .last: return free.last
     case .aligned(let align): return free.first { isAligned($0, align, chunk) }
     case .orderAligned: return free.first { $0 % powerOfTwo(count) == 0 }
     case .fixed(let offset): return free.first { UInt64($0) << order == offset }
@@ -325,7 +328,7 @@ private struct MixedModel {
   }
 
   /// Full, or what the fit lacks: the longest run from any place that it could choose.
-  private func failure(_ size: UInt64, _ count: Int, _ fit: NaiveFit) -> PoolError {
+  private func failure(_ size: UInt64, _ count: Int, _ fit: ReferenceFit) -> PoolError {
     let open = chunks.filter { !$0.isDraining }
     let available = ByteCount(available)
     guard open.contains(where: { $0.available >= size }) else {
@@ -340,7 +343,7 @@ private struct MixedModel {
           switch fit {
           case .aligned(let align): isAligned(place, align, chunk)
           case .orderAligned: place % powerOfTwo(count) == 0
-          case .first, .best, .fixed: true
+          case .first, .best, .fixed, .last: true
           }
         if counts { longest = max(longest, length) }
       }
@@ -354,7 +357,7 @@ private struct MixedModel {
     case .orderAligned where count > 1:
       let alignment = ByteCount(UInt64(powerOfTwo(count)) << order)
       return .noAlignedRun(requested: requested, alignment: alignment, largest: largest)
-    case .first, .best, .aligned, .orderAligned:
+    case .first, .last, .best, .aligned, .orderAligned:
       return .fragmented(requested: requested, available: available, largest: largest)
     }
   }

@@ -1,13 +1,14 @@
 import GenPool
+import Reference
 import Testing
 
-/// Long random lives of pools beside the naive model's: every answer and every state equal.
+/// Long random lives of pools beside the reference model's: every answer and every state equal.
 struct RandomisedTests {
   @Test(arguments: 1...24 as ClosedRange<UInt64>)
-  func `a pool answers as the naive model over a long life`(seed: UInt64) throws {
+  func `a pool answers as the reference model over a long life`(seed: UInt64) throws {
     var random = SplitMix64(seed: seed)
     let order = UInt64.random(in: 0...12, using: &random)
-    var model = NaiveModel(order: order)
+    var model = ReferenceModel(order: order)
     let pool = Pool(granule: GranuleSize(order: Int(order)))
     var next: UInt64 = 0x1_0000
 
@@ -32,7 +33,7 @@ struct RandomisedTests {
       if Int.random(in: 0..<100, using: &random) < 55 {
         let most = Bool.random(using: &random) ? 6 : 60 as UInt64
         let size = UInt64.random(in: 0...(most << order), using: &random)
-        let fit: NaiveFit =
+        let fit: ReferenceFit =
           switch Int.random(in: 0..<6, using: &random) {
           case 0: .aligned(UInt64.random(in: 1...(8 << order), using: &random))
           case 1: .aligned(1 << UInt64.random(in: 0...(order + 4), using: &random))
@@ -78,7 +79,7 @@ struct RandomisedTests {
 
   private func answer(
     _ body: () throws(PoolError) -> (VirtualAddress, Owner?)
-  ) -> NaiveModel.Answer {
+  ) -> ReferenceModel.Answer {
     do {
       let (start, owner) = try body()
       return .address(start.rawValue, owner: owner?.rawValue)

@@ -1,7 +1,8 @@
 import GenPool
+import Reference
 import Testing
 
-/// The index against the naive model in worlds so small that every bitmap can be tried, cut into
+/// The index against the reference model in worlds so small that every bitmap can be tried, cut into
 /// blocks and nodes so small that every border and level lies in them.
 struct RunIndexTests {
   /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels.
@@ -41,11 +42,11 @@ struct RunIndexTests {
     return RunIndex(bitmap, origin: origin)
   }
 
-  /// Every search for `count` granules gives the naive model's place.
+  /// Every search for `count` granules gives the reference model's place.
   private func expectEqualPlaces<Shape: IndexShape>(
     _ index: inout RunIndex<Shape>, _ taken: [Bool], origin: UInt64, counts: [Int]
   ) {
-    func expect(_ got: GranuleIndex?, _ fit: NaiveFit, _ count: Int) {
+    func expect(_ got: GranuleIndex?, _ fit: ReferenceFit, _ count: Int) {
       let expected = fit.place(
         in: taken, count: count, chunkStart: origin << Self.order, order: Self.order)
       // Recording every comparison as an expectation would take longer than the comparisons.
@@ -62,7 +63,7 @@ struct RunIndexTests {
       expect(
         index.firstFit(granules, alignedTo: width, fromChunkStart: true), .orderAligned, count)
       for order in 0...5 {
-        let align = NaiveFit.aligned(1 << (UInt64(order) + Self.order))
+        let align = ReferenceFit.aligned(1 << (UInt64(order) + Self.order))
         expect(index.firstFit(granules, alignedTo: order), align, count)
       }
       for place in 0...taken.count {
@@ -113,7 +114,7 @@ struct RunIndexTests {
           var now = taken
           // The first that is long may make a front, from which the others take.
           for count in [count, 1, 2] {
-            let place = NaiveFit.first.place(in: now, count: count, chunkStart: 0, order: 0)
+            let place = ReferenceFit.first.place(in: now, count: count, chunkStart: 0, order: 0)
             let got = index.allocateFirstFit(GranuleCount(count))
             if let place { for granule in place..<(place + count) { now[granule] = true } }
             if got?.rawValue != place || index.brokenRule != nil {

@@ -1,4 +1,5 @@
 import GenPool
+import Reference
 import Testing
 
 /// What a pool says of itself, and why it refuses.

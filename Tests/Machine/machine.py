@@ -1,6 +1,5 @@
 """A virtual machine as data, and one boot of it: serial console in, QMP beside it, always killed."""
 
-import ctypes
 import json
 import os
 import select
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
+from checks import die_with_parent
 from userland import Userland
 
 QEMU = "qemu-system-x86_64"
@@ -77,10 +77,11 @@ class Machine:
 class Boot:
     """One boot in `directory`, which holds initramfs.cpio, the images, and share/."""
 
-    def __init__(self, machine: Machine, vmlinuz: Path, directory: Path):
+    def __init__(self, machine: Machine, vmlinuz: Path, directory: Path, jobs: int = 1):
+        """`jobs` machines share this one's processors, and each may take so many times its limit."""
         self.directory = directory
         self.log = directory / "serial.log"
-        self.deadline = time.monotonic() + machine.limit
+        self.deadline = time.monotonic() + machine.limit * jobs
         self.timed_out = False
         ours, theirs = socket.socketpair()
         with theirs:
@@ -89,7 +90,7 @@ class Boot:
             self.process = subprocess.Popen(
                 machine.command(vmlinuz) + monitor, cwd=directory, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=(directory / "qemu.log").open("wb"),
-                pass_fds=[theirs.fileno()], preexec_fn=_die_with_parent)
+                pass_fds=[theirs.fileno()], preexec_fn=die_with_parent)
         ours.settimeout(10)
         self.socket = ours
         self.monitor = ours.makefile("rw")
@@ -190,8 +191,3 @@ def verdict(status: int) -> str:
     if status < 0:
         return f"QEMU died of {signal.Signals(-status).name}"
     return f"the guest's script ended with {(status >> 1) - 16}"
-
-
-def _die_with_parent() -> None:
-    # prctl(PR_SET_PDEATHSIG, SIGKILL): not even a killed run leaves a machine behind.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,6 +1,7 @@
 import DeviceFixtures
 import GenPool
 import PCIDevices
+import Reference
 import Testing
 
 /// Trees that are damaged at random. Whatever happens, nothing traps, and every answer is either a
@@ -27,7 +28,7 @@ import Testing
 
   @Test(arguments: 0..<16 as Range<UInt64>)
   func `no damage to a tree traps`(seed: UInt64) throws {
-    var random = SeededGenerator(seed: seed)
+    var random = SplitMix64(seed: seed)
     for round in 0..<80 {
       let tree = try TemporaryTree("nvme,cmb=1M,group=7,removable=no,driver=vfio-pci")
       for _ in 0..<Int.random(in: 1...5, using: &random) { damage(tree, using: &random) }
@@ -43,7 +44,7 @@ import Testing
   }
 
   /// Does one thing to one file, or nothing where an earlier damage is in the way.
-  private func damage(_ tree: TemporaryTree, using random: inout SeededGenerator) {
+  private func damage(_ tree: TemporaryTree, using random: inout SplitMix64) {
     guard let file = Self.files.randomElement(using: &random),
       let text = Self.texts.randomElement(using: &random)
     else { return }

@@ -2,6 +2,7 @@ import CDeviceMemory
 import CGenPoolInline
 import GenPool
 import Glibc
+import Reference
 
 /// What Stress keeps its reports in: Embedded Swift has no `Mutex` for arm64.
 typealias Mutex = Locked
@@ -36,7 +37,7 @@ func runTests(_ count: Int32, _ arguments: UnsafePointer<UnsafePointer<CChar>?>)
     }
     return nil
   }
-  test("random lives of pools are those of the plain model") {
+  test("random lives of pools are those of the reference model") {
     var verification = Verification(seed: 21)
     verification.run(3_000_000)
     return verification.failure

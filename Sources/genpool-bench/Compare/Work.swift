@@ -1,4 +1,5 @@
 import GenPool
+import Reference
 
 /// The work that is measured, and a pool's state for it: free a random live allocation, then allocate
 /// 1 to 16 granules until the occupancy is what it was. Failed searches are part of it.
@@ -11,7 +12,7 @@ final class Work<Pool: Subject> {
   private let isFixed: Bool
   private let target: Int
   private var used = 0
-  private var random: UInt64
+  private var random: SplitMix64
   private var live: UnsafeMutablePointer<Live>
   private let capacity: Int
   private var count = 0
@@ -29,7 +30,7 @@ final class Work<Pool: Subject> {
     self.pool = pool
     self.isFixed = isFixed
     target = shape.total * occupancy / 100 / sharers
-    random = seed
+    random = SplitMix64(seed: seed)
     capacity = shape.total / 2 + 64
     unsafe live = .allocate(capacity: capacity)
     fill(at: .max)
@@ -118,11 +119,6 @@ final class Work<Pool: Subject> {
   /// A random number below `bound`: no division, which would be most of what is measured.
   @inline(__always)
   private func below(_ bound: Int) -> Int {
-    random &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = random
-    mixed = (mixed ^ (mixed &>> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed &>> 27)) &* 0x94d0_49bb_1331_11eb
-    mixed ^= mixed &>> 31
-    return Int(truncatingIfNeeded: mixed.multipliedFullWidth(by: UInt64(bound)).high)
+    return Int(truncatingIfNeeded: random.next().multipliedFullWidth(by: UInt64(bound)).high)
   }
 }

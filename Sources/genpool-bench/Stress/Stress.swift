@@ -1,5 +1,6 @@
 import GenPool
 import Glibc
+import Reference
 import Synchronization
 
 /// Threads that share one pool and mark every granule they get in a board of their own: a granule
@@ -187,23 +188,4 @@ private final class Board: @unchecked Sendable {
     // Relaxed: the pool's lock alone must order what two owners do.
     return unsafe marks[index].exchange(mark, ordering: .relaxed)
   }
-}
-
-/// Steele, Lea and Flood's generator: small, seeded, the same everywhere.
-struct SplitMix64: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) {
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-
-  mutating func next(below bound: UInt64) -> UInt64 { next() % bound }
 }

@@ -1,7 +1,8 @@
 import GenPool
+import Reference
 
-/// Random lives of pools of one chunk beside the plain model: every placement equal, and the index
-/// checked whole every now and then.
+/// Random lives of pools of one chunk beside the reference model: every placement equal, and the
+/// index checked whole every now and then.
 struct Verification {
   /// What went wrong first; nil when nothing did.
   private(set) var failure: String?
@@ -26,7 +27,7 @@ struct Verification {
     while operations < count, failure == nil { live(atMost: count - operations) }
   }
 
-  /// Most worlds are small: there the plain model is quick, and every border is near.
+  /// Most worlds are small: there the model is quick, and every border is near.
   private mutating func granules() -> Int {
     switch below(64) {
     case 0: Self.sizes[below(Self.sizes.count)]
@@ -38,8 +39,9 @@ struct Verification {
   private mutating func live(atMost limit: Int) {
     let granules = granules()
     let origin = below(2) == 0 ? 1 << 20 : 1 << 20 + below(1 << 12)
-    var model = PlainModel(granules: granules, origin: origin)
+    var model = ReferenceModel(order: Self.order)
     let start = VirtualAddress(UInt64(origin) << Self.order)
+    model.add(start: start.rawValue, size: bytes(granules).rawValue, physical: nil, owner: nil)
     let pool = Pool(granule: GranuleSize(order: Int(Self.order)))
     do {
       try pool.add(start: start, size: bytes(granules))
@@ -75,24 +77,28 @@ struct Verification {
           failure = "seed \(seed), pool \(pools), step \(step): free \(first) \(count): \(error)"
           return
         }
-        model.set(first, count, false)
+        _ = model.free((start + bytes(first)).rawValue, bytes(count).rawValue)
         used -= count
       } else {
         let count = below(10) == 0 ? 1 + below(200) : 1 + below(min(most, granules + 1))
-        let request = request(kinds, granules)
-        let expected = model.place(count, request)
+        let fit = fit(kinds, granules)
+        let expected: Int? =
+          if case .address(let address, _) = model.allocate(bytes(count).rawValue, fit) {
+            Int((address - start.rawValue) >> Self.order)
+          } else {
+            nil
+          }
         // The pool's own fit takes the short way that most calls take.
-        let isOwn = if case .first = request { below(8) > 0 } else { false }
-        let got = try? pool.allocate(bytes(count), fit: isOwn ? nil : fit(request))
+        let isOwn = if case .first = fit { below(8) > 0 } else { false }
+        let got = try? pool.allocate(bytes(count), fit: isOwn ? nil : fit.fit)
         let place = got.map { Int(($0.start - start).rawValue >> Self.order) }
         guard place == expected else {
           failure =
             "seed \(seed), pool \(pools) of \(granules) granules at \(origin), step \(step): "
-            + "\(count) granules, \(request): \(said(place)), not \(said(expected))"
+            + "\(count) granules, \(fit.description): \(said(place)), not \(said(expected))"
           return
         }
         if let place {
-          model.set(place, count, true)
           held.append((place, count))
           used += count
         }
@@ -108,46 +114,21 @@ struct Verification {
   }
 
   /// A third of the worlds know first fit only, as most pools do.
-  private mutating func request(_ kinds: Int, _ granules: Int) -> PlainModel.Request {
+  private mutating func fit(_ kinds: Int, _ granules: Int) -> ReferenceFit {
     guard kinds > 0 else { return .first }
     return switch below(kinds == 1 ? 16 : 7) {
-    case 0: .aligned(order: below(10))
+    case 0: .aligned(1 << (UInt64(below(10)) + Self.order))
     case 1: .orderAligned
     case 2: .best
-    case 3: .fixed(below(granules))
+    case 3: .fixed(bytes(below(granules)).rawValue)
     case 4: .last
     default: .first
     }
-  }
-
-  private func fit(_ request: PlainModel.Request) -> Fit {
-    switch request {
-    case .first: .first
-    case .aligned(let order): .firstAligned(ByteCount(1 << (UInt64(order) + Self.order)))
-    case .orderAligned: .orderAligned
-    case .best: .best
-    case .fixed(let place): .fixed(offset: bytes(place))
-    case .last: .custom { map, request in Self.lastFit(in: map, request.count) }
-    }
-  }
-
-  /// What a user would write: the highest place, from the words alone.
-  private static func lastFit(
-    in map: borrowing GranuleBitmap, _ count: GranuleCount
-  ) -> GranuleIndex? {
-    var end = map.count.rawValue
-    var first = end
-    while end - first < count.rawValue {
-      guard first > 0 else { return nil }
-      first -= 1
-      if map.word(first / 64) >> UInt64(first % 64) & 1 != 0 { end = first }
-    }
-    return GranuleIndex(first)
   }
 
   private func said(_ place: Int?) -> String { place.map(String.init) ?? "nowhere" }
 
   private func bytes(_ granules: Int) -> ByteCount { ByteCount(UInt64(granules) << Self.order) }
 
-  private mutating func below(_ bound: Int) -> Int { Int(random.next(below: UInt64(bound))) }
+  private mutating func below(_ bound: Int) -> Int { random.next(below: bound) }
 }

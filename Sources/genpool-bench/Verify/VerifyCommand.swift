@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// `genpool-bench verify`: random lives of pools against the plainest model of them.
+/// `genpool-bench verify`: random lives of pools against `ReferenceModel`.
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",

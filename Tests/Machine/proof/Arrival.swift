@@ -4,6 +4,7 @@ import DeviceMemory
 import GenPool
 import NVMe
 import PCIDevices
+import Reference
 
 /// A page of DMA between two pages of poison: the page arrives whole, and the poison stays.
 struct Arrival: ParsableCommand {
@@ -29,7 +30,7 @@ struct Arrival: ParsableCommand {
     let expected = try host.read(count: .kibibytes(4))
 
     let area = try memory.allocate(.kibibytes(12), for: .readData, by: options.initiator)
-    var generator = SplitMix(options.seed)
+    var generator = SplitMix64(seed: options.seed)
     let poison = generator.bytes(12 << 10)
     try area.write(poison)
     let start = try driver.address(of: area)

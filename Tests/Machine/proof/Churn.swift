@@ -4,6 +4,7 @@ import DeviceMemory
 import GenPool
 import NVMe
 import PCIDevices
+import Reference
 import SystemPackage
 
 /// Submission queue, PRP lists and data together in one pool at 4 KiB grain: allocated, used by reads of
@@ -52,7 +53,7 @@ struct Churn: ParsableCommand {
     var facts = Facts(
       initiator: options.initiator.description, memory: options.memory.description,
       source: options.source.rawValue, rounds: rounds)
-    var generator = SplitMix(options.seed)
+    var generator = SplitMix64(seed: options.seed)
     var held: [Held] = []
     for _ in 0..<rounds {
       // The queue's page goes back and comes from somewhere else.
@@ -89,7 +90,7 @@ struct Churn: ParsableCommand {
   /// Buffers of `pages` pages in all, cut up at random.
   private func allocate(
     _ pages: Int, in memory: BufferPool, from content: ArraySlice<UInt8>,
-    _ generator: inout SplitMix
+    _ generator: inout SplitMix64
   ) throws -> [Held] {
     var new: [Held] = []
     var left = content.prefix(pages * Self.page)

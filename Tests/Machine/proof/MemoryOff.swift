@@ -5,6 +5,7 @@ import GenPool
 import Glibc
 import NVMe
 import PCIDevices
+import Reference
 
 /// A VFIO device whose memory space is switched off raises SIGBUS on every access: an error here, not the
 /// end of the process; and when it is on again the memory is what it was.
@@ -19,7 +20,7 @@ struct MemoryOff: ParsableCommand {
     guard let bar = BAR.Index(bar) else { throw ValidationError("a BAR is a number from 0 to 5") }
     let source = try VFIOSource()
     let region = try Region(mapping: source.open(BARRequest(device: device, bar: bar)))
-    var generator = SplitMix(seed)
+    var generator = SplitMix64(seed: seed)
     let pattern = generator.bytes(4096)
     try region.write(pattern, at: .kibibytes(4))
     let vfio = try source.device(at: device)

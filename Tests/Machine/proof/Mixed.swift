@@ -4,6 +4,7 @@ import DeviceMemory
 import GenPool
 import NVMe
 import PCIDevices
+import Reference
 import SystemPackage
 
 /// One command with a page of host memory and one of a controller memory buffer. The buffer's owner
@@ -32,7 +33,7 @@ struct Mixed: ParsableCommand {
     guard let count = BlockCount(2 * 4096 / Int(namespace.identity.blockSize.rawValue)) else {
       throw Disproof("blocks of \(namespace.identity.blockSize)")
     }
-    var generator = SplitMix(options.seed)
+    var generator = SplitMix64(seed: options.seed)
     let poison = generator.bytes(8192)
     try one.write(Array(poison[..<4096]))
     try other.write(Array(poison[4096...]))

@@ -4,6 +4,7 @@ import DeviceMemory
 import GenPool
 import NVMe
 import PCIDevices
+import Reference
 
 /// DMA one page past the end of memory, to an address that genpool never gives: the status says success,
 /// nothing of the memory changes, and what lies behind it, if anything, is overwritten.
@@ -37,7 +38,7 @@ struct PastEnd: ParsableCommand {
       page, fit: .fixed(offset: memory.pool.size - page))
     guard let last = memory.buffer(allocation) else { throw Disproof("no last page") }
     let first = try behind.allocate(page * 2, for: .readData, by: options.initiator)
-    var generator = SplitMix(options.seed)
+    var generator = SplitMix64(seed: options.seed)
     let (lastPoison, firstPoison) = (generator.bytes(4096), generator.bytes(8192))
     try last.write(lastPoison)
     try first.write(firstPoison)

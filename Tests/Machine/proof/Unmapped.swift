@@ -6,6 +6,7 @@ import GenPool
 import Glibc
 import NVMe
 import PCIDevices
+import Reference
 
 /// A page that is mapped for the initiator, between two that are not: DMA arrives by the page's IOVA, and
 /// by no other number. Not behind the page, not by an IOVA that nobody ever got, not by the page's bus
@@ -35,7 +36,7 @@ struct Unmapped: ParsableCommand {
     let container = try source.device(at: options.initiator).group.container
 
     let area = try memory.allocate(Self.page * 3, for: .readData, by: options.initiator)
-    var generator = SplitMix(options.seed)
+    var generator = SplitMix64(seed: options.seed)
     let poison = generator.bytes(12 << 10)
     try area.write(poison)
     let host = try places.memory(at: .host)
