@@ -5,7 +5,8 @@ public import LinuxSystem
 
 /// The seam to whoever knows and opens devices. The broker itself cannot: it maps what it is given.
 ///
-/// Called on the broker's thread, so an implementation must not wait for anything slower than sysfs.
+/// Called on the broker's thread, so an implementation must not wait for anything slower than
+/// sysfs.
 public protocol DeviceProvider: AnyObject {
   /// The machine's devices that have memory, attached or not.
   func devices() throws(ProviderError) -> [Broker1.Device]
@@ -38,7 +39,8 @@ public struct AttachRequest: Hashable, Sendable {
   public enum Memory: Hashable, Sendable {
     /// A BAR, 0 … 5.
     case bar(Int)
-    /// An NVMe controller's buffer: wherever its registers say that it is, enabled while it is open.
+    /// An NVMe controller's buffer: wherever its registers say that it is, enabled while it is
+    /// open.
     case controllerMemoryBuffer
     /// An NVMe controller's persistent memory region, whose contents may be lost.
     case persistentMemoryRegion
@@ -70,8 +72,8 @@ public struct OpenBAR: ~Copyable {
   public let offset: ByteCount
   /// The NUMA node that the device is close to.
   public let numaNode: Int?
-  /// The physical addresses that a descriptor of the range reaches: all of the BAR, or of the device. Empty
-  /// for the range alone.
+  /// The physical addresses that a descriptor of the range reaches: all of the BAR, or of the
+  /// device. Empty for the range alone.
   public let reach: [AddressRange<PhysicalSpace>]
   /// The memory.
   public let range: DeviceRange

@@ -55,8 +55,8 @@ extension LeaseBroker {
     regions.watchAwaited()
   }
 
-  /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and when the
-  /// time of one is up.
+  /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and
+  /// when the time of one is up.
   func retryParked() {
     let settled = leases.retry(
       over: regions.all, isThere: server.isThere, lookAgain: lookAgain, erase: erase)

@@ -12,8 +12,8 @@ import SystemPackage
 extension LeaseBroker {
   /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
   ///
-  /// `isolation` may promise clients less than the device's opener does: `cooperative`. `isSearched`
-  /// says that nobody named the device by its address.
+  /// `isolation` may promise clients less than the device's opener does: `cooperative`.
+  /// `isSearched` says that nobody named the device by its address.
   public func attach(
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
   ) throws(CallFailure) -> Broker1.Pool {
@@ -63,7 +63,8 @@ extension LeaseBroker {
     return region.description
   }
 
-  /// What `error` is when the memory is a pool already: the pool is named, and trying again is no use.
+  /// What `error` is when the memory is a pool already: the pool is named, and trying again is no
+  /// use.
   private func refusalByPool(of error: ProviderError) -> CallFailure? {
     guard case .system(let error) = error, error.errno == .resourceBusy,
       let pool = regions.all.first(where: { error.subject == "BAR \($0.bar) of \($0.device)" })
@@ -113,8 +114,8 @@ extension LeaseBroker {
   /// The pools' names that are taken.
   public var poolNames: [String] { regions.names }
 
-  /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns what keeps
-  /// it, if anything does: then ``onDrained`` will be told.
+  /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns
+  /// what keeps it, if anything does: then ``onDrained`` will be told.
   public func drain(pool name: String) throws(CallFailure) -> BrokerError? {
     let region = try regions.named(name)
     return regions.drain(region, audit: ownMetadata) ? nil : busy(region)
@@ -152,7 +153,8 @@ extension Broker1.Attach.Parameters {
     return granule
   }
 
-  /// What is to be opened. That the loss of what was meant to last was agreed to is the provider's to see.
+  /// What is to be opened. That the loss of what was meant to last was agreed to is the provider's
+  /// to see.
   fileprivate func checkedMemory() throws(CallFailure) -> AttachRequest.Memory {
     if let bar {
       guard memory == nil else { throw .invalid("memory") }

@@ -15,7 +15,8 @@ extension LeaseBroker {
   /// Answers a call, now or, if it has to wait for memory, later. Throws when it is none.
   func answer(_ frame: [UInt8], of session: Session) throws(MalformedMessage) {
     let call = try ReceivedCall(frame: frame)
-    // The bound on replies that wait does not hold back who wants none, and questions can be costly.
+    // The bound on replies that wait does not hold back who wants none, and questions can be
+    // costly.
     if call.oneway || session.isHungUp, Self.questions.contains(call.method) { return }
     do throws(CallFailure) {
       guard let message = try reply(to: call, of: session) else { return }

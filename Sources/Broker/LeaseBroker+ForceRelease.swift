@@ -6,8 +6,8 @@ extension LeaseBroker {
   /// ForceRelease, for admins: the lease is revoked and its holder told.
   ///
   /// The holder may still map the memory and reach it by its descriptor, and nothing takes either
-  /// from it. So the memory is scrubbed and leased again only when the holder has released the lease
-  /// or died, as with any other.
+  /// from it. So the memory is scrubbed and leased again only when the holder has released the
+  /// lease or died, as with any other.
   func forceRelease(
     _ parameters: Broker1.ForceRelease.Parameters, by session: Session
   ) throws(CallFailure) -> Broker1.ForceRelease.Reply {

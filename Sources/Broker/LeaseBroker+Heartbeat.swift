@@ -3,8 +3,8 @@ import BrokerLeases
 // What a service manager wants to know.
 
 extension LeaseBroker {
-  /// Calls `action` every `interval` while ``run()`` serves, on its thread: never when the loop hangs,
-  /// which is what a watchdog must find out.
+  /// Calls `action` every `interval` while ``run()`` serves, on its thread: never when the loop
+  /// hangs, which is what a watchdog must find out.
   public func every(_ interval: Duration, do action: @escaping () -> Void) {
     loop.after(interval) { [unowned self] in
       action()

@@ -11,16 +11,16 @@ import Logging
 public enum DeviceNews: Hashable, Sendable {
   case added(String)
   case removed(String)
-  /// The kernel wants the device back: it is being removed, or its driver unbound, and that waits until
-  /// nobody has it open.
+  /// The kernel wants the device back: it is being removed, or its driver unbound, and that waits
+  /// until nobody has it open.
   case requested(String)
   /// News were lost: what is there has to be looked up.
   case lost
 }
 
 extension LeaseBroker {
-  /// Reads news from `drain` whenever `descriptor` has some, until `drain` returns nil: the source has
-  /// ended. The descriptor must stay open until then.
+  /// Reads news from `drain` whenever `descriptor` has some, until `drain` returns nil: the source
+  /// has ended. The descriptor must stay open until then.
   public func watchDevices(
     _ descriptor: CInt, drain: @escaping () -> [DeviceNews]?
   ) throws(SystemError) {

@@ -14,7 +14,8 @@ extension LeaseBroker {
     guard let lease = leases[parameters.lease], lease.isHeld else {
       throw .broker(.noSuchLease(lease: parameters.lease))
     }
-    // The owner is the process, not the connection: one that had to connect again may still release.
+    // The owner is the process, not the connection: one that had to connect again may still
+    // release.
     guard lease.process == session.process.id, lease.user == session.user else {
       throw .service(.permissionDenied)
     }

@@ -18,8 +18,8 @@ public final class LeaseBroker {
     public var version: String
     /// Whose members may attach and detach, beside root and the broker's own user; nil for nobody.
     public var adminGroup: UInt32?
-    /// Connections at a time of all users but root, who gets in whatever they do. Whoever is one too
-    /// many is told so.
+    /// Connections at a time of all users but root, who gets in whatever they do. Whoever is one
+    /// too many is told so.
     public var connectionLimit = 1024
     /// Leases at a time, those being scrubbed included.
     public var leaseLimit = 65_536
@@ -31,10 +31,11 @@ public final class LeaseBroker {
     public var logPeriod: Duration = .seconds(10)
     /// How much is zeroed before its memory can be leased.
     public var scrubSlice = ByteCount.mebibytes(1)
-    /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil for nowhere.
+    /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil
+    /// for nowhere.
     public var recordDirectory: String?
-    /// The directory for records of outstanding memory, which later runs read; nil to keep them as long as the
-    /// broker lives. Made if missing; the broker's user alone may write to it.
+    /// The directory for records of outstanding memory, which later runs read; nil to keep them as
+    /// long as the broker lives. Made if missing; the broker's user alone may write to it.
     public var runtimeDirectory: String?
 
     public init(version: String, adminGroup: UInt32? = nil) {
@@ -137,8 +138,9 @@ public final class LeaseBroker {
     loop.stop()
   }
 
-  /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The admins'
-  /// group is that of new connections. Pools that are there are recorded from what they hold now.
+  /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The
+  /// admins' group is that of new connections. Pools that are there are recorded from what they
+  /// hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
     change(&configuration)
     regions.record(in: configuration.recordDirectory)

@@ -97,8 +97,8 @@ extension Broker1 {
       public var allow: [String]?
       /// As `DeviceMemory.MemorySource` names it. Nil for `sysfs`.
       public var source: String?
-      /// Whether to attach although an earlier run of the broker lent memory of it, and the kernel cannot
-      /// tell whether a process still maps it.
+      /// Whether to attach although an earlier run of the broker lent memory of it, and the kernel
+      /// cannot tell whether a process still maps it.
       public var force: Bool?
 
       public enum CodingKeys: CodingKey, CaseIterable {
@@ -140,8 +140,8 @@ extension Broker1 {
     public static let name = interface + ".Detach"
 
     public struct Reply: Codable, Sendable, Equatable {
-      /// Processes of this user may still reach the memory, and the kernel cannot tell. Nil when nothing
-      /// reaches it.
+      /// Processes of this user may still reach the memory, and the kernel cannot tell. Nil when
+      /// nothing reaches it.
       public var unseenUid: UID?
       /// The pool's `DeviceMemory.Witness`, where ``unseenUid`` is not nil.
       public var witness: String?

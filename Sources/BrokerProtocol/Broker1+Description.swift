@@ -1,6 +1,6 @@
 extension Broker1 {
-  /// The interface's text, as `GetInterfaceDescription` serves it: io.genpool.Broker1.varlink, byte for
-  /// byte. It is compiled in, since a resource file needs Foundation's bundles to be found;
+  /// The interface's text, as `GetInterfaceDescription` serves it: io.genpool.Broker1.varlink, byte
+  /// for byte. It is compiled in, since a resource file needs Foundation's bundles to be found;
   /// `BrokerProtocolTests` compares the two.
   public static let interfaceDescription = #"""
     # genpool's broker leases the memory of PCIe devices to processes.

@@ -50,8 +50,8 @@ extension Broker1 {
     /// Why it is not, or not any more, or not where the configuration says now.
     public var recordFailure: String?
 
-    /// How little of what is available one lease can have: 1 − largest free run / available. 0 when nothing
-    /// is.
+    /// How little of what is available one lease can have: 1 − largest free run / available. 0 when
+    /// nothing is.
     public var fragmentation: Double {
       guard available > .zero else { return 0 }
       return 1 - Double(largestFree.rawValue) / Double(available.rawValue)
@@ -96,8 +96,8 @@ extension Broker1 {
     }
   }
 
-  /// What became of the requests for a pool's memory since it was attached, and how its free memory lies
-  /// now. The interface's `Statistics`.
+  /// What became of the requests for a pool's memory since it was attached, and how its free memory
+  /// lies now. The interface's `Statistics`.
   public struct Statistics: Codable, Sendable, Equatable {
     /// Leases that began.
     public var allocations: Int

@@ -19,8 +19,8 @@ public enum Broker1 {
 
     /// Another user holds leases or descriptors of a pool that one user at a time may use.
     public static let uidExclusive = Self(rawValue: "uid-exclusive")
-    /// Processes of another user may still reach the memory, and the kernel cannot tell: until the pool is
-    /// detached and attached again.
+    /// Processes of another user may still reach the memory, and the kernel cannot tell: until the
+    /// pool is detached and attached again.
     public static let unseen = Self(rawValue: "unseen")
     /// Others asked before and still wait for its memory.
     public static let queue = Self(rawValue: "queue")

@@ -16,9 +16,9 @@ public enum BrokerError: VarlinkError, Equatable {
   case poolTooSmall(pool: String, bytes: ByteCount, size: ByteCount)
   /// Less than `bytes` are free, and nothing is being scrubbed.
   case poolFull(pool: String, bytes: ByteCount, available: ByteCount)
-  /// `bytes` are free, but not in one piece of the fit and alignment asked for: `largestFree` is the longest
-  /// from a multiple of `alignment`, if there is one. `offset` is where a fixed one had to be. Both are nil
-  /// from brokers before there were these.
+  /// `bytes` are free, but not in one piece of the fit and alignment asked for: `largestFree` is
+  /// the longest from a multiple of `alignment`, if there is one. `offset` is where a fixed one had
+  /// to be. Both are nil from brokers before there were these.
   case poolFragmented(
     pool: String, bytes: ByteCount, available: ByteCount, largestFree: ByteCount,
     alignment: ByteCount? = nil, offset: ByteCount? = nil)

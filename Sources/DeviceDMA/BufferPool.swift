@@ -3,11 +3,12 @@ public import GenPool
 public import LinuxSystem
 public import PCIDevices
 
-/// A pool of memory that devices are told of: the regions behind it, to touch what was allocated, and
-/// what their owners can keep there.
+/// A pool of memory that devices are told of: the regions behind it, to touch what was allocated,
+/// and what their owners can keep there.
 ///
-/// The ``GenPool/Pool`` inside is the general one and knows nothing of devices; that a controller cannot have its
-/// completion queues in its own buffer is known here. Safe to use from many threads.
+/// The ``GenPool/Pool`` inside is the general one and knows nothing of devices; that a controller
+/// cannot have its completion queues in its own buffer is known here. Safe to use from many
+/// threads.
 public final class BufferPool: Sendable {
   /// Where allocations come from. What is allocated here directly can be freed here, too.
   public let pool: Pool
@@ -22,8 +23,8 @@ public final class BufferPool: Sendable {
     public let region: SharedRegion
     /// The controller whose memory it is; nil for memory that no device has opinions about.
     public let owner: PCIAddress?
-    /// What the owner itself can keep in it. Other devices are not bound by it: to them it is a range on
-    /// the bus.
+    /// What the owner itself can keep in it. Other devices are not bound by it: to them it is a
+    /// range on the bus.
     public let ownUses: MemoryUses
 
     /// A region.

@@ -2,10 +2,10 @@ public import GenPool
 
 /// The number that one device puts on the bus to reach a byte of memory.
 ///
-/// Which space it belongs to depends on what stands between the device and the memory: nothing (or an
-/// IOMMU that passes everything through), then it is a bus address; a translating IOMMU, then it means
-/// something to that device's container alone. Whoever writes it into a command or a descriptor list
-/// takes ``rawValue``; there is no way from a physical address to here.
+/// Which space it belongs to depends on what stands between the device and the memory: nothing (or
+/// an IOMMU that passes everything through), then it is a bus address; a translating IOMMU, then it
+/// means something to that device's container alone. Whoever writes it into a command or a
+/// descriptor list takes ``rawValue``; there is no way from a physical address to here.
 public enum DMAAddress: Hashable, Sendable {
   /// Not translated.
   case bus(BusAddress)

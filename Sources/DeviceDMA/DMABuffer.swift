@@ -6,8 +6,8 @@ public import PCIDevices
 /// An allocation that a device is told of and that this process touches: by offsets from its start,
 /// never beyond its end, by accesses that device memory tolerates.
 ///
-/// A value: a copy is the same memory. ``BufferPool/free(_:)`` ends it; the mapping lives as long as any
-/// copy.
+/// A value: a copy is the same memory. ``BufferPool/free(_:)`` ends it; the mapping lives as long
+/// as any copy.
 public struct DMABuffer: Sendable {
   /// Where it is.
   public let allocation: DMAAllocation
@@ -62,18 +62,20 @@ public struct DMABuffer: Sendable {
     try shared.region.mapping.store(value, at: start + offset)
   }
 
-  /// Waits until what this process has stored in the buffer has arrived there: before `reader` is told to
-  /// read it, or to write something else there.
+  /// Waits until what this process has stored in the buffer has arrived there: before `reader` is
+  /// told to read it, or to write something else there.
   ///
-  /// Stores to a device are posted. A fence sends them off in order, but those to one device and those to
-  /// another take different ways, and a doorbell may be there first. A load may not overtake the stores
-  /// to the same device (PCI Express Base Specification 5.0 section 2.4.1): its answer says that they have
-  /// arrived. Nothing is done for `reader`'s own memory: the doorbell goes the same way, behind the stores.
-  /// The host's memory needs nothing either, and loses nothing by a load.
+  /// Stores to a device are posted. A fence sends them off in order, but those to one device and
+  /// those to another take different ways, and a doorbell may be there first. A load may not
+  /// overtake the stores to the same device (PCI Express Base Specification 5.0 section 2.4.1): its
+  /// answer says that they have arrived. Nothing is done for `reader`'s own memory: the doorbell
+  /// goes the same way, behind the stores. The host's memory needs nothing either, and loses
+  /// nothing by a load.
   /// - Parameter count: how much was stored, from the start; its last byte is loaded.
   public func settle(_ count: ByteCount, for reader: PCIAddress) throws(DeviceFault) {
     guard owner != reader, count > .zero else { return }
-    // Both ways round: no load before the stores, and what follows, the doorbell, not before the load.
+    // Both ways round: no load before the stores, and what follows, the doorbell, not before the
+    // load.
     Fence.all()
     _ = try load(UInt8.self, at: count - 1)
     Fence.all()

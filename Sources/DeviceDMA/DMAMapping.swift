@@ -1,11 +1,11 @@
 import DeviceSources
 public import GenPool
 
-/// Memory that one initiator reaches, and at which address. Its end takes the memory from the initiator,
-/// exactly once, and then lets go of both: by then no transfer may be under way.
+/// Memory that one initiator reaches, and at which address. Its end takes the memory from the
+/// initiator, exactly once, and then lets go of both: by then no transfer may be under way.
 ///
-/// It keeps the memory's region and the initiator's device open. So whoever hears that one of them is to
-/// be removed (``RemovalRequests``) ends the mapping too.
+/// It keeps the memory's region and the initiator's device open. So whoever hears that one of them
+/// is to be removed (``RemovalRequests``) ends the mapping too.
 public final class DMAMapping: Sendable {
   // Destroyed in this order: it is undone while the initiator is still there.
 
@@ -42,7 +42,8 @@ public final class DMAMapping: Sendable {
     return address
   }
 
-  /// The memory of this process that `address` leads to; nil for another kind of address and outside.
+  /// The memory of this process that `address` leads to; nil for another kind of address and
+  /// outside.
   public func virtualAddress(of address: DMAAddress) -> VirtualAddress? {
     switch (address, self.address) {
     case (.bus, .bus), (.iova, .iova): break

@@ -27,9 +27,9 @@ public struct DMAMemory: Sendable {
     }
   }
 
-  /// An allocation of `pool`. As long as this value, or a mapping made of it, is kept, so is the chunk's
-  /// memory, even past ``Pool/destroy()``; freeing it meanwhile is the caller's mistake, as a free under
-  /// a running transfer is.
+  /// An allocation of `pool`. As long as this value, or a mapping made of it, is kept, so is the
+  /// chunk's memory, even past ``Pool/destroy()``; freeing it meanwhile is the caller's mistake, as
+  /// a free under a running transfer is.
   /// - Throws: when the allocation is not of this pool.
   public init(_ allocation: DMAAllocation, of pool: Pool) throws(DMAError) {
     label = "\(allocation.size) at \(allocation.start) of pool \(pool.name ?? "without a name")"

@@ -1,12 +1,12 @@
 public import GenPool
 public import PCIDevices
 
-/// The knowledge that the host bridge above a device leaves addresses as they are, so that the host's
-/// memory has its physical addresses on the bus as well.
+/// The knowledge that the host bridge above a device leaves addresses as they are, so that the
+/// host's memory has its physical addresses on the bus as well.
 ///
-/// Seen, not assumed: each BAR of the device has one address on both sides of the bridge. The host bridges
-/// of x86 translate neither way; those that do (some of arm64, POWER) show it in the BARs. What an IOMMU
-/// does besides is ``Initiator``'s to know.
+/// Seen, not assumed: each BAR of the device has one address on both sides of the bridge. The host
+/// bridges of x86 translate neither way; those that do (some of arm64, POWER) show it in the BARs.
+/// What an IOMMU does besides is ``Initiator``'s to know.
 public struct DirectHostBridge: Hashable, Sendable {
   /// Looks at `device`, below the bridge.
   /// - Throws: when its BARs show a translation, or nothing.

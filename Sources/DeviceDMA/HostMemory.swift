@@ -5,11 +5,11 @@ import Glibc
 public import LinuxSystem
 import SystemPackage
 
-/// Ordinary memory whose physical addresses are known and stay: huge pages of 2 MiB, reserved for this
-/// process, each contiguous in physical memory, not inherited by forked children.
+/// Ordinary memory whose physical addresses are known and stay: huge pages of 2 MiB, reserved for
+/// this process, each contiguous in physical memory, not inherited by forked children.
 ///
-/// The kernel neither swaps huge pages out nor, unless memory is unplugged or gigantic pages are put
-/// together, moves them. Behind an IOMMU none of this matters: there VFIO pins what it maps.
+/// The kernel neither swaps huge pages out nor, unless memory is unplugged or gigantic pages are
+/// put together, moves them. Behind an IOMMU none of this matters: there VFIO pins what it maps.
 public struct HostMemory: ~Copyable, Sendable {
   /// What a huge page holds here.
   public static let hugePage: ByteCount = .mebibytes(2)

@@ -3,8 +3,8 @@ import GenPool
 import LinuxSystem
 public import PCIDevices
 
-/// A device that does DMA, and what stands between it and memory. The same byte has one address for each
-/// initiator: that is why ``dmaAddress(of:for:)`` asks for one.
+/// A device that does DMA, and what stands between it and memory. The same byte has one address for
+/// each initiator: that is why ``dmaAddress(of:for:)`` asks for one.
 public struct Initiator: Sendable {
   /// Where it sits.
   public let device: PCIAddress
@@ -19,8 +19,8 @@ public struct Initiator: Sendable {
     case container(VFIODevice)
   }
 
-  /// A device of this process's own. It reaches what is mapped for it, whatever the machine was booted
-  /// with: in VFIO's hands even `iommu=pt` translates.
+  /// A device of this process's own. It reaches what is mapped for it, whatever the machine was
+  /// booted with: in VFIO's hands even `iommu=pt` translates.
   public init(_ device: VFIODevice) {
     self.device = device.address
     path = .container(device)
@@ -65,9 +65,9 @@ extension BARSource {
 
 /// The address that `initiator` must use for `memory`, kept valid as long as the mapping is.
 ///
-/// Without translation it is the bus address. In a VFIO container the memory is mapped for the device,
-/// rounded out to whole pages: neighbours in its first and last page are in reach too, so that what must
-/// be kept apart takes a page of its own.
+/// Without translation it is the bus address. In a VFIO container the memory is mapped for the
+/// device, rounded out to whole pages: neighbours in its first and last page are in reach too, so
+/// that what must be kept apart takes a page of its own.
 ///
 /// - Throws: ``DMAError/unreachable(subject:initiator:cause:)`` with the reason why there is none; EINVAL,
 ///   ENOMEM, ENOSPC of the mapping.

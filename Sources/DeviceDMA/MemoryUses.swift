@@ -1,4 +1,5 @@
-/// What an NVMe controller can keep in memory of its own: bits 4:0 of CMBSZ (NVMe 1.4 section 3.1.12).
+/// What an NVMe controller can keep in memory of its own: bits 4:0 of CMBSZ (NVMe 1.4 section
+/// 3.1.12).
 ///
 /// It binds the owner only. For other devices the memory is a range on the bus that they read and
 /// write like any other, once it is enabled.

@@ -12,8 +12,8 @@ public import SystemPackage
 /// ROOT/kernel/iommu_groups/7/devices/0000:01:00.0 -> …
 /// ```
 /// A device is complete before its link under `bus` appears, and its link goes first: who reads the
-/// tree meanwhile, or watches that directory, sees whole devices only. One writer at a time, kept by
-/// a lock on the marker file.
+/// tree meanwhile, or watches that directory, sees whole devices only. One writer at a time, kept
+/// by a lock on the marker file.
 public struct EmulatedTree: Sendable {
   /// The root, as readers are given it.
   public let root: SysfsRoot
@@ -80,8 +80,8 @@ public struct EmulatedTree: Sendable {
     }
   }
 
-  /// Pulls the device at `address` out. Files that somebody has open or mapped stay alive for them, as
-  /// sysfs mappings do.
+  /// Pulls the device at `address` out. Files that somebody has open or mapped stay alive for them,
+  /// as sysfs mappings do.
   public func remove(_ address: PCIAddress) throws(EmulationError) {
     let name = address.description
     try alone { () throws(EmulationError) in
@@ -134,8 +134,8 @@ public struct EmulatedTree: Sendable {
     staging.removeAll(name)
   }
 
-  /// The devices that are there. One that cannot be read is an error: its addresses are not known, so
-  /// a new one might overlap it.
+  /// The devices that are there. One that cannot be read is an error: its addresses are not known,
+  /// so a new one might overlap it.
   private func devices() throws(EmulationError) -> [Device] {
     do throws(DeviceTreeError) {
       let listing = try DeviceTree(root: root).list()

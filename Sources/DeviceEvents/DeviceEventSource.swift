@@ -9,8 +9,8 @@ public import LinuxSystem
 /// try events.drain { event in … }
 /// ```
 public protocol DeviceEventSource: AnyObject {
-  /// Readable while there is something to ``drain(_:)``: for poll, or for epoll level-triggered. Open
-  /// as long as this object lives; only to be waited for.
+  /// Readable while there is something to ``drain(_:)``: for poll, or for epoll level-triggered.
+  /// Open as long as this object lives; only to be waited for.
   var descriptor: CInt { get }
 
   /// Calls `handle` for what has happened, in order, and returns without waiting for more. Takes a

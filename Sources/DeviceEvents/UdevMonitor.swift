@@ -19,8 +19,8 @@ package import SystemPackage
 
   /// How many messages one drain takes.
   private static let batch = 256
-  /// Room for some 10,000 messages; the kernel's default has room for 200, of all subsystems together
-  /// where there is no udevd. Costs nothing while it is empty.
+  /// Room for some 10,000 messages; the kernel's default has room for 200, of all subsystems
+  /// together where there is no udevd. Costs nothing while it is empty.
   private static let receiveBuffer = 16 << 20
 
   /// Starts to listen, to udevd where there is one and else to the kernel.
@@ -62,8 +62,8 @@ package import SystemPackage
       taken += 1
       if let event = receive() { handle(event) }
     }
-    // Not before the queue is empty: after an overrun the kernel adds nothing to it until then, so who
-    // looked at the devices earlier would miss what happens meanwhile. Linux: netlink_rcv_wake.
+    // Not before the queue is empty: after an overrun the kernel adds nothing to it until then, so
+    // who looked at the devices earlier would miss what happens meanwhile. Linux: netlink_rcv_wake.
     guard hasLost else { return }
     hasLost = false
     handle(.overrun)

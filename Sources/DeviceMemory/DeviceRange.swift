@@ -5,7 +5,8 @@ public import LinuxSystem
 public enum Caching: String, Hashable, Sendable, CaseIterable {
   /// Every access reaches the device, in order. The default of a BAR.
   case uncached = "uncached"
-  /// Stores gather in the CPU until a fence; loads are uncached. Prefetchable BARs (`resourceN_wc`).
+  /// Stores gather in the CPU until a fence; loads are uncached. Prefetchable BARs
+  /// (`resourceN_wc`).
   case writeCombining = "write-combining"
   /// Ordinary memory: emulated devices.
   case cached = "cached"
@@ -75,9 +76,9 @@ public struct DeviceRange: ~Copyable, Sendable {
   public let lender: (any DescriptorLender)?
   /// The kernel's means to tell whether memory that was handed out is still reached.
   public let witness: Witness
-  /// The kernel's answer when the range was opened: whether anything that was handed out before still
-  /// reached it. ``WitnessAnswer/reached`` only where the source had other memory of the BAR open already:
-  /// else that fails to open.
+  /// The kernel's answer when the range was opened: whether anything that was handed out before
+  /// still reached it. ``WitnessAnswer/reached`` only where the source had other memory of the BAR
+  /// open already: else that fails to open.
   public let witnessAtOpening: WitnessAnswer
   /// Lives as long as the range; its `deinit` undoes the opening (a lock, COMMAND bits).
   public let attachment: (any AnyObject & Sendable)?
@@ -105,8 +106,8 @@ public struct DeviceRange: ~Copyable, Sendable {
     self.attachment = attachment
   }
 
-  /// The same range under another name, which ends before `user` does and keeps it alive until then:
-  /// somebody who has more to undo than the opening.
+  /// The same range under another name, which ends before `user` does and keeps it alive until
+  /// then: somebody who has more to undo than the opening.
   public consuming func used(
     by user: any AnyObject & Sendable, as label: String
   ) -> DeviceRange {

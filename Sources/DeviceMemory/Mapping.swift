@@ -11,8 +11,8 @@ import SystemPackage
 /// in virtual addresses is aligned for the device too, and the kernel can use its largest pages.
 ///
 /// **fork().** A forked child does not inherit the mapping (MADV_DONTFORK): two allocators over one
-/// device memory would hand it out twice. Core dumps leave it out (MADV_DONTDUMP): reading registers
-/// has effects.
+/// device memory would hand it out twice. Core dumps leave it out (MADV_DONTDUMP): reading
+/// registers has effects.
 ///
 /// Registers are accessed here, runs of bytes through ``Region``. Neither is ever a span or a
 /// pointer, whose loads and stores a compiler may merge, split or leave out.
@@ -43,8 +43,8 @@ public struct Mapping: ~Copyable, Sendable {
   /// The greatest alignment worth its address space: the largest page of x86-64 and arm64 (4 KiB).
   static let greatestAlignment = ByteCount.gibibytes(1)
 
-  /// Maps `range`, shared, readable and, unless `access` says otherwise, writable. The mapping does not keep the range open; no
-  /// mapping needs its descriptor.
+  /// Maps `range`, shared, readable and, unless `access` says otherwise, writable. The mapping does
+  /// not keep the range open; no mapping needs its descriptor.
   public init(
     mapping range: borrowing DeviceRange, access: Access = .readWrite
   ) throws(SystemError) {
@@ -94,9 +94,9 @@ public struct Mapping: ~Copyable, Sendable {
 
 extension Mapping {
   /// Puts pages of all-ones in the memory's place, as a device that is gone reads: no load or store
-  /// reaches the device by this mapping any more, nor another one that is plugged in at its address.
-  /// What is stored is kept in pages of this process and goes nowhere. Other threads may use the
-  /// mapping meanwhile.
+  /// reaches the device by this mapping any more, nor another one that is plugged in at its
+  /// address. What is stored is kept in pages of this process and goes nowhere. Other threads may
+  /// use the mapping meanwhile.
   /// - Throws: ENOMEM, EMFILE. Part of the memory may still be the device's then.
   /// - Complexity: O(size / 1 MiB) system calls, 1,024 at most.
   public func overmap() throws(SystemError) {

@@ -18,8 +18,9 @@ public struct Region: ~Copyable, Sendable {
   }
 
   /// Lets go of the device without ending: pages of all-ones take the memory's place
-  /// (``Mapping/overmap()``), and its descriptor becomes one of `/dev/null`. Nothing in this process
-  /// keeps the device from being removed then, but for what else was made of the descriptor.
+  /// (``Mapping/overmap()``), and its descriptor becomes one of `/dev/null`. Nothing in this
+  /// process keeps the device from being removed then, but for what else was made of the
+  /// descriptor.
   /// - Throws: as ``Mapping/overmap()``, and EMFILE.
   public func abandon() throws(SystemError) {
     try mapping.overmap()

@@ -3,8 +3,8 @@ public import LinuxSystem
 public import PCIDevices
 public import SystemPackage
 
-/// Why a BAR was not opened, or a device not bound. Nothing is left changed when one of these is thrown,
-/// but for what its text calls not undone.
+/// Why a BAR was not opened, or a device not bound. Nothing is left changed when one of these is
+/// thrown, but for what its text calls not undone.
 public enum AttachError: Error, Hashable, Sendable {
   /// sysfs shows no such device, or makes no sense.
   case unreadable(DeviceTreeError)

@@ -1,8 +1,8 @@
 public import DeviceMemory
 public import PCIDevices
 
-/// Opens BARs, and knows what translates the addresses of the devices that it opens: ``SysfsSource``,
-/// ``VFIOSource``.
+/// Opens BARs, and knows what translates the addresses of the devices that it opens:
+/// ``SysfsSource``, ``VFIOSource``.
 public protocol BARSource: AnyObject, Sendable {
   /// Where devices are looked up.
   var tree: DeviceTree { get }
@@ -12,16 +12,16 @@ public protocol BARSource: AnyObject, Sendable {
 
   /// Lets a device do DMA, which takes some of its memory being open; ends with the last of it.
   ///
-  /// Stop the device before that: what it was told to do it would otherwise do later, to memory that
-  /// may be somebody else's by then.
+  /// Stop the device before that: what it was told to do it would otherwise do later, to memory
+  /// that may be somebody else's by then.
   func enableBusMastering(of device: PCIAddress) throws(AttachError)
 
-  /// Whether the device at an address, some of whose memory is open, is the one that was opened: a mapping
-  /// may lead to another one by now, whose registers are not to be touched.
+  /// Whether the device at an address, some of whose memory is open, is the one that was opened: a
+  /// mapping may lead to another one by now, whose registers are not to be touched.
   func isPresent(_ device: PCIAddress) -> Bool
 
-  /// The device at an address as VFIO's, whose container translates what it does DMA to; nil where nothing
-  /// that this process commands does.
+  /// The device at an address as VFIO's, whose container translates what it does DMA to; nil where
+  /// nothing that this process commands does.
   func vfioDevice(at address: PCIAddress) throws(AttachError) -> VFIODevice?
 }
 

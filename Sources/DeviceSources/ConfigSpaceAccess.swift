@@ -2,8 +2,8 @@ import GenPool
 import LinuxSystem
 import PCIDevices
 
-/// The COMMAND register (PCI 3.0 section 6.2.2) in a file that contains a device's configuration space:
-/// sysfs's `config`, or VFIO's descriptor of the device.
+/// The COMMAND register (PCI 3.0 section 6.2.2) in a file that contains a device's configuration
+/// space: sysfs's `config`, or VFIO's descriptor of the device.
 struct ConfigSpaceAccess: Sendable {
   /// The configuration space's place in the file.
   let start: ByteCount

@@ -7,7 +7,8 @@ public struct BindingPlan: Hashable, Sendable {
   public let device: Device
   /// What keeps it from being done; empty when it can be.
   public let refusals: [AttachRule.Refusal]
-  /// What becomes of each member of the device's IOMMU group, itself included; only itself without one.
+  /// What becomes of each member of the device's IOMMU group, itself included; only itself without
+  /// one.
   public let members: [Member]
   /// What is done, in order. Empty when all is as wanted already.
   public let steps: [Step]

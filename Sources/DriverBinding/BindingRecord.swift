@@ -4,8 +4,8 @@ import LinuxSystem
 public import PCIDevices
 import SystemPackage
 
-/// What a device had before it was bound: the way back. One small file a device below `/run`, gone after a
-/// reboot, as the binding is.
+/// What a device had before it was bound: the way back. One small file a device below `/run`, gone
+/// after a reboot, as the binding is.
 public struct BindingRecord: Hashable, Sendable, CustomStringConvertible {
   /// The driver; nil when there was none.
   public let driver: String?
@@ -57,8 +57,8 @@ public struct BindingRecord: Hashable, Sendable, CustomStringConvertible {
     return BindingRecord(text: String(decoding: bytes, as: UTF8.self))
   }
 
-  /// Keeps this record of how the device is now, unless it is bound already: the first binding knows
-  /// best what was before.
+  /// Keeps this record of how the device is now, unless it is bound already: the first binding
+  /// knows best what was before.
   /// - Returns: whether it was written.
   func keep(of address: PCIAddress, under root: SysfsRoot) throws(AttachError) -> Bool {
     let known = Self.read(of: address, under: root)

@@ -14,9 +14,9 @@ extension DeviceBinding {
     let isNew: Bool
   }
 
-  /// Does what `plan` says. When binding fails half-way, every device that it got hold of is given back;
-  /// what cannot be is in the error. Unbinding that fails is left where it got: the device is nobody's
-  /// then, or its own driver's, and unbinding again goes on.
+  /// Does what `plan` says. When binding fails half-way, every device that it got hold of is given
+  /// back; what cannot be is in the error. Unbinding that fails is left where it got: the device is
+  /// nobody's then, or its own driver's, and unbinding again goes on.
   /// - Throws: ``AttachError/refused(_:_:)`` when the plan has refusals; EBUSY while a genpool process
   ///   uses a device through sysfs.
   public func carryOut(_ plan: BindingPlan) throws(AttachError) {
@@ -51,15 +51,16 @@ extension DeviceBinding {
     return failures
   }
 
-  /// Keeps other genpool processes from the device until the result's end; nil when it has no memory, or
-  /// somebody has it from vfio-pci, whom the kernel asks for it.
+  /// Keeps other genpool processes from the device until the result's end; nil when it has no
+  /// memory, or somebody has it from vfio-pci, whom the kernel asks for it.
   private func lock(_ address: PCIAddress) throws(AttachError) -> DeviceDirectory? {
     let device = try device(at: address)
     guard device.bars.contains(where: \.hasResourceFile) else { return nil }
     let directory = try DeviceDirectory(of: device)
     return try directory.changing { () throws(AttachError) in
       if directory.isAlone() { return directory }
-      // Whoever goes by sysfs keeps the memory, with vfio-pci bound, too: the kernel would not ask him.
+      // Whoever goes by sysfs keeps the memory, with vfio-pci bound, too: the kernel would not ask
+      // him.
       let isShared = try directory.isShared()
       if !isShared && device.driver == IOMMUGroup.vfioDriver { return nil }
       throw .system(

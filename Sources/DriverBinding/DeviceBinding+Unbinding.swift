@@ -10,8 +10,9 @@ extension DeviceBinding {
 
   /// What it takes to give the device at `address` back to the driver that it had.
   ///
-  /// Without a record of what that was, a device that is with a driver for user space goes to the one that
-  /// the kernel chooses. Any other is refused (`not-bound`), as is one that the system uses (`in-use`).
+  /// Without a record of what that was, a device that is with a driver for user space goes to the
+  /// one that the kernel chooses. Any other is refused (`not-bound`), as is one that the system
+  /// uses (`in-use`).
   /// - Parameter isWholeGroup: whether the other members of its IOMMU group that are bound are given
   ///   back too: those that there is a record of.
   public func plan(

@@ -4,9 +4,9 @@ import SystemPackage
 
 /// Gives devices to vfio-pci, or another driver for user space, and back to their own.
 ///
-/// By `driver_override`, which no other device is touched by, and which lasts until the device is removed.
-/// What was before is remembered, so that unbinding restores it. Under an emulated root plans can be made;
-/// carrying one out ends when no kernel binds anything.
+/// By `driver_override`, which no other device is touched by, and which lasts until the device is
+/// removed. What was before is remembered, so that unbinding restores it. Under an emulated root
+/// plans can be made; carrying one out ends when no kernel binds anything.
 public struct DeviceBinding: Sendable {
   /// Where devices are looked up, and changed.
   public let tree: DeviceTree
@@ -59,8 +59,8 @@ public struct DeviceBinding: Sendable {
     }
   }
 
-  /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a driver
-  /// of the kernel's own. VFIO's variants have its name in theirs (`mlx5_vfio_pci`).
+  /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a
+  /// driver of the kernel's own. VFIO's variants have its name in theirs (`mlx5_vfio_pci`).
   private func isForUserSpace(_ driver: String) -> Bool {
     Self.passiveDrivers.contains(driver) || driver.contains("vfio")
   }

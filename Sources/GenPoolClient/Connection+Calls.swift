@@ -34,7 +34,8 @@ extension Connection {
     try call(Broker1.Attach.self, piece).pool
   }
 
-  /// Gives a pool's BAR back. For admins. The reply contains what the kernel cannot tell about the memory.
+  /// Gives a pool's BAR back. For admins. The reply contains what the kernel cannot tell about the
+  /// memory.
   @discardableResult
   public func detach(pool: String) throws(ClientError) -> Broker1.Detach.Reply {
     try call(Broker1.Detach.self, .init(pool: pool))

@@ -7,9 +7,9 @@ import SystemPackage
 /// A session with the broker: a socket on which one call at a time is made and answered.
 ///
 /// Leases belong to it and end at the latest with this process. All calls block, from any thread;
-/// those of several threads take turns. An answer that misses its deadline is waited for by the next
-/// call, and a lease that it brings is given back. After an answer that made no sense the two ends no
-/// longer agree on whose turn it is, so every further call throws.
+/// those of several threads take turns. An answer that misses its deadline is waited for by the
+/// next call, and a lease that it brings is given back. After an answer that made no sense the two
+/// ends no longer agree on whose turn it is, so every further call throws.
 ///
 /// **fork().** A child has the socket but not the session: its calls throw EPERM. It connects anew.
 public final class Connection: Sendable {
@@ -116,8 +116,8 @@ public final class Connection: Sendable {
     }
   }
 
-  /// Calls `method` for several replies, without an end but the connection's, unless `handle` returns
-  /// false. Nobody can use the connection afterwards: replies may still come.
+  /// Calls `method` for several replies, without an end but the connection's, unless `handle`
+  /// returns false. Nobody can use the connection afterwards: replies may still come.
   func stream<Method: VarlinkMethod>(
     _ method: Method.Type, _ parameters: Method.Parameters, _ handle: (Method.Reply) -> Bool
   ) throws(ClientError) {
@@ -128,8 +128,9 @@ public final class Connection: Sendable {
     }
   }
 
-  /// Calls `method` for several replies and takes the first, which is an answer like any other. Further
-  /// ones are taken with ``nextReply(to:before:)``, and nobody can use the connection otherwise.
+  /// Calls `method` for several replies and takes the first, which is an answer like any other.
+  /// Further ones are taken with ``nextReply(to:before:)``, and nobody can use the connection
+  /// otherwise.
   func start<Method: VarlinkMethod>(
     _ method: Method.Type, _ parameters: Method.Parameters
   ) throws(ClientError) -> (reply: Method.Reply, continues: Bool) {
@@ -250,8 +251,8 @@ extension Connection {
     }
   }
 
-  /// Takes the answers to calls that were given up, for the sake of a call of `method`, and gives back
-  /// what they bring.
+  /// Takes the answers to calls that were given up, for the sake of a call of `method`, and gives
+  /// back what they bring.
   private func settleOwed<Method: VarlinkMethod>(
     _ state: inout State, _ method: Method.Type, before deadline: ContinuousClock.Instant
   ) throws(ClientError) {

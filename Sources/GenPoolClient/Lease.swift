@@ -28,21 +28,23 @@ public struct Lease: ~Copyable, Sendable {
   public var size: ByteCount { grant.size }
   /// Where it starts for the CPU; nil when the broker does not know.
   public var physical: PhysicalAddress? { grant.physical }
-  /// Where it starts for other devices, without an IOMMU between; nil when the broker does not know.
+  /// Where it starts for other devices, without an IOMMU between; nil when the broker does not
+  /// know.
   public var bus: BusAddress? { grant.bus }
   /// Higher each time that the pool's memory is leased again.
   public var generation: Generation { grant.generation }
 
-  /// Asks the broker whether the lease was revoked: its device was removed or failed, or an admin took
-  /// it back. Then the memory is overmapped with all-ones and the descriptor closed in its place, so that
-  /// nothing here reaches the device any more, or another one that was plugged in at its address. Memory
-  /// of a pool whose removal waits (VFIO) **keeps its device from being removed** until every holder has
-  /// asked so, released the lease, or ended.
+  /// Asks the broker whether the lease was revoked: its device was removed or failed, or an admin
+  /// took it back. Then the memory is overmapped with all-ones and the descriptor closed in its
+  /// place, so that nothing here reaches the device any more, or another one that was plugged in at
+  /// its address. Memory of a pool whose removal waits (VFIO) **keeps its device from being
+  /// removed** until every holder has asked so, released the lease, or ended.
   ///
   /// Nobody is told unasked: a sysfs mapping of a device that has gone goes on reading and writing,
-  /// without a fault. Who cares asks now and then, or waits in ``Connection/monitor(_:)`` on another
-  /// connection for `leaseRevoked` and asks then. A lease that a pool has taken (`Pool.add`) cannot ask.
-  /// Whoever was given the descriptor itself still reaches the device by it.
+  /// without a fault. Who cares asks now and then, or waits in ``Connection/monitor(_:)`` on
+  /// another connection for `leaseRevoked` and asks then. A lease that a pool has taken
+  /// (`Pool.add`) cannot ask. Whoever was given the descriptor itself still reaches the device by
+  /// it.
   /// - Throws: when the broker does not answer, or the memory cannot be overmapped.
   /// - Complexity: O(leases of this user).
   public func checkRevoked() throws(ClientError) -> Bool {
@@ -61,8 +63,8 @@ public struct Lease: ~Copyable, Sendable {
 
   /// Unmaps the memory, gives it back, and waits until the broker has heard so.
   ///
-  /// The broker zeroes it before anyone else gets it. If this throws, the memory is unmapped all the
-  /// same, and given back at the latest when this process ends.
+  /// The broker zeroes it before anyone else gets it. If this throws, the memory is unmapped all
+  /// the same, and given back at the latest when this process ends.
   public consuming func release() throws(ClientError) {
     var claim = self.claim
     _ = consume region

@@ -20,7 +20,8 @@ public struct Descriptor: ~Copyable, Sendable {
 
   /// A second descriptor of the same open file, closed on exec.
   public func duplicate() throws(SystemError) -> Descriptor {
-    // From 3 on, so that a process started without standard streams does not write its log to a BAR.
+    // From 3 on, so that a process started without standard streams does not write its log to a
+    // BAR.
     let copy = fcntl(rawValue, F_DUPFD_CLOEXEC, 3)
     guard copy >= 0 else {
       throw SystemError(
@@ -29,8 +30,8 @@ public struct Descriptor: ~Copyable, Sendable {
     return Descriptor(owning: copy)
   }
 
-  /// Makes the number one of the file at `path`, opened for reading and writing, and closes what it was of:
-  /// for whoever cannot give the number up, but what is behind it.
+  /// Makes the number one of the file at `path`, opened for reading and writing, and closes what it
+  /// was of: for whoever cannot give the number up, but what is behind it.
   package func lead(to path: String) throws(SystemError) {
     let file = unsafe open(path, O_RDWR | O_CLOEXEC)
     guard file >= 0 else {
@@ -43,7 +44,8 @@ public struct Descriptor: ~Copyable, Sendable {
       throw SystemError(
         operation: "replace", subject: "descriptor \(rawValue)", errno: Errno(rawValue: number))
     }
-    // dup2 does not keep it, and dup3 is not to be had; what a program run meanwhile gets is /dev/null.
+    // dup2 does not keep it, and dup3 is not to be had; what a program run meanwhile gets is
+    // /dev/null.
     _ = fcntl(rawValue, F_SETFD, FD_CLOEXEC)
   }
 

@@ -1,8 +1,8 @@
 import CLinux
 package import SystemPackage
 
-/// A directory of sysfs or of an emulated tree, held open: its files are those of one device even when
-/// another device takes its path.
+/// A directory of sysfs or of an emulated tree, held open: its files are those of one device even
+/// when another device takes its path.
 package struct Directory: ~Copyable, Sendable {
   private let descriptor: Descriptor
 
@@ -21,7 +21,8 @@ package struct Directory: ~Copyable, Sendable {
     gl_is_same_file(descriptor.rawValue, other.descriptor.rawValue) == 1
   }
 
-  /// Opens a regular file for reading and, if asked, for writing. Never follows a link and never blocks.
+  /// Opens a regular file for reading and, if asked, for writing. Never follows a link and never
+  /// blocks.
   /// - Throws: EINVAL for anything but a regular file.
   package func open(_ name: String, isWritable: Bool) throws(Errno) -> Descriptor {
     try Descriptor(result: unsafe gl_open(descriptor.rawValue, name, isWritable ? 1 : 0))

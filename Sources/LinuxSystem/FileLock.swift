@@ -1,8 +1,8 @@
 import CLinux
 package import SystemPackage
 
-// Locks belong to the open file description: duplicates share them, and they live as long as any of them
-// or any mapping made of one.
+// Locks belong to the open file description: duplicates share them, and they live as long as any of
+// them or any mapping made of one.
 
 extension Descriptor {
   /// Locks the whole file for itself, without waiting. flock(2).
@@ -12,8 +12,9 @@ extension Descriptor {
   /// Ends ``lockFile()``.
   package func unlockFile() { _ = gl_unlock(rawValue) }
 
-  /// Locks one byte, which the file need not have, without waiting; independent of ``lockFile()``. A lock
-  /// that the description has is changed in place, or kept when it cannot be. fcntl(2), `F_OFD_SETLK`.
+  /// Locks one byte, which the file need not have, without waiting; independent of ``lockFile()``.
+  /// A lock that the description has is changed in place, or kept when it cannot be. fcntl(2),
+  /// `F_OFD_SETLK`.
   /// - Throws: EAGAIN when another description is in the way.
   package func lock(byte: UInt64, isShared: Bool) throws(Errno) {
     let result =
@@ -34,8 +35,8 @@ extension Descriptor {
     try gl_is_locked_shared(rawValue, byte).orErrno() == 1
   }
 
-  /// Whether the file has another open file description. A mapping keeps its description, and nothing but
-  /// closing and unmapping undoes that.
+  /// Whether the file has another open file description. A mapping keeps its description, and
+  /// nothing but closing and unmapping undoes that.
   /// - Throws: when the kernel cannot tell. EACCES without CAP_LEASE on a file of another user; EINVAL where
   ///   the kernel has no leases for it (sysfs since Linux 7.0); EOPNOTSUPP on a file system that is not
   ///   known to see bare mappings (overlayfs does not).

@@ -27,8 +27,8 @@ package struct StreamSocket: ~Copyable, Sendable {
     guard fcntl(rawValue, F_SETFL, O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
   }
 
-  /// Sends bytes as far as the socket takes them, and the descriptors with the first of them. Never raises
-  /// SIGPIPE.
+  /// Sends bytes as far as the socket takes them, and the descriptors with the first of them. Never
+  /// raises SIGPIPE.
   /// - Returns: the number of bytes that were sent; if any was, so were all descriptors.
   package func send(
     _ bytes: ArraySlice<UInt8>, descriptors: [CInt] = []

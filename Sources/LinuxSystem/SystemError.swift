@@ -29,7 +29,8 @@ extension SystemError: CustomStringConvertible {
 }
 
 extension Errno {
-  /// The C library's text as the middle of a sentence: `permission denied`, not `Permission denied`.
+  /// The C library's text as the middle of a sentence: `permission denied`, not `Permission
+  /// denied`.
   var textInSentence: String {
     let text = description
     guard text.dropFirst().first?.isLowercase == true else { return text }

@@ -52,13 +52,14 @@ extension AttachRule.Subject {
     return known.isEmpty ? "" : ": " + AttachRule.list(known.map(\.description))
   }
 
-  /// Members of the group with their uses: `"0000:02:00.0" with driver nvme: nvme1n1 is swapped to`.
+  /// Members of the group with their uses: `"0000:02:00.0" with driver nvme: nvme1n1 is swapped
+  /// to`.
   func describe(_ members: [IOMMUGroup.Member]) -> String {
     members.map { AttachRule.describe([$0]) + shownUses(of: $0.address) }.joined(separator: "; ")
   }
 
-  /// The command that takes the device, and what is in the way in its group, from their drivers; nil when
-  /// a member is in the way that no command can bind.
+  /// The command that takes the device, and what is in the way in its group, from their drivers;
+  /// nil when a member is in the way that no command can bind.
   private var bindCommand: String? {
     let command = "genpoolctl device bind \(device.address)"
     guard let group = device.iommuGroup else {

@@ -47,7 +47,8 @@ extension AttachRule {
       }
       return "it is in power state \(state.rawValue), where its memory reads as garbage"
     } cure: { subject in
-      // vfio-pci lets a device sleep until it is opened; another driver has it awake from the start.
+      // vfio-pci lets a device sleep until it is opened; another driver has it awake from the
+      // start.
       if subject.device.driver == IOMMUGroup.vfioDriver, subject.device.iommuGroup != nil {
         return "attach it through VFIO (source=vfio), which wakes it"
       }
@@ -185,8 +186,8 @@ extension AttachRule {
     },
   ]
 
-  /// The start of an NVMe controller's BAR 0 that no memory can share: registers up to 1000h, and the
-  /// page of the first doorbells (NVMe 1.4 section 3.1).
+  /// The start of an NVMe controller's BAR 0 that no memory can share: registers up to 1000h, and
+  /// the page of the first doorbells (NVMe 1.4 section 3.1).
   package static let nvmeRegisters: ByteCount = .kibibytes(8)
 
   /// The names of an NVMe controller's memory and the command that shows it, for a cure.
@@ -206,7 +207,8 @@ extension AttachRule {
     }
   ]
 
-  /// The other BARs for a cure, since the wrong one was asked for. Not an NVMe controller's registers.
+  /// The other BARs for a cure, since the wrong one was asked for. Not an NVMe controller's
+  /// registers.
   private static func otherBARs(_ subject: Subject) -> String {
     let others = subject.device.bars.filter { bar in
       bar.index != subject.request.bar

@@ -1,9 +1,9 @@
 import GenPool
 
 extension AttachRule {
-  /// The rules for opening memory through VFIO. Those about drivers are other ones than sysfs has: a
-  /// driver must be there, and be vfio-pci. It wakes the device up, it is mapped even when the kernel is
-  /// locked down, and pulling it out is safe: removal waits.
+  /// The rules for opening memory through VFIO. Those about drivers are other ones than sysfs has:
+  /// a driver must be there, and be vfio-pci. It wakes the device up, it is mapped even when the
+  /// kernel is locked down, and pulling it out is safe: removal waits.
   public static let vfio: [AttachRule] = vfioDevice + barRules
 
   /// Those of them that are about the device, not about a BAR of it.
@@ -45,9 +45,9 @@ extension IOMMUGroup {
   /// The driver that hands PCI devices to user space.
   public static let vfioDriver = "vfio-pci"
 
-  /// The members that keep the group from being handed to user space: with a driver that does DMA of its
-  /// own. Free of that are no driver, VFIO's, the one that only occupies, and those of bridges. Linux:
-  /// `driver_managed_dma`, before 5.19 `vfio_dev_viable`.
+  /// The members that keep the group from being handed to user space: with a driver that does DMA
+  /// of its own. Free of that are no driver, VFIO's, the one that only occupies, and those of
+  /// bridges. Linux: `driver_managed_dma`, before 5.19 `vfio_dev_viable`.
   package var blockers: [Member] {
     members.filter { member in
       guard let driver = member.driver, driver != Self.vfioDriver, driver != "pci-stub" else {

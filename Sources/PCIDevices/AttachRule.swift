@@ -1,8 +1,8 @@
 /// A condition that a device must meet before its memory is opened.
 ///
-/// The rules are a table for each way of opening it (``sysfs``, ``vfio``), so that what is refused can be read in one place, listed by a
-/// program, and tested one by one. All of them are asked: who mends one cause should not then meet
-/// the next.
+/// The rules are a table for each way of opening it (``sysfs``, ``vfio``), so that what is refused
+/// can be read in one place, listed by a program, and tested one by one. All of them are asked: who
+/// mends one cause should not then meet the next.
 public struct AttachRule: Sendable {
   /// A stable name, for `allow=NAME`, logs and the wire.
   public let name: String
@@ -29,8 +29,8 @@ public struct AttachRule: Sendable {
     public var request: BARRequest
     public let device: Device
     public let lockdown: Lockdown
-    /// The uses that show of the device and of its IOMMU group's members, by address. For causes and
-    /// cures only: a device without any may be in use all the same.
+    /// The uses that show of the device and of its IOMMU group's members, by address. For causes
+    /// and cures only: a device without any may be in use all the same.
     let uses: [PCIAddress: [DeviceUse]]
 
     package init(
@@ -58,8 +58,9 @@ public struct AttachRule: Sendable {
     /// The BAR asked for when it decodes memory, what most rules are about.
     var memoryBAR: BAR? { bar.flatMap { $0.kind == .memory ? $0 : nil } }
 
-    /// Whether an NVMe controller's registers are asked for as memory. By number all of BAR 0 counts as
-    /// registers; memory that they announce lies there as well on some controllers, behind them.
+    /// Whether an NVMe controller's registers are asked for as memory. By number all of BAR 0
+    /// counts as registers; memory that they announce lies there as well on some controllers,
+    /// behind them.
     var isControllerRegisters: Bool {
       guard device.classCode.hasNVMeRegisters, let bar = memoryBAR, bar.index == 0,
         bar.physical != nil

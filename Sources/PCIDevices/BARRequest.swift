@@ -25,11 +25,12 @@ public struct BARRequest: Hashable, Sendable {
   public enum Contents: Hashable, Sendable {
     /// Bytes: mapped write-combining where that is possible.
     case memory
-    /// Memory that the device's own registers announce, as an NVMe controller's do in CMBLOC and PMRCAP:
-    /// mapped like ``memory``. The BAR need not be prefetchable, and may hold the registers besides.
+    /// Memory that the device's own registers announce, as an NVMe controller's do in CMBLOC and
+    /// PMRCAP: mapped like ``memory``. The BAR need not be prefetchable, and may hold the registers
+    /// besides.
     case announcedMemory
-    /// Registers: mapped uncached, so that every access reaches the device as it was made. They need
-    /// not be prefetchable.
+    /// Registers: mapped uncached, so that every access reaches the device as it was made. They
+    /// need not be prefetchable.
     case registers
   }
 

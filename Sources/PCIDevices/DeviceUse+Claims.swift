@@ -2,19 +2,19 @@ import Glibc
 import LinuxSystem
 import SystemPackage
 
-/// Claims on block devices. Whatever mounts a device, swaps to it or builds something of it claims it in
-/// the kernel, in whatever namespace, and nobody else can then open it with O_EXCL: open(2).
+/// Claims on block devices. Whatever mounts a device, swaps to it or builds something of it claims
+/// it in the kernel, in whatever namespace, and nobody else can then open it with O_EXCL: open(2).
 extension DeviceUse {
-  /// Those of the block devices `names` that are claimed, `used` left out: nothing says more of them.
-  /// None under an emulated root, whose devices are not those of `/dev`.
+  /// Those of the block devices `names` that are claimed, `used` left out: nothing says more of
+  /// them. None under an emulated root, whose devices are not those of `/dev`.
   static func claims(
     among names: [String], used: Set<String>, under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {
     guard root.isMachines else { return [] }
     var used = used
     var claims: [DeviceUse] = []
-    // Partitions come before their disk: as long as one is claimed the disk cannot be had, either, and
-    // the partition is what has to be named.
+    // Partitions come before their disk: as long as one is claimed the disk cannot be had, either,
+    // and the partition is what has to be named.
     for name in names.sorted().reversed() where !used.contains(name) {
       let node = root["class/block"][name]
       var isPartUsed = false

@@ -16,9 +16,10 @@ public enum DeviceUse: Hashable, Sendable {
   /// Network interface `name` is up.
   case network(name: String)
 
-  /// What hangs on the device at `address`. Empty is not a promise: what has a character device open, or
-  /// shares a block device with everyone (a program that reads it, nvmet), does not show. On a kernel's
-  /// own sysfs each block device is opened for a moment; an emulated tree has none to open.
+  /// What hangs on the device at `address`. Empty is not a promise: what has a character device
+  /// open, or shares a block device with everyone (a program that reads it, nvmet), does not show.
+  /// On a kernel's own sysfs each block device is opened for a moment; an emulated tree has none to
+  /// open.
   package static func all(
     of address: PCIAddress, under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {
@@ -29,8 +30,9 @@ public enum DeviceUse: Hashable, Sendable {
       + networkUses(of: address, under: root)
   }
 
-  /// The uses of the device at `address` that sysfs and proc show: those of `all(of:under:)` without the
-  /// claims. Opens no block device, which would claim it for that moment and make a mount fail.
+  /// The uses of the device at `address` that sysfs and proc show: those of `all(of:under:)`
+  /// without the claims. Opens no block device, which would claim it for that moment and make a
+  /// mount fail.
   package static func shown(
     of address: PCIAddress, under root: SysfsRoot
   ) throws(DeviceTreeError) -> [DeviceUse] {

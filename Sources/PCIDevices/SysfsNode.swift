@@ -3,8 +3,8 @@ import LinuxSystem
 package import SystemPackage
 
 /// One file, directory or link of a sysfs tree, read with suspicion: an emulated tree is written by
-/// anyone, and a real one changes while it is read. Nothing here blocks, traps or reads more than it
-/// was asked to, whatever lies at the path.
+/// anyone, and a real one changes while it is read. Nothing here blocks, traps or reads more than
+/// it was asked to, whatever lies at the path.
 package struct SysfsNode: Sendable {
   /// Where it is. Not a FilePath: taking one apart costs more than reading most files here.
   package let path: String

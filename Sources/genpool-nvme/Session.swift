@@ -89,8 +89,8 @@ struct Session {
     try driver.shutDown()
   }
 
-  /// Throws between two commands when somebody wants the program to end: by a signal, or the kernel, which
-  /// is about to remove a device, or to take it from vfio-pci.
+  /// Throws between two commands when somebody wants the program to end: by a signal, or the
+  /// kernel, which is about to remove a device, or to take it from vfio-pci.
   func checkForInterruption() throws(Problem) {
     try Interruption.check()
     if let device = requests?.drain().first {

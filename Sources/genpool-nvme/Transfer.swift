@@ -13,8 +13,8 @@ struct BlockOptions: ParsableArguments {
   var lba: UInt64
 }
 
-/// Blocks that are moved between a namespace and the session's data memory, in as many commands as the
-/// controller needs.
+/// Blocks that are moved between a namespace and the session's data memory, in as many commands as
+/// the controller needs.
 struct Transfer {
   let session: Session
   let namespace: Namespace
@@ -23,7 +23,8 @@ struct Transfer {
   /// How many blocks it holds.
   let blocksAtATime: UInt64
 
-  /// Opens the queues and allocates a buffer for `blocks` blocks, or for as many as one command moves.
+  /// Opens the queues and allocates a buffer for `blocks` blocks, or for as many as one command
+  /// moves.
   init(
     _ session: Session, _ options: BlockOptions, _ direction: Driver.Direction, blocks: UInt64
   ) throws {
@@ -60,8 +61,8 @@ struct Transfer {
     }
   }
 
-  /// Reads `size` bytes of blocks, and makes sure that something came: a controller that does not reach
-  /// the memory may still report success.
+  /// Reads `size` bytes of blocks, and makes sure that something came: a controller that does not
+  /// reach the memory may still report success.
   func read(
     _ first: BlockAddress, _ count: BlockCount, _ size: ByteCount
   ) throws -> [UInt8] {

@@ -2,8 +2,8 @@ import DeviceSources
 import NVMe
 import PCIDevices
 
-/// The NVMe controllers whose registers are open, because some of their memory is: one that has a buffer
-/// and a persistent region is opened once for both. Nothing keeps them but that memory.
+/// The NVMe controllers whose registers are open, because some of their memory is: one that has a
+/// buffer and a persistent region is opened once for both. Nothing keeps them but that memory.
 final class Controllers {
   private struct WeakController {
     weak var controller: NVMeController?

@@ -109,8 +109,8 @@ struct Daemon {
     logger.notice("stopped")
   }
 
-  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves all
-  /// the same.
+  /// Hot-plug is told where it can be: a sandbox may not let the daemon hear of it, and it serves
+  /// all the same.
   private func watchDevices(
     of root: SysfsRoot, for broker: LeaseBroker, _ pools: ConfiguredPools
   ) {
@@ -122,7 +122,8 @@ struct Daemon {
     }
   }
 
-  /// Where devices are looked for. One that somebody named and that is not there is a slip of the pen.
+  /// Where devices are looked for. One that somebody named and that is not there is a slip of the
+  /// pen.
   private func deviceRoot() throws(SystemError) -> SysfsRoot {
     let root = options.sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
     guard unsafe access(root.path.string, F_OK) == 0 else {
@@ -161,15 +162,16 @@ struct Daemon {
     return socket
   }
 
-  /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a terminal
-  /// does not leave devices changed; but a service manager may find a file that has come since.
+  /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a
+  /// terminal does not leave devices changed; but a service manager may find a file that has come
+  /// since.
   private var reloadsOnHangUp: Bool {
     options.config != nil || Configuration.isThereAStandardFile
       || environment["NOTIFY_SOCKET"] != nil
   }
 
-  /// Opens those of the three standard streams that are closed, so that no device gets their numbers,
-  /// and the log with it.
+  /// Opens those of the three standard streams that are closed, so that no device gets their
+  /// numbers, and the log with it.
   private func openStandardStreams() {
     while let file = try? FileDescriptor.open(FilePath("/dev/null"), .readWrite) {
       guard file.rawValue > STDERR_FILENO else { continue }

@@ -6,8 +6,8 @@ import LinuxSystem
 import Logging
 import PCIDevices
 
-/// Devices that come and go while the daemon runs: the memory of those that go is revoked, and wanted
-/// pools of those that come are attached.
+/// Devices that come and go while the daemon runs: the memory of those that go is revoked, and
+/// wanted pools of those that come are attached.
 final class HotPlug {
   private let tree: DeviceTree
   private let events: any DeviceEventSource

@@ -10,8 +10,8 @@ import PCIDevices
 import PCINames
 import SystemPackage
 
-/// The devices of a sysfs root, for the broker. Their memory is opened through sysfs, or through VFIO
-/// where that is asked for.
+/// The devices of a sysfs root, for the broker. Their memory is opened through sysfs, or through
+/// VFIO where that is asked for.
 final class PCIProvider: DeviceProvider {
   private let tree: DeviceTree
   private let sysfs: SysfsSource
@@ -112,8 +112,8 @@ final class PCIProvider: DeviceProvider {
 }
 
 extension PCIProvider {
-  /// The physical addresses that a descriptor reaches: through sysfs all of the BAR, through VFIO all of the
-  /// device.
+  /// The physical addresses that a descriptor reaches: through sysfs all of the BAR, through VFIO
+  /// all of the device.
   private static func reach(
     _ bar: BAR.Index, of device: Device?, _ source: MemorySource?
   ) -> [AddressRange<PhysicalSpace>] {
@@ -121,7 +121,8 @@ extension PCIProvider {
     return bars.filter { $0.kind == .memory }.compactMap(\.physical)
   }
 
-  /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the region.
+  /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the
+  /// region.
   private func refusePersistent(
     _ bar: BAR.Index?, of address: PCIAddress, _ source: any BARSource,
     _ naming: BARRequest.Naming, _ allowed: Set<String>

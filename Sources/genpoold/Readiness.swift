@@ -4,8 +4,8 @@ import LinuxSystem
 /// Tells the service manager how far the daemon is, and that it lives: sd_notify(3), without its
 /// library.
 final class Readiness {
-  /// How often the manager wants to be told `WATCHDOG=1`: twice in the time after which it would give
-  /// the daemon up. Nil when it does not watch this process. sd_watchdog_enabled(3).
+  /// How often the manager wants to be told `WATCHDOG=1`: twice in the time after which it would
+  /// give the daemon up. Nil when it does not watch this process. sd_watchdog_enabled(3).
   let heartbeatInterval: Duration?
 
   /// Where the manager listens.

@@ -7,8 +7,8 @@ enum SocketActivation {
   /// The first descriptor that is passed. SD_LISTEN_FDS_START.
   private static let first: CInt = 3
 
-  /// The socket, nil if none was passed to this process. Takes the variables out of the environment, so
-  /// that no child believes it was meant.
+  /// The socket, nil if none was passed to this process. Takes the variables out of the
+  /// environment, so that no child believes it was meant.
   static func socket(_ environment: [String: String]) throws(SystemError) -> Descriptor? {
     guard environment["LISTEN_PID"] == String(getpid()),
       let count = environment["LISTEN_FDS"].flatMap({ Int($0) }), count > 0

@@ -12,12 +12,12 @@ package protocol LeasablePool: AnyObject {
   /// - Throws: the error for a request that this pool can never meet, or for any while its device is gone.
   func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount
 
-  /// Whether other users' processes leave the memory to `user`: it waits while the kernel sees one that
-  /// reaches it, and is denied where the kernel cannot tell.
+  /// Whether other users' processes leave the memory to `user`: it waits while the kernel sees one
+  /// that reaches it, and is denied where the kernel cannot tell.
   func occupation(against user: UID) -> LeaseDecision<Void>
 
-  /// Whether all of it has to be erased before `user` may lease: another user's processes, all gone by now,
-  /// could write to it.
+  /// Whether all of it has to be erased before `user` may lease: another user's processes, all gone
+  /// by now, could write to it.
   func isDirty(for user: UID) -> Bool
 
   /// Takes clean memory for `user`, from the offset that is returned.
@@ -37,6 +37,7 @@ package protocol LeasablePool: AnyObject {
   /// The generation of its next lease.
   func nextGeneration() -> Generation
 
-  /// Whether the memory of an ended lease comes clean by scrubbing alone, with no process writing to it.
+  /// Whether the memory of an ended lease comes clean by scrubbing alone, with no process writing
+  /// to it.
   func isBeingScrubbed(_ lease: LeaseID) -> Bool
 }

@@ -1,6 +1,7 @@
 package import BrokerProtocol
 
-/// The answer to: may this user have this memory now? One form of it, from a pool's own to that of all.
+/// The answer to: may this user have this memory now? One form of it, from a pool's own to that of
+/// all.
 package enum LeaseDecision<Granted> {
   case granted(Granted)
   case mustWait(Wait)
@@ -19,8 +20,8 @@ extension LeaseDecision {
 }
 
 extension CallFailure {
-  /// The order in which one of several pools' reasons is told: the lowest is the one that a client can do most
-  /// about.
+  /// The order in which one of several pools' reasons is told: the lowest is the one that a client
+  /// can do most about.
   var rank: Int {
     switch self {
     case .broker(.quotaExceeded), .broker(.poolFragmented): 0

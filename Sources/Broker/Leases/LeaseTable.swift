@@ -3,8 +3,8 @@ package import GenPool
 
 /// The leases: one entry each.
 ///
-/// Invariants: a lease has one entry from Acquire until its memory is clean again; no two entries of
-/// a region overlap; an identity is never used twice.
+/// Invariants: a lease has one entry from Acquire until its memory is clean again; no two entries
+/// of a region overlap; an identity is never used twice.
 package struct LeaseTable {
   /// One lease.
   package struct Entry {

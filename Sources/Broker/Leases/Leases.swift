@@ -3,11 +3,11 @@ import GenPool
 
 /// The leases, the users' quotas, and the Acquires that wait: who may have which memory.
 ///
-/// Knows pools by ``LeasablePool`` and clients by their identities: no device and no socket. `Waiting` is what
-/// its user keeps with an Acquire that waits.
+/// Knows pools by ``LeasablePool`` and clients by their identities: no device and no socket.
+/// `Waiting` is what its user keeps with an Acquire that waits.
 ///
-/// Invariant: of pools, quotas and places in the line that a decision grants from, none was owed to an Acquire
-/// that waits ahead.
+/// Invariant: of pools, quotas and places in the line that a decision grants from, none was owed to
+/// an Acquire that waits ahead.
 package final class Leases<Waiting> {
   /// An Acquire that waits for memory.
   package struct Pending {
@@ -72,8 +72,8 @@ package final class Leases<Waiting> {
 
   // MARK: Deciding
 
-  /// Whether `request` gets memory now: of the first of `pools` that can, but nothing that those ahead wait
-  /// for. A lease that is granted is in the table.
+  /// Whether `request` gets memory now: of the first of `pools` that can, but nothing that those
+  /// ahead wait for. A lease that is granted is in the table.
   ///
   /// - Parameters:
   ///   - isPatient: whether it may wait for more than the scrubber.
@@ -166,7 +166,8 @@ package final class Leases<Waiting> {
     }
   }
 
-  /// Whether a user's quota has room for one more lease of `size`. O(1) within the quota, else O(leases).
+  /// Whether a user's quota has room for one more lease of `size`. O(1) within the quota, else
+  /// O(leases).
   private func quotaDecision(
     on user: UID, size: ByteCount, _ pools: [any LeasablePool]
   ) -> LeaseDecision<Void> {
@@ -216,8 +217,8 @@ package final class Leases<Waiting> {
       Pending(request: request, waiting: waiting, deadline: time.map { .now + $0 }, wait: wait))
   }
 
-  /// Decides anew on all that wait, first come first. Call it when memory came free or will not any more, and
-  /// when the time of one is up.
+  /// Decides anew on all that wait, first come first. Call it when memory came free or will not any
+  /// more, and when the time of one is up.
   /// - Parameter isThere: whether a connection is still there. The Acquire of one that is not is dropped.
   /// - Returns: those that wait no longer, and how each ended.
   package func retry(
@@ -266,7 +267,8 @@ package final class Leases<Waiting> {
     self.quotas = quotas
   }
 
-  /// A session's connection ended: its request keys are void, and its leases orphaned, which are returned.
+  /// A session's connection ended: its request keys are void, and its leases orphaned, which are
+  /// returned.
   package func orphan(_ session: SessionID) -> [LeaseTable.Entry] {
     keys[session] = nil
     let orphans = table.held { $0.session == session && $0.state == .leased }

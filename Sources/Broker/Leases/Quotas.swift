@@ -4,8 +4,8 @@ public import GenPool
 /// How much each user may have at a time, so that none can take everything.
 ///
 /// A lease counts for its uid from Acquire until its memory is clean again: orphaned, revoked and
-/// quarantined memory too, for nobody else can have it meanwhile, and who leaves memory behind shall
-/// not get more by it.
+/// quarantined memory too, for nobody else can have it meanwhile, and who leaves memory behind
+/// shall not get more by it.
 public struct Quotas: Hashable, Sendable {
   /// What one user may have; nil is unlimited.
   public struct Limits: Hashable, Sendable {
@@ -25,8 +25,8 @@ public struct Quotas: Hashable, Sendable {
     /// No limits.
     public static let unlimited = Self()
 
-    /// What holds unless something is said: connections alone are limited, to a quarter of those that
-    /// all users have, so that one who takes them all leaves some.
+    /// What holds unless something is said: connections alone are limited, to a quarter of those
+    /// that all users have, so that one who takes them all leaves some.
     public static let standard = Self(connections: 256)
   }
 

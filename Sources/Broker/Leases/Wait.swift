@@ -35,8 +35,8 @@ package struct Wait {
   var isBrief: Bool { pools.values.contains(.brief) || quota == .brief }
 }
 
-/// The Acquires that wait ahead of another. Memory of a pool that one ahead waits for goes to no other, nor
-/// does anything of a quota that one ahead waits for.
+/// The Acquires that wait ahead of another. Memory of a pool that one ahead waits for goes to no
+/// other, nor does anything of a quota that one ahead waits for.
 package struct Line {
   private(set) var pools: [RegionID: Wait.Term] = [:]
   private(set) var users: [UID: Wait.Term] = [:]

@@ -38,7 +38,8 @@ extension AttachedRegion: LeasablePool {
         pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count))
   }
 
-  // A descriptor reaches the whole BAR, so scrubbing the other user's leases alone did not make it clean.
+  // A descriptor reaches the whole BAR, so scrubbing the other user's leases alone did not make it
+  // clean.
   func isDirty(for user: UID) -> Bool {
     guard isolation == .uidExclusive, let lastUser else { return false }
     return lastUser != user

@@ -8,9 +8,9 @@ import Logging
 
 /// An attached piece of a device's memory, and the pool over it.
 ///
-/// Every granule is in exactly one of three places: clean and free in the pool, in a lease, or dirty.
-/// To the pool a dirty granule is an allocated one, so nothing dirty can be leased. Invariant:
-/// available + dirty + leased = the whole granules of `size`.
+/// Every granule is in exactly one of three places: clean and free in the pool, in a lease, or
+/// dirty. To the pool a dirty granule is an allocated one, so nothing dirty can be leased.
+/// Invariant: available + dirty + leased = the whole granules of `size`.
 final class AttachedRegion {
   typealias ID = RegionID
 
@@ -39,14 +39,15 @@ final class AttachedRegion {
   /// The memory that a descriptor of it reaches.
   let reach: OutstandingMemory.Reach
   private var lender: (any DescriptorLender)?
-  /// What leases are sent: without a lender always the same, else from the first holder to the last.
+  /// What leases are sent: without a lender always the same, else from the first holder to the
+  /// last.
   private var lent: LentDescriptor?
 
   let memory: RegionMemory
   /// Addresses only: the broker itself never touches memory through its pool.
   let pool: GenPool.Pool
-  /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or without
-  /// one at the broker's own mapping.
+  /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or
+  /// without one at the broker's own mapping.
   let start: VirtualAddress
 
   /// On whose account it is detached once no process reaches it; nil unless it is draining.
@@ -68,15 +69,15 @@ final class AttachedRegion {
 
   /// The live processes that were given a lease here, each with the users it was as it got them. A
   /// descriptor cannot be taken back, so they stay until they die, or are seen to have let go:
-  /// ``forgetIdleHolders()``. What a holder passed on, to a child or by a socket of its own, shows when
-  /// all holders are gone: see ``hasStrays``.
+  /// ``forgetIdleHolders()``. What a holder passed on, to a child or by a socket of its own, shows
+  /// when all holders are gone: see ``hasStrays``.
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
   /// Whether anything was lent since the kernel last saw that nothing is left of what was.
   private(set) var isOutstanding = false
-  /// The records of what was lent before it was attached, where that may still be in reach. They stay until
-  /// the kernel answers for their own source, or an admin has them forgotten.
+  /// The records of what was lent before it was attached, where that may still be in reach. They
+  /// stay until the kernel answers for their own source, or an admin has them forgotten.
   private var inherited: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
   /// Where what is outstanding is put on record.
   private let records: OutstandingRecords
@@ -106,8 +107,8 @@ final class AttachedRegion {
     let lease: LeaseID?
   }
 
-  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed. `isolation` is given to
-  /// promise less than the opened range does; nil promises what it can.
+  /// Maps what was opened. All of it is dirty: allocated, and to be scrubbed. `isolation` is given
+  /// to promise less than the opened range does; nil promises what it can.
   init(
     id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
     records: OutstandingRecords, open: consuming OpenBAR
@@ -187,14 +188,15 @@ final class AttachedRegion {
     isOutstanding = true
   }
 
-  /// Processes may reach the memory, of what was lent before it was attached, and the kernel cannot tell.
+  /// Processes may reach the memory, of what was lent before it was attached, and the kernel cannot
+  /// tell.
   func inherit(_ records: [(id: OutstandingRecords.ID, record: OutstandingMemory)]) {
     inherited = records
     lastUser = records.lazy.flatMap(\.record.users).first.map(UID.init(rawValue:))
   }
 
-  /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at any time.
-  /// A lease that is not on record is not given.
+  /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at
+  /// any time. A lease that is not on record is not given.
   private func noteOutstanding(_ user: UID) throws(SystemError) {
     guard witness != .fileLease else { return }
     // One record of one memory and source, however often the broker starts again.
@@ -213,8 +215,9 @@ final class AttachedRegion {
     try save(record)
   }
 
-  /// Closes the record as the region is given up: removes it when nothing is outstanding, or an admin
-  /// `forgets` it. What VFIO was asked for is not forgotten: only opening the device anew answers.
+  /// Closes the record as the region is given up: removes it when nothing is outstanding, or an
+  /// admin `forgets` it. What VFIO was asked for is not forgotten: only opening the device anew
+  /// answers.
   func closeRecord(forgets: Bool = false) throws(SystemError) {
     if forgets, witness != .reopening {
       for (id, _) in inherited { try records.remove(id) }
@@ -260,12 +263,12 @@ final class AttachedRegion {
     moment.holderChanges += 1
   }
 
-  /// Whether it can be seen that its holders have let go. Not while they have leases, unless those are of
-  /// no use any more.
+  /// Whether it can be seen that its holders have let go. Not while they have leases, unless those
+  /// are of no use any more.
   var canForgetHolders: Bool { witness == .fileLease && (leaseCount == 0 || hasGone) }
 
-  /// Forgets the holders once all of them have let go: no descriptor that they were given and no mapping
-  /// made of one is left.
+  /// Forgets the holders once all of them have let go: no descriptor that they were given and no
+  /// mapping made of one is left.
   func forgetIdleHolders() {
     guard canForgetHolders, isOutstanding else { return }
     // Ours would count. The next lessee gets another one.
@@ -274,8 +277,8 @@ final class AttachedRegion {
   }
 
   private func stopLending() {
-    // VFIO has one for as long as the region lives: all that wait to be sent must be led to /dev/null at
-    // once when the kernel wants the device back.
+    // VFIO has one for as long as the region lives: all that wait to be sent must be led to
+    // /dev/null at once when the kernel wants the device back.
     if lender != nil, witness != .reopening { lent = nil }
   }
 
@@ -292,8 +295,8 @@ final class AttachedRegion {
     }
   }
 
-  /// Whether anything that was lent may still reach the memory. Asks the kernel when all holders are gone:
-  /// what is left then is a child of one, or was passed on.
+  /// Whether anything that was lent may still reach the memory. Asks the kernel when all holders
+  /// are gone: what is left then is a child of one, or was passed on.
   var answer: WitnessAnswer {
     if !holders.isEmpty { return .reached }
     guard isOutstanding || !inherited.isEmpty else { return .free }
@@ -336,7 +339,8 @@ final class AttachedRegion {
   /// Takes ``drain(_:)`` back.
   func keep() { drainAudit = nil }
 
-  /// Its calls are recorded from now on, or not any more; with the failure to do as the configuration says.
+  /// Its calls are recorded from now on, or not any more; with the failure to do as the
+  /// configuration says.
   func record(in recording: Recording?, failure: SystemError? = nil) {
     self.recording = recording
     recordFailure = failure
@@ -354,8 +358,8 @@ final class AttachedRegion {
     try allocateInPool(size, fit: fit) - start
   }
 
-  /// Memory that was taken becomes a lease of `user`, which is on record from now on where the kernel cannot
-  /// be asked. If it cannot be put on record the memory is given back.
+  /// Memory that was taken becomes a lease of `user`, which is on record from now on where the
+  /// kernel cannot be asked. If it cannot be put on record the memory is given back.
   func lease(_ size: ByteCount, at offset: ByteCount, to user: UID) throws(CallFailure) {
     do throws(SystemError) {
       try noteOutstanding(user)
@@ -388,7 +392,8 @@ final class AttachedRegion {
     counts.end(size)
   }
 
-  /// Makes all that is free dirty, and says what it was. For memory that the next user shall not see.
+  /// Makes all that is free dirty, and says what it was. For memory that the next user shall not
+  /// see.
   func takeFree() throws(PoolError) -> [(offset: ByteCount, size: ByteCount)] {
     moment.erasures += 1
     lastUser = nil

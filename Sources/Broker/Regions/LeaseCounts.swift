@@ -2,8 +2,8 @@ import GenPool
 
 /// What became of the requests for a pool's memory since it was attached.
 ///
-/// Its allocator cannot say: to it attaching is an allocation of everything, and each slice that was scrubbed
-/// a free; and it is asked again and again for one request that waits.
+/// Its allocator cannot say: to it attaching is an allocation of everything, and each slice that
+/// was scrubbed a free; and it is asked again and again for one request that waits.
 struct LeaseCounts {
   /// Leases that began, and that ended.
   private(set) var allocations = 0

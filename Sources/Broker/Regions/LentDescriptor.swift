@@ -1,7 +1,7 @@
 import LinuxSystem
 
-/// A descriptor that leases are sent, open as long as its region lends it and replies with it wait to be
-/// sent.
+/// A descriptor that leases are sent, open as long as its region lends it and replies with it wait
+/// to be sent.
 final class LentDescriptor {
   private let descriptor: Descriptor
 

@@ -3,10 +3,11 @@ import DeviceMemory
 import GenPool
 import LinuxSystem
 
-/// Memory that was handed out, and that a process may still reach although no kernel interface can tell.
+/// Memory that was handed out, and that a process may still reach although no kernel interface can
+/// tell.
 ///
-/// Needed only where the witness cannot answer at any time (``Witness``): what is outstanding there decides
-/// who may have the memory next, in this run of the broker and in later ones.
+/// Needed only where the witness cannot answer at any time (``Witness``): what is outstanding there
+/// decides who may have the memory next, in this run of the broker and in later ones.
 struct OutstandingMemory: Codable, Hashable {
   /// The end of the broker's hold on the memory, as far as is known.
   enum State: String, Codable {
@@ -25,16 +26,16 @@ struct OutstandingMemory: Codable, Hashable {
   /// The users whose processes it was lent to, in order.
   var users: [UInt32]
   var state: State
-  /// The boot of the machine that it is of: a later one has none of its processes. Nil where that could not
-  /// be read (a private /proc).
+  /// The boot of the machine that it is of: a later one has none of its processes. Nil where that
+  /// could not be read (a private /proc).
   var boot: String?
 
   /// The memory that a descriptor reaches, recognisable in another run.
   enum Reach: Codable, Hashable {
     /// A file of an emulated tree.
     case file(device: UInt64, inode: UInt64, born: Int64)
-    /// A device of the machine: one BAR of it, or with nil all of it; and the physical addresses, which
-    /// another device may have by then.
+    /// A device of the machine: one BAR of it, or with nil all of it; and the physical addresses,
+    /// which another device may have by then.
     case device(address: String, bar: Int?, ranges: [Range])
 
     struct Range: Codable, Hashable {
@@ -64,8 +65,8 @@ struct OutstandingMemory: Codable, Hashable {
     }
   }
 
-  /// Whether the kernel's answer for `reach`, opened by `source`, that nothing reaches it holds for this.
-  /// An answer is of one interface of the kernel, and of the device that is there now.
+  /// Whether the kernel's answer for `reach`, opened by `source`, that nothing reaches it holds for
+  /// this. An answer is of one interface of the kernel, and of the device that is there now.
   func isRefuted(by reach: Reach, _ source: MemorySource?) -> Bool {
     self.source == source?.rawValue && self.reach.isOfSameMemory(as: reach)
   }

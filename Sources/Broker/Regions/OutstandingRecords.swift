@@ -4,12 +4,12 @@ import Glibc
 import LinuxSystem
 import SystemPackage
 
-/// The records of memory that is outstanding: a file each in a directory that outlives the broker's runs but
-/// not the machine's, so that a run that was killed leaves word.
+/// The records of memory that is outstanding: a file each in a directory that outlives the broker's
+/// runs but not the machine's, so that a run that was killed leaves word.
 ///
-/// A record is replaced by a rename, so it is there as a whole or not at all. Several brokers may share a
-/// directory: each writes and removes what concerns its own memory. Without a directory the records live as
-/// long as the broker.
+/// A record is replaced by a rename, so it is there as a whole or not at all. Several brokers may
+/// share a directory: each writes and removes what concerns its own memory. Without a directory the
+/// records live as long as the broker.
 final class OutstandingRecords {
   /// Names a record, and its file.
   struct ID: Hashable {
@@ -53,8 +53,8 @@ final class OutstandingRecords {
       label: label, reach: reach, source: source?.rawValue, users: [], state: .ended, boot: boot)
   }
 
-  /// Every record, nil for one that cannot be read. The directory is looked at each time: other brokers
-  /// have theirs there.
+  /// Every record, nil for one that cannot be read. The directory is looked at each time: other
+  /// brokers have theirs there.
   func all() throws(SystemError) -> [(ID, OutstandingMemory?)] {
     guard let directory else { return kept.map { ($0.key, $0.value) } }
     let names: [String]
@@ -132,8 +132,8 @@ final class OutstandingRecords {
       throw failure(errno)
     }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw failure(ENOTDIR) }
-    // systemd makes it a link to a directory of the service's user. A link or directory that another user
-    // has made in a shared place would be a trap. Root may read a service's.
+    // systemd makes it a link to a directory of the service's user. A link or directory that
+    // another user has made in a shared place would be a trap. Root may read a service's.
     let own = geteuid()
     guard link.st_uid == own || link.st_uid == 0, own == 0 || status.st_uid == own,
       status.st_mode & 0o022 == 0

@@ -11,7 +11,8 @@ struct Recording {
 
 /// Writes what pools are asked to files: a failure from the field becomes a test.
 final class PoolRecorder {
-  /// The directory for a file of each pool; nil to record none. Pools that are there follow by ``record(_:)``.
+  /// The directory for a file of each pool; nil to record none. Pools that are there follow by
+  /// ``record(_:)``.
   var directory: String?
   private let logger: Logger
 
@@ -20,9 +21,9 @@ final class PoolRecorder {
     self.logger = logger
   }
 
-  /// Records a region's pool as the configuration says: begins a record, ends one, or has it go on in another
-  /// directory. The old one ends only once the new one has begun. A pool that cannot be recorded is used
-  /// without.
+  /// Records a region's pool as the configuration says: begins a record, ends one, or has it go on
+  /// in another directory. The old one ends only once the new one has begun. A pool that cannot be
+  /// recorded is used without.
   func record(_ region: AttachedRegion) {
     guard let directory, !region.isRevoked else { return endRecord(of: region) }
     let old = region.recording?.file

@@ -6,16 +6,17 @@ import Glibc
 import LinuxSystem
 import Logging
 
-/// Decides whether memory may become a pool: not while a process that it was lent to may still map it without
-/// the kernel telling.
+/// Decides whether memory may become a pool: not while a process that it was lent to may still map
+/// it without the kernel telling.
 struct RegionAdmission {
   let outstanding: OutstandingRecords
   let logger: Logger
 
-  /// Agrees to a region that is about to be attached, or refuses it because memory of it is outstanding and
-  /// the kernel cannot tell whether a process still maps it.
+  /// Agrees to a region that is about to be attached, or refuses it because memory of it is
+  /// outstanding and the kernel cannot tell whether a process still maps it.
   ///
-  /// After an end in order, when every process that was lent memory had died, its user goes on alone.
+  /// After an end in order, when every process that was lent memory had died, its user goes on
+  /// alone.
   /// - Parameter isForced: an admin says that no process maps it any more.
   /// - Returns: the user that alone may lease of it until an admin detaches it; nil for all.
   func admit(
@@ -45,15 +46,16 @@ struct RegionAdmission {
     return region.isolation == .uidExclusive ? users.first.map(UID.init(rawValue:)) : nil
   }
 
-  /// The records of memory that `region` reaches. Removes those that the kernel's answer has made void, and
-  /// those that an admin's force does.
+  /// The records of memory that `region` reaches. Removes those that the kernel's answer has made
+  /// void, and those that an admin's force does.
   private func relevantRecords(
     for region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
   ) throws(CallFailure) -> [(id: OutstandingRecords.ID, record: OutstandingMemory)] {
     var relevant: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
     for (id, record) in try callFailure({ () throws(SystemError) in try outstanding.all() }) {
       guard let record else {
-        // It may be of any memory, opened by any source: the kernel's answer for this one is not for it.
+        // It may be of any memory, opened by any source: the kernel's answer for this one is not
+        // for it.
         guard !isForced else { continue }
         throw busy(
           region,

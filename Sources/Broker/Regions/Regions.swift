@@ -6,7 +6,7 @@ import Glibc
 import LinuxSystem
 import Logging
 
-/// What happens to regions that concerns leases, connections and whoever configured them.
+/// Events of regions that concern leases, connections and the configuration.
 protocol RegionObserver: AnyObject {
   /// A region was attached, revoked or removed.
   func publish(_ event: Broker1.Event)
@@ -119,8 +119,8 @@ final class Regions {
             "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
             + "and a descriptor reaches all of it"))
     }
-    // A process that holds memory of a device that was removed would reach this one by it. Through VFIO the
-    // kernel's answer at the opening rules that out.
+    // A process that holds memory of a device that was removed would reach this one by it. Through
+    // VFIO the kernel's answer at the opening rules that out.
     if let old = regions.first(where: {
       $0.isRevoked && $0.overlaps(region)
         && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
@@ -244,8 +244,9 @@ final class Regions {
     observer.memoryChanged()
   }
 
-  /// A device was removed: its regions are revoked. What holds them, a mapping over an address that may soon
-  /// be another device's, keeps them in the list, so that nothing is attached in their place.
+  /// A device was removed: its regions are revoked. What holds them, a mapping over an address that
+  /// may soon be another device's, keeps them in the list, so that nothing is attached in their
+  /// place.
   func deviceRemoved(_ hasGone: (AttachedRegion) -> Bool) {
     for region in regions where hasGone(region) {
       revoke(region, because: "device \(region.device) was removed")
@@ -259,8 +260,8 @@ final class Regions {
     for region in regions where isWaitedFor(region) { forgetHolders(of: region) }
   }
 
-  /// The kernel wants a device back: its regions are revoked and let go of at once. The kernel waits for
-  /// that, and for the holders, who are told.
+  /// The kernel wants a device back: its regions are revoked and let go of at once. The kernel
+  /// waits for that, and for the holders, who are told.
   func deviceRequested(_ isWanted: (AttachedRegion) -> Bool) {
     for region in regions where isWanted(region) {
       revoke(region, because: "device \(region.device) is being removed, or its driver unbound")
@@ -270,8 +271,8 @@ final class Regions {
     }
   }
 
-  /// Forgets a region without a device once no process that was lent its memory can reach it any more. Where
-  /// the kernel cannot tell of others a record of what is outstanding stays.
+  /// Forgets a region without a device once no process that was lent its memory can reach it any
+  /// more. Where the kernel cannot tell of others a record of what is outstanding stays.
   private func forgetIfGone(_ region: AttachedRegion) {
     guard region.hasGone, region.holders.isEmpty, region.answer != .reached, contains(region) else {
       return
@@ -283,8 +284,8 @@ final class Regions {
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     observer.memoryChanged()
-    // Its place may be taken by now. An observer that is told attaches, which is nothing for the middle of a
-    // loop over regions.
+    // Its place may be taken by now. An observer that is told attaches, which is nothing for the
+    // middle of a loop over regions.
     loop.after(.zero) { [unowned self] in observer.deviceReady(region.device) }
   }
 
@@ -396,15 +397,16 @@ final class Regions {
     observer.forget(holders)
   }
 
-  /// Forgets the holders of a region whose device the kernel does not take back before all have let go.
+  /// Forgets the holders of a region whose device the kernel does not take back before all have let
+  /// go.
   private func forgetHolders(of region: AttachedRegion) {
     let holders = Array(region.holders.keys)
     region.removeAllHolders()
     observer.forget(holders)
   }
 
-  /// Logs that memory is reached although every process that it was lent to is gone. That the kernel cannot
-  /// tell is no event: it is so after each lease, and the next user is told.
+  /// Logs that memory is reached although every process that it was lent to is gone. That the
+  /// kernel cannot tell is no event: it is so after each lease, and the next user is told.
   private func noteStrays(of region: AttachedRegion) {
     guard region.hasStrays else { return }
     logger.warning(
@@ -426,8 +428,8 @@ extension AttachedRegion {
     return mine.overlaps(others)
   }
 
-  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed are
-  /// the kernel's matter.
+  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed
+  /// are the kernel's matter.
   fileprivate func isInReach(of other: AttachedRegion) -> Bool {
     guard device == other.device, !isAwaitedByKernel else { return false }
     return bar == other.bar || source == .vfio || other.source == .vfio

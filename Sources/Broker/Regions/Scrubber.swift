@@ -7,9 +7,9 @@ import Synchronization
 /// Zeroes device memory on a thread of its own, so that nobody waits for a BAR but those who want
 /// its memory.
 ///
-/// Jobs are done slice by slice, each from its start upward, the jobs in turn: a small lease does not
-/// wait for a large BAR. Finished slices are collected by the broker's thread when ``finishedEvent``
-/// is raised.
+/// Jobs are done slice by slice, each from its start upward, the jobs in turn: a small lease does
+/// not wait for a large BAR. Finished slices are collected by the broker's thread when
+/// ``finishedEvent`` is raised.
 final class Scrubber: Sendable {
   /// Names a job.
   struct JobID: Hashable, Sendable {
@@ -18,11 +18,11 @@ final class Scrubber: Sendable {
 
   /// A point in the life of a region, by what has happened to it that matters to a scrub.
   struct Moment: Sendable {
-    /// How often the region was erased for another user. What was zeroed before the last time may have
-    /// been written to since, by processes that are dead now.
+    /// How often the region was erased for another user. What was zeroed before the last time may
+    /// have been written to since, by processes that are dead now.
     var erasures = 0
-    /// How often a process was given a descriptor, or died with one. If nothing has changed and there
-    /// is none now, nobody could write meanwhile.
+    /// How often a process was given a descriptor, or died with one. If nothing has changed and
+    /// there is none now, nobody could write meanwhile.
     var holderChanges = 0
   }
 

@@ -6,9 +6,10 @@ import SystemPackage
 
 /// A file that a pool's calls are written to as they are made, for `genpool-bench replay`.
 ///
-/// Each line is written at once: what the daemon did before it was killed is there, and a lease takes 1 to
-/// 2 % longer (`genpool-bench lease`). The file holds whole lines only, whatever happens: the first that does
-/// not go in, because the disk is full say, is taken out again and ends it.
+/// Each line is written at once: what the daemon did before it was killed is there, and a lease
+/// takes 1 to 2 % longer (`genpool-bench lease`). The file holds whole lines only, whatever
+/// happens: the first that does not go in, because the disk is full say, is taken out again and
+/// ends it.
 final class TraceFile: Sendable {
   let directory: String
   let path: String
@@ -66,7 +67,8 @@ final class TraceFile: Sendable {
     }
   }
 
-  /// Writes a line, given without its end. A file that has none is removed if the first does not go in.
+  /// Writes a line, given without its end. A file that has none is removed if the first does not go
+  /// in.
   func append(_ line: String) {
     let end = state.withLock { state -> (failure: SystemError, lineCount: Int)? in
       guard let file = state.file?.rawValue else { return nil }

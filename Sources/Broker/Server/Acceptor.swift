@@ -5,7 +5,8 @@ import LinuxSystem
 import Logging
 import SystemPackage
 
-/// Accepts connections from the listening socket, and pauses while the process has no descriptors left.
+/// Accepts connections from the listening socket, and pauses while the process has no descriptors
+/// left.
 final class Acceptor {
   /// The number of connections that are accepted before those that there are get their turn.
   private static let batch = 8

@@ -1,12 +1,12 @@
 import BrokerLeases
 
-/// The line of sessions that have more calls than one: each gets a turn after those that are ready now, so that
-/// it keeps no other client waiting.
+/// The line of sessions that have more calls than one: each gets a turn after those that are ready
+/// now, so that it keeps no other client waiting.
 ///
 /// Knows sessions by their identity: one that has ended meanwhile is passed by.
 final class Backlog {
-  /// The time for which all of the line is served before ready descriptors are looked at again. Some
-  /// calls take longer by themselves: as long as there are leases or devices.
+  /// The time for which all of the line is served before ready descriptors are looked at again.
+  /// Some calls take longer by themselves: as long as there are leases or devices.
   private static let roundTime = Duration.milliseconds(1)
 
   private let loop: EventLoop

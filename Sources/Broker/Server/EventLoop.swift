@@ -33,7 +33,8 @@ final class EventLoop {
   private let epoll: Epoll
   private var watched: [UInt64: Watched] = [:]
   private var lastToken: UInt64 = 0
-  /// The next one last, of two at the same moment the earlier made: what is due is taken off the end.
+  /// The next one last, of two at the same moment the earlier made: what is due is taken off the
+  /// end.
   private var timers: [Pending] = []
   private var isStopped = false
 
@@ -41,8 +42,8 @@ final class EventLoop {
     epoll = try attempt("create", "epoll", try Epoll())
   }
 
-  /// Calls `handler` whenever `descriptor` is ready for something in `interest`. The descriptor must
-  /// stay open until ``remove(_:)``.
+  /// Calls `handler` whenever `descriptor` is ready for something in `interest`. The descriptor
+  /// must stay open until ``remove(_:)``.
   func add(
     _ descriptor: CInt, _ interest: Readiness, handler: @escaping (Readiness) -> Void
   ) throws(SystemError) -> Watch {

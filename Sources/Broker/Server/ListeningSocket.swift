@@ -3,7 +3,8 @@ import Glibc
 public import LinuxSystem
 import SystemPackage
 
-/// The socket that a broker listens on. If the broker made it, its end removes it from the file system.
+/// The socket that a broker listens on. If the broker made it, its end removes it from the file
+/// system.
 public struct ListeningSocket: ~Copyable {
   /// What is to be removed; nil for a socket that somebody else made, or that is in no directory.
   private let path: String?
@@ -11,8 +12,8 @@ public struct ListeningSocket: ~Copyable {
   private let inode: (device: UInt, number: UInt)?
   private let socket: Descriptor
 
-  /// A socket that is listening already: socket activation. Made non-blocking, with a queue as short as
-  /// that of our own.
+  /// A socket that is listening already: socket activation. Made non-blocking, with a queue as
+  /// short as that of our own.
   public init(inherited socket: consuming Descriptor) throws(SystemError) {
     let flags = fcntl(socket.rawValue, F_GETFL)
     guard flags >= 0, fcntl(socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0,
@@ -66,7 +67,8 @@ public struct ListeningSocket: ~Copyable {
     let opened = unsafe open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     let descriptor = try Descriptor(
       owningResult: opened >= 0 ? opened : -errno, of: "open", name)
-    // Others hold it for as long as this takes; two seconds are for those who are stopped meanwhile.
+    // Others hold it for as long as this takes; two seconds are for those who are stopped
+    // meanwhile.
     for _ in 0..<40 {
       if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 { return descriptor }
       guard errno == EWOULDBLOCK || errno == EINTR else { break }

@@ -1,8 +1,9 @@
 import BrokerProtocol
 import Logging
 
-/// Writes lines that users bring about by what they do wrong: so many of each in a period, then how many there
-/// were. Changes of who has memory (attach, lease, release and their like) are always logged, and do not count.
+/// Writes lines that users bring about by what they do wrong: so many of each in a period, then how
+/// many there were. Changes of who has memory (attach, lease, release and their like) are always
+/// logged, and do not count.
 final class LogRateLimiter {
   /// The lines that one user may bring about in ``period``.
   static let lines = 30

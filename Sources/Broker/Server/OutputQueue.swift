@@ -10,7 +10,8 @@ struct OutputQueue {
     var descriptor: LentDescriptor?
   }
 
-  /// The places of those that have gone are still in it, before ``first``, until they are half of it.
+  /// The places of those that have gone are still in it, before ``first``, until they are half of
+  /// it.
   private var messages: [Message] = []
   private var first = 0
   /// How many of the first message's bytes went.

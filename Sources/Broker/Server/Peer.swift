@@ -46,9 +46,9 @@ struct Peer: ~Copyable {
       return try Descriptor(owningResult: result, of: "watch", "process \(pid)")
     }
     // Before Linux 6.5. The peer may have died since it connected, and its number may be another's
-    // by now. A peer that had died would have hung up, so if it has not, the number was its own when
-    // the pidfd was opened. What remains is a dead peer whose forked child keeps the connection: then
-    // a stranger's death is waited for, and memory is freed late, never early.
+    // by now. A peer that had died would have hung up, so if it has not, the number was its own
+    // when the pidfd was opened. What remains is a dead peer whose forked child keeps the
+    // connection: then a stranger's death is waited for, and memory is freed late, never early.
     let pidfd = try Descriptor(
       owningResult: pid > 0 ? gl_pidfd_open(pid) : -ESRCH, of: "watch", "process \(pid)")
     guard gl_is_hung_up(socket) == 0 else {

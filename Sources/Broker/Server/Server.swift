@@ -21,8 +21,8 @@ protocol CallHandler: AnyObject {
   func isHolder(_ process: ProcessID) -> Bool
 }
 
-/// The connections: accepts them, limits them by user, takes their calls in turn, sends what they are to hear,
-/// and knows the processes at their other ends.
+/// The connections: accepts them, limits them by user, takes their calls in turn, sends what they
+/// are to hear, and knows the processes at their other ends.
 ///
 /// Invariant: a connection's end is not its process's end, which alone frees memory.
 final class Server {
@@ -37,10 +37,11 @@ final class Server {
     var adminGroup: UInt32?
   }
 
-  /// The time for which calls of one connection after its first are begun before the next one in the line
-  /// gets its turn.
+  /// The time for which calls of one connection after its first are begun before the next one in
+  /// the line gets its turn.
   private static let turnTime = Duration.microseconds(200)
-  /// How much of what a peer sent is taken before its connection is closed: more than fits a socket.
+  /// How much of what a peer sent is taken before its connection is closed: more than fits a
+  /// socket.
   private static let farewellRounds = 16
 
   private let loop: EventLoop
@@ -158,8 +159,8 @@ final class Server {
     guard let reply = try? Reply.frame(error: excess) else { return }
     var farewell = OutputQueue()
     farewell.append(OutputQueue.Message(bytes: reply))
-    // An empty socket takes it; a peer that has gone already does not need it. What came has to be taken,
-    // or the peer would learn of a reset instead: unix_release_sock() in net/unix/af_unix.c.
+    // An empty socket takes it; a peer that has gone already does not need it. What came has to be
+    // taken, or the peer would learn of a reset instead: unix_release_sock() in net/unix/af_unix.c.
     try? farewell.flush(to: connection.rawValue)
     shutdown(connection.rawValue, CInt(SHUT_RD))
     var bytes = [UInt8](repeating: 0, count: Session.receiveSize)
@@ -173,8 +174,9 @@ final class Server {
 
   // MARK: Serving
 
-  // A client that makes one call at a time is answered when it comes. One that makes more at a time gets in
-  // line with the rest of them, and as long as the line is, it keeps no client waiting that just came.
+  // A client that makes one call at a time is answered when it comes. One that makes more at a time
+  // gets in line with the rest of them, and as long as the line is, it keeps no client waiting that
+  // just came.
 
   /// A connection is ready for something.
   private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
@@ -198,8 +200,8 @@ final class Server {
     }
   }
 
-  /// Takes a call of a connection, or several for as long as `time`, and sends what it is to hear. Does
-  /// nothing for a session that has ended.
+  /// Takes a call of a connection, or several for as long as `time`, and sends what it is to hear.
+  /// Does nothing for a session that has ended.
   func proceed(_ session: Session, for time: Duration = .zero) {
     guard isThere(session.id) else { return }
     takeCalls(of: session, for: time)
@@ -259,7 +261,8 @@ final class Server {
     backlog?.append(session.id)
   }
 
-  /// Drops a connection that has not read a byte in ``Limits/stall``. Its memory stays its process's.
+  /// Drops a connection that has not read a byte in ``Limits/stall``. Its memory stays its
+  /// process's.
   private func watchForStall(_ session: Session) {
     guard !session.isStallWatched else { return }
     session.isStallWatched = true

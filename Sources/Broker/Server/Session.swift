@@ -7,9 +7,9 @@ import SystemPackage
 
 /// One connection: bytes in, frames out, replies back in the order of their calls.
 ///
-/// Invariant: what it keeps of a peer's bytes is bounded (``FrameDecoder``), and calls are taken only
-/// while less than ``outputMark`` of replies wait. A session that waits for memory is parked: it takes
-/// no further call, so its replies stay in order.
+/// Invariant: what it keeps of a peer's bytes is bounded (``FrameDecoder``), and calls are taken
+/// only while less than ``outputMark`` of replies wait. A session that waits for memory is parked:
+/// it takes no further call, so its replies stay in order.
 final class Session {
   typealias ID = SessionID
 

@@ -11,12 +11,13 @@ import SystemPackage
 /// One user of a BAR: the lock is on `resourceN`, exclusive. What is mapped is `resourceN_wc` where
 /// there is one; on real sysfs that is a file of its own, so it is locked as well.
 ///
-/// What is passed on to other processes is opened anew. An open file description lives as long as any
-/// duplicate or mapping of it, in any process, and a file lease tells whether there is one beside ours: so
-/// it is known whether a process still reaches the BAR, and a daemon that starts again does not open memory
-/// that an orphan of its predecessor still maps. Where the kernel grants no file leases the answer is
-/// ``WitnessAnswer/unknown``. A shared lock on the byte where the range begins can only add that something
-/// is there: its holder can take it off, so its absence means nothing.
+/// What is passed on to other processes is opened anew. An open file description lives as long as
+/// any duplicate or mapping of it, in any process, and a file lease tells whether there is one
+/// beside ours: so it is known whether a process still reaches the BAR, and a daemon that starts
+/// again does not open memory that an orphan of its predecessor still maps. Where the kernel grants
+/// no file leases the answer is ``WitnessAnswer/unknown``. A shared lock on the byte where the
+/// range begins can only add that something is there: its holder can take it off, so its absence
+/// means nothing.
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
@@ -89,7 +90,8 @@ final class BARFiles: Sendable {
 
   /// Whether anything made of ``lend(_:)`` reaches the BAR.
   ///
-  /// A file lease sees the whole file. A lock on the range's byte is evidence that something is there.
+  /// A file lease sees the whole file. A lock on the range's byte is evidence that something is
+  /// there.
   func witness(_ offset: UInt64) -> WitnessAnswer {
     if (try? mapped.isLocked(byte: offset, count: 1)) == true { return .reached }
     return WitnessAnswer(of: mapped)

@@ -4,8 +4,8 @@ import LinuxSystem
 import PCIDevices
 import Synchronization
 
-/// Which ranges of which devices a source has handed out. Keeps the devices attached and their files
-/// locked until the last range of each is given back.
+/// Which ranges of which devices a source has handed out. Keeps the devices attached and their
+/// files locked until the last range of each is given back.
 final class Claims: Sendable {
   private struct AttachedDevice {
     let attachment: DeviceAttachment
@@ -16,7 +16,8 @@ final class Claims: Sendable {
 
   private let report: @Sendable (AttachError) -> Void
 
-  /// No claims yet. `report` is called for all that could not be undone when a device is given back.
+  /// No claims yet. `report` is called for all that could not be undone when a device is given
+  /// back.
   init(report: @escaping @Sendable (AttachError) -> Void) {
     self.report = report
   }
@@ -105,7 +106,8 @@ final class Claim: Sendable {
   fileprivate let device: PCIAddress
   /// The files of the range's BAR.
   let files: BARFiles
-  /// Whether something that was handed out of the BAR before still reached it when the range was claimed.
+  /// Whether something that was handed out of the BAR before still reached it when the range was
+  /// claimed.
   let witnessAtOpening: WitnessAnswer
 
   private let claims: Claims

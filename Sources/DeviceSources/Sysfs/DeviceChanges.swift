@@ -11,13 +11,13 @@ import SystemPackage
 /// | `enable` | counts one more | counts one less |
 /// | COMMAND | memory space enabled | memory, I/O and bus-master bits as they were |
 ///
-/// Bus mastering is its own: whoever switched it on drives the device, and switches it off in the end,
-/// whoever else uses the device's memory.
+/// Bus mastering is its own: whoever switched it on drives the device, and switches it off in the
+/// end, whoever else uses the device's memory.
 ///
-/// A process that was killed leaves its changes behind. Who comes next finds the override, and nobody
-/// else there: it takes over the dead one's count. It does not know what was before that, so it clears
-/// the override in the end and leaves COMMAND alone. The same holds for the last of several users, who
-/// found the override of the first.
+/// A process that was killed leaves its changes behind. Who comes next finds the override, and
+/// nobody else there: it takes over the dead one's count. It does not know what was before that, so
+/// it clears the override in the end and leaves COMMAND alone. The same holds for the last of
+/// several users, who found the override of the first.
 struct DeviceChanges {
   private enum Override {
     /// The file is not there.
@@ -45,7 +45,8 @@ struct DeviceChanges {
   /// Whether bus mastering was off and was switched on.
   private var isMaster = false
 
-  /// Changes `device`. Only while ``DeviceDirectory/changing(_:)``. Undoes what it has done when it fails.
+  /// Changes `device`. Only while ``DeviceDirectory/changing(_:)``. Undoes what it has done when it
+  /// fails.
   /// - Parameter isAlone: whether no other process uses the device.
   init(
     _ device: Device, _ directory: DeviceDirectory, isAlone: Bool

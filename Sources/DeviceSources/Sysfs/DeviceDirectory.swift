@@ -5,8 +5,9 @@ import LinuxSystem
 package import PCIDevices
 import SystemPackage
 
-/// A device's sysfs directory, held open, so that everything is done to one device even when another
-/// one takes its address meanwhile: the files of a device that is gone cannot be opened any more.
+/// A device's sysfs directory, held open, so that everything is done to one device even when
+/// another one takes its address meanwhile: the files of a device that is gone cannot be opened any
+/// more.
 package final class DeviceDirectory: Sendable {
   /// What errors call the device.
   let address: PCIAddress
@@ -59,8 +60,8 @@ package final class DeviceDirectory: Sendable {
     }
   }
 
-  /// Whether `device` is the same one, and not one that was plugged in later at its address. Opens no file of
-  /// a BAR, which would count as one that is open elsewhere.
+  /// Whether `device` is the same one, and not one that was plugged in later at its address. Opens
+  /// no file of a BAR, which would count as one that is open elsewhere.
   func isDirectory(of device: Device) -> Bool {
     guard let other = try? Directory(device.path.string) else { return false }
     return directory.isSame(as: other)
@@ -70,8 +71,8 @@ package final class DeviceDirectory: Sendable {
 
   /// Does `body` while no other genpool process attaches or detaches the device.
   ///
-  /// Two locks: one for the length of a change, and a shared one for as long as the device is in use,
-  /// so that the last user knows to be the last, even after others have crashed.
+  /// Two locks: one for the length of a change, and a shared one for as long as the device is in
+  /// use, so that the last user knows to be the last, even after others have crashed.
   package func changing<Result>(
     _ body: () throws(AttachError) -> Result
   ) throws(AttachError) -> Result {
@@ -109,7 +110,8 @@ package final class DeviceDirectory: Sendable {
       "lock", "\(address)", try lock.isLockedShared(byte: LockedByte.inUse))
   }
 
-  /// Lets others know that the device is in use, until this object ends. Only while ``changing(_:)``.
+  /// Lets others know that the device is in use, until this object ends. Only while
+  /// ``changing(_:)``.
   /// - Throws: EBUSY when another genpool process has the device for itself.
   func join() throws(AttachError) {
     do throws(Errno) {
@@ -158,8 +160,8 @@ package final class DeviceDirectory: Sendable {
       "open", subject(name), try directory.open(name, isWritable: true))
   }
 
-  /// Opens `name`, a BAR's file, for as long as this object lives: of the file that is open for its locks
-  /// no second description, so that others' can be told.
+  /// Opens `name`, a BAR's file, for as long as this object lives: of the file that is open for its
+  /// locks no second description, so that others' can be told.
   func openOnce(_ name: String) throws(AttachError) -> Descriptor {
     guard name == lockName else { return try open(name) }
     do throws(SystemError) {
@@ -210,7 +212,8 @@ package final class DeviceDirectory: Sendable {
 }
 
 extension WitnessAnswer {
-  /// Whether another open file description of `file` is there. An error means that the kernel cannot tell.
+  /// Whether another open file description of `file` is there. An error means that the kernel
+  /// cannot tell.
   init(of file: borrowing Descriptor) {
     guard let isOpen = try? file.isOpenElsewhere() else {
       self = .unknown

@@ -76,8 +76,8 @@ public final class SysfsSource: Sendable {
       witnessAtOpening: claim.witnessAtOpening, attachment: claim)
   }
 
-  /// The means to tell whether memory of `device` that is handed out is still reached. Asks for a file lease on
-  /// the device's `resource`, which changes nothing; takes no privilege.
+  /// The means to tell whether memory of `device` that is handed out is still reached. Asks for a
+  /// file lease on the device's `resource`, which changes nothing; takes no privilege.
   public static func witness(of device: Device) -> Witness {
     guard let directory = try? Directory(device.path.string),
       let file = try? directory.open("resource", isWritable: false)
@@ -93,8 +93,8 @@ public final class SysfsSource: Sendable {
 
   /// Lets a device do DMA, which takes some of its memory being open; ends with the last of it.
   ///
-  /// Stop the device before that: what it was told to do it would otherwise do later, to memory that
-  /// may be somebody else's by then.
+  /// Stop the device before that: what it was told to do it would otherwise do later, to memory
+  /// that may be somebody else's by then.
   public func enableBusMastering(of device: PCIAddress) throws(AttachError) {
     try claims.enableBusMastering(of: device)
   }

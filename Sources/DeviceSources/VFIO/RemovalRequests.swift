@@ -2,8 +2,9 @@ import LinuxSystem
 public import PCIDevices
 import Synchronization
 
-/// Which of a source's devices the kernel wants back: they are being removed, or their driver unbound,
-/// and that waits until the last descriptor and the last mapping of them is gone. Asked again every 10 s.
+/// Which of a source's devices the kernel wants back: they are being removed, or their driver
+/// unbound, and that waits until the last descriptor and the last mapping of them is gone. Asked
+/// again every 10 s.
 ///
 /// For one thread with an event loop: whenever ``descriptor`` is readable, ``drain()`` and let go.
 public final class RemovalRequests: Sendable {
@@ -24,8 +25,8 @@ public final class RemovalRequests: Sendable {
     epoll = try attempt("make", "an epoll set", try Epoll())
   }
 
-  /// Readable while there is something to ``drain()``: for poll, or for epoll level-triggered. Open as
-  /// long as this object lives; only to be waited for.
+  /// Readable while there is something to ``drain()``: for poll, or for epoll level-triggered. Open
+  /// as long as this object lives; only to be waited for.
   public var descriptor: CInt { epoll.rawValue }
 
   /// Waits for requests for `device`, until it is closed.

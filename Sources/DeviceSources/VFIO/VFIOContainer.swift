@@ -7,15 +7,17 @@ import PCIDevices
 import Synchronization
 import SystemPackage
 
-/// What the devices of one IOMMU group can reach: an IOMMU domain, type1v2, that is empty until memory
-/// is mapped into it. VFIO translates whatever the machine was booted with; `iommu=pt` is about the
-/// kernel's own drivers.
+/// What the devices of one IOMMU group can reach: an IOMMU domain, type1v2, that is empty until
+/// memory is mapped into it. VFIO translates whatever the machine was booted with; `iommu=pt` is
+/// about the kernel's own drivers.
 ///
-/// A container a group, although VFIO lets groups share one: no device reaches what another was given.
+/// A container a group, although VFIO lets groups share one: no device reaches what another was
+/// given.
 public final class VFIOContainer: Sendable {
   /// The smallest pages of both the IOMMU and this machine: what mappings are whole multiples of.
   public let pageSize: ByteCount
-  /// The addresses that the IOMMU translates, in order; empty when the kernel does not say (before 5.4).
+  /// The addresses that the IOMMU translates, in order; empty when the kernel does not say (before
+  /// 5.4).
   public let ranges: [AddressRange<IOVASpace>]
 
   private let descriptor: Descriptor
@@ -87,9 +89,9 @@ public final class VFIOContainer: Sendable {
 
   // MARK: Mapping
 
-  /// Lets the container's devices reach memory of this process, at an address of the container's choice,
-  /// until the mapping's end. Host memory is pinned, a BAR's is not: hence `backing`, which keeps the
-  /// memory where it is.
+  /// Lets the container's devices reach memory of this process, at an address of the container's
+  /// choice, until the mapping's end. Host memory is pinned, a BAR's is not: hence `backing`, which
+  /// keeps the memory where it is.
   /// - Parameter start: a multiple of ``pageSize``, as is `size`.
   package func map(
     _ start: VirtualAddress, _ size: ByteCount, _ subject: String,

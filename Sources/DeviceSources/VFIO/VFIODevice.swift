@@ -6,16 +6,17 @@ public import PCIDevices
 import Synchronization
 import SystemPackage
 
-/// A device that this process drives through VFIO. Its end gives the device back: the kernel resets and
-/// disables it with the last descriptor and the last mapping, in whatever process.
+/// A device that this process drives through VFIO. Its end gives the device back: the kernel resets
+/// and disables it with the last descriptor and the last mapping, in whatever process.
 public final class VFIODevice: Sendable {
   // Destroyed in this order: the device before its group.
 
   /// Which device it is, as it was when it was opened.
   public let device: Device
   private let descriptor: Descriptor
-  /// Raised when the kernel wants the device back: it is being removed, or its driver unbound. Readable
-  /// then, and every 10 s until all descriptors and mappings are gone. Nothing else ends the wait.
+  /// Raised when the kernel wants the device back: it is being removed, or its driver unbound.
+  /// Readable then, and every 10 s until all descriptors and mappings are gone. Nothing else ends
+  /// the wait.
   let request: EventCounter
   /// Keeps other genpool processes from opening it through sysfs meanwhile.
   private let directory: DeviceDirectory?
@@ -64,8 +65,8 @@ public final class VFIODevice: Sendable {
       subject)
   }
 
-  /// A second descriptor of the device, to map its regions with. Whoever has it can do all that VFIO
-  /// lets one do, to all of the device.
+  /// A second descriptor of the device, to map its regions with. Whoever has it can do all that
+  /// VFIO lets one do, to all of the device.
   func duplicate() throws(SystemError) -> Descriptor { try descriptor.duplicate() }
 
   // MARK: Regions
@@ -110,9 +111,9 @@ public final class VFIODevice: Sendable {
     try configSpace.command(in: descriptor)
   }
 
-  /// Switches bits of COMMAND on or off: ``ConfigSpace/Command/busMaster`` is whether the device may do
-  /// DMA, ``ConfigSpace/Command/memorySpace`` whether its BARs answer. Without the latter every mapping
-  /// of them raises SIGBUS (``FaultGuard``).
+  /// Switches bits of COMMAND on or off: ``ConfigSpace/Command/busMaster`` is whether the device
+  /// may do DMA, ``ConfigSpace/Command/memorySpace`` whether its BARs answer. Without the latter
+  /// every mapping of them raises SIGBUS (``FaultGuard``).
   public func setCommand(
     _ bits: ConfigSpace.Command, to isOn: Bool
   ) throws(AttachError) {
@@ -161,7 +162,7 @@ extension VFIOClaim: DescriptorLender {
     return try device.duplicate()
   }
 
-  /// The kernel shows whether anything is left only to a process that has let go of the group and opens it
-  /// again: free until something was lent since then.
+  /// The kernel shows whether anything is left only to a process that has let go of the group and
+  /// opens it again: free until something was lent since then.
   func witness() -> WitnessAnswer { device.group.hasIssued(device.address) ? .unknown : .free }
 }

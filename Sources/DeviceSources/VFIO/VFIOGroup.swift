@@ -14,8 +14,8 @@ public final class VFIOGroup: Sendable {
   private let descriptor: Descriptor
   /// What its devices can reach.
   public let container: VFIOContainer
-  /// The devices of which descriptors were handed out since the group was opened. The kernel opened it
-  /// only because nothing of it was left in any process (EBUSY otherwise).
+  /// The devices of which descriptors were handed out since the group was opened. The kernel opened
+  /// it only because nothing of it was left in any process (EBUSY otherwise).
   private let issued = Mutex<Set<PCIAddress>>([])
 
   /// Opens the group of `device` and gives it a container.

@@ -8,11 +8,11 @@ import SystemPackage
 
 /// Opens the memory of PCI devices through VFIO.
 ///
-/// What it gives over ``SysfsSource``: a device behind an IOMMU, so that what drives it reaches nothing
-/// but what it was given (``Initiator``); and removal that waits until everybody has let go, so that no
-/// mapping ever leads to another device. What it costs: the device must be bound to vfio-pci, with all of
-/// its IOMMU group (``DeviceBinding``); x86 maps uncached; and a descriptor reaches all of the device, its
-/// configuration space too.
+/// What it gives over ``SysfsSource``: a device behind an IOMMU, so that what drives it reaches
+/// nothing but what it was given (``Initiator``); and removal that waits until everybody has let
+/// go, so that no mapping ever leads to another device. What it costs: the device must be bound to
+/// vfio-pci, with all of its IOMMU group (``DeviceBinding``); x86 maps uncached; and a descriptor
+/// reaches all of the device, its configuration space too.
 ///
 /// Safe to use from many threads.
 public final class VFIOSource: Sendable {
@@ -39,8 +39,8 @@ public final class VFIOSource: Sendable {
     weak var device: VFIODevice?
   }
 
-  /// A source of the devices under `root`, which has to be the kernel's own sysfs: VFIO knows no others.
-  /// Opens nothing yet.
+  /// A source of the devices under `root`, which has to be the kernel's own sysfs: VFIO knows no
+  /// others. Opens nothing yet.
   public convenience init(root: SysfsRoot = .standard) throws(SystemError) {
     try self.init(root: root, rules: AttachRule.vfio, node: "/dev/vfio")
   }

@@ -5,8 +5,8 @@ import NVMe
 import PCIDevices
 import Synchronization
 
-/// The sources and NVMe controllers of this process: one of each root, interface and device, because the
-/// locks that keep others out keep out another source as well.
+/// The sources and NVMe controllers of this process: one of each root, interface and device,
+/// because the locks that keep others out keep out another source as well.
 enum OpenDevices {
   private struct Key: Hashable {
     let root: SysfsRoot

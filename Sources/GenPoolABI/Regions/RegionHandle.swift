@@ -7,7 +7,8 @@ import NVMe
 import PCIDevices
 import Synchronization
 
-/// A `struct genpool_region` of C: memory of a device that is open and mapped, until the handle is closed.
+/// A `struct genpool_region` of C: memory of a device that is open and mapped, until the handle is
+/// closed.
 final class RegionHandle: Sendable {
   let start: VirtualAddress
   let size: ByteCount

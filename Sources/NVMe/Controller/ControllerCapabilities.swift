@@ -28,8 +28,8 @@ public struct ControllerCapabilities: Hashable, Sendable {
   public var largestPage: ByteCount { ByteCount(4096 << rawValue.bits(55, 52)) }
   /// Whether there is a persistent memory region (PMRS).
   public var hasPersistentMemoryRegion: Bool { rawValue.bit(56) }
-  /// Whether there is a controller memory buffer of the 1.4 scheme (CMBS). One of the 1.2 scheme may be
-  /// there without.
+  /// Whether there is a controller memory buffer of the 1.4 scheme (CMBS). One of the 1.2 scheme
+  /// may be there without.
   public var hasControllerMemoryBuffer: Bool { rawValue.bit(57) }
   /// Whether the register was answered at all.
   public var isAnswer: Bool { rawValue != .max }

@@ -95,7 +95,8 @@ public struct ControllerMemory: Hashable, Sendable {
     return bar
   }
 
-  /// The piece of `bar`, which must be ``bar``, in physical and bus addresses; nil where the BAR has none.
+  /// The piece of `bar`, which must be ``bar``, in physical and bus addresses; nil where the BAR
+  /// has none.
   public func physical(in bar: BAR) -> PhysicalAddress? { bar.physical.map { $0.first + offset } }
   /// Where other devices find it; nil where the BAR does not tell.
   public func bus(in bar: BAR) -> BusAddress? { bar.bus.map { $0 + offset } }

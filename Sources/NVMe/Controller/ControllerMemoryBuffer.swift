@@ -13,8 +13,8 @@ public struct CMBLocation: Hashable, Sendable {
   /// Bits 8:3, how freely queues, lists and data may be mixed and placed.
   public let rules: Rules
 
-  /// What need not be as the specification's stricter rules want it (section 4.7; bits 8:3, since 1.4).
-  /// Where a bit is clear its rule holds, as all of them do before 1.4.
+  /// What need not be as the specification's stricter rules want it (section 4.7; bits 8:3, since
+  /// 1.4). Where a bit is clear its rule holds, as all of them do before 1.4.
   public struct Rules: OptionSet, Hashable, Sendable {
     public let rawValue: UInt32
 

@@ -1,8 +1,8 @@
 import GenPool
 public import PCIDevices
 
-/// What the kernel's nvme driver says of a controller that is its own, in the controller's directory of
-/// class nvme: all that can be known without touching registers that a driver uses.
+/// What the kernel's nvme driver says of a controller that is its own, in the controller's
+/// directory of class nvme: all that can be known without touching registers that a driver uses.
 public struct NVMeAttributes: Hashable, Sendable {
   /// What the driver calls it: `nvme0`.
   public let name: String
@@ -10,8 +10,8 @@ public struct NVMeAttributes: Hashable, Sendable {
   public let model: String?, serial: String?, firmware: String?
   /// `live`, `resetting`, ….
   public let state: String?
-  /// CMBLOC and CMBSZ; nil when the driver does not show them: it has found no buffer that it can use, or
-  /// the kernel is older than the attributes.
+  /// CMBLOC and CMBSZ; nil when the driver does not show them: it has found no buffer that it can
+  /// use, or the kernel is older than the attributes.
   public let bufferLocation: UInt32?, bufferSize: UInt32?
 
   /// Reads the attributes of the controller at `address`.

@@ -17,8 +17,8 @@ extension NVMeController {
 
   /// Opens the controller memory buffer, enabled until the range ends.
   ///
-  /// A controller of the 1.4 scheme is told to call it by its bus address, so that one address is right
-  /// for the controller itself and for all others.
+  /// A controller of the 1.4 scheme is told to call it by its bus address, so that one address is
+  /// right for the controller itself and for all others.
   /// - Throws: ``NVMeControllerError/memory(_:_:)`` when it has none; when it refuses to enable it.
   public func controllerMemoryBuffer() throws(NVMeControllerError) -> OpenControllerMemory {
     let enabling = try Enabling(.buffer, of: self)
@@ -45,8 +45,8 @@ extension NVMeController {
       memory: memory, owner: address, range: range.used(by: enabling, as: label(memory)))
   }
 
-  /// Opens the persistent memory region, enabled until the range ends. What is in it is kept: whoever
-  /// leases it out erases it, and must have been told to.
+  /// Opens the persistent memory region, enabled until the range ends. What is in it is kept:
+  /// whoever leases it out erases it, and must have been told to.
   /// - Throws: as ``controllerMemoryBuffer()``; when it is not ready in time, or not healthy.
   public func persistentMemoryRegion() throws(NVMeControllerError) -> OpenControllerMemory {
     guard let region = try state().persistentRegion else {
@@ -73,8 +73,9 @@ extension NVMeController {
       memory: memory, owner: address, range: range.used(by: enabling, as: label(memory)))
   }
 
-  /// The registers with those of the controller memory buffer, which a controller of the 1.4 scheme hides
-  /// until it is asked (CMBMSC.CRE): asked for the moment, and put back. The buffer is not enabled by that.
+  /// The registers with those of the controller memory buffer, which a controller of the 1.4 scheme
+  /// hides until it is asked (CMBMSC.CRE): asked for the moment, and put back. The buffer is not
+  /// enabled by that.
   public func revealedState() throws(NVMeControllerError) -> NVMeRegisters {
     let enabling = try Enabling(.buffer, of: self)
     guard let control = try state().bufferControl, !control.showsRegisters else {
@@ -169,8 +170,8 @@ extension NVMeController {
     }
   }
 
-  /// Puts the registers of a memory back to what they were, and looks whether they are. Nothing when the
-  /// controller is gone.
+  /// Puts the registers of a memory back to what they were, and looks whether they are. Nothing
+  /// when the controller is gone.
   fileprivate func restore(
     _ kind: ControllerMemory.Kind, to before: NVMeRegisters
   ) throws(NVMeControllerError) {
@@ -199,7 +200,8 @@ extension NVMeController {
   }
 }
 
-/// Keeps a controller's registers open while its memory is used, and undoes the enabling at the end.
+/// Keeps a controller's registers open while its memory is used, and undoes the enabling at the
+/// end.
 private final class Enabling: Sendable {
   private let controller: NVMeController
   private let kind: ControllerMemory.Kind

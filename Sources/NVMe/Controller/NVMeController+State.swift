@@ -1,8 +1,8 @@
 import DeviceDMA
 import GenPool
 
-/// The controller's states, and the ways between them (NVMe 1.4 section 7.6): each is asked for in CC
-/// and waited for in CSTS.
+/// The controller's states, and the ways between them (NVMe 1.4 section 7.6): each is asked for in
+/// CC and waited for in CSTS.
 extension NVMeController {
   func read() throws(NVMeError) -> NVMeRegisters {
     do throws(NVMeControllerError) {

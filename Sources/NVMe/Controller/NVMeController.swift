@@ -6,10 +6,11 @@ import LinuxSystem
 public import PCIDevices
 public import SystemPackage
 
-/// An NVMe controller whose registers are open: what opens its memory, and what a driver starts from.
+/// An NVMe controller whose registers are open: what opens its memory, and what a driver starts
+/// from.
 ///
-/// The registers are the first 8 KiB of BAR 0: all of them, and the doorbells of the first queues. Their
-/// file is locked, so there is one such object a controller on a machine, and no driver.
+/// The registers are the first 8 KiB of BAR 0: all of them, and the doorbells of the first queues.
+/// Their file is locked, so there is one such object a controller on a machine, and no driver.
 public final class NVMeController: Sendable {
   /// The controller as it was when its registers were opened.
   public let device: Device
@@ -18,8 +19,8 @@ public final class NVMeController: Sendable {
 
   /// The registers.
   package let registers: Region
-  /// How the controller was named, and what the caller allows of the attach rules: for the other BARs as
-  /// well.
+  /// How the controller was named, and what the caller allows of the attach rules: for the other
+  /// BARs as well.
   let naming: BARRequest.Naming, allowed: Set<String>
   /// How long it is waited for at most; nil for as long as its registers say.
   private let patience: Duration?

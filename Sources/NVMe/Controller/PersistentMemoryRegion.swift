@@ -2,14 +2,15 @@ public import DeviceDMA
 public import GenPool
 public import PCIDevices
 
-/// What a persistent memory region is like: PMRCAP, offset E00h (NVMe 1.4 section 3.1.23). It fills its
-/// BAR.
+/// What a persistent memory region is like: PMRCAP, offset E00h (NVMe 1.4 section 3.1.23). It fills
+/// its BAR.
 public struct PMRCapabilities: Hashable, Sendable {
   /// The BAR that it is (BIR): 0 or 2 … 5.
   public let bar: BAR.Index
   /// What the controller can keep in it: read data (RDS), write data (WDS), or neither.
   public let uses: MemoryUses
-  /// The longest that becoming ready and becoming not ready may take (PMRTO, in PMRTU: 500 ms or 1 min).
+  /// The longest that becoming ready and becoming not ready may take (PMRTO, in PMRTU: 500 ms or 1
+  /// min).
   public let timeout: Duration
   /// How writes are made to last (PMRWBM).
   public let barriers: Barriers

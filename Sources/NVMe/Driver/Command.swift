@@ -60,7 +60,8 @@ extension Command {
     return command
   }
 
-  /// Create I/O Submission Queue: contiguous, completing to the completion queue of the same number.
+  /// Create I/O Submission Queue: contiguous, completing to the completion queue of the same
+  /// number.
   static func createSubmissionQueue(
     _ number: UInt16, entries: Int, at address: UInt64
   ) -> Command {

@@ -3,7 +3,8 @@ import LinuxSystem
 
 /// How a command ended: bits 15:1 of a completion's last word (NVMe 1.4 section 4.6.1).
 public struct CommandStatus: Hashable, Sendable {
-  /// The field without the phase bit: code 7:0, type 10:8, retry delay 12:11, more 13, do not retry 14.
+  /// The field without the phase bit: code 7:0, type 10:8, retry delay 12:11, more 13, do not retry
+  /// 14.
   public let rawValue: UInt16
 
   public init(rawValue: UInt16) {

@@ -19,8 +19,8 @@ struct DataPointer {
     second = 0
   }
 
-  /// Points to `pages`, which start at multiples of the page size. From three pages on, all but the first
-  /// are written into `list`, a page that the controller reads at its address.
+  /// Points to `pages`, which start at multiples of the page size. From three pages on, all but the
+  /// first are written into `list`, a page that the controller reads at its address.
   init(
     _ pages: [DMAAddress], list: (buffer: DMABuffer, address: DMAAddress)?
   ) throws(NVMeError) {

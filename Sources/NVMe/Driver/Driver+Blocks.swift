@@ -19,10 +19,10 @@ extension Driver {
 
   /// Moves `count` blocks from `first` on between a namespace and `buffers`, in one command.
   ///
-  /// The data fills the buffers in order. Each starts at a page, and all but the last are whole pages
-  /// long; they may lie in different memory, as far as the controller allows that. More than two pages
-  /// take a PRP list, a page of ``memory`` for as long as the command runs. What was stored in the buffers
-  /// before has arrived when the controller hears of them.
+  /// The data fills the buffers in order. Each starts at a page, and all but the last are whole
+  /// pages long; they may lie in different memory, as far as the controller allows that. More than
+  /// two pages take a PRP list, a page of ``memory`` for as long as the command runs. What was
+  /// stored in the buffers before has arrived when the controller hears of them.
   /// - Throws: ``NVMeError/failed(_:command:_:)`` with the controller's status. Success does not mean that
   ///   data arrived: a controller cannot tell whether anyone took it.
   public func move(
@@ -94,8 +94,8 @@ extension Driver {
     return pages
   }
 
-  /// Refuses a list in the controller's own buffer for a command that is not there, unless CMBLOC allows
-  /// that (section 4.7): the controller would fail each such command.
+  /// Refuses a list in the controller's own buffer for a command that is not there, unless CMBLOC
+  /// allows that (section 4.7): the controller would fail each such command.
   private func checkPlace(of list: DMABuffer) throws(NVMeError) {
     guard let pair, list.owner == controller.address, pair.submissions.owner != controller.address
     else { return }

@@ -4,12 +4,12 @@ import DeviceSources
 import GenPool
 import PCIDevices
 
-/// A driver of one NVMe controller: the admin queues and one pair of I/O queues, one command at a time,
-/// by polling.
+/// A driver of one NVMe controller: the admin queues and one pair of I/O queues, one command at a
+/// time, by polling.
 ///
-/// Every byte that the controller reads or writes lies where the caller's memory puts it: queues, PRP
-/// lists, data. The driver asks one question only, `address(of:)`: by which address does the controller
-/// find this buffer?
+/// Every byte that the controller reads or writes lies where the caller's memory puts it: queues,
+/// PRP lists, data. The driver asks one question only, `address(of:)`: by which address does the
+/// controller find this buffer?
 ///
 /// Its end disables the controller before any memory is given back. Not to be used by two threads.
 public final class Driver {
@@ -36,8 +36,8 @@ public final class Driver {
   /// How long a command may take before it is given up.
   public var patience: Duration = .seconds(30)
 
-  /// How long a shutdown may take: what the controller said of that when it was last identified, but at
-  /// least 5 s, and at most a minute, as Linux has it.
+  /// How long a shutdown may take: what the controller said of that when it was last identified,
+  /// but at least 5 s, and at most a minute, as Linux has it.
   public private(set) var shutdownPatience = shortestShutdown
   private static let shortestShutdown: Duration = .seconds(5),
     longestShutdown: Duration = .seconds(60)
@@ -169,8 +169,8 @@ public final class Driver {
 
   /// Has the controller do an admin command whose data is one page, at `place`.
   ///
-  /// `place` may be any number: what is there, if anything, the controller overwrites. What the caller
-  /// has stored there should have arrived: ``DeviceSources/DMABuffer/settle(_:for:)``.
+  /// `place` may be any number: what is there, if anything, the controller overwrites. What the
+  /// caller has stored there should have arrived: ``DeviceSources/DMABuffer/settle(_:for:)``.
   public func execute(_ command: Command, dataAt place: DMAAddress) throws(NVMeError) {
     try execute(command.with(DataPointer(page: place)))
   }

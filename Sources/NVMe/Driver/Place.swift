@@ -13,8 +13,8 @@ public enum Place: Hashable, Sendable {
 }
 
 extension Place: LosslessStringConvertible {
-  /// As people write it: `host`, `cmb:BDF`, `pmr:BDF,erase=yes`, `bar:BDF:N`. What is in a persistent
-  /// memory region was meant to last: that it may be lost is said each time.
+  /// As people write it: `host`, `cmb:BDF`, `pmr:BDF,erase=yes`, `bar:BDF:N`. What is in a
+  /// persistent memory region was meant to last: that it may be lost is said each time.
   public init?(_ description: String) {
     if description == "host" {
       self = .host

@@ -3,8 +3,8 @@ public import DeviceSources
 import GenPool
 public import PCIDevices
 
-/// The memory and the controllers that one driver works with, each opened once: a BAR has one user, even
-/// when it holds the registers of one role and the memory of another.
+/// The memory and the controllers that one driver works with, each opened once: a BAR has one user,
+/// even when it holds the registers of one role and the memory of another.
 public final class Places {
   /// Who opens them.
   public let source: any BARSource

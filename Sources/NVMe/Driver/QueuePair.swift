@@ -3,11 +3,11 @@ import DeviceMemory
 import GenPool
 import Glibc
 
-/// A submission queue, its completion queue, and their doorbells: commands in, one at a time, and their
-/// completions out, by polling.
+/// A submission queue, its completion queue, and their doorbells: commands in, one at a time, and
+/// their completions out, by polling.
 ///
-/// Invariant: between two calls no command is in flight, unless one has timed out; then the pair refuses
-/// all others, since its memory is still the controller's.
+/// Invariant: between two calls no command is in flight, unless one has timed out; then the pair
+/// refuses all others, since its memory is still the controller's.
 struct QueuePair {
   /// The number of both queues: 0 is the admin pair.
   let number: UInt16
@@ -30,8 +30,8 @@ struct QueuePair {
   /// How long a completion is.
   static let completionSize: ByteCount = 16
 
-  /// A pair in `submissions` and `completions`, which it zeroes: an old phase bit would be taken for
-  /// a completion.
+  /// A pair in `submissions` and `completions`, which it zeroes: an old phase bit would be taken
+  /// for a completion.
   init(
     number: UInt16, entries: Int, submissions: DMABuffer, completions: DMABuffer,
     of controller: NVMeController, stride: ByteCount

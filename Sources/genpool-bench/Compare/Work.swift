@@ -1,8 +1,8 @@
 import GenPool
 import Reference
 
-/// The work that is measured, and a pool's state for it: free a random live allocation, then allocate
-/// 1 to 16 granules until the occupancy is what it was. Failed searches are part of it.
+/// The work that is measured, and a pool's state for it: free a random live allocation, then
+/// allocate 1 to 16 granules until the occupancy is what it was. Failed searches are part of it.
 ///
 /// Two pools with equal placement that start from copies of one state do exactly the same.
 // SAFETY: `live` is owned from init to deinit; the first `count` elements are initialized.

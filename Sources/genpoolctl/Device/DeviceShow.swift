@@ -108,8 +108,8 @@ struct DeviceShow: ParsableCommand {
 }
 
 extension DeviceShow {
-  /// The command that attaches a BAR. An NVMe controller's own memory is enabled when it is attached as
-  /// what it is, and not by its BAR's number.
+  /// The command that attaches a BAR. An NVMe controller's own memory is enabled when it is
+  /// attached as what it is, and not by its BAR's number.
   private static func advice(on bar: BAR, of device: Device) -> String {
     let command = "  can be attached: genpoolctl pool attach \(device.address)"
     guard device.classCode == .nvme else { return command + ":\(bar.index)\n" }
@@ -122,7 +122,8 @@ extension DeviceShow {
 }
 
 extension Device {
-  /// By what its memory would be opened as it is bound now, and what tells then whether it is still reached.
+  /// By what its memory would be opened as it is bound now, and what tells then whether it is still
+  /// reached.
   fileprivate var witness: (source: MemorySource, witness: Witness) {
     driver == IOMMUGroup.vfioDriver
       ? (.vfio, .reopening) : (.sysfs, SysfsSource.witness(of: self))

@@ -4,8 +4,8 @@ import Glibc
 import LinuxSystem
 import SystemPackage
 
-/// What ends a held lease: SIGINT, SIGTERM and SIGHUP, read from a descriptor, so that the lease is given
-/// back in the ordinary way; and its revocation.
+/// What ends a held lease: SIGINT, SIGTERM and SIGHUP, read from a descriptor, so that the lease is
+/// given back in the ordinary way; and its revocation.
 ///
 /// From its making on these signals wait: make it when nothing slow is left to do.
 struct EndSignals: ~Copyable {
@@ -18,8 +18,8 @@ struct EndSignals: ~Copyable {
     self.events = events
   }
 
-  /// Returns when one of the signals has come, or the lease was revoked: then why. Throws when the broker
-  /// has gone before.
+  /// Returns when one of the signals has come, or the lease was revoked: then why. Throws when the
+  /// broker has gone before.
   func wait(
     for lease: LeaseID, whileConnected connection: Connection
   ) throws(Failure) -> String? {

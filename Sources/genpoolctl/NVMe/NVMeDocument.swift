@@ -16,8 +16,8 @@ struct NVMeDocument: Encodable {
   let memories: [Memory]
   let unknown: [String]
 
-  /// The registers by their names in the specification, for those who know them: `0x` and as many digits as
-  /// the register has.
+  /// The registers by their names in the specification, for those who know them: `0x` and as many
+  /// digits as the register has.
   struct Registers: Encodable {
     let CAP: String, VS: String, CC: String, CSTS: String, CMBLOC: String, CMBSZ: String
     let CMBMSC: String?, CMBSTS: String?

@@ -4,8 +4,8 @@ import NVMe
 import PCIDevices
 
 extension NVMeSurvey {
-  /// The survey for people: every field in words, with the register that it was read from, and what is a
-  /// pool.
+  /// The survey for people: every field in words, with the register that it was read from, and what
+  /// is a pool.
   func text(_ names: borrowing DeviceNames, _ pools: AttachedPools? = nil) -> String {
     var sheet = FactSheet()
     sheet.add("controller", device.address.description)

@@ -30,8 +30,8 @@ struct NVMeSurvey {
   var isBoundToVFIO: Bool { device.driver == IOMMUGroup.vfioDriver }
 
   /// Looks at the controller at `address`. Its registers are mapped only when no driver has it, or
-  /// vfio-pci for nobody, and read-only, unless `isProbing`: then a hidden buffer's registers are asked
-  /// for, and hidden again.
+  /// vfio-pci for nobody, and read-only, unless `isProbing`: then a hidden buffer's registers are
+  /// asked for, and hidden again.
   init(
     _ address: PCIAddress, in tree: DeviceTree, allowed: Set<String>, isProbing: Bool
   ) throws {

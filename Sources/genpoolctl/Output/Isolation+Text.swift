@@ -17,8 +17,8 @@ extension Witness {
 }
 
 extension Broker1.Pool {
-  /// The condition under which another user may lease; nil where several may at a time, and from older
-  /// brokers.
+  /// The condition under which another user may lease; nil where several may at a time, and from
+  /// older brokers.
   var handover: String? {
     guard isolation == Isolation.uidExclusive.rawValue else { return nil }
     let witness = witness.flatMap(Witness.init(rawValue:))

@@ -1,8 +1,8 @@
 /// Rows of text under titles, for people: two blanks between columns, nothing after the last.
 ///
-/// On a terminal a table is never wider than ``width``: its one flexible column (names that libpci makes up, say) is
-/// cut with `…` to make room. Everything that a user might copy into a command is in a column of
-/// its own width, and is never cut.
+/// On a terminal a table is never wider than ``width``: its one flexible column (names that libpci
+/// makes up, say) is cut with `…` to make room. Everything that a user might copy into a command is
+/// in a column of its own width, and is never cut.
 struct Table {
   /// How a column is set.
   enum Alignment {
@@ -75,8 +75,8 @@ struct Table {
 struct FactSheet {
   private var facts: [(name: String, value: String, isProse: Bool)] = []
 
-  /// Adds a line. A nil `value` adds nothing: what is not known is not shown. Prose is broken at blanks where
-  /// it is too long for a line.
+  /// Adds a line. A nil `value` adds nothing: what is not known is not shown. Prose is broken at
+  /// blanks where it is too long for a line.
   mutating func add(_ name: String, _ value: String?, isProse: Bool = false) {
     guard let value else { return }
     facts.append((name, value, isProse))
@@ -102,8 +102,8 @@ extension String {
     count <= width ? self : String(prefix(max(0, width - 1))) + "…"
   }
 
-  /// The text in lines of at most `width` characters, broken at blanks: the first after `indent`, the
-  /// others after two blanks more.
+  /// The text in lines of at most `width` characters, broken at blanks: the first after `indent`,
+  /// the others after two blanks more.
   func wrapped(indent: String = "", to width: Int = Table.width) -> String {
     var lines = [indent]
     var isStart = true

@@ -75,8 +75,8 @@ extension Configuration: Decodable {
   }
 }
 
-/// Whether a path has no characters that would end it early (NUL) or steer whoever's terminal it is printed
-/// on.
+/// Whether a path has no characters that would end it early (NUL) or steer whoever's terminal it is
+/// printed on.
 private func isPlain(_ path: String) -> Bool {
   !path.unicodeScalars.contains { $0.properties.generalCategory == .control }
 }

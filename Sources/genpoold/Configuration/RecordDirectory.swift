@@ -11,8 +11,8 @@ struct RecordDirectory: Equatable {
     self.path = path
   }
 
-  /// As the command line has it: what does not begin with / counts from the working directory of now. Nil
-  /// for an empty text, and where there is no such directory.
+  /// As the command line has it: what does not begin with / counts from the working directory of
+  /// now. Nil for an empty text, and where there is no such directory.
   init?(argument: String) {
     guard !argument.isEmpty else { return nil }
     let path = FilePath(argument)
@@ -25,7 +25,8 @@ struct RecordDirectory: Equatable {
     self.path = unsafe FilePath(String(cString: here)).pushing(path).string
   }
 
-  /// Why it is no directory, or not one in which this process can do `what` (access(2)); nil when it is.
+  /// Why it is no directory, or not one in which this process can do `what` (access(2)); nil when
+  /// it is.
   func refusal(of what: CInt, cure: String) -> SystemError? {
     // The slash asks for a directory.
     guard unsafe access(path + "/", what) != 0 else { return nil }

@@ -85,8 +85,8 @@ extension Configuration {
     return isThereAStandardFile ? try Configuration(file: standardPath) : Configuration()
   }
 
-  /// Whether there is a file at the standard place for this user. It is root's only: what others start
-  /// is a broker of their own, and the file is about the machine's.
+  /// Whether there is a file at the standard place for this user. It is root's only: what others
+  /// start is a broker of their own, and the file is about the machine's.
   static var isThereAStandardFile: Bool {
     unsafe geteuid() == 0 && access(standardPath, F_OK) == 0
   }
