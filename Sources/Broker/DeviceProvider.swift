@@ -75,18 +75,23 @@ public struct OpenBAR: ~Copyable {
   /// The physical addresses that a descriptor of the range reaches: all of the BAR, or of the
   /// device. Empty for the range alone.
   public let reach: [AddressRange<PhysicalSpace>]
+  /// The other sources through which no process reaches the device, as the kernel shows: VFIO where no
+  /// driver of VFIO is bound, which the kernel unbinds only when every process has let go.
+  public let releasedSources: Set<MemorySource>
   /// The memory.
   public let range: DeviceRange
 
   public init(
     device: String, bar: Int, offset: ByteCount, numaNode: Int?,
-    reach: [AddressRange<PhysicalSpace>] = [], range: consuming DeviceRange
+    reach: [AddressRange<PhysicalSpace>] = [], releasedSources: Set<MemorySource> = [],
+    range: consuming DeviceRange
   ) {
     self.device = device
     self.bar = bar
     self.offset = offset
     self.numaNode = numaNode
     self.reach = reach
+    self.releasedSources = releasedSources
     self.range = range
   }
 

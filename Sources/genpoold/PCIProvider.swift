@@ -84,6 +84,7 @@ final class PCIProvider: DeviceProvider {
         return OpenBAR(
           device: address.description, bar: number, offset: wanted.offset, numaNode: node,
           reach: Self.reach(bar, of: device, request.source),
+          releasedSources: Self.releasedSources(device),
           range: try source.open(wanted))
       } catch {
         throw ProviderError(error)
@@ -104,7 +105,7 @@ final class PCIProvider: DeviceProvider {
       return OpenBAR(
         device: address.description, bar: memory.bar.rawValue, offset: memory.offset,
         numaNode: node, reach: Self.reach(memory.bar, of: device, request.source),
-        range: opened.intoRange())
+        releasedSources: Self.releasedSources(device), range: opened.intoRange())
     } catch {
       throw ProviderError(error)
     }
@@ -119,6 +120,12 @@ extension PCIProvider {
   ) -> [AddressRange<PhysicalSpace>] {
     let bars = device?.bars.filter { source == .vfio || $0.index == bar } ?? []
     return bars.filter { $0.kind == .memory }.compactMap(\.physical)
+  }
+
+  /// VFIO, where the device is not bound to its driver. Opening keeps it so.
+  private static func releasedSources(_ device: Device?) -> Set<MemorySource> {
+    guard let device, device.driver != IOMMUGroup.vfioDriver else { return [] }
+    return [.vfio]
   }
 
   /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the

@@ -21,6 +21,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
     /// What tells whether it is still reached. A ``Witness/fileLease`` is played by locks on what is lent,
     /// which live as long as the open file description: as good where no test takes them off.
     var witness = Witness.fileLease
+    /// The other sources through which nothing reaches it.
+    var releasedSources: Set<MemorySource> = []
     var bars: Set<Int> = [0]
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
@@ -112,6 +114,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
     return OpenBAR(
       device: device.address, bar: bar, offset: offset, numaNode: nil,
+      releasedSources: device.releasedSources,
       range: DeviceRange(
         descriptor: Descriptor(owning: memory), mapOffset: device.mapOffset + offset, size: size,
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },

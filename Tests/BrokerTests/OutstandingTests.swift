@@ -158,8 +158,14 @@ extension BrokerTests {
 
       /// A run; `over` is the one before, whose memory it has.
       func start(_ witness: Witness, over last: TestBroker? = nil) throws -> TestBroker {
+        try start(OutstandingTests.device(witness), over: last)
+      }
+
+      func start(
+        _ device: MemoryProvider.TestDevice, over last: TestBroker? = nil
+      ) throws -> TestBroker {
         try TestBroker(
-          [OutstandingTests.device(witness)], attached: [],
+          [device], attached: [],
           configure: { [directory] in $0.runtimeDirectory = directory }, memoriesOf: last?.provider)
       }
 
@@ -255,6 +261,21 @@ extension BrokerTests {
       #expect(throws: ReplyError.self) {
         try second.client().call(Broker1.Attach.self, Self.attach)
       }
+    }
+
+    @Test func `what VFIO lent is free once the device is not VFIO's any more`() throws {
+      let runs = Runs()
+      let first = try runs.start(.reopening)
+      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      try leaseAndDie(first)
+      first.stop()
+      #expect(runs.records.count == 1)
+      var device = Self.device(.none)
+      device.releasedSources = [.vfio]
+      let second = try runs.start(device, over: first)
+      #expect(
+        try second.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+      #expect(runs.records.isEmpty)
     }
 
     @Test func `however often it is attached by another source it stays with its user`() throws {

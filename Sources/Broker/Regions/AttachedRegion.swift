@@ -36,6 +36,8 @@ final class AttachedRegion {
   let witness: Witness
   /// Its answer when the memory was opened.
   let witnessAtOpening: WitnessAnswer
+  /// The sources through which no process reached it when it was opened, as the kernel showed.
+  let releasedSources: Set<MemorySource>
   /// The memory that a descriptor of it reaches.
   let reach: OutstandingMemory.Reach
   private var lender: (any DescriptorLender)?
@@ -132,6 +134,8 @@ final class AttachedRegion {
     lender = open.range.lender
     witness = open.range.witness
     witnessAtOpening = open.range.witnessAtOpening
+    let own = witnessAtOpening == .free ? [source].compactMap(\.self) : []
+    releasedSources = open.releasedSources.union(own)
     do throws(SystemError) {
       reach = try OutstandingMemory.Reach(of: open)
     } catch {

@@ -63,8 +63,7 @@ struct RegionAdmission {
             + "no process maps any of that (fuser, lsof)")
       }
       guard record.reach.overlaps(region.reach) else { continue }
-      let isVoid =
-        region.witnessAtOpening == .free && record.isRefuted(by: region.reach, region.source)
+      let isVoid = region.releasedSources.contains { record.isRefuted(by: region.reach, $0) }
       guard isVoid || isForced else {
         relevant.append((id, record))
         continue
