@@ -48,9 +48,14 @@ extension LeaseBroker {
   ) {
     session.isParked = true
     let timer = request.parameters.wait.map { time in
-      loop.after(time.duration) { [unowned self] in retryParked() }
+      loop.after(time.duration) { [unowned self, id = session.id] in
+        leases.expire(id)
+        retryParked()
+      }
     }
-    leases.park(request, for: wait, ParkedCall(session: session, call: call, timer: timer))
+    leases.park(
+      request, for: wait, timer == nil ? .scrubbing : .unexpired,
+      ParkedCall(session: session, call: call, timer: timer))
     logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
     regions.watchAwaited()
   }

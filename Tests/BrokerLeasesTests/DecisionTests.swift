@@ -118,7 +118,8 @@ struct DecisionTests {
   @Test func `those behind get nothing of a pool that one ahead waits for`() throws {
     let big = request(.mebibytes(1), session: 1, wait: 10_000)
     _ = decide(request(4096, session: 9))
-    leases.park(big, for: try wait(in: decide(big, isPatient: true)), "big")
+    leases.park(
+      big, for: try wait(in: decide(big, isPatient: true)), .unexpired, "big")
     #expect(leases.isAwaited(pool.id))
     // There is room for it, but it came later.
     let small = request(4096, uid: 1003, session: 2, wait: 10_000)
@@ -126,7 +127,8 @@ struct DecisionTests {
       Issue.record("it overtook")
       return
     }
-    leases.park(small, for: try wait(in: decide(small, isPatient: true)), "small")
+    leases.park(
+      small, for: try wait(in: decide(small, isPatient: true)), .unexpired, "small")
     #expect(retry().isEmpty)
     pool.available = .mebibytes(1)
     #expect(retry().map(\.name) == ["big"])
@@ -137,10 +139,15 @@ struct DecisionTests {
 
   @Test func `an Acquire whose connection ended, or whose time is up, waits no longer`() throws {
     pool.occupant = UID(rawValue: 1002)
-    for (session, time) in [(1, 10_000), (2, 0), (3, 10_000)] as [(Int, Int64)] {
-      let request = request(4096, session: session, wait: time)
-      leases.park(request, for: try wait(in: decide(request, isPatient: true)), "\(session)")
+    for session in 1...3 {
+      let request = request(4096, session: session, wait: 10_000)
+      leases.park(
+        request, for: try wait(in: decide(request, isPatient: true)),
+        .unexpired, "\(session)")
     }
+    #expect(retry(isThere: { _ in true }).isEmpty, "all of them have time")
+    // Its time is what its timer says, not what the clock does.
+    leases.expire(SessionID(rawValue: 2))
     #expect(leases.unpark(SessionID(rawValue: 3)).map(\.waiting) == ["3"])
     let settled = retry(isThere: { $0 != SessionID(rawValue: 1) })
     #expect(settled.map(\.name) == ["2"] && settled.first?.failure != nil)

@@ -13,14 +13,18 @@ package final class Leases<Waiting> {
   package struct Pending {
     package let request: LeaseRequest
     package let waiting: Waiting
-    /// The end of its patience; nil to wait only while memory is being scrubbed for it.
-    let deadline: ContinuousClock.Instant?
-    var wait: Wait
+    fileprivate var patience: Patience
+    fileprivate var wait: Wait
+  }
 
-    /// Whether it waits until others end their leases, too.
-    var isPatient: Bool { deadline.map { .now < $0 } ?? false }
-    /// Whether its time is up.
-    var isOverdue: Bool { deadline.map { .now >= $0 } ?? false }
+  /// The time that an Acquire is ready to wait.
+  package enum Patience {
+    /// As long as memory is being scrubbed that would do.
+    case scrubbing
+    /// Until ``expire(_:)``, for others to end their leases too.
+    case unexpired
+    /// None any more.
+    case expired
   }
 
   private var table: LeaseTable
@@ -211,10 +215,17 @@ package final class Leases<Waiting> {
   }
 
   /// Lets an Acquire wait, at the end of the line.
-  package func park(_ request: LeaseRequest, for wait: Wait, _ waiting: Waiting) {
-    let time = request.parameters.wait?.duration
-    pending.append(
-      Pending(request: request, waiting: waiting, deadline: time.map { .now + $0 }, wait: wait))
+  package func park(
+    _ request: LeaseRequest, for wait: Wait, _ patience: Patience, _ waiting: Waiting
+  ) {
+    pending.append(Pending(request: request, waiting: waiting, patience: patience, wait: wait))
+  }
+
+  /// The time of a session's Acquire is up: the next ``retry(over:isThere:lookAgain:erase:)`` settles it.
+  package func expire(_ session: SessionID) {
+    for index in pending.indices where pending[index].request.session == session {
+      pending[index].patience = .expired
+    }
   }
 
   /// Decides anew on all that wait, first come first. Call it when memory came free or will not any
@@ -233,13 +244,14 @@ package final class Leases<Waiting> {
     var stillPending: [Pending] = []
     for var one in all where isThere(one.request.session) {
       switch decide(
-        one.request, isPatient: one.isPatient, over: pools, behind: line, lookAgain: lookAgain)
+        one.request, isPatient: one.patience == .unexpired, over: pools, behind: line,
+        lookAgain: lookAgain)
       {
       case .granted(let lease): settled.append((one, .success(lease)))
       case .denied(let failure): settled.append((one, .failure(failure)))
       case .mustWait(let wait):
         wait.erasures.forEach(erase)
-        if one.isOverdue {
+        if one.patience == .expired {
           settled.append((one, .failure(wait.failure)))
           continue
         }
