@@ -75,8 +75,8 @@ public struct OpenBAR: ~Copyable {
   /// The physical addresses that a descriptor of the range reaches: all of the BAR, or of the
   /// device. Empty for the range alone.
   public let reach: [AddressRange<PhysicalSpace>]
-  /// The other sources through which no process reaches the device, as the kernel shows: VFIO where no
-  /// driver of VFIO is bound, which the kernel unbinds only when every process has let go.
+  /// The other sources through which no process reaches the device, as the kernel shows: VFIO where
+  /// no driver of VFIO is bound, which the kernel unbinds only when every process has let go.
   public let releasedSources: Set<MemorySource>
   /// The memory.
   public let range: DeviceRange

@@ -19,9 +19,9 @@ package final class Leases<Waiting> {
 
   /// The time that an Acquire is ready to wait.
   package enum Patience {
-    /// As long as memory is being scrubbed that would do.
+    /// The time for which memory is being scrubbed that would do.
     case scrubbing
-    /// Until ``expire(_:)``, for others to end their leases too.
+    /// The time until ``expire(_:)``, for others to end their leases too.
     case unexpired
     /// None any more.
     case expired
@@ -221,7 +221,8 @@ package final class Leases<Waiting> {
     pending.append(Pending(request: request, waiting: waiting, patience: patience, wait: wait))
   }
 
-  /// The time of a session's Acquire is up: the next ``retry(over:isThere:lookAgain:erase:)`` settles it.
+  /// Ends the patience of a session's Acquire: the next ``retry(over:isThere:lookAgain:erase:)``
+  /// settles it.
   package func expire(_ session: SessionID) {
     for index in pending.indices where pending[index].request.session == session {
       pending[index].patience = .expired

@@ -65,8 +65,8 @@ struct OutstandingMemory: Codable, Hashable {
     }
   }
 
-  /// Whether the kernel's answer for `reach`, that no process reaches it through `source`, holds for
-  /// this. An answer is of one interface of the kernel, and of the device that is there now.
+  /// Whether the kernel's answer for `reach`, that no process reaches it through `source`, holds
+  /// for this. An answer is of one interface of the kernel, and of the device that is there now.
   func isRefuted(by reach: Reach, _ source: MemorySource?) -> Bool {
     self.source == source?.rawValue && self.reach.isOfSameMemory(as: reach)
   }
