@@ -4,7 +4,7 @@ import LinuxSystem
 import SystemPackage
 
 extension CallFailure {
-  /// What the system refused, as the interface says it.
+  /// The interface's form of a system error.
   static func system(_ error: SystemError) -> Self {
     .broker(
       .deviceError(

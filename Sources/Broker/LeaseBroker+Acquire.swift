@@ -6,7 +6,7 @@ import Logging
 
 // Acquire: the decision is the leases', the answer is ours.
 
-/// What is kept with an Acquire that waits for memory.
+/// The connection and the call of an Acquire that waits for memory.
 struct ParkedCall {
   let session: Session
   let call: ReceivedCall

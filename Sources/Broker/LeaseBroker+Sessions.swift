@@ -3,7 +3,7 @@ import BrokerProtocol
 import GenPool
 import Logging
 
-// What connections and their ends mean for leases. Events for those that monitor.
+// The effects of connections and their ends on leases, and events for those that monitor.
 
 extension LeaseBroker: CallHandler {
   func hangUp(of session: Session) { unpark(session) }

@@ -4,7 +4,7 @@ package import BrokerProtocol
 package struct Wait {
   /// Whether what is waited for comes by itself.
   package enum Term: Hashable, Sendable {
-    /// As soon as memory has been scrubbed.
+    /// The end of a scrub is enough.
     case brief
     /// A lease has to end, which may never be.
     case lasting

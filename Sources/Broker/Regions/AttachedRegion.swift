@@ -277,7 +277,7 @@ final class AttachedRegion {
     guard canForgetHolders, isOutstanding else { return }
     // Ours would count. The next lessee gets another one.
     stopLending()
-    if isOutstanding, lender?.witness() == .free { removeAllHolders() }
+    if lender?.witness() == .free { removeAllHolders() }
   }
 
   private func stopLending() {

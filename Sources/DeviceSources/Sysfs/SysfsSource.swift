@@ -72,7 +72,7 @@ public final class SysfsSource: Sendable {
       descriptor: try claim.files.descriptor(), mapOffset: offset, size: size,
       physical: whole.first + offset, bus: bar.bus.map { $0 + offset },
       caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
-      lender: claim, witness: claim.files.witnessAtOpening == .unknown ? .none : .fileLease,
+      lender: claim, witness: claim.witnessAtOpening == .unknown ? .none : .fileLease,
       witnessAtOpening: claim.witnessAtOpening, attachment: claim)
   }
 

@@ -101,6 +101,8 @@ import Testing
     let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
       .controllerMemoryBuffer()
     #expect(opened.range.mapOffset == .kibibytes(8) && opened.range.size == .kibibytes(8))
+    // The registers were opened unasked; the buffer is asked for when it is opened.
+    #expect(opened.range.witness == .fileLease && opened.range.witnessAtOpening == .free)
   }
 
   @Test(arguments: [0, 1] as [UInt32])
