@@ -120,7 +120,7 @@ let package = Package(
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
-      name: "BrokerProtocol", dependencies: ["GenPool", system],
+      name: "BrokerProtocol", dependencies: ["GenPool", "LinuxSystem", system],
       exclude: ["io.genpool.Broker1.varlink"],
       swiftSettings: house),
     .target(
@@ -269,7 +269,8 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
-      name: "BrokerProtocolTests", dependencies: ["BrokerProtocol", "GenPool", "Reference"],
+      name: "BrokerProtocolTests",
+      dependencies: ["BrokerProtocol", "GenPool", "Reference", system],
       swiftSettings: house),
     // A process of its own with a connection of its own, which Swift cannot make.
     .target(name: "CTestProcess", path: "Tests/CTestProcess"),

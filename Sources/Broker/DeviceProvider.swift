@@ -1,7 +1,7 @@
 public import BrokerProtocol
 public import DeviceMemory
 public import GenPool
-public import LinuxSystem
+import LinuxSystem
 
 /// The seam to whoever knows and opens devices. The broker itself cannot: it maps what it is given.
 ///
@@ -9,11 +9,11 @@ public import LinuxSystem
 /// sysfs.
 public protocol DeviceProvider: AnyObject {
   /// The machine's devices that have memory, attached or not.
-  func devices() throws(ProviderError) -> [Broker1.Device]
+  func devices() throws(BrokerError) -> [Broker1.Device]
 
   /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
   /// undone when the range ends.
-  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR
+  func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR
 }
 
 /// Which memory is to be opened.
@@ -97,26 +97,4 @@ public struct OpenBAR: ~Copyable {
 
   /// The memory alone. The rest are plain values, to be read before.
   consuming func intoRange() -> DeviceRange { range }
-}
-
-/// Why a provider did not do it.
-public enum ProviderError: Error, Sendable {
-  /// No such device, or no such memory BAR of it.
-  case noSuchDevice(device: String, bar: Int?)
-  /// The request itself makes no sense: the parameter that is at fault, named as in `Attach`.
-  case invalid(parameter: String)
-  /// The attach policy forbids it.
-  case refused(device: String, rules: [Broker1.Refusal])
-  /// The system said no.
-  case system(SystemError)
-
-  /// The same, as the broker answers it.
-  var failure: CallFailure {
-    switch self {
-    case .noSuchDevice(let device, let bar): .broker(.noSuchDevice(device: device, bar: bar))
-    case .invalid(let parameter): .service(.invalidParameter(parameter: parameter))
-    case .refused(let device, let rules): .broker(.deviceRefused(device: device, rules: rules))
-    case .system(let error): .system(error)
-    }
-  }
 }

@@ -18,7 +18,7 @@ extension LeaseBroker {
   /// The reply to an Acquire; nil when it comes later.
   func acquire(
     _ call: ReceivedCall, for session: Session
-  ) throws(CallFailure) -> OutputQueue.Message? {
+  ) throws(BrokerError) -> OutputQueue.Message? {
     // No process could take the descriptor.
     guard !session.isHungUp else { return nil }
     let parameters: Broker1.Acquire.Parameters = try parameters(of: call)
@@ -67,7 +67,7 @@ extension LeaseBroker {
       over: regions.all, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
     for (pending, result) in settled {
       let (session, call) = (pending.waiting.session, pending.waiting.call)
-      do throws(CallFailure) {
+      do throws(BrokerError) {
         let message = try handOut(try result.get())
         if !call.oneway { session.send(message) }
       } catch {
@@ -107,12 +107,12 @@ extension LeaseBroker {
   }
 
   /// The reply that hands a new lease out. If there is none, nor is the lease.
-  private func handOut(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+  private func handOut(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     logger.notice("lease", metadata: metadata(of: lease))
     if let region = regions[lease.region], region.noticePressure() {
       publish(Broker1.Event(event: .pressure, pool: region.name, available: region.available))
     }
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       return try grant(lease)
     } catch {
       end(lease)
@@ -120,9 +120,9 @@ extension LeaseBroker {
     }
   }
 
-  private func grant(_ lease: LeaseTable.Entry) throws(CallFailure) -> OutputQueue.Message {
+  private func grant(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     guard let region = regions[lease.region], let description = describe(lease)
-    else { throw .broker(.noSuchLease(lease: lease.id)) }
+    else { throw .noSuchLease(lease: lease.id) }
     return OutputQueue.Message(
       bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
       descriptor: try region.lendDescriptor())
@@ -130,11 +130,11 @@ extension LeaseBroker {
 
   /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,
   /// however often its allocator was asked.
-  func count(_ failure: CallFailure) {
+  func count(_ failure: BrokerError) {
     switch failure {
-    case .broker(.poolFull(let pool, _, _)), .broker(.poolTooSmall(let pool, _, _)):
+    case .poolFull(let pool, _, _), .poolTooSmall(let pool, _, _):
       try? regions.named(pool).countFailure(isFragmented: false)
-    case .broker(.poolFragmented(let pool, _, _, _, _, _)):
+    case .poolFragmented(let pool, _, _, _, _, _):
       try? regions.named(pool).countFailure(isFragmented: true)
     default: break
     }

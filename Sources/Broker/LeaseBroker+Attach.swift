@@ -16,18 +16,18 @@ extension LeaseBroker {
   /// `isSearched` says that nobody named the device by its address.
   public func attach(
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
-  ) throws(CallFailure) -> Broker1.Pool {
+  ) throws(BrokerError) -> Broker1.Pool {
     try attach(parameters, isolation, isSearched, audit: ownMetadata)
   }
 
   private func attach(
     _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?, _ isSearched: Bool,
     audit: Logger.Metadata
-  ) throws(CallFailure) -> Broker1.Pool {
+  ) throws(BrokerError) -> Broker1.Pool {
     let granule = try parameters.checkedGranule()
     try parameters.checkName()
     if let name = parameters.name, poolNames.contains(name) {
-      throw .broker(.poolExists(pool: name))
+      throw .poolExists(pool: name)
     }
     let source = try parameters.checkedSource()
     let request = AttachRequest(
@@ -38,7 +38,7 @@ extension LeaseBroker {
     do {
       open = try provider.open(request)
     } catch {
-      throw refusalByPool(of: error) ?? error.failure
+      throw refusalByPool(of: error) ?? error
     }
     let device = open.device
     let (region, onlyUser) = try regions.attach(
@@ -65,21 +65,20 @@ extension LeaseBroker {
 
   /// What `error` is when the memory is a pool already: the pool is named, and trying again is no
   /// use.
-  private func refusalByPool(of error: ProviderError) -> CallFailure? {
-    guard case .system(let error) = error, error.errno == .resourceBusy,
-      let pool = regions.all.first(where: { error.subject == "BAR \($0.bar) of \($0.device)" })
+  private func refusalByPool(of error: BrokerError) -> BrokerError? {
+    guard case .deviceError(let operation, let subject, EBUSY, _) = error,
+      let pool = regions.all.first(where: { subject == "BAR \($0.bar) of \($0.device)" })
     else { return nil }
-    return .broker(
-      .deviceError(
-        operation: error.operation, subject: error.subject, errno: EADDRINUSE,
-        cause: "pool \(pool.name) has it: genpoolctl pool detach \(pool.name)"))
+    return .deviceError(
+      operation: operation, subject: subject, errno: EADDRINUSE,
+      cause: "pool \(pool.name) has it: genpoolctl pool detach \(pool.name)")
   }
 
   /// Attach, for admins.
   func attach(
     _ parameters: Broker1.Attach.Parameters, by session: Session
-  ) throws(CallFailure) -> Broker1.Attach.Reply {
-    guard session.isAdmin else { throw .service(.permissionDenied) }
+  ) throws(BrokerError) -> Broker1.Attach.Reply {
+    guard session.isAdmin else { throw .permissionDenied }
     return Broker1.Attach.Reply(
       pool: try attach(parameters, nil, false, audit: session.metadata))
   }
@@ -87,10 +86,10 @@ extension LeaseBroker {
   /// Detach, for admins. The BAR has been given back when the reply is sent.
   func detach(
     _ parameters: Broker1.Detach.Parameters, by session: Session
-  ) throws(CallFailure) -> Broker1.Detach.Reply {
-    guard session.isAdmin else { throw .service(.permissionDenied) }
+  ) throws(BrokerError) -> Broker1.Detach.Reply {
+    guard session.isAdmin else { throw .permissionDenied }
     let region = try regions.named(parameters.pool)
-    guard regions.isIdle(region) else { throw .broker(busy(region)) }
+    guard regions.isIdle(region) else { throw busy(region) }
     var reply = Broker1.Detach.Reply()
     if region.answer == .unknown {
       reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
@@ -116,13 +115,13 @@ extension LeaseBroker {
 
   /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns
   /// what keeps it, if anything does: then ``onDrained`` will be told.
-  public func drain(pool name: String) throws(CallFailure) -> BrokerError? {
+  public func drain(pool name: String) throws(BrokerError) -> BrokerError? {
     let region = try regions.named(name)
     return regions.drain(region, audit: ownMetadata) ? nil : busy(region)
   }
 
   /// Takes a ``drain(pool:)`` back that has not come to its end.
-  public func keep(pool name: String) throws(CallFailure) {
+  public func keep(pool name: String) throws(BrokerError) {
     try regions.named(name).keep()
   }
 
@@ -147,7 +146,7 @@ extension Broker1.Refusal {
 }
 
 extension Broker1.Attach.Parameters {
-  fileprivate func checkedGranule() throws(CallFailure) -> GranuleSize {
+  fileprivate func checkedGranule() throws(BrokerError) -> GranuleSize {
     let size = granule ?? .page
     guard let granule = GranuleSize(size), size >= .page else { throw .invalid("granule") }
     return granule
@@ -155,7 +154,7 @@ extension Broker1.Attach.Parameters {
 
   /// What is to be opened. That the loss of what was meant to last was agreed to is the provider's
   /// to see.
-  fileprivate func checkedMemory() throws(CallFailure) -> AttachRequest.Memory {
+  fileprivate func checkedMemory() throws(BrokerError) -> AttachRequest.Memory {
     if let bar {
       guard memory == nil else { throw .invalid("memory") }
       return .bar(bar)
@@ -171,14 +170,14 @@ extension Broker1.Attach.Parameters {
     }
   }
 
-  fileprivate func checkedSource() throws(CallFailure) -> MemorySource? {
+  fileprivate func checkedSource() throws(BrokerError) -> MemorySource? {
     guard let source else { return nil }
     guard let known = MemorySource(rawValue: source) else { throw .invalid("source") }
     return known
   }
 
   /// Names stand in tables, logs and command lines.
-  fileprivate func checkName() throws(CallFailure) {
+  fileprivate func checkName() throws(BrokerError) {
     guard let name else { return }
     let isPlain = name.unicodeScalars.allSatisfy { ("!"..."~").contains($0) }
     guard isPlain, (1...64).contains(name.unicodeScalars.count) else { throw .invalid("name") }

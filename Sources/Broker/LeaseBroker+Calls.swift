@@ -18,7 +18,7 @@ extension LeaseBroker {
     // The bound on replies that wait does not hold back who wants none, and questions can be
     // costly.
     if call.oneway || session.isHungUp, Self.questions.contains(call.method) { return }
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       guard let message = try reply(to: call, of: session) else { return }
       if !call.oneway { session.send(message) }
     } catch {
@@ -27,7 +27,7 @@ extension LeaseBroker {
   }
 
   /// Answers a call with an error.
-  func refuse(_ call: ReceivedCall, of session: Session, because failure: CallFailure) {
+  func refuse(_ call: ReceivedCall, of session: Session, because failure: BrokerError) {
     var metadata = session.metadata(cause: failure.description)
     metadata["method"] = "\(printable(call.method))"
     metadata["error"] = "\(failure.name)"
@@ -35,12 +35,7 @@ extension LeaseBroker {
     count(failure)
     guard !call.oneway else { return }
     do throws(UnencodableMessage) {
-      let bytes =
-        switch failure {
-        case .service(let error): try Reply.frame(error: error)
-        case .broker(let error): try Reply.frame(error: error)
-        }
-      session.send(OutputQueue.Message(bytes: bytes))
+      session.send(OutputQueue.Message(bytes: try Reply.frame(error: failure)))
     } catch {
       abandon(session, because: error)
     }
@@ -55,11 +50,11 @@ extension LeaseBroker {
   /// The reply; nil when it comes later.
   private func reply(
     to call: ReceivedCall, of session: Session
-  ) throws(CallFailure) -> OutputQueue.Message? {
+  ) throws(BrokerError) -> OutputQueue.Message? {
     // No method leads out of varlink. There is no error for that; this one is the closest.
     let isKnown =
       Broker1.methods.contains(call.method) || VarlinkService.methods.contains(call.method)
-    if call.upgrade, isKnown { throw .service(.methodNotImplemented(method: call.method)) }
+    if call.upgrade, isKnown { throw .methodNotImplemented(method: call.method) }
     switch call.method {
     case VarlinkService.GetInfo.name:
       return try answer(call, VarlinkService.GetInfo.self) { _ in information }
@@ -68,49 +63,49 @@ extension LeaseBroker {
     case Broker1.Hello.name:
       return try answer(call, Broker1.Hello.self) { greet(session, $0) }
     case Broker1.ListDevices.name:
-      return try answer(call, Broker1.ListDevices.self) { _ throws(CallFailure) in try listDevices()
+      return try answer(call, Broker1.ListDevices.self) { _ throws(BrokerError) in try listDevices()
       }
     case Broker1.ListPools.name:
       return try answer(call, Broker1.ListPools.self) { _ in listPools() }
     case Broker1.DescribePool.name:
       return try answer(call, Broker1.DescribePool.self, with: describePool)
     case Broker1.ListLeases.name:
-      return try answer(call, Broker1.ListLeases.self) { parameters throws(CallFailure) in
+      return try answer(call, Broker1.ListLeases.self) { parameters throws(BrokerError) in
         try listLeases(parameters, for: session)
       }
     case Broker1.Acquire.name:
       return try acquire(call, for: session)
     case Broker1.Release.name:
-      return try answer(call, Broker1.Release.self) { parameters throws(CallFailure) in
+      return try answer(call, Broker1.Release.self) { parameters throws(BrokerError) in
         try release(parameters, by: session)
       }
     case Broker1.ForceRelease.name:
-      return try answer(call, Broker1.ForceRelease.self) { parameters throws(CallFailure) in
+      return try answer(call, Broker1.ForceRelease.self) { parameters throws(BrokerError) in
         try forceRelease(parameters, by: session)
       }
     case Broker1.Monitor.name:
       return try monitor(call, by: session)
     case Broker1.Attach.name:
-      return try answer(call, Broker1.Attach.self) { parameters throws(CallFailure) in
+      return try answer(call, Broker1.Attach.self) { parameters throws(BrokerError) in
         try attach(parameters, by: session)
       }
     case Broker1.Detach.name:
-      return try answer(call, Broker1.Detach.self) { parameters throws(CallFailure) in
+      return try answer(call, Broker1.Detach.self) { parameters throws(BrokerError) in
         try detach(parameters, by: session)
       }
     default:
       guard [Broker1.interface, VarlinkService.interface].contains(call.interface) else {
-        throw .service(.interfaceNotFound(interface: call.interface))
+        throw .interfaceNotFound(interface: call.interface)
       }
-      throw .service(.methodNotFound(method: call.method))
+      throw .methodNotFound(method: call.method)
     }
   }
 
   /// The reply of a method that answers at once.
   private func answer<Method: VarlinkMethod>(
     _ call: ReceivedCall, _ method: Method.Type,
-    with body: (Method.Parameters) throws(CallFailure) -> Method.Reply
-  ) throws(CallFailure) -> OutputQueue.Message {
+    with body: (Method.Parameters) throws(BrokerError) -> Method.Reply
+  ) throws(BrokerError) -> OutputQueue.Message {
     let reply = try body(parameters(of: call))
     return OutputQueue.Message(bytes: try encode(reply))
   }
@@ -118,24 +113,23 @@ extension LeaseBroker {
   /// A call's parameters, checked for type and name.
   func parameters<Parameters: VarlinkParameters>(
     of call: ReceivedCall
-  ) throws(CallFailure) -> Parameters {
+  ) throws(BrokerError) -> Parameters {
     do {
       return try call.parameters(as: Parameters.self)
     } catch {
-      throw .service(error)
+      throw error
     }
   }
 
   /// A reply's bytes. What cannot be said is a fault of ours or of the device's description.
   func encode(
     _ reply: some Encodable, continues: Bool = false
-  ) throws(CallFailure) -> [UInt8] {
+  ) throws(BrokerError) -> [UInt8] {
     do {
       return try Reply.frame(reply, continues: continues)
     } catch {
-      throw .broker(
-        .deviceError(
-          operation: "describe", subject: error.field, errno: EOVERFLOW, cause: "too large"))
+      throw .deviceError(
+        operation: "describe", subject: error.field, errno: EOVERFLOW, cause: "too large")
     }
   }
 }

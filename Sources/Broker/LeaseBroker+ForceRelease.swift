@@ -10,10 +10,10 @@ extension LeaseBroker {
   /// lease or died, as with any other.
   func forceRelease(
     _ parameters: Broker1.ForceRelease.Parameters, by session: Session
-  ) throws(CallFailure) -> Broker1.ForceRelease.Reply {
-    guard session.isAdmin else { throw .service(.permissionDenied) }
+  ) throws(BrokerError) -> Broker1.ForceRelease.Reply {
+    guard session.isAdmin else { throw .permissionDenied }
     guard let lease = leases[parameters.lease], lease.isHeld else {
-      throw .broker(.noSuchLease(lease: parameters.lease))
+      throw .noSuchLease(lease: parameters.lease)
     }
     if lease.state != .revoked {
       leases.revoke(lease.id)
@@ -24,7 +24,7 @@ extension LeaseBroker {
       publishRevocation(of: lease, because: "an admin took it back")
     }
     guard let description = leases[lease.id].flatMap(describe) else {
-      throw .broker(.noSuchLease(lease: lease.id))
+      throw .noSuchLease(lease: lease.id)
     }
     return Broker1.ForceRelease.Reply(lease: description)
   }

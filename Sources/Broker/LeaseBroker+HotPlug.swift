@@ -52,13 +52,13 @@ extension LeaseBroker {
     case .requested(let device):
       regions.deviceRequested { $0.device == device && $0.source == .vfio }
     case .lost:
-      do throws(ProviderError) {
+      do throws(BrokerError) {
         let present = try provider.devices().map(\.address)
         let known = Set(regions.all.map(\.device))
         regions.deviceRemoved { !present.contains($0.device) }
         for device in present where !known.contains(device) { onDeviceReady(self, device) }
       } catch {
-        logger.error("list devices", metadata: ["cause": "\(error.failure)"])
+        logger.error("list devices", metadata: ["cause": "\(error)"])
       }
     }
   }

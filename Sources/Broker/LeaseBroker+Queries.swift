@@ -17,14 +17,14 @@ extension LeaseBroker {
   /// The reply, which is encoded once: it is long, and always the same.
   func describeInterface(
     _ parameters: VarlinkService.GetInterfaceDescription.Parameters
-  ) throws(CallFailure) -> [UInt8] {
+  ) throws(BrokerError) -> [UInt8] {
     let interface = parameters.interface
     if let known = encodedDescriptions[interface] { return known }
     let description =
       switch interface {
       case Broker1.interface: Broker1.interfaceDescription
       case VarlinkService.interface: VarlinkService.interfaceDescription
-      default: throw .service(.interfaceNotFound(interface: interface))
+      default: throw .interfaceNotFound(interface: interface)
       }
     let reply = VarlinkService.GetInterfaceDescription.Reply(description: description)
     let bytes = try encode(reply)
@@ -41,12 +41,8 @@ extension LeaseBroker {
       pid: session.process.pid, admin: session.isAdmin)
   }
 
-  func listDevices() throws(CallFailure) -> Broker1.ListDevices.Reply {
-    do {
-      return Broker1.ListDevices.Reply(devices: try provider.devices())
-    } catch {
-      throw error.failure
-    }
+  func listDevices() throws(BrokerError) -> Broker1.ListDevices.Reply {
+    Broker1.ListDevices.Reply(devices: try provider.devices())
   }
 
   func listPools() -> Broker1.ListPools.Reply {
@@ -55,7 +51,7 @@ extension LeaseBroker {
 
   func describePool(
     _ parameters: Broker1.DescribePool.Parameters
-  ) throws(CallFailure) -> Broker1.DescribePool.Reply {
+  ) throws(BrokerError) -> Broker1.DescribePool.Reply {
     let region = try regions.named(parameters.pool)
     let limit = Broker1.DescribePool.Reply.freeRunLimit
     let runs = region.isRevoked ? [] : region.pool.freeRuns()
@@ -75,8 +71,8 @@ extension LeaseBroker {
 
   func listLeases(
     _ parameters: Broker1.ListLeases.Parameters, for session: Session
-  ) throws(CallFailure) -> Broker1.ListLeases.Reply {
-    let only = try parameters.pool.map { name throws(CallFailure) in try regions.named(name).id }
+  ) throws(BrokerError) -> Broker1.ListLeases.Reply {
+    let only = try parameters.pool.map { name throws(BrokerError) in try regions.named(name).id }
     let shown = leases.entries(in: only).filter { session.isAdmin || $0.user == session.user }
     return Broker1.ListLeases.Reply(leases: shown.compactMap(describe))
   }

@@ -10,17 +10,17 @@ extension LeaseBroker {
   /// Ends a lease of the caller's process.
   func release(
     _ parameters: Broker1.Release.Parameters, by session: Session
-  ) throws(CallFailure) -> EmptyReply {
+  ) throws(BrokerError) -> EmptyReply {
     guard let lease = leases[parameters.lease], lease.isHeld else {
-      throw .broker(.noSuchLease(lease: parameters.lease))
+      throw .noSuchLease(lease: parameters.lease)
     }
     // The owner is the process, not the connection: one that had to connect again may still
     // release.
     guard lease.process == session.process.id, lease.user == session.user else {
-      throw .service(.permissionDenied)
+      throw .permissionDenied
     }
     guard lease.generation == parameters.generation else {
-      throw .broker(.staleGeneration(lease: lease.id, generation: lease.generation))
+      throw .staleGeneration(lease: lease.id, generation: lease.generation)
     }
     logger.notice("release", metadata: metadata(of: lease))
     end(lease)

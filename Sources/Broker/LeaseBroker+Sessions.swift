@@ -33,9 +33,9 @@ extension LeaseBroker: CallHandler {
   /// Monitor: makes a connection hear of all that it may know. It takes no further call.
   func monitor(
     _ call: ReceivedCall, by session: Session
-  ) throws(CallFailure) -> OutputQueue.Message? {
+  ) throws(BrokerError) -> OutputQueue.Message? {
     let _: Broker1.Monitor.Parameters = try parameters(of: call)
-    guard call.more else { throw .service(.expectedMore) }
+    guard call.more else { throw .expectedMore }
     // A client that wants no replies hears nothing.
     guard !call.oneway, !session.isHungUp else { return nil }
     server.addMonitor(session)
@@ -45,7 +45,7 @@ extension LeaseBroker: CallHandler {
   /// Tells the monitors. What concerns a lease is for its user and for admins, as in ListLeases.
   func publish(_ event: Broker1.Event) {
     guard server.hasMonitors else { return }
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       server.publish(OutputQueue.Message(bytes: try encode(event))) { session in
         session.isAdmin || event.uid == nil || event.uid == session.user
       }
@@ -62,7 +62,7 @@ extension LeaseBroker: CallHandler {
         generation: lease.generation, uid: lease.user, pid: lease.pid, cause: cause))
   }
 
-  private func encode(_ event: Broker1.Event) throws(CallFailure) -> [UInt8] {
+  private func encode(_ event: Broker1.Event) throws(BrokerError) -> [UInt8] {
     try encode(Broker1.Monitor.Reply(event: event), continues: true)
   }
 }

@@ -1,9 +1,19 @@
 import GenPool
 
 extension BrokerError {
+  /// The varlink interface of errors that any service may answer with.
+  private static let service = "org.varlink.service"
+
+  /// The full name, e.g. `io.genpool.Broker1.PoolFull`.
   public var name: String {
     let error =
       switch self {
+      case .interfaceNotFound: "InterfaceNotFound"
+      case .methodNotFound: "MethodNotFound"
+      case .methodNotImplemented: "MethodNotImplemented"
+      case .invalidParameter: "InvalidParameter"
+      case .permissionDenied: "PermissionDenied"
+      case .expectedMore: "ExpectedMore"
       case .noSuchPool: "NoSuchPool"
       case .noPool: "NoPool"
       case .noSuchLease: "NoSuchLease"
@@ -20,71 +30,93 @@ extension BrokerError {
       case .deviceRefused: "DeviceRefused"
       case .deviceError: "DeviceError"
       }
-    return Broker1.interface + "." + error
+    return (isOfService ? Self.service : Broker1.interface) + "." + error
   }
 
-  public func encode(to encoder: any Encoder) throws {
-    try Fields(self).encode(to: encoder)
+  /// Whether any varlink service may answer so.
+  private var isOfService: Bool {
+    switch self {
+    case .interfaceNotFound, .methodNotFound, .methodNotImplemented, .invalidParameter,
+      .permissionDenied, .expectedMore:
+      true
+    default: false
+    }
   }
 
   /// Reads the error `name` from its reply; nil when it is none of these.
   init?(name: String, frame: [UInt8]) throws(CodingFailure) {
-    guard name.hasPrefix(Broker1.interface + ".") else { return nil }
+    guard let dot = name.lastIndex(of: "."),
+      [Self.service, Broker1.interface].contains(String(name[..<dot]))
+    else { return nil }
     let fields = try decodeParameters(Fields.self, from: frame)
     func require<Value>(_ value: Value?, _ field: Fields.CodingKeys) throws(CodingFailure) -> Value
     {
       guard let value else { throw CodingFailure(codingPath: [field]) }
       return value
     }
-    switch name.dropFirst(Broker1.interface.count + 1) {
-    case "NoSuchPool": self = .noSuchPool(pool: try require(fields.pool, .pool))
-    case "NoPool": self = .noPool
-    case "NoSuchLease": self = .noSuchLease(lease: try require(fields.lease, .lease))
-    case "StaleGeneration":
+    let isOfService = name.hasPrefix(Self.service + ".")
+    switch (isOfService, name[name.index(after: dot)...]) {
+    case (true, "InterfaceNotFound"):
+      self = .interfaceNotFound(interface: fields.interface ?? "")
+    case (true, "MethodNotFound"): self = .methodNotFound(method: fields.method ?? "")
+    case (true, "MethodNotImplemented"): self = .methodNotImplemented(method: fields.method ?? "")
+    case (true, "InvalidParameter"): self = .invalidParameter(parameter: fields.parameter ?? "")
+    case (true, "PermissionDenied"): self = .permissionDenied
+    case (true, "ExpectedMore"): self = .expectedMore
+    case (false, "NoSuchPool"): self = .noSuchPool(pool: try require(fields.pool, .pool))
+    case (false, "NoPool"): self = .noPool
+    case (false, "NoSuchLease"): self = .noSuchLease(lease: try require(fields.lease, .lease))
+    case (false, "StaleGeneration"):
       self = .staleGeneration(
         lease: try require(fields.lease, .lease),
         generation: try require(fields.generation, .generation))
-    case "PoolTooSmall":
+    case (false, "PoolTooSmall"):
       self = .poolTooSmall(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
         size: try require(fields.size, .size))
-    case "PoolFull":
+    case (false, "PoolFull"):
       self = .poolFull(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
         available: try require(fields.available, .available))
-    case "PoolFragmented":
+    case (false, "PoolFragmented"):
       self = .poolFragmented(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
         available: try require(fields.available, .available),
         largestFree: try require(fields.largestFree, .largestFree), alignment: fields.alignment,
         offset: fields.offset)
-    case "PoolBusy":
+    case (false, "PoolBusy"):
       self = .poolBusy(
         pool: try require(fields.pool, .pool), reason: try require(fields.reason, .reason),
         uid: fields.uid, leases: try require(fields.leases, .leases),
         holders: try require(fields.holders, .holders))
-    case "PoolRevoked":
+    case (false, "PoolRevoked"):
       self = .poolRevoked(
         pool: try require(fields.pool, .pool), cause: try require(fields.cause, .cause))
-    case "PoolExists": self = .poolExists(pool: try require(fields.pool, .pool))
-    case "LeaseTableFull":
+    case (false, "PoolExists"): self = .poolExists(pool: try require(fields.pool, .pool))
+    case (false, "LeaseTableFull"):
       self = .leaseTableFull(capacity: try require(fields.capacity, .capacity))
-    case "QuotaExceeded":
+    case (false, "QuotaExceeded"):
       self = .quotaExceeded(
         what: try require(fields.what, .what), limit: try require(fields.limit, .limit),
         used: try require(fields.used, .used))
-    case "NoSuchDevice":
+    case (false, "NoSuchDevice"):
       self = .noSuchDevice(device: try require(fields.device, .device), bar: fields.bar)
-    case "DeviceRefused":
+    case (false, "DeviceRefused"):
       self = .deviceRefused(
         device: try require(fields.device, .device), rules: try require(fields.rules, .rules))
-    case "DeviceError":
+    case (false, "DeviceError"):
       self = .deviceError(
         operation: try require(fields.operation, .operation),
         subject: try require(fields.subject, .subject), errno: try require(fields.errno, .errno),
         cause: fields.cause)
     default: return nil
     }
+  }
+}
+
+extension BrokerError: Encodable {
+  public func encode(to encoder: any Encoder) throws {
+    try Fields(self).encode(to: encoder)
   }
 }
 
@@ -114,16 +146,22 @@ private struct Fields: Codable {
   var subject: String?
   var errno: Int32?
   var cause: String?
+  var interface: String?
+  var method: String?
+  var parameter: String?
 
   enum CodingKeys: CodingKey {
     case pool, lease, generation, bytes, size, available, largestFree, reason, uid, leases, holders
     case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
-    case alignment, offset
+    case alignment, offset, interface, method, parameter
   }
 
   init(_ error: BrokerError) {
     switch error {
-    case .noPool: break
+    case .noPool, .permissionDenied, .expectedMore: break
+    case .interfaceNotFound(let interface): self.interface = interface
+    case .methodNotFound(let method), .methodNotImplemented(let method): self.method = method
+    case .invalidParameter(let parameter): self.parameter = parameter
     case .noSuchPool(let pool), .poolExists(let pool): self.pool = pool
     case .noSuchLease(let lease): self.lease = lease
     case .staleGeneration(let lease, let generation):

@@ -1,9 +1,23 @@
 public import GenPool
 import Glibc
-import SystemPackage
+public import LinuxSystem
+public import SystemPackage
 
-/// The errors of `io.genpool.Broker1`.
-public enum BrokerError: VarlinkError, Equatable {
+/// Every error that genpoold answers a call with: those of `io.genpool.Broker1`, and those of
+/// `org.varlink.service` that any varlink service has.
+public enum BrokerError: ErrnoError, Equatable {
+  /// The service has no such interface.
+  case interfaceNotFound(interface: String)
+  /// The interface has no such method.
+  case methodNotFound(method: String)
+  /// The interface has the method, but the service does not do it in the way asked for.
+  case methodNotImplemented(method: String)
+  /// A parameter is missing, of the wrong type, out of range or unknown.
+  case invalidParameter(parameter: String)
+  /// The caller may not.
+  case permissionDenied
+  /// The method can only be called with `more`.
+  case expectedMore
   /// No pool of that name is attached.
   case noSuchPool(pool: String)
   /// No pool is attached at all, so none could be chosen.
@@ -41,8 +55,13 @@ public enum BrokerError: VarlinkError, Equatable {
   case deviceError(operation: String, subject: String, errno: Int32, cause: String?)
 
   /// The errno that a C function would return for it.
-  public var errno: Int32 {
+  public var errno: Errno { Errno(rawValue: errorNumber) }
+
+  private var errorNumber: Int32 {
     switch self {
+    case .permissionDenied: EPERM
+    case .invalidParameter: EINVAL
+    case .interfaceNotFound, .methodNotFound, .methodNotImplemented, .expectedMore: EOPNOTSUPP
     case .noSuchPool, .noPool, .noSuchLease, .noSuchDevice: ENOENT
     case .staleGeneration: ESTALE
     case .poolTooSmall: EINVAL
@@ -62,6 +81,16 @@ extension BrokerError: CustomStringConvertible {
   /// Operation, subject, cause, and what helps.
   public var description: String {
     switch self {
+    case .interfaceNotFound(let interface): "genpoold has no interface \(interface)"
+    case .methodNotFound(let method): "genpoold has no method \(method)"
+    case .methodNotImplemented(let method): "genpoold does not implement \(method) in this way"
+    case .invalidParameter(let parameter):
+      "parameter \(parameter) is missing, wrong or unknown"
+        + (Self.rules[parameter].map { ": it has to be \($0)" } ?? "")
+    case .permissionDenied:
+      "permission denied: genpoold lets only root, its own user and the group genpool-admin (or whom its "
+        + "configuration names) attach, detach and take leases of others"
+    case .expectedMore: "the method answers more than once and has to be called so"
     case .noSuchPool(let pool):
       "no pool \(pool) is attached; `genpoolctl pool list` shows those that are"
     case .noPool: "no pool is attached; `genpoolctl pool attach` or `genpoold --attach` does it"
@@ -119,9 +148,22 @@ extension BrokerError: CustomStringConvertible {
         + rules.map { "  \($0.rule): \($0.cause)" + ($0.cure.map { " (\($0))" } ?? "") }
         .joined(separator: "\n")
     case .deviceError(let operation, let subject, let errno, let cause):
-      "\(operation) \(subject): \(Errno(rawValue: errno))" + (cause.map { " (\($0))" } ?? "")
+      SystemError(
+        operation: operation, subject: subject, errno: Errno(rawValue: errno), cause: cause
+      ).description
     }
   }
+
+  /// The rules for parameters that a caller cannot be expected to know.
+  private static let rules = [
+    "alignment": "a power of two, and goes with the first fit only",
+    "granule": "a power of two, at least a page",
+    "name": "1 to 64 printable ASCII characters without blanks",
+    "offset": "a multiple of the pool's granule, with room for the size behind it",
+    "source": "sysfs or vfio",
+    "wait": "a year at most",
+  ]
+
   private static func size(_ bytes: Int) -> ByteCount { ByteCount(UInt64(clamping: bytes)) }
 
   /// `1 lease, 2 processes that still reach it`.
@@ -129,5 +171,12 @@ extension BrokerError: CustomStringConvertible {
     "\(leases) \(leases == 1 ? "lease" : "leases"), "
       + (holders == 1
         ? "1 process that still reaches it" : "\(holders) processes that still reach it")
+  }
+}
+
+extension BrokerError {
+  /// A parameter that is missing, wrong or unknown.
+  package static func invalid(_ parameter: String) -> Self {
+    .invalidParameter(parameter: parameter)
   }
 }

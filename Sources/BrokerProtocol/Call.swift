@@ -20,7 +20,7 @@ public struct Call<Method: VarlinkMethod>: Sendable {
 
   /// The bytes to send, NUL included. Throws `invalidParameter` for a number that varlink's signed
   /// integers cannot hold.
-  public func frame() throws(ServiceError) -> [UInt8] {
+  public func frame() throws(BrokerError) -> [UInt8] {
     do {
       return try encodeFrame(
         Envelope(
@@ -75,7 +75,7 @@ public struct ReceivedCall: Sendable {
   /// varlink's text leaves unknown ones open. They are refused, because an interface grows by
   /// nullable parameters: a newer client that sets one wants something this service cannot do, and
   /// must hear so. A null one asks for nothing and passes.
-  public func parameters<P: VarlinkParameters>(as type: P.Type) throws(ServiceError) -> P {
+  public func parameters<P: VarlinkParameters>(as type: P.Type) throws(BrokerError) -> P {
     do {
       return try JSONDecoder().decode(Body<P>.self, from: Data(frame)).parameters
     } catch let error as DecodingError {

@@ -17,7 +17,7 @@ public enum Reply {
   }
 
   /// An error by its full name, with its parameters.
-  public static func frame(error: some VarlinkError) throws(UnencodableMessage) -> [UInt8] {
+  public static func frame(error: BrokerError) throws(UnencodableMessage) -> [UInt8] {
     do {
       return try encodeFrame(Envelope(parameters: error, continues: nil, error: error.name))
     } catch {
@@ -80,9 +80,7 @@ public struct UnencodableMessage: Error, Equatable, CustomStringConvertible {
 
 /// How a call can end other than by its reply.
 public enum ReplyError: Error, Equatable, CustomStringConvertible {
-  /// An error that any varlink service may answer with.
-  case service(ServiceError)
-  /// An error of the broker's interface.
+  /// The service answered with an error.
   case broker(BrokerError)
   /// An error that this client does not know: the broker is newer.
   case unknown(name: String)
@@ -91,9 +89,7 @@ public enum ReplyError: Error, Equatable, CustomStringConvertible {
 
   init(name: String, frame: [UInt8]) {
     do {
-      if let error = try ServiceError(name: name, frame: frame) {
-        self = .service(error)
-      } else if let error = try BrokerError(name: name, frame: frame) {
+      if let error = try BrokerError(name: name, frame: frame) {
         self = .broker(error)
       } else {
         self = .unknown(name: name)
@@ -106,7 +102,6 @@ public enum ReplyError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .service(let error): error.description
     case .broker(let error): error.description
     case .unknown(let name): "the broker answered \(name), which this client does not know"
     case .malformed(let error): error.description

@@ -2,6 +2,7 @@ public import DeviceMemory
 public import GenPool
 public import LinuxSystem
 public import PCIDevices
+public import SystemPackage
 
 /// A pool of memory that devices are told of: the regions behind it, to touch what was allocated,
 /// and what their owners can keep there.
@@ -136,13 +137,24 @@ extension ChunkUses {
 }
 
 /// Why memory for DMA could not be had.
-public enum BufferPoolError: Error, Sendable {
+public enum BufferPoolError: ErrnoError {
   /// The pool refused.
   case pool(String, PoolError)
   /// The owner of the memory cannot keep that in it.
   case unsupportedUse(String, MemoryUses, supported: MemoryUses)
   /// The system refused to map it.
   case system(SystemError)
+}
+
+extension BufferPoolError {
+  /// The errno that says the same.
+  public var errno: Errno {
+    switch self {
+    case .pool(_, let error): error.errno
+    case .unsupportedUse: .invalidArgument
+    case .system(let error): error.errno
+    }
+  }
 }
 
 extension BufferPoolError: CustomStringConvertible {

@@ -2,7 +2,7 @@ public import LinuxSystem
 public import SystemPackage
 
 /// Why there is no address at which a device reaches memory.
-public enum DMAError: Error, Hashable, Sendable {
+public enum DMAError: ErrnoError, Hashable {
   /// The device cannot reach the memory as things are.
   case unreachable(subject: String, initiator: String, cause: String)
   /// What was asked for makes no sense.

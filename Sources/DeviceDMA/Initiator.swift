@@ -33,7 +33,7 @@ public struct Initiator: Sendable {
     device = address
     path = .untranslated
     let group: IOMMUGroup?
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       group = try tree.device(at: address).iommuGroup
     } catch {
       throw .unreachable(subject: "memory", initiator: "\(address)", cause: error.description)
@@ -53,7 +53,7 @@ extension BARSource {
   /// - Throws: as ``Initiator/init(_:in:)``; when VFIO does not open it.
   public func initiator(at device: PCIAddress) throws(DMAError) -> Initiator {
     let opened: VFIODevice?
-    do throws(AttachError) {
+    do throws(DeviceError) {
       opened = try vfioDevice(at: device)
     } catch {
       throw .unreachable(subject: "memory", initiator: "\(device)", cause: error.description)

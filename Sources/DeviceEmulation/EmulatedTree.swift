@@ -137,12 +137,12 @@ public struct EmulatedTree: Sendable {
   /// The devices that are there. One that cannot be read is an error: its addresses are not known,
   /// so a new one might overlap it.
   private func devices() throws(EmulationError) -> [Device] {
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       let listing = try DeviceTree(root: root).list()
       if let bad = listing.unreadable.first { throw bad.cause }
       return listing.devices
     } catch {
-      throw .unreadable(error)
+      throw .device(error)
     }
   }
 
@@ -155,10 +155,10 @@ public struct EmulatedTree: Sendable {
       throw failure("make directory", path)
     }
     let entries: [String]
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       entries = try SysfsNode(path: path.string).entries()
     } catch {
-      throw .unreadable(error)
+      throw .device(error)
     }
     if entries.contains(marker) { return false }
     guard entries.isEmpty else {

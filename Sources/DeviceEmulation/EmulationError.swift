@@ -1,14 +1,26 @@
 public import LinuxSystem
 public import PCIDevices
+public import SystemPackage
 
 /// Why an emulated device or tree could not be made.
-public enum EmulationError: Error, Hashable, Sendable {
+public enum EmulationError: ErrnoError, Hashable {
   /// What was asked for makes no sense, or not here.
   case invalid(subject: String, problem: String)
   /// The system refused to write.
   case system(SystemError)
   /// The tree that is there already cannot be read.
-  case unreadable(DeviceTreeError)
+  case device(DeviceError)
+}
+
+extension EmulationError {
+  /// The errno that says the same.
+  public var errno: Errno {
+    switch self {
+    case .invalid: .invalidArgument
+    case .system(let error): error.errno
+    case .device(let error): error.errno
+    }
+  }
 }
 
 extension EmulationError: CustomStringConvertible {
@@ -16,7 +28,7 @@ extension EmulationError: CustomStringConvertible {
     switch self {
     case .invalid(let subject, let problem): "emulate \(subject): \(problem)"
     case .system(let error): error.description
-    case .unreadable(let error): error.description
+    case .device(let error): error.description
     }
   }
 }

@@ -1,10 +1,11 @@
 public import GenPool
+public import LinuxSystem
 public import SystemPackage
 
 /// An access to device memory that could not be made, or whose answer is wrong.
 ///
 /// Printed as `zero 4 KiB at 64 MiB of BAR 2 of 0000:01:00.0: …`.
-public struct DeviceFault: Error, Hashable, Sendable {
+public struct DeviceFault: ErrnoError, Hashable {
   /// What went wrong.
   public enum Reason: Hashable, Sendable {
     /// The access reaches past the end of the memory, which is `size` long.
@@ -50,21 +51,24 @@ public struct DeviceFault: Error, Hashable, Sendable {
 }
 
 extension DeviceFault: CustomStringConvertible {
-  public var description: String {
-    let sentence = "\(operation) \(count) at \(hexadecimal(offset)) of \(subject): "
+  public var description: String { "\(operation) \(access): \(cause)" }
+
+  /// `4 bytes at 0x1c of BAR 0 of 0000:01:00.0`.
+  fileprivate var access: String { "\(count) at \(hexadecimal(offset)) of \(subject)" }
+
+  fileprivate var cause: String {
     switch reason {
     case .outOfBounds(let size):
-      return sentence + "out of bounds (the memory is \(size) long)"
+      "out of bounds (the memory is \(size) long)"
     case .misaligned:
-      return sentence + "misaligned (a register access is a multiple of its width)"
+      "misaligned (a register access is a multiple of its width)"
     case .readOnly:
-      return sentence + "the memory is mapped to be read only"
+      "the memory is mapped to be read only"
     case .noAnswer(let offset):
-      return sentence
-        + "no answer at \(hexadecimal(offset)) (the device is gone, its memory is switched off, "
+      "no answer at \(hexadecimal(offset)) (the device is gone, its memory is switched off, "
         + "a driver has taken it, or the file is shorter than its mapping)"
     case .notZero(let offset, let found):
-      return sentence + "not zero at \(hexadecimal(offset)): 0x"
+      "not zero at \(hexadecimal(offset)): 0x"
         + GenPool.hexadecimal(found, digits: 16)
         + " (somebody still writes, or the device ignores writes; all ones: the device is gone)"
     }
@@ -72,5 +76,13 @@ extension DeviceFault: CustomStringConvertible {
 
   private func hexadecimal(_ offset: ByteCount) -> String {
     "0x" + GenPool.hexadecimal(offset.rawValue, digits: 1)
+  }
+}
+
+extension SystemError {
+  /// The same, as a failure of the system's.
+  package init(_ fault: DeviceFault) {
+    self.init(
+      operation: fault.operation, subject: fault.access, errno: fault.errno, cause: fault.cause)
   }
 }

@@ -15,10 +15,10 @@ struct ClaimTable: Sendable {
   func contains(_ bar: BAR.Index) -> Bool { ranges[bar] != nil }
 
   /// Adds `range` of `bar`.
-  /// - Throws: ``AttachError/overlapping(subject:problem:)``.
+  /// - Throws: ``DeviceError/overlapping(subject:problem:)``.
   mutating func claim(
     _ range: ClosedRange<UInt64>, of bar: BAR.Index, _ device: PCIAddress
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     if let other = ranges[bar]?.first(where: { $0.overlaps(range) }) {
       throw .overlapping(
         subject: "BAR \(bar) of \(device)",

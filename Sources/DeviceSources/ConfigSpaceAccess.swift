@@ -11,17 +11,17 @@ struct ConfigSpaceAccess: Sendable {
   let subject: String
 
   /// The register's present value.
-  func command(in file: borrowing Descriptor) throws(AttachError) -> ConfigSpace.Command {
-    let bytes = try AttachError.attempt("read", subject, try file.read(at: offset, count: 2))
+  func command(in file: borrowing Descriptor) throws(DeviceError) -> ConfigSpace.Command {
+    let bytes = try DeviceError.attempt("read", subject, try file.read(at: offset, count: 2))
     return ConfigSpace.Command(rawValue: UInt16(bytes[0]) | UInt16(bytes[1]) << 8)
   }
 
   /// Writes the register.
   func setCommand(
     _ command: ConfigSpace.Command, in file: borrowing Descriptor
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     let bytes = [UInt8(truncatingIfNeeded: command.rawValue), UInt8(command.rawValue >> 8)]
-    try AttachError.attempt("write", subject, try file.write(bytes, at: offset))
+    try DeviceError.attempt("write", subject, try file.write(bytes, at: offset))
   }
 
   private var offset: UInt64 { start.rawValue + ConfigSpace.commandOffset.rawValue }

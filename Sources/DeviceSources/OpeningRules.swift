@@ -8,27 +8,23 @@ extension [AttachRule] {
   /// The device that `request` names, and every rule that refuses it.
   func check(
     _ request: BARRequest, in tree: DeviceTree
-  ) throws(AttachError) -> (device: Device, refusals: [AttachRule.Refusal]) {
+  ) throws(DeviceError) -> (device: Device, refusals: [AttachRule.Refusal]) {
     let known = filter(\.canBeAllowed).map(\.name)
     if let name = request.allowed.sorted().first(where: { !known.contains($0) }) {
       throw .invalid(
         subject: "\(request)",
         problem: "allow=\(name) is not possible; only \(known.joined(separator: ", "))")
     }
-    do throws(DeviceTreeError) {
-      let device = try tree.device(at: request.device)
-      let subject = try AttachRule.Subject(request, of: device, in: tree)
-      return (device, AttachRule.refusals(of: subject, under: self))
-    } catch {
-      throw .unreadable(error)
-    }
+    let device = try tree.device(at: request.device)
+    let subject = try AttachRule.Subject(request, of: device, in: tree)
+    return (device, AttachRule.refusals(of: subject, under: self))
   }
 }
 
 extension BARRequest {
   /// How much of `bar` is asked for: whole pages, inside of it.
-  func size(in bar: BAR) throws(AttachError) -> ByteCount {
-    func invalid(_ problem: String) -> AttachError {
+  func size(in bar: BAR) throws(DeviceError) -> ByteCount {
+    func invalid(_ problem: String) -> DeviceError {
       .invalid(subject: "\(self)", problem: problem)
     }
     let page = ByteCount(pageSize)

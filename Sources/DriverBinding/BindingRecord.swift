@@ -60,7 +60,7 @@ public struct BindingRecord: Hashable, Sendable, CustomStringConvertible {
   /// Keeps this record of how the device is now, unless it is bound already: the first binding
   /// knows best what was before.
   /// - Returns: whether it was written.
-  func keep(of address: PCIAddress, under root: SysfsRoot) throws(AttachError) -> Bool {
+  func keep(of address: PCIAddress, under root: SysfsRoot) throws(DeviceError) -> Bool {
     let known = Self.read(of: address, under: root)
     if let known, known.identity == identity, !override.isEmpty { return false }
     let directory = Self.directory(under: root)

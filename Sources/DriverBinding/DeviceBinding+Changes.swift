@@ -1,6 +1,6 @@
-public import DeviceSources
+import DeviceSources
 import LinuxSystem
-import PCIDevices
+public import PCIDevices
 import SystemPackage
 
 /// Carrying plans out.
@@ -17,15 +17,15 @@ extension DeviceBinding {
   /// Does what `plan` says. When binding fails half-way, every device that it got hold of is given
   /// back; what cannot be is in the error. Unbinding that fails is left where it got: the device is
   /// nobody's then, or its own driver's, and unbinding again goes on.
-  /// - Throws: ``AttachError/refused(_:_:)`` when the plan has refusals; EBUSY while a genpool process
+  /// - Throws: ``DeviceError/refused(_:_:)`` when the plan has refusals; EBUSY while a genpool process
   ///   uses a device through sysfs.
-  public func carryOut(_ plan: BindingPlan) throws(AttachError) {
+  public func carryOut(_ plan: BindingPlan) throws(DeviceError) {
     guard plan.refusals.isEmpty else { throw .refused(plan.device.address, plan.refusals) }
     var locks: [DeviceDirectory?] = []
     for device in Set(plan.steps.map(\.device)).sorted() { locks.append(try lock(device)) }
     defer { withExtendedLifetime(locks) {} }
     var begun: [Begun] = []
-    do throws(AttachError) {
+    do throws(DeviceError) {
       for step in plan.steps {
         if let one = try carryOut(step) { begun.append(one) }
       }
@@ -36,15 +36,15 @@ extension DeviceBinding {
 
   /// Gives back what binding got hold of, the last one first.
   /// - Returns: what could not be done. Of a device that is gone nothing is left to do.
-  private func undo(_ begun: [Begun]) -> [AttachError] {
-    var failures: [AttachError] = []
+  private func undo(_ begun: [Begun]) -> [DeviceError] {
+    var failures: [DeviceError] = []
     for one in begun.reversed() {
-      do throws(AttachError) {
+      do throws(DeviceError) {
         let steps = steps(returning: try device(at: one.device), to: one.before)
         for step in steps { try carryOut(step) }
         if one.isNew { BindingRecord.remove(of: one.device, under: tree.root) }
       } catch {
-        if case .unreadable(.noSuchDevice) = error { continue }
+        if case .noSuchDevice = error { continue }
         failures.append(error)
       }
     }
@@ -53,11 +53,11 @@ extension DeviceBinding {
 
   /// Keeps other genpool processes from the device until the result's end; nil when it has no
   /// memory, or somebody has it from vfio-pci, whom the kernel asks for it.
-  private func lock(_ address: PCIAddress) throws(AttachError) -> DeviceDirectory? {
+  private func lock(_ address: PCIAddress) throws(DeviceError) -> DeviceDirectory? {
     let device = try device(at: address)
     guard device.bars.contains(where: \.hasResourceFile) else { return nil }
     let directory = try DeviceDirectory(of: device)
-    return try directory.changing { () throws(AttachError) in
+    return try directory.changing { () throws(DeviceError) in
       if directory.isAlone() { return directory }
       // Whoever goes by sysfs keeps the memory, with vfio-pci bound, too: the kernel would not ask
       // him.
@@ -72,16 +72,12 @@ extension DeviceBinding {
     }
   }
 
-  private func device(at address: PCIAddress) throws(AttachError) -> Device {
-    do throws(DeviceTreeError) {
-      return try tree.device(at: address)
-    } catch {
-      throw .unreadable(error)
-    }
+  private func device(at address: PCIAddress) throws(DeviceError) -> Device {
+    return try tree.device(at: address)
   }
 
   @discardableResult
-  private func carryOut(_ step: BindingPlan.Step) throws(AttachError) -> Begun? {
+  private func carryOut(_ step: BindingPlan.Step) throws(DeviceError) -> Begun? {
     switch step {
     case .remember(let device, let now):
       let isNew = try now.keep(of: device, under: tree.root)
@@ -102,11 +98,11 @@ extension DeviceBinding {
     return nil
   }
 
-  private func write(_ text: String, to file: String) throws(AttachError) {
+  private func write(_ text: String, to file: String) throws(DeviceError) {
     let root = tree.root.path.string
-    let directory = try AttachError.attempt("open", root, try Directory(root))
+    let directory = try DeviceError.attempt("open", root, try Directory(root))
     // sysfs takes an empty line for nothing.
-    try AttachError.attempt(
+    try DeviceError.attempt(
       "write \(quoted(text)) to", "\(root)/\(file)",
       try directory.setAttribute(file, to: text + "\n"))
   }

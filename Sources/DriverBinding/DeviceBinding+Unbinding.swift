@@ -1,4 +1,4 @@
-public import DeviceSources
+import DeviceSources
 public import PCIDevices
 
 /// The way back.
@@ -17,26 +17,22 @@ extension DeviceBinding {
   ///   back too: those that there is a record of.
   public func plan(
     unbinding address: PCIAddress, isWholeGroup: Bool = false
-  ) throws(AttachError) -> BindingPlan {
-    do throws(DeviceTreeError) {
-      let device = try tree.device(at: address)
-      var returning = [(device: device, record: record(of: device))]
-      for member in isWholeGroup ? device.iommuGroup?.members ?? [] : [] {
-        guard let place = member.address, place != address else { continue }
-        let other = try tree.device(at: place)
-        if let record = record(of: other) { returning.append((other, record)) }
-      }
-      var refusals: [AttachRule.Refusal] = []
-      for (device, record) in returning { refusals += try unbindingRefusals(device, record) }
-      return BindingPlan(
-        device: device, refusals: refusals,
-        members: members(of: device, alone: .changes) { member in
-          returning.contains { $0.device.address == member.address } ? .changes : .harmless
-        },
-        steps: returning.flatMap { steps(unbinding: $0.device, $0.record) })
-    } catch {
-      throw .unreadable(error)
+  ) throws(DeviceError) -> BindingPlan {
+    let device = try tree.device(at: address)
+    var returning = [(device: device, record: record(of: device))]
+    for member in isWholeGroup ? device.iommuGroup?.members ?? [] : [] {
+      guard let place = member.address, place != address else { continue }
+      let other = try tree.device(at: place)
+      if let record = record(of: other) { returning.append((other, record)) }
     }
+    var refusals: [AttachRule.Refusal] = []
+    for (device, record) in returning { refusals += try unbindingRefusals(device, record) }
+    return BindingPlan(
+      device: device, refusals: refusals,
+      members: members(of: device, alone: .changes) { member in
+        returning.contains { $0.device.address == member.address } ? .changes : .harmless
+      },
+      steps: returning.flatMap { steps(unbinding: $0.device, $0.record) })
   }
 
   /// What the device had before it was bound; nil when nobody knows.
@@ -48,7 +44,7 @@ extension DeviceBinding {
 
   private func unbindingRefusals(
     _ device: Device, _ record: BindingRecord?
-  ) throws(DeviceTreeError) -> [AttachRule.Refusal] {
+  ) throws(DeviceError) -> [AttachRule.Refusal] {
     if let record {
       // It keeps its driver, and what hangs on it stays.
       if record.driver == device.driver { return [] }

@@ -1,4 +1,4 @@
-public import DeviceSources
+import DeviceSources
 public import PCIDevices
 import SystemPackage
 
@@ -24,39 +24,35 @@ public struct DeviceBinding: Sendable {
   public func plan(
     binding address: PCIAddress, to driver: String = IOMMUGroup.vfioDriver,
     isWholeGroup: Bool = false, forced: DeviceIdentity? = nil
-  ) throws(AttachError) -> BindingPlan {
-    do throws(DeviceTreeError) {
-      let device = try tree.device(at: address)
-      var refusals = try AttachRule.refusals(
-        ofBinding: device, under: tree.root, forced: forced)
-      refusals += try driverRefusals(driver, for: device)
-      var changing = device.driver == driver ? [] : [device]
-      let blockers = isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : []
-      let others = blockers.filter { $0.address != address }
-      for member in others where member.driver != driver {
-        guard isWholeGroup, let place = member.address else { continue }
-        let other = try tree.device(at: place)
-        refusals += try AttachRule.refusals(ofBinding: other, under: tree.root, forced: nil)
-        changing.append(other)
-      }
-      let left = others.filter { member in
-        member.driver != driver && !changing.contains { $0.address == member.address }
-      }
-      if let group = device.iommuGroup, !left.isEmpty {
-        refusals.append(
-          AttachRule.Refusal(
-            rule: "group-not-viable", subject: "\(address)",
-            cause: "IOMMU group \(group.number) also has \(AttachRule.describe(left))",
-            cure: (left.contains { $0.address == nil } ? "" : "bind them all with --group, or ")
-              + "plug the device into another slot"))
-      }
-      return BindingPlan(
-        device: device, refusals: refusals,
-        members: members(of: device, driver: driver, changing: changing),
-        steps: changing.flatMap { steps(binding: $0, to: driver) })
-    } catch {
-      throw .unreadable(error)
+  ) throws(DeviceError) -> BindingPlan {
+    let device = try tree.device(at: address)
+    var refusals = try AttachRule.refusals(
+      ofBinding: device, under: tree.root, forced: forced)
+    refusals += try driverRefusals(driver, for: device)
+    var changing = device.driver == driver ? [] : [device]
+    let blockers = isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : []
+    let others = blockers.filter { $0.address != address }
+    for member in others where member.driver != driver {
+      guard isWholeGroup, let place = member.address else { continue }
+      let other = try tree.device(at: place)
+      refusals += try AttachRule.refusals(ofBinding: other, under: tree.root, forced: nil)
+      changing.append(other)
     }
+    let left = others.filter { member in
+      member.driver != driver && !changing.contains { $0.address == member.address }
+    }
+    if let group = device.iommuGroup, !left.isEmpty {
+      refusals.append(
+        AttachRule.Refusal(
+          rule: "group-not-viable", subject: "\(address)",
+          cause: "IOMMU group \(group.number) also has \(AttachRule.describe(left))",
+          cure: (left.contains { $0.address == nil } ? "" : "bind them all with --group, or ")
+            + "plug the device into another slot"))
+    }
+    return BindingPlan(
+      device: device, refusals: refusals,
+      members: members(of: device, driver: driver, changing: changing),
+      steps: changing.flatMap { steps(binding: $0, to: driver) })
   }
 
   /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a
@@ -67,7 +63,7 @@ public struct DeviceBinding: Sendable {
 
   private func driverRefusals(
     _ driver: String, for device: Device
-  ) throws(DeviceTreeError) -> [AttachRule.Refusal] {
+  ) throws(DeviceError) -> [AttachRule.Refusal] {
     var refusals: [AttachRule.Refusal] = []
     let isName =
       !driver.isEmpty && driver.utf8.allSatisfy { (0x21...0x7e).contains($0) && $0 != 0x2f }

@@ -66,9 +66,9 @@ public enum PoolError: Error, Hashable, Sendable {
   /// The process is a forked child of the pool's: its bitmap is a copy, its device memory is not.
   case forked
 
-  /// The errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, no aligned run, not free, EBUSY
+  /// The number of the errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, no aligned run, not free, EBUSY
   /// outstanding, ….
-  public var errno: Int32 {
+  public var errorNumber: Int32 {
     switch self {
     case .full, .noMemory: 12
     case .fragmented, .noAlignedRun, .notFree: 28

@@ -16,7 +16,7 @@ enum ErrorText {
       return 0
     } catch {
       set(error)
-      return -error.errno
+      return -error.errorNumber
     }
   }
 }

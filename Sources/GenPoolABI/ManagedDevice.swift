@@ -137,7 +137,7 @@ public func genpool_device_put(_ device: OpaquePointer?) -> CInt {
     try unsafe ManagedDevice.at(device).close()
   } catch {
     ErrorText.set("put a device: a pool of it is in use: \(error)")
-    return -error.errno
+    return -error.errorNumber
   }
   unsafe Unmanaged<ManagedDevice>.fromOpaque(UnsafeRawPointer(device)).release()
   return 0

@@ -110,6 +110,6 @@ public func gen_pool_add_owner(
   } catch {
     if case .forked = error { Misuse.fatal("add a chunk: \(error)") }
     ErrorText.set(error)
-    return -error.errno
+    return -error.errorNumber
   }
 }

@@ -1,14 +1,12 @@
 public import BrokerProtocol
 import Glibc
 public import LinuxSystem
-import SystemPackage
+public import SystemPackage
 
 /// How a call to the broker ends when it does not end well.
-public enum ClientError: Error, Sendable {
+public enum ClientError: ErrnoError {
   /// The broker said no, and why.
   case broker(BrokerError)
-  /// The broker does not do what it was asked for, or not for this user.
-  case service(ServiceError)
   /// An error that this client does not know: the broker is newer.
   case unknown(name: String)
   /// The system said no: no socket, no connection, no mapping.
@@ -16,15 +14,13 @@ public enum ClientError: Error, Sendable {
   /// The broker's answer breaks its own interface. The connection is closed.
   case violation(ProtocolViolation)
 
-  /// The number that a C function would return for it.
-  public var errno: Int32 {
+  /// The errno that a C function would return for it.
+  public var errno: Errno {
     switch self {
     case .broker(let error): error.errno
-    case .service(.permissionDenied): EPERM
-    case .service(.invalidParameter): EINVAL
-    case .service, .unknown: EOPNOTSUPP
-    case .system(let error): error.errno.rawValue
-    case .violation: EPROTO
+    case .unknown: .notSupported
+    case .system(let error): error.errno
+    case .violation: Errno(rawValue: EPROTO)
     }
   }
 
@@ -43,13 +39,7 @@ public enum ClientError: Error, Sendable {
 extension ClientError: CustomStringConvertible {
   public var description: String {
     switch self {
-    case .broker(.deviceError(let operation, let subject, let errno, let cause)):
-      // The broker sends the number only; here the system's words for it are known.
-      SystemError(
-        operation: operation, subject: subject, errno: .init(rawValue: errno), cause: cause
-      ).description
     case .broker(let error): error.description
-    case .service(let error): error.description
     case .unknown(let name):
       "the broker answered \(name), which this client does not know: it is newer"
     case .system(let error): error.description

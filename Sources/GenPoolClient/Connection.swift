@@ -280,7 +280,7 @@ extension Connection {
     do {
       return try call.frame()
     } catch {
-      throw .service(error)
+      throw .broker(error)
     }
   }
 
@@ -333,7 +333,6 @@ extension Connection {
   ) -> ClientError {
     switch error {
     case .broker(let error): .broker(error)
-    case .service(let error): .service(error)
     case .unknown(let name): .unknown(name: name)
     case .malformed(let error): violation(method, error.description)
     }

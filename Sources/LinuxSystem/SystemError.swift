@@ -2,7 +2,7 @@ public import SystemPackage
 
 /// What the operating system refused: the operation, its subject, the error number and, where it is
 /// known, the cause. Printed as `map BAR 2 of 0000:01:00.0: permission denied (kernel lockdown)`.
-public struct SystemError: Error, Hashable, Sendable {
+public struct SystemError: ErrnoError, Hashable {
   /// What was tried, as a verb: `map`, `open`, `duplicate`.
   public let operation: String
   /// What it was tried on: `BAR 2 of 0000:01:00.0`.

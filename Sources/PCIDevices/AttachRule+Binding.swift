@@ -5,7 +5,7 @@ extension AttachRule {
   ///   device that does not answer, or is another one, is refused then.
   package static func refusals(
     ofBinding device: Device, under root: SysfsRoot, forced: DeviceIdentity?
-  ) throws(DeviceTreeError) -> [Refusal] {
+  ) throws(DeviceError) -> [Refusal] {
     let subject = Subject(
       request: BARRequest(device: device.address, bar: 0, forced: forced), device: device,
       lockdown: .none)
@@ -19,7 +19,7 @@ extension AttachRule {
   /// What of the running system forbids to take `device` from its driver, whoever gets it.
   package static func refusals(
     ofTaking device: Device, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [Refusal] {
+  ) throws(DeviceError) -> [Refusal] {
     try DeviceUse.all(of: device.address, under: root).map { use in
       Refusal(rule: "in-use", subject: "\(device.address)", cause: "\(use)", cure: use.cure)
     }

@@ -36,7 +36,7 @@ extension AttachRule.Subject {
     var uses: [PCIAddress: [DeviceUse]] = [:]
     for (address, driver) in driven {
       guard let driver, !AttachRule.passiveDrivers.contains(driver) else { continue }
-      do throws(DeviceTreeError) {
+      do throws(DeviceError) {
         uses[address] = try DeviceUse.shown(of: address, under: root)
       } catch {
         // The rule refuses it anyway, for a cause that can be read.

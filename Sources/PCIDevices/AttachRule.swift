@@ -46,7 +46,7 @@ public struct AttachRule: Sendable {
     /// A request for `device`, with all that `tree` shows of it now.
     public init(
       _ request: BARRequest, of device: Device, in tree: DeviceTree
-    ) throws(DeviceTreeError) {
+    ) throws(DeviceError) {
       self.init(
         request: request, device: device, lockdown: try tree.lockdown(),
         uses: Self.uses(of: device, under: tree.root))

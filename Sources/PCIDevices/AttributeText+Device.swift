@@ -4,22 +4,22 @@ package import GenPool
 
 extension AttributeText {
   /// `vendor`, `device` and their `subsystem_` ones.
-  package func word() throws(DeviceTreeError) -> UInt16 {
+  package func word() throws(DeviceError) -> UInt16 {
     UInt16(truncatingIfNeeded: try value("a 16-bit number") { number($0, bits: 16) })
   }
 
   /// `revision`.
-  package func byte() throws(DeviceTreeError) -> UInt8 {
+  package func byte() throws(DeviceError) -> UInt8 {
     UInt8(truncatingIfNeeded: try value("an 8-bit number") { number($0, bits: 8) })
   }
 
   /// `class`.
-  package func classCode() throws(DeviceTreeError) -> ClassCode {
+  package func classCode() throws(DeviceError) -> ClassCode {
     ClassCode(UInt32(truncatingIfNeeded: try value("a class code") { number($0, bits: 24) }))
   }
 
   /// `numa_node`; nil for the kernel's NUMA_NO_NODE, -1.
-  package func numaNode() throws(DeviceTreeError) -> NUMANode? {
+  package func numaNode() throws(DeviceError) -> NUMANode? {
     let number = try value("a node's number") { text in
       Int32(text).flatMap { $0 >= -1 ? $0 : nil }
     }
@@ -27,17 +27,17 @@ extension AttributeText {
   }
 
   /// `power_state`.
-  package func powerState() throws(DeviceTreeError) -> PowerState {
+  package func powerState() throws(DeviceError) -> PowerState {
     try value("a power state", PowerState.init)
   }
 
   /// `boot_vga`.
-  package func isBootVGA() throws(DeviceTreeError) -> Bool {
+  package func isBootVGA() throws(DeviceError) -> Bool {
     try value("0 or 1") { ["0": false, "1": true][$0] }
   }
 
   /// `removable`.
-  package func isRemovable() throws(DeviceTreeError) -> Bool {
+  package func isRemovable() throws(DeviceError) -> Bool {
     try value("fixed, removable or unknown") {
       ["fixed": false, "unknown": false, "removable": true][$0]
     }

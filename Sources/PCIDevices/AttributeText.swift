@@ -10,7 +10,7 @@ package struct AttributeText: Hashable, Sendable {
   package static let limit = 4096
 
   /// The text in `content`. Longer than ``limit`` is an error: no attribute is.
-  package init(_ content: [UInt8], at place: String) throws(DeviceTreeError) {
+  package init(_ content: [UInt8], at place: String) throws(DeviceError) {
     guard content.count <= Self.limit else {
       throw .malformed(
         place: place, problem: "it is longer than \(Self.limit) bytes, which no attribute is")
@@ -28,7 +28,7 @@ package struct AttributeText: Hashable, Sendable {
   /// - Parameter expected: what the error says should have been there.
   package func value<Value>(
     _ expected: String, _ parse: (String) -> Value?
-  ) throws(DeviceTreeError) -> Value {
+  ) throws(DeviceError) -> Value {
     guard let line = lines.first, lines.count == 1 else {
       throw malformed("it has \(lines.count) lines, not 1")
     }
@@ -37,7 +37,7 @@ package struct AttributeText: Hashable, Sendable {
   }
 
   /// The error for content that is not as documented. Lines count from 1.
-  package func malformed(_ problem: String, _ line: Int? = nil) -> DeviceTreeError {
+  package func malformed(_ problem: String, _ line: Int? = nil) -> DeviceError {
     .malformed(place: line.map { "\(place):\($0)" } ?? place, problem: problem)
   }
 }

@@ -8,8 +8,8 @@ extension BAR {
   ///   - hasFile: whether the device's directory has a file of that name.
   package static func all(
     in table: ResourceTable, _ config: ConfigSpace?, readAt place: String,
-    hasFile: (String) throws(DeviceTreeError) -> Bool
-  ) throws(DeviceTreeError) -> [BAR] {
+    hasFile: (String) throws(DeviceError) -> Bool
+  ) throws(DeviceError) -> [BAR] {
     var bars: [BAR] = []
     for (index, row) in zip(BAR.Index.allCases, table.rows) {
       guard let row else { continue }
@@ -27,7 +27,7 @@ extension BAR {
 
   private static func bus(
     _ index: BAR.Index, _ row: ResourceTable.Row, _ config: ConfigSpace?, readAt place: String
-  ) throws(DeviceTreeError) -> BusAddress? {
+  ) throws(DeviceError) -> BusAddress? {
     guard row.kind == .memory, row.range != nil, let register = config?[index], !register.isIO
     else { return nil }
     guard AddressRange(start: register.bus, size: row.size) != nil else {

@@ -6,7 +6,7 @@ extension Device {
   /// - Throws: the first thing that is missing or not as documented in sysfs-bus-pci.
   init(
     at address: PCIAddress, _ node: SysfsNode, slots: [HotplugSlot]
-  ) throws(DeviceTreeError) {
+  ) throws(DeviceError) {
     self.address = address
     path = FilePath(node.path)
     identity = try Self.identity(node["vendor"], node["device"])
@@ -22,7 +22,7 @@ extension Device {
     bars = try BAR.all(
       in: ResourceTable(node["resource"].attribute()), isResponding ? config : nil,
       readAt: node["config"].path
-    ) { name throws(DeviceTreeError) in try node[name].exists() }
+    ) { name throws(DeviceError) in try node[name].exists() }
 
     driver = try node["driver"].linkName()
     iommuGroup = try IOMMUGroup(node["iommu_group"])
@@ -38,12 +38,12 @@ extension Device {
 
   private static func identity(
     _ vendor: SysfsNode, _ device: SysfsNode
-  ) throws(DeviceTreeError) -> DeviceIdentity {
+  ) throws(DeviceError) -> DeviceIdentity {
     DeviceIdentity(
       vendor: try vendor.attribute().word(), device: try device.attribute().word())
   }
 
-  private static func config(_ node: SysfsNode) throws(DeviceTreeError) -> ConfigSpace {
+  private static func config(_ node: SysfsNode) throws(DeviceError) -> ConfigSpace {
     let bytes = try node.bytes(limit: ConfigSpace.headerLength)
     guard let config = ConfigSpace(bytes) else {
       throw node.malformed(
@@ -53,7 +53,7 @@ extension Device {
   }
 
   /// The PCI devices that the real directory lies below, that is, the bridges above the device.
-  private static func bridges(above node: SysfsNode) throws(DeviceTreeError) -> [PCIAddress] {
+  private static func bridges(above node: SysfsNode) throws(DeviceError) -> [PCIAddress] {
     guard let target = try node.linkTarget() else { return [] }
     return target.removingLastComponent().components.compactMap { PCIAddress($0.string) }
   }

@@ -22,23 +22,23 @@ public struct DeviceTree: Sendable {
     /// Its name in sysfs, a device's address as a rule.
     public let name: String
     /// What is wrong with it.
-    public let cause: DeviceTreeError
+    public let cause: DeviceError
   }
 
   /// Every device on the bus. About 20 file reads a device.
   /// - Throws: when there is no list to read: no PCI bus, or the wrong root.
-  public func list() throws(DeviceTreeError) -> Listing {
+  public func list() throws(DeviceError) -> Listing {
     var devices: [Device] = []
     var unreadable: [Unreadable] = []
     var slots: [HotplugSlot] = []
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       slots = try HotplugSlot.all(under: root)
     } catch {
       // Devices can be shown without; device(at:), by which they are opened, insists.
       unreadable.append(Unreadable(name: "slots", cause: error))
     }
     for name in try bus.entries() {
-      do throws(DeviceTreeError) {
+      do throws(DeviceError) {
         guard let address = PCIAddress(name), address.description == name else {
           throw bus[name].malformed("its name is not a PCI address")
         }
@@ -51,15 +51,15 @@ public struct DeviceTree: Sendable {
   }
 
   /// The device at `address`.
-  /// - Throws: ``DeviceTreeError/noSuchDevice(_:root:)``, or what is wrong with its files.
-  public func device(at address: PCIAddress) throws(DeviceTreeError) -> Device {
+  /// - Throws: ``DeviceError/noSuchDevice(_:root:)``, or what is wrong with its files.
+  public func device(at address: PCIAddress) throws(DeviceError) -> Device {
     let node = bus[address.description]
     guard try node.exists() else { throw .noSuchDevice(address, root: root) }
     return try Device(at: address, node, slots: HotplugSlot.all(under: root))
   }
 
   /// How far the kernel is locked down.
-  public func lockdown() throws(DeviceTreeError) -> Lockdown {
+  public func lockdown() throws(DeviceError) -> Lockdown {
     try Lockdown(under: root)
   }
 

@@ -9,7 +9,7 @@ extension DeviceUse {
   /// them. None under an emulated root, whose devices are not those of `/dev`.
   static func claims(
     among names: [String], used: Set<String>, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [DeviceUse] {
+  ) throws(DeviceError) -> [DeviceUse] {
     guard root.isMachines else { return [] }
     var used = used
     var claims: [DeviceUse] = []

@@ -22,7 +22,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// open.
   package static func all(
     of address: PCIAddress, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [DeviceUse] {
+  ) throws(DeviceError) -> [DeviceUse] {
     let names = try blockDevices(of: address, under: root)
     let uses = try blockUses(of: names, under: root)
     return try uses
@@ -35,7 +35,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// mount fail.
   package static func shown(
     of address: PCIAddress, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [DeviceUse] {
+  ) throws(DeviceError) -> [DeviceUse] {
     try blockUses(of: blockDevices(of: address, under: root), under: root)
       + networkUses(of: address, under: root)
   }
@@ -54,7 +54,7 @@ public enum DeviceUse: Hashable, Sendable {
 
   private static func blockUses(
     of names: [String], under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [DeviceUse] {
+  ) throws(DeviceError) -> [DeviceUse] {
     guard !names.isEmpty else { return [] }
     let mounts = try Mount.all(under: root)
     let swaps = try swaps(under: root)
@@ -76,7 +76,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// The names of the device's disks and partitions.
   private static func blockDevices(
     of address: PCIAddress, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [String] {
+  ) throws(DeviceError) -> [String] {
     let all = root["class/block"]
     guard try all.exists() else { return [] }
     let subsystems = try nvmeSubsystems(of: address, under: root)
@@ -93,7 +93,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// NVMe namespaces with several paths hang on a subsystem, not on one of its controllers.
   private static func nvmeSubsystems(
     of address: PCIAddress, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> Set<String> {
+  ) throws(DeviceError) -> Set<String> {
     let all = root["class/nvme-subsystem"]
     guard try all.exists() else { return [] }
     var found: Set<String> = []
@@ -112,7 +112,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// btrfs says in /proc/self/mountinfo only one of the devices that it is made of.
   private static func multiDeviceFileSystems(
     with name: String, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [String] {
+  ) throws(DeviceError) -> [String] {
     let all = root["fs/btrfs"]
     guard try all.exists() else { return [] }
     var found: [String] = []
@@ -129,7 +129,7 @@ public enum DeviceUse: Hashable, Sendable {
     let place: String
     let source: String
 
-    static func all(under root: SysfsRoot) throws(DeviceTreeError) -> [Mount] {
+    static func all(under root: SysfsRoot) throws(DeviceError) -> [Mount] {
       try lines(of: "self/mountinfo", under: root).compactMap { line in
         let fields = line.split(separator: " ")
         guard fields.count > 6, let separator = fields.lastIndex(of: "-"),
@@ -142,7 +142,7 @@ public enum DeviceUse: Hashable, Sendable {
     }
   }
 
-  private static func swaps(under root: SysfsRoot) throws(DeviceTreeError) -> Set<String> {
+  private static func swaps(under root: SysfsRoot) throws(DeviceError) -> Set<String> {
     Set(
       try lines(of: "swaps", under: root).dropFirst().compactMap { line in
         line.split(separator: " ").first.map { String($0) }
@@ -152,7 +152,7 @@ public enum DeviceUse: Hashable, Sendable {
   /// The lines of a file of proc; an emulated tree may have one of its own, below its root.
   private static func lines(
     of file: String, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [Substring] {
+  ) throws(DeviceError) -> [Substring] {
     let own = root["proc"]
     let node = try own.exists() ? own[file] : SysfsNode(path: "/proc/" + file)
     let bytes = try node.bytes(limit: 1 << 22)
@@ -163,7 +163,7 @@ public enum DeviceUse: Hashable, Sendable {
 
   private static func networkUses(
     of address: PCIAddress, under root: SysfsRoot
-  ) throws(DeviceTreeError) -> [DeviceUse] {
+  ) throws(DeviceError) -> [DeviceUse] {
     let all = root["class/net"]
     guard try all.exists() else { return [] }
     var uses: [DeviceUse] = []

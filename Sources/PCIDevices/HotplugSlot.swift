@@ -15,7 +15,7 @@ package struct HotplugSlot: Hashable, Sendable {
   }
 
   /// The hot-plug slots of the machine, by name. Documented in sysfs-bus-pci, `slots/`.
-  static func all(under root: SysfsRoot) throws(DeviceTreeError) -> [HotplugSlot] {
+  static func all(under root: SysfsRoot) throws(DeviceError) -> [HotplugSlot] {
     let slots = root["bus/pci/slots"]
     guard try slots.exists() else { return [] }
     var found: [HotplugSlot] = []
@@ -27,7 +27,7 @@ package struct HotplugSlot: Hashable, Sendable {
 
   /// The slot `name`. The kernel prints as its `address` domain:bus:device, or domain:bus for a slot
   /// that is a whole bus.
-  package init(name: String, address: AttributeText) throws(DeviceTreeError) {
+  package init(name: String, address: AttributeText) throws(DeviceError) {
     let (first, isWholeBus) = try address.value("the address of a slot") { text in
       switch text.count(where: { $0 == ":" }) {
       case 1: PCIAddress(text + ":00.0").map { ($0, true) }

@@ -27,7 +27,7 @@ public struct IOMMUGroup: Hashable, Sendable {
 
   /// Reads `node`, a device's `iommu_group` link; nil when there is none, as without an IOMMU.
   /// The group's directory is documented in sysfs-kernel-iommu_groups.
-  init?(_ node: SysfsNode) throws(DeviceTreeError) {
+  init?(_ node: SysfsNode) throws(DeviceError) {
     guard let name = try node.linkName() else { return nil }
     guard let number = UInt32(name) else {
       throw node.malformed("the link leads to \(quoted(name)), which is not a group's number")

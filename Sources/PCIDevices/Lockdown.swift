@@ -8,7 +8,7 @@ public enum Lockdown: String, Hashable, Sendable, CaseIterable {
   case confidentiality
 
   /// Reads the state; ``none`` when the file is not there (an old kernel, or no securityfs mounted).
-  init(under root: SysfsRoot) throws(DeviceTreeError) {
+  init(under root: SysfsRoot) throws(DeviceError) {
     let node = root["kernel/security/lockdown"]
     guard try node.exists() else {
       self = .none
@@ -19,7 +19,7 @@ public enum Lockdown: String, Hashable, Sendable, CaseIterable {
 
   /// The state in `text`: the kernel lists all and brackets the one in force, as in
   /// `none [integrity] confidentiality`.
-  package init(_ text: AttributeText) throws(DeviceTreeError) {
+  package init(_ text: AttributeText) throws(DeviceError) {
     self = try text.value("a list of lockdown states with one in brackets") { line in
       let words = line.split(separator: " ")
       return Self.allCases.first { words.contains("[\($0.rawValue)]") }

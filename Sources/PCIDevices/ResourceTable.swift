@@ -19,7 +19,7 @@ package struct ResourceTable: Hashable, Sendable {
   }
 
   /// The table in `text`, what a `resource` file says.
-  package init(_ text: AttributeText) throws(DeviceTreeError) {
+  package init(_ text: AttributeText) throws(DeviceError) {
     let lines = text.lines
     guard lines.count >= BAR.Index.allCases.count else {
       throw text.malformed("it has \(lines.count) lines, not one for each of 6 BARs")

@@ -19,7 +19,7 @@ package struct SysfsNode: Sendable {
   // MARK: Files
 
   /// At most the first `limit` bytes of a regular file.
-  package func bytes(limit: Int) throws(DeviceTreeError) -> [UInt8] {
+  package func bytes(limit: Int) throws(DeviceError) -> [UInt8] {
     // O_NONBLOCK: a FIFO in an emulated tree must not hang the daemon.
     let number = retrying { unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard number >= 0 else { throw failure("open") }
@@ -46,20 +46,20 @@ package struct SysfsNode: Sendable {
   }
 
   /// The text of an attribute.
-  package func attribute() throws(DeviceTreeError) -> AttributeText {
+  package func attribute() throws(DeviceError) -> AttributeText {
     // One byte more than is allowed, so that too much is noticed.
     try AttributeText(bytes(limit: AttributeText.limit + 1), at: path)
   }
 
   /// The text of an attribute that some devices or kernels lack; nil when it is not there.
-  package func optionalAttribute() throws(DeviceTreeError) -> AttributeText? {
+  package func optionalAttribute() throws(DeviceError) -> AttributeText? {
     try exists() ? attribute() : nil
   }
 
   // MARK: Directories and links
 
   /// Whether something is at the path. A link counts even if it leads nowhere.
-  package func exists() throws(DeviceTreeError) -> Bool {
+  package func exists() throws(DeviceError) -> Bool {
     var status = stat()
     if unsafe lstat(path, &status) == 0 { return true }
     if errno == ENOENT || errno == ENOTDIR { return false }
@@ -67,7 +67,7 @@ package struct SysfsNode: Sendable {
   }
 
   /// The names in a directory, sorted.
-  package func entries() throws(DeviceTreeError) -> [String] {
+  package func entries() throws(DeviceError) -> [String] {
     guard let directory = unsafe opendir(path) else { throw failure("open") }
     defer { unsafe closedir(directory) }
     var names: [String] = []
@@ -85,7 +85,7 @@ package struct SysfsNode: Sendable {
   }
 
   /// Where a link leads, as written in it; nil when nothing is at the path.
-  package func linkTarget() throws(DeviceTreeError) -> FilePath? {
+  package func linkTarget() throws(DeviceError) -> FilePath? {
     var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
     let count = unsafe buffer.withUnsafeMutableBytes { bytes in
       guard let start = bytes.baseAddress else { return 0 }
@@ -103,7 +103,7 @@ package struct SysfsNode: Sendable {
 
   /// The last component of where a link leads: how sysfs says which driver or group a device has.
   /// Nil when there is no link; a link that leads nowhere is an error.
-  package func linkName() throws(DeviceTreeError) -> String? {
+  package func linkName() throws(DeviceError) -> String? {
     guard let target = try linkTarget() else { return nil }
     var status = stat()
     guard unsafe stat(path, &status) == 0 else {
@@ -118,12 +118,12 @@ package struct SysfsNode: Sendable {
   // MARK: Errors
 
   /// The error for a node that is not as documented.
-  package func malformed(_ problem: String) -> DeviceTreeError {
+  package func malformed(_ problem: String) -> DeviceError {
     .malformed(place: path, problem: problem)
   }
 
   /// The error for the system call that has just failed: read `errno` before anything else.
-  private func failure(_ operation: String) -> DeviceTreeError {
+  private func failure(_ operation: String) -> DeviceError {
     let number = errno
     return .system(
       SystemError(operation: operation, subject: path, errno: Errno(rawValue: number)))

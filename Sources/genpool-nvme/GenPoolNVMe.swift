@@ -38,19 +38,7 @@ struct GenPoolNVMe: ParsableCommand {
       // Memory that stops answering is an error, not a signal.
       try FaultGuard.enable()
       try command.run()
-    } catch let error as NVMeError {
-      end(error.description)
-    } catch let error as NVMeControllerError {
-      end(error.description)
-    } catch let error as AttachError {
-      end(error.description)
-    } catch let error as BufferPoolError {
-      end(error.description)
-    } catch let error as SystemError {
-      end(error.description)
-    } catch let error as DeviceFault {
-      end(error.description)
-    } catch let error as DMAError {
+    } catch let error as any ErrnoError {
       end(error.description)
     } catch let error as Problem {
       end(error.description)

@@ -1,12 +1,9 @@
 import ArgumentParser
 import BrokerProtocol
-import DeviceEmulation
-import DeviceMemory
-import DeviceSources
 import GenPoolClient
 import Glibc
 import LinuxSystem
-import PCIDevices
+import SystemPackage
 
 /// What a command could not do: the text for standard error, and the exit status.
 struct Failure: Error {
@@ -30,11 +27,7 @@ struct Failure: Error {
     switch error {
     case let error as Failure: self = error
     case let error as ClientError: self.init(error)
-    case let error as SystemError: self.init(error.description)
-    case let error as DeviceFault: self.init(error.description)
-    case let error as AttachError: self.init(error.description)
-    case let error as DeviceTreeError: self.init(error.description)
-    case let error as EmulationError: self.init(error.description)
+    case let error as any ErrnoError: self.init(error.description)
     default: return nil
     }
   }
@@ -59,7 +52,7 @@ extension ClientError {
     switch self {
     // Who may have nothing has nothing to give back.
     case .broker(.quotaExceeded(_, let limit, _)) where limit == 0: false
-    case .broker(let error): [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno)
+    case .broker(let error): [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno.rawValue)
     default: false
     }
   }

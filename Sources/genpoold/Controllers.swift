@@ -13,17 +13,17 @@ final class Controllers {
   private static let patience = Duration.seconds(5)
 
   private var known: [PCIAddress: WeakController] = [:]
-  private let report: @Sendable (NVMeControllerError) -> Void
+  private let report: @Sendable (DeviceError) -> Void
 
   /// `report` is called for what could not be undone.
-  init(report: @escaping @Sendable (NVMeControllerError) -> Void) {
+  init(report: @escaping @Sendable (DeviceError) -> Void) {
     self.report = report
   }
 
   /// The controller at `address`, opened by `source` if it is not.
   func controller(
     at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming, allowed: Set<String>
-  ) throws(NVMeControllerError) -> NVMeController {
+  ) throws(DeviceError) -> NVMeController {
     known = known.filter { $0.value.controller != nil }
     // One that was pulled out while its memory is held is another device.
     if let open = known[address]?.controller, open.source === source, source.isPresent(address) {

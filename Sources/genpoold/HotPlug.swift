@@ -68,9 +68,9 @@ final class HotPlug {
       && (!isBound || pool.source == MemorySource.vfio.rawValue)
     {
       guard !present.contains(pool.name ?? "\(device)/\(pool.part)") else { continue }
-      do throws(CallFailure) {
+      do throws(BrokerError) {
         _ = try broker.attach(pool)
-      } catch .broker(.noSuchDevice) {
+      } catch .noSuchDevice {
         // The memory of one that went is free; it has not come back.
       } catch {
         logger.error("attach", metadata: ["device": "\(device)", "cause": "\(error)"])

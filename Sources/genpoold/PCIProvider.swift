@@ -35,12 +35,12 @@ final class PCIProvider: DeviceProvider {
   /// The devices that the kernel wants back.
   var requests: RemovalRequests { vfio.requests }
 
-  func devices() throws(ProviderError) -> [Broker1.Device] {
+  func devices() throws(BrokerError) -> [Broker1.Device] {
     let listing: DeviceTree.Listing
     do {
       listing = try tree.list()
     } catch {
-      throw ProviderError(error)
+      throw BrokerError(error)
     }
     return listing.devices.compactMap { device in
       let bars = device.bars.compactMap(Broker1.BAR.init)
@@ -59,8 +59,10 @@ final class PCIProvider: DeviceProvider {
       numaNode: device.numaNode?.rawValue, powerState: device.powerState?.rawValue, bars: bars)
   }
 
-  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
-    guard let address = PCIAddress(request.device) else { throw .invalid(parameter: "device") }
+  func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
+    guard let address = PCIAddress(request.device) else {
+      throw .invalidParameter(parameter: "device")
+    }
     let naming: BARRequest.Naming = request.isSearched ? .bySearch : .byAddress
     let source: any BARSource =
       switch request.source ?? .sysfs {
@@ -73,21 +75,21 @@ final class PCIProvider: DeviceProvider {
     let kind: ControllerMemory.Kind
     switch request.memory {
     case .bar(let number):
-      guard let bar = BAR.Index(number) else { throw .invalid(parameter: "bar") }
+      guard let bar = BAR.Index(number) else { throw .invalidParameter(parameter: "bar") }
       if !request.mayErase, bar != 0 {
         try refusePersistent(bar, of: address, source, naming, Set(request.allow))
       }
       let wanted = BARRequest(
         device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
         naming: naming, allowed: Set(request.allow))
-      do throws(AttachError) {
+      do throws(DeviceError) {
         return OpenBAR(
           device: address.description, bar: number, offset: wanted.offset, numaNode: node,
           reach: Self.reach(bar, of: device, request.source),
           releasedSources: Self.releasedSources(device),
           range: try source.open(wanted))
       } catch {
-        throw ProviderError(error)
+        throw BrokerError(error)
       }
     case .controllerMemoryBuffer: kind = .buffer
     case .persistentMemoryRegion:
@@ -97,7 +99,7 @@ final class PCIProvider: DeviceProvider {
         try refusePersistent(nil, of: address, source, naming, Set(request.allow))
       }
     }
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       let controller = try controllers.controller(
         at: address, source: source, naming: naming, allowed: Set(request.allow))
       let opened = try controller.open(kind)
@@ -107,7 +109,7 @@ final class PCIProvider: DeviceProvider {
         numaNode: node, reach: Self.reach(memory.bar, of: device, request.source),
         releasedSources: Self.releasedSources(device), range: opened.intoRange())
     } catch {
-      throw ProviderError(error)
+      throw BrokerError(error)
     }
   }
 }
@@ -133,17 +135,17 @@ extension PCIProvider {
   private func refusePersistent(
     _ bar: BAR.Index?, of address: PCIAddress, _ source: any BARSource,
     _ naming: BARRequest.Naming, _ allowed: Set<String>
-  ) throws(ProviderError) {
-    do throws(NVMeControllerError) {
+  ) throws(BrokerError) {
+    do throws(DeviceError) {
       let controller = try controllers.controller(
         at: address, source: source, naming: naming, allowed: allowed)
       guard let found = try controller.persistentBAR(), bar == nil || bar == found else { return }
     } catch .notNVMe {
       return
     } catch {
-      throw ProviderError(error)
+      throw BrokerError(error)
     }
-    throw .refused(device: address.description, rules: [.persistent(address.description)])
+    throw .deviceRefused(device: address.description, rules: [.persistent(address.description)])
   }
 }
 
@@ -157,45 +159,19 @@ extension Broker1.BAR {
   }
 }
 
-extension ProviderError {
-  fileprivate init(_ error: NVMeControllerError) {
-    switch error {
-    case .attach(let error): self.init(error)
-    case .fault(let fault):
-      self = .system(
-        SystemError(operation: fault.operation, subject: fault.subject, errno: fault.errno))
-    case .notNVMe(let address, _), .noAnswer(let address), .timeout(let address, _, _),
-      .memory(let address, _), .refused(let address, _, _):
-      self = .system(
-        SystemError(
-          operation: "open", subject: "memory of \(address)", errno: error.errno,
-          cause: error.description))
-    }
-  }
-
-  fileprivate init(_ error: AttachError) {
-    switch error {
-    case .unreadable(let error): self.init(error)
-    case .refused(let address, let refusals):
-      self = .refused(
-        device: address.description,
-        rules: refusals.map {
-          Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
-        })
-    case .invalid(let subject, let problem), .overlapping(let subject, let problem):
-      self = .system(
-        SystemError(operation: "attach", subject: subject, errno: error.errno, cause: problem))
-    case .system(let error): self = .system(error)
-    }
-  }
-
-  fileprivate init(_ error: DeviceTreeError) {
-    switch error {
-    case .noSuchDevice(let address, _): self = .noSuchDevice(device: address.description, bar: nil)
-    case .malformed(let place, let problem):
-      self = .system(
-        SystemError(operation: "read", subject: place, errno: error.errno, cause: problem))
-    case .system(let error): self = .system(error)
-    }
+extension BrokerError {
+  /// The interface's form of a device's error.
+  init(_ error: DeviceError) {
+    self =
+      switch error {
+      case .noSuchDevice(let address, _): .noSuchDevice(device: address.description, bar: nil)
+      case .refused(let address, let refusals):
+        .deviceRefused(
+          device: address.description,
+          rules: refusals.map {
+            Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
+          })
+      default: .system(error.asSystemError)
+      }
   }
 }

@@ -28,7 +28,7 @@ struct DecisionTests {
   private func retry(
     _ pools: [PlainPool]? = nil, isThere: (SessionID) -> Bool = { _ in true },
     erase: (RegionID) -> Void = { _ in }
-  ) -> [(name: String, failure: CallFailure?)] {
+  ) -> [(name: String, failure: BrokerError?)] {
     leases.retry(over: pools ?? [pool], isThere: isThere, lookAgain: { _ in }, erase: erase)
       .map { settled in
         switch settled.result {
@@ -41,7 +41,7 @@ struct DecisionTests {
   private func wait(in decision: LeaseDecision<LeaseTable.Entry>) throws -> Wait {
     guard case .mustWait(let wait) = decision else {
       Issue.record("decided \(decision)")
-      throw CallFailure.broker(.noPool)
+      throw BrokerError.noPool
     }
     return wait
   }
@@ -60,11 +60,11 @@ struct DecisionTests {
   }
 
   @Test func `without a pool, or one of that name, it is denied`() {
-    #expect(decide(request(4096), []).failure == .broker(.noPool))
+    #expect(decide(request(4096), []).failure == .noPool)
     #expect(
-      decide(request(4096, pool: "other")).failure == .broker(.noSuchPool(pool: "other")))
+      decide(request(4096, pool: "other")).failure == .noSuchPool(pool: "other"))
     pool.isDraining = true
-    #expect(decide(request(4096)).failure == .broker(.noPool))
+    #expect(decide(request(4096)).failure == .noPool)
   }
 
   @Test func `the first pool that can serves, and the reason that helps most is told`() {
@@ -81,7 +81,7 @@ struct DecisionTests {
 
   @Test func `another user waits only if it may wait for others`() throws {
     pool.occupant = UID(rawValue: 1002)
-    guard case .denied(.broker(.poolBusy)) = decide(request(4096)) else {
+    guard case .denied(.poolBusy) = decide(request(4096)) else {
       Issue.record("not denied")
       return
     }
@@ -93,7 +93,7 @@ struct DecisionTests {
   {
     (pool.occupant, pool.isUnseen) = (UID(rawValue: 1002), true)
     guard
-      case .denied(.broker(.poolBusy(_, .unseen, _, _, _))) = decide(
+      case .denied(.poolBusy(_, .unseen, _, _, _)) = decide(
         request(4096, wait: 10_000), isPatient: true)
     else {
       Issue.record("not denied")
@@ -123,7 +123,7 @@ struct DecisionTests {
     #expect(leases.isAwaited(pool.id))
     // There is room for it, but it came later.
     let small = request(4096, uid: 1003, session: 2, wait: 10_000)
-    guard case .denied(.broker(.poolBusy(_, .queue, _, _, _))) = decide(small) else {
+    guard case .denied(.poolBusy(_, .queue, _, _, _)) = decide(small) else {
       Issue.record("it overtook")
       return
     }
@@ -162,7 +162,7 @@ struct DecisionTests {
     let session = SessionID(rawValue: 1)
     #expect(
       try leases.repeated(request(4096, wait: 5, key: "k").parameters, of: session)?.id == lease.id)
-    #expect(throws: CallFailure.service(.invalidParameter(parameter: "requestKey"))) {
+    #expect(throws: BrokerError.invalidParameter(parameter: "requestKey")) {
       try leases.repeated(request(8192, key: "k").parameters, of: session)
     }
     #expect(
@@ -194,7 +194,7 @@ struct DecisionTests {
   @Test func `a full table denies, or lets those wait that may`() throws {
     leases.reconfigure(capacity: 1, quotas: Quotas())
     _ = decide(request(4096))
-    #expect(decide(request(4096)).failure == .broker(.leaseTableFull(capacity: 1)))
+    #expect(decide(request(4096)).failure == .leaseTableFull(capacity: 1))
     #expect(
       try wait(in: decide(request(4096), isPatient: true)).pools == [pool.id: .lasting])
   }

@@ -27,17 +27,17 @@ final class PlainPool: LeasablePool {
     available = size
   }
 
-  func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
+  func size(of request: Broker1.Acquire.Parameters) throws(BrokerError) -> ByteCount {
     guard request.bytes <= size else {
-      throw .broker(.poolTooSmall(pool: name, bytes: request.bytes, size: size))
+      throw .poolTooSmall(pool: name, bytes: request.bytes, size: size)
     }
     return request.bytes
   }
 
   func occupation(against user: UID) -> LeaseDecision<Void> {
     guard let occupant, occupant != user else { return .granted(()) }
-    func busy(_ reason: Broker1.BusyReason) -> CallFailure {
-      .broker(.poolBusy(pool: name, reason: reason, uid: occupant, leases: 0, holders: 1))
+    func busy(_ reason: Broker1.BusyReason) -> BrokerError {
+      .poolBusy(pool: name, reason: reason, uid: occupant, leases: 0, holders: 1)
     }
     if isUnseen { return .denied(busy(.unseen)) }
     return .mustWait(Wait(pools: [id: .lasting], failure: busy(.uidExclusive)))
@@ -47,7 +47,7 @@ final class PlainPool: LeasablePool {
 
   func take(
     _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
-  ) throws(CallFailure) -> LeaseDecision<ByteCount> {
+  ) throws(BrokerError) -> LeaseDecision<ByteCount> {
     guard size <= available else {
       let term: Wait.Term = size <= available + scrubbing ? .brief : .lasting
       return .mustWait(Wait(pools: [id: term], failure: full(size)))
@@ -58,12 +58,12 @@ final class PlainPool: LeasablePool {
 
   func addHolder(_ process: ProcessID, _ user: UID) { holders.append(process) }
 
-  var queued: CallFailure {
-    .broker(.poolBusy(pool: name, reason: .queue, uid: nil, leases: 0, holders: 0))
+  var queued: BrokerError {
+    .poolBusy(pool: name, reason: .queue, uid: nil, leases: 0, holders: 0)
   }
 
-  func full(_ size: ByteCount) -> CallFailure {
-    .broker(.poolFull(pool: name, bytes: size, available: available))
+  func full(_ size: ByteCount) -> BrokerError {
+    .poolFull(pool: name, bytes: size, available: available)
   }
 
   func nextGeneration() -> Generation {

@@ -29,7 +29,7 @@ struct CallTests {
     let call = try call("{\"method\":\"x.Y\"\(parameters)}")
     #expect(try call.parameters(as: NoParameters.self) == NoParameters())
     #expect(try call.parameters(as: Broker1.Hello.Parameters.self).client == nil)
-    #expect(throws: ServiceError.invalidParameter(parameter: "bytes")) {
+    #expect(throws: BrokerError.invalidParameter(parameter: "bytes")) {
       try call.parameters(as: Broker1.Acquire.Parameters.self)
     }
   }
@@ -43,15 +43,15 @@ struct CallTests {
     ("\"bytes\"", "parameters"), ("{\"bytes\":1e400}", "bytes"), ("{\"bytes\":-1e400}", "bytes"),
   ])
   func `a wrong type is refused by the name of the parameter`(_ json: String, _ name: String) {
-    #expect(throws: ServiceError.invalidParameter(parameter: name)) { try acquire(json) }
+    #expect(throws: BrokerError.invalidParameter(parameter: name)) { try acquire(json) }
   }
 
   @Test func `a parameter that the service does not know is refused, unless it is null`() throws {
-    #expect(throws: ServiceError.invalidParameter(parameter: "near")) {
+    #expect(throws: BrokerError.invalidParameter(parameter: "near")) {
       try acquire("{\"bytes\":1,\"near\":\"0000:01:00.0\"}")
     }
     #expect(try acquire("{\"bytes\":1,\"near\":null}").bytes == 1)
-    #expect(throws: ServiceError.invalidParameter(parameter: "x")) {
+    #expect(throws: BrokerError.invalidParameter(parameter: "x")) {
       try call("{\"method\":\"x.Y\",\"parameters\":{\"x\":1}}").parameters(as: NoParameters.self)
     }
   }
@@ -59,7 +59,7 @@ struct CallTests {
   @Test func `a wrong element of a list is named with its index`() throws {
     let call = try call(
       "{\"method\":\"x.Y\",\"parameters\":{\"device\":\"a\",\"bar\":0,\"allow\":[\"x\",1]}}")
-    #expect(throws: ServiceError.invalidParameter(parameter: "allow[1]")) {
+    #expect(throws: BrokerError.invalidParameter(parameter: "allow[1]")) {
       try call.parameters(as: Broker1.Attach.Parameters.self)
     }
   }
@@ -106,7 +106,7 @@ struct CallTests {
 
   @Test func `a count that varlink cannot carry is refused on the way out`() {
     let call = Call(Broker1.Acquire.self, .init(bytes: ByteCount(UInt64.max)))
-    #expect(throws: ServiceError.invalidParameter(parameter: "bytes")) { try call.frame() }
+    #expect(throws: BrokerError.invalidParameter(parameter: "bytes")) { try call.frame() }
   }
 
   @Test(arguments: [("x", ""), ("a.B", "a"), ("io.genpool.Broker1.Acquire", "io.genpool.Broker1")])

@@ -1,5 +1,6 @@
 import BrokerProtocol
 import GenPool
+import SystemPackage
 import Testing
 
 struct ReplyTests {
@@ -29,7 +30,7 @@ struct ReplyTests {
     .deviceError(operation: "map", subject: "BAR 2", errno: 12, cause: nil),
   ]
 
-  static let serviceErrors: [ServiceError] = [
+  static let serviceErrors: [BrokerError] = [
     .interfaceNotFound(interface: "a.b"), .methodNotFound(method: "a.B"),
     .methodNotImplemented(method: "a.B"), .invalidParameter(parameter: "x"), .permissionDenied,
     .expectedMore,
@@ -45,13 +46,13 @@ struct ReplyTests {
     let reply = try received(Reply.frame(error: error))
     #expect(reply.errorName == error.name)
     #expect(throws: ReplyError.broker(error)) { try reply.result(of: Broker1.ListPools.self) }
-    #expect(error.errno > 0 && !error.description.isEmpty)
+    #expect(error.errno.rawValue > 0 && !error.description.isEmpty)
   }
 
   @Test(arguments: serviceErrors)
-  func `an error of varlink survives the way through its bytes`(error: ServiceError) throws {
+  func `an error of varlink survives the way through its bytes`(error: BrokerError) throws {
     let reply = try received(Reply.frame(error: error))
-    #expect(throws: ReplyError.service(error)) { try reply.result(of: Broker1.ListPools.self) }
+    #expect(throws: ReplyError.broker(error)) { try reply.result(of: Broker1.ListPools.self) }
     #expect(!error.description.isEmpty)
   }
 

@@ -18,7 +18,7 @@ extension BrokerTests {
       .init(address: "0000:02:00.0", size: .mebibytes(2)),
       .init(
         address: "0000:03:00.0", size: .mebibytes(1),
-        failure: .refused(device: "0000:03:00.0", rules: [refusal])),
+        failure: .deviceRefused(device: "0000:03:00.0", rules: [refusal])),
       .init(
         address: "0000:04:00.0", size: .mebibytes(1),
         failure: .system(
@@ -146,7 +146,7 @@ extension BrokerTests {
       let bar = json.contains("bar") ? "" : "\"bar\":0,"
       try client.send(
         "{\"method\":\"io.genpool.Broker1.Attach\",\"parameters\":{\(device)\(bar)\(json)}}")
-      #expect(throws: ReplyError.service(.invalidParameter(parameter: name))) {
+      #expect(throws: ReplyError.broker(.invalidParameter(parameter: name))) {
         try client.receive().result(of: Broker1.Attach.self)
       }
       #expect(broker.provider.openCount.value == 0)

@@ -150,7 +150,7 @@ extension BrokerTests {
           return
         }
       } else {
-        #expect(error == .service(.invalidParameter(parameter: name)))
+        #expect(error == .broker(.invalidParameter(parameter: name)))
       }
       #expect(try client.pool().leases == 0)
     }
@@ -216,7 +216,7 @@ extension BrokerTests {
       try first.map().write([7], at: .zero)
       #expect(try again.map().read(at: .zero, count: 1) == [7])
       #expect(try client.acquire(8192, key: "b").lease.lease != first.lease.lease)
-      #expect(throws: ReplyError.service(.invalidParameter(parameter: "requestKey"))) {
+      #expect(throws: ReplyError.broker(.invalidParameter(parameter: "requestKey"))) {
         try client.acquire(4096, key: "a")
       }
       try client.release(first.lease)
@@ -255,7 +255,7 @@ extension BrokerTests {
       let client = try broker.client()
       let lease = try client.acquire(4096).lease
       let other = try TestProcess(broker)
-      #expect(throws: ReplyError.service(.permissionDenied)) {
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
         try other.connection().release(lease)
       }
       #expect(try client.pool().leases == 1)

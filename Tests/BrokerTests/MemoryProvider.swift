@@ -27,7 +27,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     /// Where the memory starts in the descriptor.
     var mapOffset: ByteCount = .zero
     /// How opening it fails.
-    var failure: ProviderError?
+    var failure: BrokerError?
   }
 
   /// Counts openings that have not been undone.
@@ -82,7 +82,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     return devicesByAddress.filter { !absent.contains($0.key) }
   }
 
-  func devices() throws(ProviderError) -> [Broker1.Device] {
+  func devices() throws(BrokerError) -> [Broker1.Device] {
     present.values.sorted { $0.address < $1.address }.map { device in
       Broker1.Device(
         address: device.address, vendorID: 0x1b36, deviceID: 0x10, classCode: 0x01_08_02,
@@ -94,7 +94,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
   }
 
-  func open(_ request: AttachRequest) throws(ProviderError) -> OpenBAR {
+  func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
     var bar: Int?
     if case .bar(let number) = request.memory { bar = number }
     guard let device = present[request.device], let bar, device.bars.contains(bar) else {
@@ -103,9 +103,11 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
     if let failure = device.failure, request.allow.isEmpty { throw failure }
     let offset = request.offset ?? .zero
-    guard offset < device.size else { throw .invalid(parameter: "offset") }
+    guard offset < device.size else { throw .invalidParameter(parameter: "offset") }
     let size = request.size ?? (device.size - offset)
-    guard size > .zero, size <= device.size - offset else { throw .invalid(parameter: "size") }
+    guard size > .zero, size <= device.size - offset else {
+      throw .invalidParameter(parameter: "size")
+    }
     let memory = dup(memory(of: request.device))
     guard memory >= 0 else {
       throw .system(

@@ -4,6 +4,7 @@ import DeviceMemory
 import Foundation
 import GenPool
 import Reference
+import SystemPackage
 import Testing
 
 extension BrokerTests {
@@ -86,7 +87,7 @@ extension BrokerTests {
             model.held[held.lease.lease] = .init(lease: held.lease, actor: actor)
           } catch ReplyError.broker(let error) {
             // Refused only for want of room.
-            #expect([ENOMEM, ENOSPC].contains(error.errno), "step \(step): \(error)")
+            #expect([ENOMEM, ENOSPC].contains(error.errno.rawValue), "step \(step): \(error)")
           }
         case ..<95:
           guard
@@ -99,7 +100,7 @@ extension BrokerTests {
             try actors[actor].connection().release(held.lease)
             model.held[held.lease.lease] = nil
           } else {
-            #expect(throws: ReplyError.service(.permissionDenied)) {
+            #expect(throws: ReplyError.broker(.permissionDenied)) {
               try actors[actor].connection().release(held.lease)
             }
           }

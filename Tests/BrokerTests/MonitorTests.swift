@@ -28,7 +28,7 @@ extension BrokerTests {
     @Test func `it needs more`() throws {
       let broker = try TestBroker()
       let client = try broker.client()
-      #expect(throws: ReplyError.service(.expectedMore)) {
+      #expect(throws: ReplyError.broker(.expectedMore)) {
         try client.call(Broker1.Monitor.self, .init())
       }
       _ = try client.call(Broker1.Hello.self, .init())
@@ -201,7 +201,7 @@ extension BrokerTests {
       let (alice, bob) = try (TestProcess(broker, uid: 1001), TestProcess(broker, uid: 1002))
       let hers = try alice.connection().acquire(4096).lease
       let his = try bob.connection().acquire(4096).lease
-      #expect(throws: ReplyError.service(.permissionDenied)) {
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
         try bob.connection().call(Broker1.ForceRelease.self, .init(lease: his.lease))
       }
       let monitor = try monitor(bob.connection())

@@ -173,13 +173,13 @@ extension BrokerTests {
       #expect(seen.map(\.lease) == [lease.lease])
       #expect(try broker.client().call(Broker1.ListLeases.self, .init()).leases.count == 2)
       #expect(try alice.connection().call(Broker1.Hello.self, .init()).admin == false)
-      #expect(throws: ReplyError.service(.permissionDenied)) {
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
         try alice.connection().call(Broker1.Detach.self, .init(pool: "pool0"))
       }
-      #expect(throws: ReplyError.service(.permissionDenied)) {
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
         try alice.connection().call(Broker1.Attach.self, .init(device: "0000:02:00.0", bar: 0))
       }
-      #expect(throws: ReplyError.service(.permissionDenied)) {
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
         try bob.connection().release(lease)
       }
     }

@@ -20,7 +20,7 @@ extension BrokerTests {
         ).description
         #expect(text.contains("\ninterface \(interface)\n"))
       }
-      #expect(throws: ReplyError.service(.interfaceNotFound(interface: "a.b"))) {
+      #expect(throws: ReplyError.broker(.interfaceNotFound(interface: "a.b"))) {
         try client.call(VarlinkService.GetInterfaceDescription.self, .init(interface: "a.b"))
       }
     }

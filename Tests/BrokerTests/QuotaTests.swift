@@ -5,6 +5,7 @@ import DeviceMemory
 import GenPool
 import GenPoolClient
 import Glibc
+import SystemPackage
 import Testing
 
 extension BrokerTests {
@@ -87,7 +88,7 @@ extension BrokerTests {
           // A real client hears it as the answer to its first call.
           let connection = try Connection(to: BrokerSocket(path: broker.path))
           let error = #expect(throws: ClientError.self) { try connection.hello() }
-          #expect(error?.errno == EDQUOT)
+          #expect(error?.errno.rawValue == EDQUOT)
         }
       }
       try wait(for: "room") { (try? broker.client().call(Broker1.Hello.self, .init())) != nil }

@@ -88,7 +88,7 @@ extension BrokerTests {
     @Test func `a source that nobody knows is no parameter`() throws {
       let broker = try TestBroker(attached: [])
       let client = try broker.client()
-      #expect(throws: ReplyError.service(.invalidParameter(parameter: "source"))) {
+      #expect(throws: ReplyError.broker(.invalidParameter(parameter: "source"))) {
         try client.call(
           Broker1.Attach.self, .init(device: Self.device, bar: 0, source: "iommufd"))
       }

@@ -109,7 +109,7 @@ extension BrokerTests {
       #expect(
         throws: ReplyError.broker(.quotaExceeded(what: .bytes, limit: 512 << 10, used: 0))
       ) { try client.acquire(.init(bytes: .kibibytes(600), wait: Self.long)) }
-      #expect(throws: ReplyError.service(.invalidParameter(parameter: "wait"))) {
+      #expect(throws: ReplyError.broker(.invalidParameter(parameter: "wait"))) {
         try client.acquire(.init(bytes: 1, wait: Milliseconds(rawValue: -1)))
       }
       let longest = Milliseconds(rawValue: .max)

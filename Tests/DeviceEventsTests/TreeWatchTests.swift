@@ -86,7 +86,7 @@ import Testing
       for (number, event) in news.enumerated() {
         guard case .added(let address) = event else { continue }
         defer { added.add(1, ordering: .releasing) }
-        let found = Result { () throws(DeviceTreeError) in
+        let found = Result { () throws(DeviceError) in
           try DeviceTree(root: tree.root).device(at: address)
         }
         // Gone by now? Then any of its files may be. Its link went first, and that is told.

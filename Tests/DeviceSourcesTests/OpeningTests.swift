@@ -73,7 +73,7 @@ import Testing
   ) throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     let source = SysfsSource(root: tree.root)
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try source.open(BARRequest(device: tree.address, bar: 2, offset: offset, size: size))
     }
     #expect(error.errno == .invalidArgument)
@@ -86,7 +86,7 @@ import Testing
     let tree = try TemporaryTree("nvme,cmb=1M,driver=nvme,removable=yes")
     let source = SysfsSource(root: tree.root)
     let request = BARRequest(device: tree.address, bar: 2)
-    let error = try #require(throws: AttachError.self) { _ = try source.open(request) }
+    let error = try #require(throws: DeviceError.self) { _ = try source.open(request) }
     #expect(error.errno == .resourceBusy)
     #expect(error.description.contains("refused: the firmware calls it removable"))
     #expect(
@@ -109,7 +109,7 @@ import Testing
   @Test(arguments: ["driver-bound", "hotplugs", ""])
   func `a rule that cannot be allowed is an error that lists those that can`(name: String) throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try SysfsSource(root: tree.root).open(
         BARRequest(device: tree.address, bar: 2, allowed: [name]))
     }
@@ -119,7 +119,7 @@ import Testing
 
   @Test func `a device that is not there is an error that says so`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try SysfsSource(root: tree.root).open(
         BARRequest(device: try #require(PCIAddress("0000:77:00.0")), bar: 2))
     }
@@ -129,7 +129,7 @@ import Testing
   @Test func `a machine without resource files says so`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     for name in ["resource0", "resource2", "resource2_wc"] { tree.remove(name) }
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try SysfsSource(root: tree.root).open(BARRequest(device: tree.address, bar: 2))
     }
     #expect(error.description.contains("sysfs has no resource2 of it"))

@@ -19,7 +19,7 @@ import Testing
   }
 
   private func expectBusy(_ source: SysfsSource, _ request: BARRequest) throws {
-    let error = try #require(throws: AttachError.self) { _ = try source.open(request) }
+    let error = try #require(throws: DeviceError.self) { _ = try source.open(request) }
     #expect(error.errno == .resourceBusy || error.errno == .wouldBlock)
     #expect(error.description.hasPrefix("lock BAR 2 of 0000:01:00.0: "), "\(error)")
     #expect(error.description.contains("another genpool user has it open, or a process still maps"))
@@ -32,7 +32,7 @@ import Testing
     do {
       let second = try source.open(request(tree, 4...7))
       for pages in [0...0, 3...4, 7...8, 0...255, 2...5] as [ClosedRange<UInt64>] {
-        let error = try #require(throws: AttachError.self) {
+        let error = try #require(throws: DeviceError.self) {
           _ = try source.open(request(tree, pages))
         }
         #expect(error.errno == .resourceBusy)
@@ -169,7 +169,7 @@ import Testing
       let old = try source.open(request(tree, 0...0))
       try tree.tree.remove(tree.address)
       try tree.tree.add(EmulatedDevice.parse("nvme,cmb=1M,address=\(tree.address)"))
-      let error = try #require(throws: AttachError.self) {
+      let error = try #require(throws: DeviceError.self) {
         _ = try source.open(request(tree, 1...1))
       }
       #expect(error.description.contains("another device was plugged in there"))

@@ -243,7 +243,7 @@ import Testing
       try? tree.text("enable"), try? tree.text("driver_override"), try tree.read("config")
     )
     let source = SysfsSource(root: tree.root)
-    let error = try #require(throws: AttachError.self) { _ = try source.open(request(tree)) }
+    let error = try #require(throws: DeviceError.self) { _ = try source.open(request(tree)) }
     #expect(error.description.contains(failure.complaint), "\(error)")
     #expect((try? tree.text("enable")) == before.0)
     #expect((try? tree.text("driver_override")) == before.1)
@@ -274,7 +274,7 @@ import Testing
     let registers = try source.open(request(tree, bar: 0))
     let open = try tree.openFiles()
     try tree.makeFIFO("resource2_wc")
-    #expect(throws: AttachError.self) { _ = try source.open(request(tree)) }
+    #expect(throws: DeviceError.self) { _ = try source.open(request(tree)) }
     #expect(try tree.state() == .attached)
     #expect(try tree.openFiles() == open)
     _ = registers.size
@@ -293,7 +293,7 @@ import Testing
       "nothing"
     }
     let source = SysfsSource(root: tree.root, rules: AttachRule.sysfs + [binding])
-    let error = try #require(throws: AttachError.self) { _ = try source.open(request(tree)) }
+    let error = try #require(throws: DeviceError.self) { _ = try source.open(request(tree)) }
     #expect(error.description.contains("a driver was quicker [late]"))
     #expect(try tree.state() == .untouched)
     #expect(try tree.openFiles() == 0)

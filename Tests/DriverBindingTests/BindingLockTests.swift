@@ -38,7 +38,7 @@ import Testing
     }
     let range = try open(tree)
     for plan in plans {
-      let error = try #require(throws: AttachError.self) { try binding.carryOut(plan) }
+      let error = try #require(throws: DeviceError.self) { try binding.carryOut(plan) }
       #expect(error.errno == .resourceBusy)
       #expect(error.description.contains("open through sysfs; detach its pools first"), "\(error)")
       #expect(try tree.text("driver_override") == "genpool")
@@ -51,7 +51,7 @@ import Testing
     let (tree, binding) = try TemporaryTree.binding("nvme,cmb=64M,group=1")
     try tree.setBound(from: "nvme")
     let lock = try lockForVFIO(tree)
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try binding.carryOut(binding.plan(unbinding: tree.address))
     }
     #expect(error.description.contains("an emulated tree has no kernel"), "\(error)")
@@ -62,7 +62,7 @@ import Testing
   @Test func `two do not bind a device at a time`() throws {
     let (tree, binding) = try TemporaryTree.binding("nvme,cmb=64M,group=1,driver=nvme")
     let lock = try lockForVFIO(tree)
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try binding.carryOut(binding.plan(binding: tree.address))
     }
     #expect(error.errno == .resourceBusy)
@@ -78,7 +78,7 @@ import Testing
   {
     let tree = try TemporaryTree("nvme,cmb=1M,driver=vfio-pci")
     let lock = try lockForVFIO(tree)
-    let error = try #require(throws: AttachError.self) { _ = try open(tree) }
+    let error = try #require(throws: DeviceError.self) { _ = try open(tree) }
     #expect(error.errno == .resourceBusy)
     #expect(error.description.contains("another process has it open through VFIO"), "\(error)")
     #expect(try tree.state() == .untouched)

@@ -127,7 +127,7 @@ import Testing
 
   @Test func `an emulated tree has no kernel, and the error says so`() throws {
     let (tree, binding) = try TemporaryTree.binding("nvme,group=1")
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try binding.carryOut(binding.plan(binding: tree.address))
     }
     #expect(error.description.contains("an emulated tree has no kernel"))
@@ -146,7 +146,7 @@ import Testing
       case "unbind": tree.remove("/bus/pci/drivers/nvme/unbind")
       default: break
       }
-      let error = try #require(throws: AttachError.self) {
+      let error = try #require(throws: DeviceError.self) {
         try binding.carryOut(binding.plan(binding: tree.address))
       }
       #expect(error.description.contains(step), "\(error)")
@@ -160,7 +160,7 @@ import Testing
     let (tree, binding) = try TemporaryTree.binding("nvme,group=1")
     try tree.makeDirectory("/bus/pci/drivers/uio_pci_generic")
     try tree.setBound(from: "nvme")
-    #expect(throws: AttachError.self) {
+    #expect(throws: DeviceError.self) {
       try binding.carryOut(binding.plan(binding: tree.address, to: "uio_pci_generic"))
     }
     #expect(try tree.text("driver_override") == "vfio-pci")
@@ -177,7 +177,7 @@ import Testing
     let plan = try binding.plan(binding: first, isWholeGroup: true)
     // What a kernel would have done with the first one, but not undone.
     try tree.setDriver("vfio-pci")
-    let error = try #require(throws: AttachError.self) { try binding.carryOut(plan) }
+    let error = try #require(throws: DeviceError.self) { try binding.carryOut(plan) }
     #expect(error.description.hasPrefix("bind \(second) to vfio-pci: "), "\(error)")
     #expect(error.description.contains("not undone: bind \(first) to nvme: "), "\(error)")
     #expect(try tree.text("/bus/pci/drivers/vfio-pci/unbind") == "\(first)")
@@ -191,7 +191,7 @@ import Testing
 
   @Test func `a refused plan changes nothing`() throws {
     let (tree, binding) = try TemporaryTree.binding("nvme,driver=nvme")
-    let error = try #require(throws: AttachError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try binding.carryOut(binding.plan(binding: tree.address))
     }
     guard case .refused = error else { throw error }

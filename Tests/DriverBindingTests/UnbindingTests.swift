@@ -62,7 +62,7 @@ import Testing
     let plan = try binding.plan(unbinding: tree.address)
     #expect(rules(plan) == ["not-bound"])
     #expect(plan.refusals.first?.cause.contains("driver \(driver ?? "none")") == true)
-    let error = try #require(throws: AttachError.self) { try binding.carryOut(plan) }
+    let error = try #require(throws: DeviceError.self) { try binding.carryOut(plan) }
     guard case .refused = error else { throw error }
     #expect(try tree.text("driver_override") == override)
     #expect(try tree.text("/bus/pci/drivers_probe") == "")

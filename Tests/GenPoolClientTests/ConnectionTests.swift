@@ -78,15 +78,15 @@ import Testing
 
   @Test func `errors of varlink, and those of a newer broker, are told apart`() throws {
     let broker = try FakeBroker { session in
-      try session.answer(error: ServiceError.permissionDenied)
-      try session.answer(error: ServiceError.invalidParameter(parameter: "fit"))
+      try session.answer(error: BrokerError.permissionDenied)
+      try session.answer(error: BrokerError.invalidParameter(parameter: "fit"))
       try session.answer(bytes: #"{"error":"io.genpool.Broker1.Tired"}"# + "\0")
     }
     let connection = try broker.connect()
     let denied = #expect(throws: ClientError.self) { try connection.detach(pool: "x") }
-    #expect(denied?.errno == EPERM)
+    #expect(denied?.errno.rawValue == EPERM)
     let invalid = #expect(throws: ClientError.self) { try connection.detach(pool: "x") }
-    #expect(invalid?.errno == EINVAL)
+    #expect(invalid?.errno.rawValue == EINVAL)
     let unknown = #expect(throws: ClientError.self) { try connection.detach(pool: "x") }
     #expect(unknown?.description.contains("io.genpool.Broker1.Tired") == true)
   }
@@ -96,7 +96,7 @@ import Testing
       try Connection(to: BrokerSocket(path: "/nonexistent/genpool.socket"))
     }
     #expect(error?.isUnreachable == true)
-    #expect(error?.errno == ENOENT)
+    #expect(error?.errno.rawValue == ENOENT)
     #expect(
       error?.description.hasPrefix(
         "connect /nonexistent/genpool.socket: no such file or directory (is genpoold running? ")
@@ -105,13 +105,13 @@ import Testing
       try Connection(to: BrokerSocket(path: "@genpool-nobody-listens"))
     }
     #expect(refused?.isUnreachable == true)
-    #expect(refused?.errno == ECONNREFUSED)
+    #expect(refused?.errno.rawValue == ECONNREFUSED)
   }
 
   @Test func `a path that no socket can have is refused by name`() throws {
     let path = "/" + String(repeating: "x", count: 200)
     let error = #expect(throws: ClientError.self) { try Connection(to: BrokerSocket(path: path)) }
-    #expect(error?.errno == ENAMETOOLONG)
+    #expect(error?.errno.rawValue == ENAMETOOLONG)
     #expect(error?.isUnreachable == false)
   }
 
@@ -122,10 +122,10 @@ import Testing
     let broker = try FakeBroker { session in try session.answer(bytes: bytes) }
     let connection = try broker.connect()
     let error = #expect(throws: ClientError.self) { try connection.pools() }
-    #expect(error?.errno == ECONNRESET)
+    #expect(error?.errno.rawValue == ECONNRESET)
     #expect(error?.isUnreachable == true)
     let next = #expect(throws: ClientError.self) { try connection.pools() }
-    #expect(next?.errno == ENOTCONN)
+    #expect(next?.errno.rawValue == ENOTCONN)
   }
 
   @Test(arguments: [
@@ -153,9 +153,9 @@ import Testing
     }
     #expect(violation.method == "io.genpool.Broker1.ListPools")
     #expect(violation.cause.contains(cause), "\(violation)")
-    #expect(error?.errno == EPROTO)
+    #expect(error?.errno.rawValue == EPROTO)
     let next = #expect(throws: ClientError.self) { try connection.pools() }
-    #expect(next?.errno == ENOTCONN)
+    #expect(next?.errno.rawValue == ENOTCONN)
   }
 
   @Test func `a broker that does not answer is given up at the deadline`() throws {
@@ -166,7 +166,7 @@ import Testing
       for _ in 0..<2 {
         let start = ContinuousClock.now
         let error = #expect(throws: ClientError.self) { try connection.pools() }
-        #expect(error?.errno == ETIMEDOUT)
+        #expect(error?.errno.rawValue == ETIMEDOUT)
         #expect(error?.isUnreachable == false)
         #expect(ContinuousClock.now - start >= .milliseconds(50))
       }
@@ -190,7 +190,7 @@ import Testing
     do {
       let connection = try broker.connect(timeout: .milliseconds(200))
       let error = #expect(throws: ClientError.self) { _ = try connection.acquire(.kibibytes(64)) }
-      #expect(error?.errno == ETIMEDOUT)
+      #expect(error?.errno.rawValue == ETIMEDOUT)
       answer.signal()
       #expect(try connection.pools().map(\.name) == ["cmb"])
     }
@@ -257,7 +257,7 @@ import Testing
         _ = try connection.pools()
         return 1
       } catch {
-        return error.errno == EPERM ? 0 : 2
+        return error.errno.rawValue == EPERM ? 0 : 2
       }
     }
     #expect(status == 0)

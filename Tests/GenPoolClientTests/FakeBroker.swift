@@ -101,7 +101,7 @@ final class FakeSession {
   }
 
   /// Takes a call and fails it.
-  func answer(error: some VarlinkError) throws {
+  func answer(error: BrokerError) throws {
     _ = try nextCall()
     try send(Reply.frame(error: error))
   }

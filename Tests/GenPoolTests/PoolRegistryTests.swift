@@ -12,7 +12,7 @@ struct PoolRegistryTests {
     #expect(throws: PoolError.nameTaken(nil)) {
       try registry.create(device: "0000:01:00.0", granule: .page)
     }
-    #expect(PoolError.nameTaken(nil).errno == 22)
+    #expect(PoolError.nameTaken(nil).errorNumber == 22)
     #expect(registry.pool(device: "0000:01:00.0", name: "cmb") === named)
     #expect(registry.pool(device: "0000:01:00.0") === unnamed)
     #expect(registry.pool(device: "0000:02:00.0") == nil)

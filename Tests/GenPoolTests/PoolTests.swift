@@ -164,7 +164,7 @@ struct PoolTests {
     expect(.full(requested: ByteCount(UInt64.max), available: .kibibytes(64)), from: pool) {
       _ = try pool.allocate(ByteCount(UInt64.max))
     }
-    #expect(PoolError.full(requested: 1, available: 0).errno == 12)
+    #expect(PoolError.full(requested: 1, available: 0).errorNumber == 12)
   }
 
   @Test func `enough in pieces says fragmented`() throws {
@@ -175,7 +175,7 @@ struct PoolTests {
     expect(.fragmented(requested: 8192, available: 8192, largest: 4096), from: pool) {
       _ = try pool.allocate(8192)
     }
-    #expect(PoolError.fragmented(requested: 1, available: 1, largest: 0).errno == 28)
+    #expect(PoolError.fragmented(requested: 1, available: 1, largest: 0).errorNumber == 28)
   }
 
   @Test func `an alignment of 0 is refused`() throws {
@@ -204,7 +204,7 @@ struct PoolTests {
     expect(.notFree(requested: 4096, offset: 8192), from: pool) {
       _ = try pool.allocate(4096, fit: fit)
     }
-    #expect(PoolError.notFree(requested: 1, offset: 0).errno == 28)
+    #expect(PoolError.notFree(requested: 1, offset: 0).errorNumber == 28)
     // The pool's own fit says it as well.
     try pool.setFit(.fixed(offset: .kibibytes(64)))
     expect(.notFree(requested: 4096, offset: .kibibytes(64)), from: pool) {

@@ -68,7 +68,7 @@ struct RemovalTests {
     let lost = try pool.allocate(.kibibytes(8))
     #expect(try pool.remove(chunkAt: Self.high, losingAllocations: true) == .kibibytes(8))
     expect(.gone(lost.start)) { try pool.free(lost) }
-    #expect(PoolError.gone(lost.start).errno == 19)
+    #expect(PoolError.gone(lost.start).errorNumber == 19)
     #expect(pool.statistics.allocations == 1)
     #expect(pool.statistics.size == .kibibytes(64))
     try pool.destroy()

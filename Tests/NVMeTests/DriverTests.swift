@@ -21,7 +21,7 @@ import Testing
     init(_ behaviour: ModelController.Behaviour = .normal) throws {
       tree = try TemporaryTree("nvme,cmb=1M", "nvme,cmb=1M")
       controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-      let opened = try controller.controllerMemoryBuffer()
+      let opened = try controller.open(.buffer)
       let start = opened.range.bus
       let bus = try #require(start)
       // As a controller that can keep anything in its buffer.
@@ -39,7 +39,7 @@ import Testing
     /// Memory of the other controller, which the model does not reach.
     func peer() throws -> BufferPool {
       let peer = try NVMeController(at: tree.addresses[1], source: controller.source)
-      return try BufferPool(mapping: peer.controllerMemoryBuffer())
+      return try BufferPool(mapping: peer.open(.buffer))
     }
 
     func allocate(_ size: ByteCount) throws -> DMABuffer {
@@ -369,7 +369,7 @@ import Testing
     // CAP.TO, which is 7.5 s: nobody waits for that here.
     try controller.registers.mapping.store(0x0001_07ff as UInt32, at: 0)
     let pool = try BufferPool(
-      mapping: controller.controllerMemoryBuffer().intoRange(), owner: tree.address)
+      mapping: controller.open(.buffer).intoRange(), owner: tree.address)
     let error = try #require(throws: NVMeError.self) {
       _ = try Driver(controller, memory: .init(submissions: pool, completions: pool, lists: pool))
     }

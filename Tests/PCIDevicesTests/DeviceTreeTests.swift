@@ -168,7 +168,7 @@ import Testing
 
   @Test func `an address without a device is an error that says so`() throws {
     let tree = try TemporaryTree("memory")
-    let error = try #require(throws: DeviceTreeError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try DeviceTree(root: tree.root).device(at: #require(PCIAddress("0000:77:00.0")))
     }
     #expect(error.description.hasPrefix("find 0000:77:00.0: no such PCI device"))
@@ -176,7 +176,7 @@ import Testing
   }
 
   @Test func `a root without a PCI bus is an error that names the directory`() throws {
-    let error = try #require(throws: DeviceTreeError.self) {
+    let error = try #require(throws: DeviceError.self) {
       try DeviceTree(root: SysfsRoot("/nowhere")).list()
     }
     #expect(error.description == "open /nowhere/bus/pci/devices: no such file or directory")

@@ -108,7 +108,7 @@ import Testing
     let devices = DeviceTree(root: tree.root)
     let second = try devices.device(at: tree.addresses[1])
     try tree.tree.remove(second.address)
-    #expect(throws: DeviceTreeError.self) { try devices.device(at: second.address) }
+    #expect(throws: DeviceError.self) { try devices.device(at: second.address) }
     #expect(try entries(tree.root.path.appending("kernel/iommu_groups/3/devices")) == [])
     #expect(try entries(tree.root.path.appending("bus/pci/drivers/vfio-pci")) == [])
     #expect(throws: EmulationError.self) { try tree.tree.remove(second.address) }

@@ -111,7 +111,7 @@ import Testing
     let whole = DeviceTree(root: tree.root)
     _ = try whole.device(at: tree.address)
     try damage.apply(tree, damage.file)
-    let error = try #require(throws: DeviceTreeError.self) { try whole.device(at: tree.address) }
+    let error = try #require(throws: DeviceError.self) { try whole.device(at: tree.address) }
     let place = tree.path(damage.file).string + damage.complaint
     #expect(error.description.contains(place), "\(error)")
     // In a list it is an entry of its own.

@@ -63,7 +63,7 @@ import Testing
   func `a row that makes no sense is an error that names the line`(
     text: String, problem: String
   ) throws {
-    let error = try #require(throws: DeviceTreeError.self) { try table(text) }
+    let error = try #require(throws: DeviceError.self) { try table(text) }
     #expect(error.description.hasPrefix("read resource:1: "))
     #expect(error.description.contains(problem))
   }

@@ -10,7 +10,7 @@ package protocol LeasablePool: AnyObject {
 
   /// The bytes that a lease of `request` takes: whole granules.
   /// - Throws: the error for a request that this pool can never meet, or for any while its device is gone.
-  func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount
+  func size(of request: Broker1.Acquire.Parameters) throws(BrokerError) -> ByteCount
 
   /// Whether other users' processes leave the memory to `user`: it waits while the kernel sees one
   /// that reaches it, and is denied where the kernel cannot tell.
@@ -23,16 +23,16 @@ package protocol LeasablePool: AnyObject {
   /// Takes clean memory for `user`, from the offset that is returned.
   func take(
     _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
-  ) throws(CallFailure) -> LeaseDecision<ByteCount>
+  ) throws(BrokerError) -> LeaseDecision<ByteCount>
 
   /// A process is given a lease, and with it a descriptor.
   func addHolder(_ process: ProcessID, _ user: UID)
 
   /// The error for an Acquire that others wait ahead of.
-  var queued: CallFailure { get }
+  var queued: BrokerError { get }
 
   /// The error for want of `size` bytes.
-  func full(_ size: ByteCount) -> CallFailure
+  func full(_ size: ByteCount) -> BrokerError
 
   /// The generation of its next lease.
   func nextGeneration() -> Generation

@@ -5,12 +5,12 @@ package import BrokerProtocol
 package enum LeaseDecision<Granted> {
   case granted(Granted)
   case mustWait(Wait)
-  case denied(CallFailure)
+  case denied(BrokerError)
 }
 
 extension LeaseDecision {
   /// The error to answer with; nil when it is granted.
-  package var failure: CallFailure? {
+  package var failure: BrokerError? {
     switch self {
     case .granted: nil
     case .mustWait(let wait): wait.failure
@@ -19,15 +19,15 @@ extension LeaseDecision {
   }
 }
 
-extension CallFailure {
+extension BrokerError {
   /// The order in which one of several pools' reasons is told: the lowest is the one that a client
   /// can do most about.
   var rank: Int {
     switch self {
-    case .broker(.quotaExceeded), .broker(.poolFragmented): 0
-    case .broker(.poolFull): 1
-    case .broker(.poolBusy): 2
-    case .broker(.poolRevoked): 4
+    case .quotaExceeded, .poolFragmented: 0
+    case .poolFull: 1
+    case .poolBusy: 2
+    case .poolRevoked: 4
     default: 3
     }
   }

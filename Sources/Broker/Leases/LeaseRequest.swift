@@ -34,7 +34,7 @@ extension Broker1.Acquire.Parameters {
   }
 
   /// Refuses what makes no sense for any pool.
-  package func check() throws(CallFailure) {
+  package func check() throws(BrokerError) {
     guard bytes > .zero else { throw .invalid("bytes") }
     guard alignment?.isPowerOfTwo ?? true else { throw .invalid("alignment") }
     let fit = fit ?? .first

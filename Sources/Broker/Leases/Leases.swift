@@ -60,7 +60,7 @@ package final class Leases<Waiting> {
   /// - Throws: InvalidParameter when it was asked for otherwise.
   package func repeated(
     _ parameters: Broker1.Acquire.Parameters, of session: SessionID
-  ) throws(CallFailure) -> LeaseTable.Entry? {
+  ) throws(BrokerError) -> LeaseTable.Entry? {
     guard let key = parameters.requestKey, let id = keys[session]?[key], let lease = table[id],
       lease.state == .leased
     else { return nil }
@@ -96,15 +96,15 @@ package final class Leases<Waiting> {
     let wanted = request.parameters.pool
     let candidates = pools.filter { !$0.isDraining && (wanted == nil || $0.name == wanted) }
     guard !candidates.isEmpty else {
-      return .denied(.broker(wanted.map { .noSuchPool(pool: $0) } ?? .noPool))
+      return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
     }
     guard !table.isFull else {
-      let failure = CallFailure.broker(.leaseTableFull(capacity: table.capacity))
+      let failure = BrokerError.leaseTableFull(capacity: table.capacity)
       guard isPatient else { return .denied(failure) }
       let all = candidates.map { ($0.id, Wait.Term.lasting) }
       return .mustWait(Wait(pools: Dictionary(uniqueKeysWithValues: all), failure: failure))
     }
-    var failures: [CallFailure] = []
+    var failures: [BrokerError] = []
     var (terms, quota, erasures) = ([RegionID: Wait.Term](), Wait.Term?.none, [RegionID]())
     for pool in candidates {
       switch decide(request, from: pool, pools: pools, behind: line, lookAgain: lookAgain) {
@@ -119,7 +119,7 @@ package final class Leases<Waiting> {
         erasures += wait.erasures
       }
     }
-    let failure = failures.min { $0.rank < $1.rank } ?? .broker(.noPool)
+    let failure = failures.min { $0.rank < $1.rank } ?? .noPool
     let wait = Wait(pools: terms, quota: quota, failure: failure)
     if !wait.isBrief, let first = erasures.first {
       terms[first] = .brief
@@ -133,7 +133,7 @@ package final class Leases<Waiting> {
     behind line: Line, lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let user = request.user
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       let size = try pool.size(of: request.parameters)
       var occupation = pool.occupation(against: user)
       if occupation.failure != nil {
@@ -178,7 +178,7 @@ package final class Leases<Waiting> {
     let limits = quotas.limits(of: user)
     let usage = table.usage(of: user)
     guard let excess = usage.excess(over: limits, with: size) else { return .granted(()) }
-    let failure = CallFailure.broker(excess)
+    let failure = excess
     // Whatever it ends.
     if Usage().excess(over: limits, with: size) != nil { return .denied(failure) }
     var lasting = usage
@@ -236,9 +236,9 @@ package final class Leases<Waiting> {
   package func retry(
     over pools: [any LeasablePool], isThere: (SessionID) -> Bool, lookAgain: (RegionID) -> Void,
     erase: (RegionID) -> Void
-  ) -> [(pending: Pending, result: Result<LeaseTable.Entry, CallFailure>)] {
+  ) -> [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] {
     var line = Line()
-    var settled: [(pending: Pending, result: Result<LeaseTable.Entry, CallFailure>)] = []
+    var settled: [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] = []
     let all = pending
     // The list is empty meanwhile, so that none can be settled twice.
     pending = []

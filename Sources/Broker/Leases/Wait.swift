@@ -19,11 +19,11 @@ package struct Wait {
   package var quota: Term?
   /// Pools that have room once they are erased of what another user could have written.
   package var erasures: [RegionID] = []
-  package let failure: CallFailure
+  package let failure: BrokerError
 
   package init(
     pools: [RegionID: Term] = [:], quota: Term? = nil, erasures: [RegionID] = [],
-    failure: CallFailure
+    failure: BrokerError
   ) {
     self.pools = pools
     self.quota = quota

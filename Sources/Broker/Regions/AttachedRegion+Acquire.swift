@@ -8,16 +8,15 @@ import Glibc
 
 extension AttachedRegion: LeasablePool {
   /// Throws once the device does not answer.
-  private func refuseRevoked() throws(CallFailure) {
-    if let failure { throw .broker(.poolRevoked(pool: name, cause: failure)) }
+  private func refuseRevoked() throws(BrokerError) {
+    if let failure { throw .poolRevoked(pool: name, cause: failure) }
   }
 
   func occupation(against user: UID) -> LeaseDecision<Void> {
     guard isolation == .uidExclusive else { return .granted(()) }
-    func busy(_ reason: Broker1.BusyReason, _ other: UID) -> CallFailure {
-      .broker(
-        .poolBusy(
-          pool: name, reason: reason, uid: other, leases: leaseCount, holders: holders.count))
+    func busy(_ reason: Broker1.BusyReason, _ other: UID) -> BrokerError {
+      .poolBusy(
+        pool: name, reason: reason, uid: other, leases: leaseCount, holders: holders.count)
     }
     var other = holders.values.joined().first { $0 != user }
     if other == nil, holders.isEmpty, let lastUser, lastUser != user {
@@ -32,10 +31,9 @@ extension AttachedRegion: LeasablePool {
     return .mustWait(Wait(pools: [id: .lasting], failure: busy(.uidExclusive, other)))
   }
 
-  var queued: CallFailure {
-    .broker(
-      .poolBusy(
-        pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count))
+  var queued: BrokerError {
+    .poolBusy(
+      pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count)
   }
 
   // A descriptor reaches the whole BAR, so scrubbing the other user's leases alone did not make it
@@ -45,11 +43,11 @@ extension AttachedRegion: LeasablePool {
     return lastUser != user
   }
 
-  func size(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> ByteCount {
+  func size(of request: Broker1.Acquire.Parameters) throws(BrokerError) -> ByteCount {
     try refuseRevoked()
     // Before rounding, which could leave what varlink's integers hold.
     guard request.bytes <= usable, let size = request.bytes.roundedUp(to: granule.byteCount) else {
-      throw .broker(.poolTooSmall(pool: name, bytes: request.bytes, size: usable))
+      throw .poolTooSmall(pool: name, bytes: request.bytes, size: usable)
     }
     if let offset = request.offset {
       guard offset.isMultiple(of: granule.byteCount), offset <= usable - size else {
@@ -60,7 +58,7 @@ extension AttachedRegion: LeasablePool {
     return size
   }
 
-  private func fit(of request: Broker1.Acquire.Parameters) throws(CallFailure) -> Fit {
+  private func fit(of request: Broker1.Acquire.Parameters) throws(BrokerError) -> Fit {
     switch request.fit ?? .first {
     case .best: return .best
     case .orderAligned: return .orderAligned
@@ -71,18 +69,16 @@ extension AttachedRegion: LeasablePool {
     guard let physical else { return .firstAligned(alignment) }
     let first = ByteCount(physical.rawValue).roundedUp(to: alignment)
     guard let first, first - ByteCount(physical.rawValue) <= usable - request.bytes else {
-      throw .broker(
-        .deviceError(
-          operation: "align to \(alignment)", subject: label, errno: EINVAL,
-          cause: "it has no multiple of that with room for \(request.bytes) behind it"))
+      throw .deviceError(
+        operation: "align to \(alignment)", subject: label, errno: EINVAL,
+        cause: "it has no multiple of that with room for \(request.bytes) behind it")
     }
     if let bus {
       let bridge = bus.rawValue &- physical.rawValue
       guard bridge & (alignment.rawValue - 1) == 0 else {
-        throw .broker(
-          .deviceError(
-            operation: "align to \(alignment)", subject: label, errno: EINVAL,
-            cause: "the host bridge's offset between bus and physical addresses is no multiple"))
+        throw .deviceError(
+          operation: "align to \(alignment)", subject: label, errno: EINVAL,
+          cause: "the host bridge's offset between bus and physical addresses is no multiple")
       }
     }
     return .firstAligned(alignment)
@@ -90,7 +86,7 @@ extension AttachedRegion: LeasablePool {
 
   func take(
     _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
-  ) throws(CallFailure) -> LeaseDecision<ByteCount> {
+  ) throws(BrokerError) -> LeaseDecision<ByteCount> {
     let fit = try fit(of: request)
     let offset: ByteCount
     do {
@@ -115,17 +111,16 @@ extension AttachedRegion: LeasablePool {
   ) -> LeaseDecision<ByteCount> {
     let term: Wait.Term =
       scrubbing > .zero && size <= available + scrubbing ? .brief : .lasting
-    let failure: CallFailure =
+    let failure: BrokerError =
       size <= available
-      ? .broker(
-        .poolFragmented(
-          pool: name, bytes: size, available: available, largestFree: largest,
-          alignment: alignment, offset: offset)) : full(size)
+      ? .poolFragmented(
+        pool: name, bytes: size, available: available, largestFree: largest,
+        alignment: alignment, offset: offset) : full(size)
     return .mustWait(Wait(pools: [id: term], failure: failure))
   }
 
-  func full(_ size: ByteCount) -> CallFailure {
-    .broker(.poolFull(pool: name, bytes: size, available: available))
+  func full(_ size: ByteCount) -> BrokerError {
+    .poolFull(pool: name, bytes: size, available: available)
   }
 
   func isBeingScrubbed(_ lease: LeaseID) -> Bool {

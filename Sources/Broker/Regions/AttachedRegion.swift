@@ -114,7 +114,7 @@ final class AttachedRegion {
   init(
     id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
     records: OutstandingRecords, open: consuming OpenBAR
-  ) throws(CallFailure) {
+  ) throws(BrokerError) {
     self.id = id
     self.records = records
     device = open.device
@@ -287,9 +287,9 @@ final class AttachedRegion {
   }
 
   /// The descriptor that leases are sent.
-  func lendDescriptor() throws(CallFailure) -> LentDescriptor {
+  func lendDescriptor() throws(BrokerError) -> LentDescriptor {
     if let lent { return lent }
-    guard let lender else { throw .broker(.poolRevoked(pool: name, cause: failure ?? "detached")) }
+    guard let lender else { throw .poolRevoked(pool: name, cause: failure ?? "detached") }
     do throws(SystemError) {
       let fresh = LentDescriptor(try lender.lend())
       lent = fresh
@@ -364,7 +364,7 @@ final class AttachedRegion {
 
   /// Memory that was taken becomes a lease of `user`, which is on record from now on where the
   /// kernel cannot be asked. If it cannot be put on record the memory is given back.
-  func lease(_ size: ByteCount, at offset: ByteCount, to user: UID) throws(CallFailure) {
+  func lease(_ size: ByteCount, at offset: ByteCount, to user: UID) throws(BrokerError) {
     do throws(SystemError) {
       try noteOutstanding(user)
     } catch {
@@ -455,11 +455,10 @@ extension ByteCount {
   static let page = ByteCount(pageSize)
 }
 
-extension CallFailure {
+extension BrokerError {
   /// What a pool of ours refused although nothing was wrong with the request.
   static func pool(_ error: PoolError, _ label: String) -> Self {
-    .broker(
-      .deviceError(
-        operation: "account for", subject: label, errno: error.errno, cause: error.description))
+    .deviceError(
+      operation: "account for", subject: label, errno: error.errorNumber, cause: error.description)
   }
 }

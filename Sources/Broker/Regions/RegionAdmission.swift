@@ -21,7 +21,7 @@ struct RegionAdmission {
   /// - Returns: the user that alone may lease of it until an admin detaches it; nil for all.
   func admit(
     _ region: AttachedRegion, _ specification: String, isForced: Bool, _ audit: Logger.Metadata
-  ) throws(CallFailure) -> UID? {
+  ) throws(BrokerError) -> UID? {
     if region.witnessAtOpening == .reached {
       throw busy(region, "a process still maps memory of its BAR")
     }
@@ -50,7 +50,7 @@ struct RegionAdmission {
   /// void, and those that an admin's force does.
   private func relevantRecords(
     for region: AttachedRegion, isForced: Bool, _ audit: Logger.Metadata
-  ) throws(CallFailure) -> [(id: OutstandingRecords.ID, record: OutstandingMemory)] {
+  ) throws(BrokerError) -> [(id: OutstandingRecords.ID, record: OutstandingMemory)] {
     var relevant: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
     for (id, record) in try callFailure({ () throws(SystemError) in try outstanding.all() }) {
       guard let record else {
@@ -80,14 +80,14 @@ struct RegionAdmission {
     return relevant
   }
 
-  private func busy(_ region: AttachedRegion, _ cause: String) -> CallFailure {
-    .broker(.deviceError(operation: "attach", subject: region.label, errno: EBUSY, cause: cause))
+  private func busy(_ region: AttachedRegion, _ cause: String) -> BrokerError {
+    .deviceError(operation: "attach", subject: region.label, errno: EBUSY, cause: cause)
   }
 
   /// The result of `body`, whose errors become those of a call.
   private func callFailure<Result>(
     _ body: () throws(SystemError) -> Result
-  ) throws(CallFailure) -> Result {
+  ) throws(BrokerError) -> Result {
     do throws(SystemError) {
       return try body()
     } catch {

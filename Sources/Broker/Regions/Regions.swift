@@ -72,9 +72,9 @@ final class Regions {
 
   subscript(id: RegionID) -> AttachedRegion? { regions.first { $0.id == id } }
 
-  func named(_ name: String) throws(CallFailure) -> AttachedRegion {
+  func named(_ name: String) throws(BrokerError) -> AttachedRegion {
     guard let region = regions.first(where: { $0.name == name }) else {
-      throw .broker(.noSuchPool(pool: name))
+      throw .noSuchPool(pool: name)
     }
     return region
   }
@@ -94,7 +94,7 @@ final class Regions {
   func attach(
     _ open: consuming OpenBAR, named name: String, _ granule: GranuleSize, _ isolation: Isolation?,
     specification: String, isForced: Bool, audit: Logger.Metadata
-  ) throws(CallFailure) -> (region: AttachedRegion, onlyUser: UID?) {
+  ) throws(BrokerError) -> (region: AttachedRegion, onlyUser: UID?) {
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
       for old in regions where old.device == open.device && old.isAwaitedByKernel {
@@ -107,17 +107,16 @@ final class Regions {
       id: RegionID(rawValue: lastNumber), name: name, granule: granule, isolation: isolation,
       records: outstanding, open: open)
     guard !regions.contains(where: { $0.name == region.name }) else {
-      throw .broker(.poolExists(pool: region.name))
+      throw .poolExists(pool: region.name)
     }
     // The provider locks BARs against other processes. That descriptors of two pools of ours would
     // reach one BAR, and two users by them, is ours to refuse.
     if let other = regions.first(where: { $0.isInReach(of: region) }) {
-      throw .broker(
-        .deviceError(
-          operation: "attach", subject: region.label, errno: EADDRINUSE,
-          cause:
-            "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
-            + "and a descriptor reaches all of it"))
+      throw .deviceError(
+        operation: "attach", subject: region.label, errno: EADDRINUSE,
+        cause:
+          "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
+          + "and a descriptor reaches all of it")
     }
     // A process that holds memory of a device that was removed would reach this one by it. Through
     // VFIO the kernel's answer at the opening rules that out.
@@ -125,10 +124,9 @@ final class Regions {
       $0.isRevoked && $0.overlaps(region)
         && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
     }) {
-      throw .broker(
-        .deviceError(
-          operation: "attach", subject: region.label, errno: EBUSY,
-          cause: "processes still hold pool \(old.name), which is revoked, at these addresses"))
+      throw .deviceError(
+        operation: "attach", subject: region.label, errno: EBUSY,
+        cause: "processes still hold pool \(old.name), which is revoked, at these addresses")
     }
     let onlyUser = try admission.admit(
       region, specification, isForced: isForced, audit)

@@ -35,7 +35,7 @@ final class BARFiles: Sendable {
   /// Opens and locks the files of `bar`, and sees that they can be mapped.
   init(
     _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     let subject = "BAR \(bar.index) of \(device.address)"
     let page = Int(pageSize)
     self.directory = directory
@@ -73,7 +73,7 @@ final class BARFiles: Sendable {
   }
 
   /// A new descriptor to map the BAR by, closed on exec.
-  func descriptor() throws(AttachError) -> Descriptor {
+  func descriptor() throws(DeviceError) -> Descriptor {
     do throws(SystemError) {
       return try mapped.duplicate()
     } catch {
@@ -82,9 +82,9 @@ final class BARFiles: Sendable {
   }
 
   /// A new descriptor to map the range from `offset` on by, for other processes.
-  func lend(_ offset: UInt64) throws(AttachError) -> Descriptor {
+  func lend(_ offset: UInt64) throws(DeviceError) -> Descriptor {
     let file = try directory.open(mappedName)
-    try AttachError.attempt("lock", mappedName, try file.lock(byte: offset, isShared: true))
+    try DeviceError.attempt("lock", mappedName, try file.lock(byte: offset, isShared: true))
     return file
   }
 
@@ -99,16 +99,15 @@ final class BARFiles: Sendable {
 
   private static func open(
     _ name: String, _ bar: BAR, _ directory: DeviceDirectory
-  ) throws(AttachError) -> Descriptor {
+  ) throws(DeviceError) -> Descriptor {
     let file = try directory.openOnce(name)
-    let size = try AttachError.attempt(
+    let size = try DeviceError.attempt(
       "examine", "\(name) of \(directory.address)", try file.fileSize())
     // Past the end of an emulated file every access would be a SIGBUS.
     guard size >= bar.size.rawValue else {
-      throw .unreadable(
-        .malformed(
-          place: "\(name) of \(directory.address)",
-          problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"))
+      throw .malformed(
+        place: "\(name) of \(directory.address)",
+        problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)")
     }
     return file
   }
@@ -119,7 +118,7 @@ final class BARFiles: Sendable {
   ///   device's first BAR, where those of many are, is open in all that use the device (``DeviceDirectory``).
   private static func lock(
     _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ contents: BARRequest.Contents
-  ) throws(AttachError) -> WitnessAnswer {
+  ) throws(DeviceError) -> WitnessAnswer {
     do throws(Errno) {
       try file.lockFile()
       let answer: WitnessAnswer =
@@ -136,7 +135,7 @@ final class BARFiles: Sendable {
     } catch {
       throw .system(
         SystemError(
-          operation: "lock", subject: subject, errno: error, cause: AttachError.cause(of: error)))
+          operation: "lock", subject: subject, errno: error, cause: DeviceError.cause(of: error)))
     }
   }
 

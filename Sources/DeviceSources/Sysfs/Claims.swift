@@ -14,11 +14,11 @@ final class Claims: Sendable {
     var claimed: ClaimTable
   }
 
-  private let report: @Sendable (AttachError) -> Void
+  private let report: @Sendable (DeviceError) -> Void
 
   /// No claims yet. `report` is called for all that could not be undone when a device is given
   /// back.
-  init(report: @escaping @Sendable (AttachError) -> Void) {
+  init(report: @escaping @Sendable (DeviceError) -> Void) {
     self.report = report
   }
 
@@ -30,10 +30,10 @@ final class Claims: Sendable {
   ///   more: the last word on whether it may be.
   func claim(
     _ range: ClosedRange<UInt64>, of bar: BAR, _ device: Device, for contents: BARRequest.Contents,
-    confirm: () throws(AttachError) -> Void
-  ) throws(AttachError) -> Claim {
+    confirm: () throws(DeviceError) -> Void
+  ) throws(DeviceError) -> Claim {
     let (files, answer) = try devices.withLock {
-      devices throws(AttachError) -> (BARFiles, WitnessAnswer) in
+      devices throws(DeviceError) -> (BARFiles, WitnessAnswer) in
       guard var attached = devices[device.address] else {
         let directory = try DeviceDirectory(of: device)
         // In this order a device that somebody else uses is not even changed.
@@ -70,8 +70,8 @@ final class Claims: Sendable {
   }
 
   /// Lets the device at `address` do DMA until its last range is given back.
-  func enableBusMastering(of address: PCIAddress) throws(AttachError) {
-    try devices.withLock { devices throws(AttachError) in
+  func enableBusMastering(of address: PCIAddress) throws(DeviceError) {
+    try devices.withLock { devices throws(DeviceError) in
       guard let attached = devices[address] else {
         throw .invalid(subject: "\(address)", problem: "none of its memory has been opened")
       }
@@ -129,7 +129,7 @@ final class Claim: Sendable {
 
 extension Claim: DescriptorLender {
   func lend() throws(SystemError) -> Descriptor {
-    do throws(AttachError) {
+    do throws(DeviceError) {
       return try files.lend(range.lowerBound)
     } catch .system(let error) {
       throw error

@@ -10,22 +10,22 @@ final class DeviceAttachment: Sendable {
 
   private let changes: Mutex<DeviceChanges>
   private let process: pid_t
-  private let report: @Sendable (AttachError) -> Void
+  private let report: @Sendable (DeviceError) -> Void
 
   /// Makes `device` ready. `report` is called in the end for all that could not be undone.
   init(
     _ device: Device, in directory: DeviceDirectory,
-    report: @escaping @Sendable (AttachError) -> Void
-  ) throws(AttachError) {
+    report: @escaping @Sendable (DeviceError) -> Void
+  ) throws(DeviceError) {
     self.directory = directory
     self.report = report
     process = getpid()
-    let changes = try directory.changing { () throws(AttachError) in
+    let changes = try directory.changing { () throws(DeviceError) in
       // Alone, the lock is exclusive until all is done; otherwise it is shared from the start.
       let isAlone = directory.isAlone()
       if !isAlone { try directory.join() }
       let changes = try DeviceChanges(device, directory, isAlone: isAlone)
-      do throws(AttachError) {
+      do throws(DeviceError) {
         if isAlone { try directory.join() }
       } catch {
         throw error.leaving(changes.undo(directory, isLast: isAlone))
@@ -36,9 +36,9 @@ final class DeviceAttachment: Sendable {
   }
 
   /// Lets the device do DMA. Undone with the attachment.
-  func enableBusMastering() throws(AttachError) {
-    try directory.changing { () throws(AttachError) in
-      try changes.withLock { changes throws(AttachError) in
+  func enableBusMastering() throws(DeviceError) {
+    try directory.changing { () throws(DeviceError) in
+      try changes.withLock { changes throws(DeviceError) in
         try changes.enableBusMastering(directory)
       }
     }
@@ -47,8 +47,8 @@ final class DeviceAttachment: Sendable {
   deinit {
     // In a forked child this is a copy: the parent still uses the device.
     guard getpid() == process else { return }
-    do throws(AttachError) {
-      try directory.changing { () throws(AttachError) in
+    do throws(DeviceError) {
+      try directory.changing { () throws(DeviceError) in
         changes.withLock { $0 }.undo(directory, isLast: directory.isAlone()).forEach(report)
       }
     } catch {

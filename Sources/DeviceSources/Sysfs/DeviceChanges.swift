@@ -50,8 +50,8 @@ struct DeviceChanges {
   /// - Parameter isAlone: whether no other process uses the device.
   init(
     _ device: Device, _ directory: DeviceDirectory, isAlone: Bool
-  ) throws(AttachError) {
-    do throws(AttachError) {
+  ) throws(DeviceError) {
+    do throws(DeviceError) {
       try keepDriversOff(directory)
       try enable(device, directory, isAlone: isAlone)
       try enableMemory(device, directory)
@@ -60,7 +60,7 @@ struct DeviceChanges {
     }
   }
 
-  private mutating func keepDriversOff(_ directory: DeviceDirectory) throws(AttachError) {
+  private mutating func keepDriversOff(_ directory: DeviceDirectory) throws(DeviceError) {
     guard let text = try directory.attribute(Self.override) else { return }
     if text == DeviceDirectory.attachedOverride {
       override = .inherited
@@ -72,7 +72,7 @@ struct DeviceChanges {
 
   private mutating func enable(
     _ device: Device, _ directory: DeviceDirectory, isAlone: Bool
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     var isInherited = false
     if case .inherited = override { isInherited = true }
     if !isInherited { command = try directory.command() }
@@ -92,7 +92,7 @@ struct DeviceChanges {
 
   private mutating func enableMemory(
     _ device: Device, _ directory: DeviceDirectory
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     // A virtual function's memory space is enabled in its physical function (SR-IOV 1.1 3.3.3.1).
     guard !device.isVirtualFunction else { return }
     let now = try directory.command()
@@ -107,7 +107,7 @@ struct DeviceChanges {
   }
 
   /// Lets the device do DMA. Only while ``DeviceDirectory/changing(_:)``.
-  mutating func enableBusMastering(_ directory: DeviceDirectory) throws(AttachError) {
+  mutating func enableBusMastering(_ directory: DeviceDirectory) throws(DeviceError) {
     let now = try directory.command()
     guard !now.contains(.busMaster) else { return }
     isMaster = true
@@ -122,10 +122,10 @@ struct DeviceChanges {
   /// Changes back what can be, whatever else fails.
   /// - Parameter isLast: whether no other process uses the device.
   /// - Returns: what could not be changed back; nothing when the device is gone.
-  func undo(_ directory: DeviceDirectory, isLast: Bool) -> [AttachError] {
-    var failures: [AttachError] = []
-    func attempt<Result>(_ body: () throws(AttachError) -> Result?) -> Result? {
-      do throws(AttachError) {
+  func undo(_ directory: DeviceDirectory, isLast: Bool) -> [DeviceError] {
+    var failures: [DeviceError] = []
+    func attempt<Result>(_ body: () throws(DeviceError) -> Result?) -> Result? {
+      do throws(DeviceError) {
         return try body()
       } catch {
         if !error.isOfMissingDevice { failures.append(error) }
@@ -133,27 +133,27 @@ struct DeviceChanges {
       }
     }
     if isMaster {
-      _ = attempt { () throws(AttachError) in
+      _ = attempt { () throws(DeviceError) in
         let now = try directory.command()
         if now.contains(.busMaster) { try directory.setCommand(now.subtracting(.busMaster)) }
       }
     }
-    let count = attempt { () throws(AttachError) in try directory.enableCount(Self.enable) }
+    let count = attempt { () throws(DeviceError) in try directory.enableCount(Self.enable) }
     if isCounted, let count, count > 0 {
-      _ = attempt { () throws(AttachError) in
+      _ = attempt { () throws(DeviceError) in
         try directory.setAttribute(Self.enable, to: directory.isEmulated ? "\(count - 1)" : "0")
       }
     }
     guard isLast else { return failures }
     // A higher count than we found is somebody who needs the device enabled.
     if let command, (count ?? 0) <= countBefore + (isCounted ? 1 : 0) {
-      _ = attempt { () throws(AttachError) in
+      _ = attempt { () throws(DeviceError) in
         let now = try directory.command()
         let restored = now.subtracting(bits).union(command.intersection(bits))
         if restored != now { try directory.setCommand(restored) }
       }
     }
-    _ = attempt { () throws(AttachError) in
+    _ = attempt { () throws(DeviceError) in
       guard try directory.attribute(Self.override) == DeviceDirectory.attachedOverride else {
         return
       }
@@ -167,7 +167,7 @@ struct DeviceChanges {
   }
 }
 
-extension AttachError {
+extension DeviceError {
   /// Whether it only says that the device is not there any more.
   fileprivate var isOfMissingDevice: Bool {
     [ENODEV, ENOENT, ENXIO].contains(errno.rawValue)
@@ -176,11 +176,10 @@ extension AttachError {
 
 extension DeviceDirectory {
   /// How often the device has been enabled, nil when there is no such attribute.
-  fileprivate func enableCount(_ name: String) throws(AttachError) -> UInt64? {
+  fileprivate func enableCount(_ name: String) throws(DeviceError) -> UInt64? {
     guard let text = try attribute(name) else { return nil }
     guard let count = UInt64(text), count < UInt64(Int32.max) else {
-      throw .unreadable(
-        .malformed(place: "\(name) of \(address)", problem: "\(quoted(text)) is not a count"))
+      throw .malformed(place: "\(name) of \(address)", problem: "\(quoted(text)) is not a count")
     }
     return count
   }

@@ -36,18 +36,18 @@ package final class DeviceDirectory: Sendable {
   private static let patience = (attempts: 500, microseconds: 10_000 as UInt32)
 
   /// Opens the directory of `device`.
-  package init(of device: Device) throws(AttachError) {
+  package init(of device: Device) throws(DeviceError) {
     address = device.address
     let path = device.path.string
-    directory = try AttachError.attempt("open", path, try Directory(path))
-    isEmulated = try !AttachError.attempt("examine", path, try directory.isSysfs())
-    config = try AttachError.attempt("open", "\(path)/config", try Self.openConfig(directory))
+    directory = try DeviceError.attempt("open", path, try Directory(path))
+    isEmulated = try !DeviceError.attempt("examine", path, try directory.isSysfs())
+    config = try DeviceError.attempt("open", "\(path)/config", try Self.openConfig(directory))
     guard let bar = device.bars.first(where: \.hasResourceFile) else {
       throw .invalid(subject: "\(address)", problem: "sysfs has no file for any of its BARs")
     }
     lockName = bar.resourceFile
     let file = "\(path)/\(bar.resourceFile)"
-    lock = try AttachError.attempt(
+    lock = try DeviceError.attempt(
       "open", file, try directory.open(bar.resourceFile, isWritable: true))
   }
 
@@ -74,8 +74,8 @@ package final class DeviceDirectory: Sendable {
   /// Two locks: one for the length of a change, and a shared one for as long as the device is in
   /// use, so that the last user knows to be the last, even after others have crashed.
   package func changing<Result>(
-    _ body: () throws(AttachError) -> Result
-  ) throws(AttachError) -> Result {
+    _ body: () throws(DeviceError) -> Result
+  ) throws(DeviceError) -> Result {
     var attempts = Self.patience.attempts
     while true {
       do throws(Errno) {
@@ -105,15 +105,15 @@ package final class DeviceDirectory: Sendable {
   }
 
   /// Whether other genpool processes use the device through sysfs. Only while ``changing(_:)``.
-  package func isShared() throws(AttachError) -> Bool {
-    try AttachError.attempt(
+  package func isShared() throws(DeviceError) -> Bool {
+    try DeviceError.attempt(
       "lock", "\(address)", try lock.isLockedShared(byte: LockedByte.inUse))
   }
 
   /// Lets others know that the device is in use, until this object ends. Only while
   /// ``changing(_:)``.
   /// - Throws: EBUSY when another genpool process has the device for itself.
-  func join() throws(AttachError) {
+  func join() throws(DeviceError) {
     do throws(Errno) {
       try lock.lock(byte: LockedByte.inUse, isShared: true)
     } catch .resourceTemporarilyUnavailable {
@@ -125,7 +125,7 @@ package final class DeviceDirectory: Sendable {
       throw .system(
         SystemError(
           operation: "lock", subject: "\(address)", errno: error,
-          cause: AttachError.cause(of: error)))
+          cause: DeviceError.cause(of: error)))
     }
   }
 
@@ -142,7 +142,7 @@ package final class DeviceDirectory: Sendable {
   }
 
   /// Throws EBUSY when the kernel sees that a process reaches a BAR of `device` through sysfs.
-  func refuseReached(_ device: Device) throws(AttachError) {
+  func refuseReached(_ device: Device) throws(DeviceError) {
     for bar in device.bars where bar.hasResourceFile {
       for name in [bar.resourceFile] + (bar.hasWriteCombiningFile ? [bar.writeCombiningFile] : []) {
         guard Self.witnessOfOthers(try openOnce(name)) == .reached else { continue }
@@ -155,14 +155,14 @@ package final class DeviceDirectory: Sendable {
   }
 
   /// Opens `name`, a BAR's file, for reading and writing.
-  func open(_ name: String) throws(AttachError) -> Descriptor {
-    try AttachError.attempt(
+  func open(_ name: String) throws(DeviceError) -> Descriptor {
+    try DeviceError.attempt(
       "open", subject(name), try directory.open(name, isWritable: true))
   }
 
   /// Opens `name`, a BAR's file, for as long as this object lives: of the file that is open for its
   /// locks no second description, so that others' can be told.
-  func openOnce(_ name: String) throws(AttachError) -> Descriptor {
+  func openOnce(_ name: String) throws(DeviceError) -> Descriptor {
     guard name == lockName else { return try open(name) }
     do throws(SystemError) {
       return try lock.duplicate()
@@ -172,7 +172,7 @@ package final class DeviceDirectory: Sendable {
   }
 
   /// The only line of attribute `name`, nil when there is no such file.
-  func attribute(_ name: String) throws(AttachError) -> String? {
+  func attribute(_ name: String) throws(DeviceError) -> String? {
     let bytes: [UInt8]
     do throws(Errno) {
       bytes = try directory.attribute(name, limit: 4096)
@@ -182,25 +182,25 @@ package final class DeviceDirectory: Sendable {
       throw .system(
         SystemError(
           operation: "read", subject: subject(name), errno: error,
-          cause: AttachError.cause(of: error)))
+          cause: DeviceError.cause(of: error)))
     }
     return String(decoding: bytes.prefix { $0 != 10 }, as: UTF8.self)
   }
 
   /// Writes `line` to attribute `name`.
-  func setAttribute(_ name: String, to line: String) throws(AttachError) {
-    try AttachError.attempt(
+  func setAttribute(_ name: String, to line: String) throws(DeviceError) {
+    try DeviceError.attempt(
       "write \(quoted(line)) to", subject(name),
       try directory.setAttribute(name, to: line + "\n"))
   }
 
   /// The COMMAND register now.
-  func command() throws(AttachError) -> ConfigSpace.Command {
+  func command() throws(DeviceError) -> ConfigSpace.Command {
     try configSpace.command(in: config)
   }
 
   /// Writes the COMMAND register.
-  func setCommand(_ command: ConfigSpace.Command) throws(AttachError) {
+  func setCommand(_ command: ConfigSpace.Command) throws(DeviceError) {
     try configSpace.setCommand(command, in: config)
   }
 

@@ -23,7 +23,7 @@ public final class SysfsSource: Sendable {
   /// - Parameter report: called, on whatever thread gives the last range of a device back, for each
   ///   change of the device that could not be undone; not when the device is gone.
   public convenience init(
-    root: SysfsRoot = .standard, report: @escaping @Sendable (AttachError) -> Void = { _ in }
+    root: SysfsRoot = .standard, report: @escaping @Sendable (DeviceError) -> Void = { _ in }
   ) {
     self.init(root: root, rules: AttachRule.sysfs, report: report)
   }
@@ -31,7 +31,7 @@ public final class SysfsSource: Sendable {
   /// A source with rules of one's own, as tests of the rules need.
   package init(
     root: SysfsRoot, rules: [AttachRule],
-    report: @escaping @Sendable (AttachError) -> Void = { _ in }
+    report: @escaping @Sendable (DeviceError) -> Void = { _ in }
   ) {
     tree = DeviceTree(root: root)
     self.rules = rules
@@ -39,7 +39,7 @@ public final class SysfsSource: Sendable {
   }
 
   /// Every rule that keeps `request` from being opened, changing nothing; empty when it can be.
-  public func refusals(of request: BARRequest) throws(AttachError) -> [AttachRule.Refusal] {
+  public func refusals(of request: BARRequest) throws(DeviceError) -> [AttachRule.Refusal] {
     try rules.check(request, in: tree).refusals
   }
 
@@ -47,9 +47,9 @@ public final class SysfsSource: Sendable {
   ///
   /// The device is enabled, kept from drivers and locked against other genpool users; all of that
   /// ends, and is undone, with the last of its ranges. The memory is not touched.
-  /// - Throws: ``AttachError``, with nothing changed. EBUSY when another process has the BAR, or still
+  /// - Throws: ``DeviceError``, with nothing changed. EBUSY when another process has the BAR, or still
   ///   maps memory of it.
-  public func open(_ request: BARRequest) throws(AttachError) -> DeviceRange {
+  public func open(_ request: BARRequest) throws(DeviceError) -> DeviceRange {
     let (device, refusals) = try rules.check(request, in: tree)
     guard refusals.isEmpty else { throw .refused(request.device, refusals) }
     // The rules see to it that the BAR is memory and has an address.
@@ -60,7 +60,7 @@ public final class SysfsSource: Sendable {
     let offset = request.offset
     let claim = try claims.claim(
       offset.rawValue...(offset + size - 1).rawValue, of: bar, device, for: request.contents
-    ) { () throws(AttachError) in
+    ) { () throws(DeviceError) in
       // A driver may have been bound since, or another device plugged in.
       let (now, refusals) = try rules.check(request, in: tree)
       guard refusals.isEmpty else { throw .refused(request.device, refusals) }
@@ -95,7 +95,7 @@ public final class SysfsSource: Sendable {
   ///
   /// Stop the device before that: what it was told to do it would otherwise do later, to memory
   /// that may be somebody else's by then.
-  public func enableBusMastering(of device: PCIAddress) throws(AttachError) {
+  public func enableBusMastering(of device: PCIAddress) throws(DeviceError) {
     try claims.enableBusMastering(of: device)
   }
 

@@ -37,18 +37,18 @@ public final class VFIOContainer: Sendable {
   init(
     of group: borrowing Descriptor, number: UInt32, node: String,
     avoiding taken: [AddressRange<IOVASpace>]
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     let path = "\(node)/vfio"
     descriptor = Descriptor(
-      owning: try AttachError.check(unsafe gs_vfio_open_container(path), "open", path))
-    guard try AttachError.check(gs_vfio_has_type1v2(descriptor.rawValue), "ask", path) == 1 else {
+      owning: try DeviceError.check(unsafe gs_vfio_open_container(path), "open", path))
+    guard try DeviceError.check(gs_vfio_has_type1v2(descriptor.rawValue), "ask", path) == 1 else {
       throw .system(
         SystemError(
           operation: "open", subject: path, errno: .notSupported,
           cause: "the kernel lacks the type1v2 IOMMU; load vfio_iommu_type1"))
     }
     let subject = "IOMMU group \(number)"
-    try AttachError.check(
+    try DeviceError.check(
       gs_vfio_set_container(group.rawValue, descriptor.rawValue), "put into a container", subject)
     let result = gs_vfio_set_type1v2(descriptor.rawValue)
     guard result == 0 else {
@@ -68,22 +68,22 @@ public final class VFIOContainer: Sendable {
       throw .system(
         SystemError(
           operation: "account for", subject: "the IOVAs of \(subject)",
-          errno: Errno(rawValue: error.errno)))
+          errno: error.errno))
     }
   }
 
   private static func limits(
     _ container: borrowing Descriptor, _ path: String
-  ) throws(AttachError) -> IOMMULimits {
+  ) throws(DeviceError) -> IOMMULimits {
     let number = container.rawValue
     let answer = VFIORecord.read { bytes in
       unsafe gs_vfio_iommu_info(number, &bytes, bytes.count)
     }
-    try AttachError.check(answer.result, "ask", path)
+    try DeviceError.check(answer.result, "ask", path)
     do throws(VFIORecord.Problem) {
       return try IOMMULimits(answer.record ?? VFIORecord([]))
     } catch {
-      throw .unreadable(.malformed(place: "IOMMU limits of \(path)", problem: error.text))
+      throw .malformed(place: "IOMMU limits of \(path)", problem: error.text)
     }
   }
 
@@ -107,7 +107,7 @@ public final class VFIOContainer: Sendable {
       iova = try addresses.allocate(size, like: start)
     } catch {
       throw SystemError(
-        operation: "find an IOVA for", subject: subject, errno: Errno(rawValue: error.errno),
+        operation: "find an IOVA for", subject: subject, errno: error.errno,
         cause: "\(size) are not free among the addresses that the IOMMU translates")
     }
     let result = gs_vfio_map(descriptor.rawValue, start.rawValue, iova.rawValue, size.rawValue)

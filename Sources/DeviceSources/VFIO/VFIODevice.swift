@@ -34,7 +34,7 @@ public final class VFIODevice: Sendable {
   public var address: PCIAddress { device.address }
 
   /// Opens `device`, which is a member of `group`.
-  init(_ device: Device, in group: VFIOGroup) throws(AttachError) {
+  init(_ device: Device, in group: VFIOGroup) throws(DeviceError) {
     self.device = device
     self.group = group
     let subject = "\(device.address)"
@@ -51,7 +51,7 @@ public final class VFIODevice: Sendable {
     try directory?.refuseReached(device)
     descriptor = try group.open(device.address)
     var flags: UInt32 = 0
-    try AttachError.check(unsafe gs_vfio_device_flags(descriptor.rawValue, &flags), "ask", subject)
+    try DeviceError.check(unsafe gs_vfio_device_flags(descriptor.rawValue, &flags), "ask", subject)
     guard flags & UInt32(GS_VFIO_IS_PCI) != 0 else {
       throw .invalid(subject: subject, problem: "VFIO does not know it as a PCI device")
     }
@@ -59,8 +59,8 @@ public final class VFIODevice: Sendable {
     configSpace = ConfigSpaceAccess(
       start: try Self.region(Self.configRegion, of: descriptor, subject).fileOffset,
       subject: "COMMAND of \(subject)")
-    request = try AttachError.attempt("make", "an event", try EventCounter())
-    try AttachError.check(
+    request = try DeviceError.attempt("make", "an event", try EventCounter())
+    try DeviceError.check(
       gs_vfio_watch_requests(descriptor.rawValue, request.rawValue), "watch for the removal of",
       subject)
   }
@@ -72,29 +72,29 @@ public final class VFIODevice: Sendable {
   // MARK: Regions
 
   /// Where a BAR is in the device's descriptor, and what of it can be mapped.
-  public func region(_ bar: BAR.Index) throws(AttachError) -> VFIORegion {
+  public func region(_ bar: BAR.Index) throws(DeviceError) -> VFIORegion {
     // VFIO numbers a PCI device's BARs as PCI does (VFIO_PCI_BAR0_REGION_INDEX = 0, …).
     try Self.region(UInt32(bar.rawValue), of: descriptor, "BAR \(bar) of \(address)")
   }
 
   private static func region(
     _ index: UInt32, of descriptor: borrowing Descriptor, _ subject: String
-  ) throws(AttachError) -> VFIORegion {
+  ) throws(DeviceError) -> VFIORegion {
     let number = descriptor.rawValue
     let answer = VFIORecord.read { bytes in
       unsafe gs_vfio_region_info(number, index, &bytes, bytes.count)
     }
-    try AttachError.check(answer.result, "ask VFIO for", subject)
+    try DeviceError.check(answer.result, "ask VFIO for", subject)
     do throws(VFIORecord.Problem) {
       return try VFIORegion(answer.record ?? VFIORecord([]))
     } catch {
-      throw .unreadable(.malformed(place: "VFIO's answer for \(subject)", problem: error.text))
+      throw .malformed(place: "VFIO's answer for \(subject)", problem: error.text)
     }
   }
 
   /// Keeps others from opening `range` of a BAR, until the claim's end.
-  func claim(_ range: ClosedRange<UInt64>, of bar: BAR.Index) throws(AttachError) -> VFIOClaim {
-    try claims.withLock { claims throws(AttachError) in
+  func claim(_ range: ClosedRange<UInt64>, of bar: BAR.Index) throws(DeviceError) -> VFIOClaim {
+    try claims.withLock { claims throws(DeviceError) in
       try claims.claim(range, of: bar, address)
     }
     return VFIOClaim(range, bar, of: self)
@@ -107,7 +107,7 @@ public final class VFIODevice: Sendable {
   // MARK: What it may do
 
   /// The COMMAND register, as VFIO lets it be seen. PCI 3.0 section 6.2.2.
-  public func command() throws(AttachError) -> ConfigSpace.Command {
+  public func command() throws(DeviceError) -> ConfigSpace.Command {
     try configSpace.command(in: descriptor)
   }
 
@@ -116,7 +116,7 @@ public final class VFIODevice: Sendable {
   /// every mapping of them raises SIGBUS (``FaultGuard``).
   public func setCommand(
     _ bits: ConfigSpace.Command, to isOn: Bool
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     let now = try command()
     let wanted = isOn ? now.union(bits) : now.subtracting(bits)
     guard wanted != now else { return }
@@ -130,14 +130,14 @@ public final class VFIODevice: Sendable {
 
   /// Resets the device. Its memory keeps its contents, its registers do not.
   /// - Throws: EOPNOTSUPP where it cannot be reset without others.
-  public func reset() throws(AttachError) {
+  public func reset() throws(DeviceError) {
     guard canReset else {
       throw .system(
         SystemError(
           operation: "reset", subject: "\(address)", errno: .notSupported,
           cause: "it has no reset of its own"))
     }
-    try AttachError.check(gs_vfio_reset(descriptor.rawValue), "reset", "\(address)")
+    try DeviceError.check(gs_vfio_reset(descriptor.rawValue), "reset", "\(address)")
   }
 }
 

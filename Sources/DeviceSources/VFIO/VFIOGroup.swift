@@ -24,7 +24,7 @@ public final class VFIOGroup: Sendable {
   ///   - taken: addresses that BARs answer at.
   init(
     of device: Device, node: String, avoiding taken: [AddressRange<IOVASpace>]
-  ) throws(AttachError) {
+  ) throws(DeviceError) {
     guard let group = device.iommuGroup else {
       throw .invalid(subject: "\(device.address)", problem: "it is in no IOMMU group")
     }
@@ -38,7 +38,7 @@ public final class VFIOGroup: Sendable {
           cause: Self.cause(of: Errno(rawValue: -result), node)))
     }
     descriptor = Descriptor(owning: result)
-    guard try AttachError.check(gs_vfio_is_viable(descriptor.rawValue), "ask", path) == 1 else {
+    guard try DeviceError.check(gs_vfio_is_viable(descriptor.rawValue), "ask", path) == 1 else {
       throw .system(
         SystemError(
           operation: "use", subject: "IOMMU group \(number)", errno: .resourceBusy,
@@ -61,10 +61,10 @@ public final class VFIOGroup: Sendable {
   func hasIssued(_ device: PCIAddress) -> Bool { issued.withLock { $0.contains(device) } }
 
   /// Opens a device of the group.
-  func open(_ device: PCIAddress) throws(AttachError) -> Descriptor {
+  func open(_ device: PCIAddress) throws(DeviceError) -> Descriptor {
     let name = device.description
     return Descriptor(
-      owning: try AttachError.check(
+      owning: try DeviceError.check(
         unsafe gs_vfio_open_device(descriptor.rawValue, name), "open through VFIO", name))
   }
 

@@ -54,14 +54,14 @@ public final class VFIOSource: Sendable {
   }
 
   /// Every rule that keeps `request` from being opened, changing nothing; empty when it can be.
-  public func refusals(of request: BARRequest) throws(AttachError) -> [AttachRule.Refusal] {
+  public func refusals(of request: BARRequest) throws(DeviceError) -> [AttachRule.Refusal] {
     try rules.check(request, in: tree).refusals
   }
 
   /// The device at `address`, opened if it is not open in this source yet.
-  /// - Throws: ``AttachError``, with nothing changed: when a rule about the device forbids it, or another
+  /// - Throws: ``DeviceError``, with nothing changed: when a rule about the device forbids it, or another
   ///   process has its group.
-  public func device(at address: PCIAddress) throws(AttachError) -> VFIODevice {
+  public func device(at address: PCIAddress) throws(DeviceError) -> VFIODevice {
     // Any BAR: the rules about BARs are not asked.
     let request = BARRequest(device: address, bar: 0)
     let (device, refusals) = try AttachRule.vfioDevice.check(request, in: tree)
@@ -70,9 +70,9 @@ public final class VFIOSource: Sendable {
   }
 
   /// Opens a BAR or a part of it. The memory is not touched.
-  /// - Throws: ``AttachError``, with nothing changed. EBUSY when another process has the device's group,
+  /// - Throws: ``DeviceError``, with nothing changed. EBUSY when another process has the device's group,
   ///   or still maps memory of it.
-  public func open(_ request: BARRequest) throws(AttachError) -> DeviceRange {
+  public func open(_ request: BARRequest) throws(DeviceError) -> DeviceRange {
     let (found, refusals) = try rules.check(request, in: tree)
     guard refusals.isEmpty else { throw .refused(request.device, refusals) }
     // The rules see to it that the BAR is memory and has an address.
@@ -89,10 +89,9 @@ public final class VFIOSource: Sendable {
     }
     let region = try device.region(bar.index)
     guard region.size == bar.size else {
-      throw .unreadable(
-        .malformed(
-          place: "VFIO's answer for \(request)",
-          problem: "it is \(region.size) long, but sysfs says \(bar.size)"))
+      throw .malformed(
+        place: "VFIO's answer for \(request)",
+        problem: "it is \(region.size) long, but sysfs says \(bar.size)")
     }
     if let problem = region.problem(mapping: request.offset, size) {
       throw .invalid(subject: "\(request)", problem: problem)
@@ -116,9 +115,9 @@ public final class VFIOSource: Sendable {
   }
 
   /// The device, opened once in this source.
-  private func use(_ device: Device) throws(AttachError) -> VFIODevice {
+  private func use(_ device: Device) throws(DeviceError) -> VFIODevice {
     let (opened, isNew) = try open.withLock {
-      open throws(AttachError) -> (VFIODevice, Bool) in
+      open throws(DeviceError) -> (VFIODevice, Bool) in
       if let known = open.devices[device.address]?.device { return (known, false) }
       let number = device.iommuGroup?.number ?? 0
       let group: VFIOGroup
@@ -143,13 +142,9 @@ public final class VFIOSource: Sendable {
   }
 
   /// Where BARs answer, as IOVAs that had better not be used.
-  private func barAddresses() throws(AttachError) -> [AddressRange<IOVASpace>] {
-    do throws(DeviceTreeError) {
-      return try tree.list().devices.flatMap(\.bars).compactMap { bar in
-        bar.bus.flatMap { AddressRange(start: IOVA($0.rawValue), size: bar.size) }
-      }
-    } catch {
-      throw .unreadable(error)
+  private func barAddresses() throws(DeviceError) -> [AddressRange<IOVASpace>] {
+    return try tree.list().devices.flatMap(\.bars).compactMap { bar in
+      bar.bus.flatMap { AddressRange(start: IOVA($0.rawValue), size: bar.size) }
     }
   }
 }

@@ -54,7 +54,7 @@ public func genpool_dma_alloc(
     } catch {
       ErrorText.set(error)
       PoolHandle.tell(error)
-      return -error.errno
+      return -error.errorNumber
     }
   }
 }

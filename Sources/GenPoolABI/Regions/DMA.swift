@@ -32,7 +32,7 @@ public func genpool_initiator_get(
     ErrorText.set("find the initiator \(name): that is no PCI address, as 0000:01:00.0 is one")
     return -EINVAL
   }
-  do throws(AttachError) {
+  do throws(DeviceError) {
     let source = try unsafe OpenDevices.source(source, root: sysfsRoot(sysfs_root))
     do throws(DMAError) {
       let handle = try InitiatorHandle(address, of: source)

@@ -27,12 +27,12 @@ enum OpenDevices {
   private static let controllers = Mutex<[ControllerKey: WeakController]>([:])
 
   /// The source of `number`, a `genpool_source`, for devices under `root`.
-  static func source(_ number: UInt32, root: SysfsRoot) throws(AttachError) -> any BARSource {
+  static func source(_ number: UInt32, root: SysfsRoot) throws(DeviceError) -> any BARSource {
     let isVFIO = number == GENPOOL_SOURCE_VFIO.rawValue
     guard isVFIO || number == GENPOOL_SOURCE_SYSFS.rawValue else {
       throw .invalid(subject: "source \(number)", problem: "there is none of that number")
     }
-    return try sources.withLock { (sources) throws(AttachError) in
+    return try sources.withLock { (sources) throws(DeviceError) in
       let key = Key(root: root, isVFIO: isVFIO)
       if let source = sources[key] { return source }
       let source: any BARSource
@@ -52,16 +52,12 @@ enum OpenDevices {
   /// The NVMe controller at `device`, its registers open.
   static func controller(
     at device: PCIAddress, source number: UInt32, root: SysfsRoot, allowed: Set<String>
-  ) throws(NVMeControllerError) -> NVMeController {
+  ) throws(DeviceError) -> NVMeController {
     let source: any BARSource
-    do throws(AttachError) {
-      source = try self.source(number, root: root)
-    } catch {
-      throw .attach(error)
-    }
+    source = try self.source(number, root: root)
     let key = ControllerKey(
       source: Key(root: root, isVFIO: source is VFIOSource), device: device)
-    return try controllers.withLock { (controllers) throws(NVMeControllerError) in
+    return try controllers.withLock { (controllers) throws(DeviceError) in
       if let controller = controllers[key]?.controller { return controller }
       let controller = try NVMeController(at: device, source: source, allowed: allowed)
       controllers[key] = WeakController(controller: controller)

@@ -23,7 +23,7 @@ struct RegionRequest {
     case registers
   }
 
-  init(_ options: genpool_region_options) throws(AttachError) {
+  init(_ options: genpool_region_options) throws(DeviceError) {
     func text(_ pointer: UnsafePointer<CChar>?) -> String? {
       unsafe pointer.map { unsafe String(cString: $0) }
     }
@@ -65,7 +65,7 @@ struct RegionRequest {
   }
 
   /// Opens and maps it.
-  func open() throws(NVMeControllerError) -> RegionHandle {
+  func open() throws(DeviceError) -> RegionHandle {
     let range: DeviceRange
     // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
     let found = try? DeviceTree(root: root).device(at: device)
@@ -78,25 +78,21 @@ struct RegionRequest {
       traits.uses = ChunkUses(rawValue: opened.memory.uses.rawValue)
       range = opened.intoRange()
     case .bar(let request):
-      do throws(AttachError) {
-        range = try OpenDevices.source(source, root: root).open(request)
-        // Uncached, any BAR may be opened, but a pool's memory is zeroed.
-        isRegisters =
-          request.contents == .registers && request.bar == 0
-          && found?.classCode.hasNVMeRegisters != false
-      } catch {
-        throw .attach(error)
-      }
+      range = try OpenDevices.source(source, root: root).open(request)
+      // Uncached, any BAR may be opened, but a pool's memory is zeroed.
+      isRegisters =
+        request.contents == .registers && request.bar == 0
+        && found?.classCode.hasNVMeRegisters != false
     }
     traits.node = found?.numaNode
     do throws(SystemError) {
       return try RegionHandle(mapping: range, traits, isRegisters: isRegisters)
     } catch {
-      throw .attach(.system(error))
+      throw .system(error)
     }
   }
 
-  private func controller() throws(NVMeControllerError) -> NVMeController {
+  private func controller() throws(DeviceError) -> NVMeController {
     try OpenDevices.controller(at: device, source: source, root: root, allowed: allowed)
   }
 }
@@ -113,13 +109,9 @@ public func genpool_region_open(
     return result == 0 ? -EINVAL : result
   }
   let opened: RegionHandle
-  do throws(NVMeControllerError) {
+  do throws(DeviceError) {
     let request: RegionRequest
-    do throws(AttachError) {
-      request = try unsafe RegionRequest(known)
-    } catch {
-      throw .attach(error)
-    }
+    request = try unsafe RegionRequest(known)
     opened = try request.open()
   } catch {
     ErrorText.set(error)

@@ -12,9 +12,9 @@ public struct ControllerMemory: Hashable, Sendable {
   /// The BAR that it is in.
   public let bar: BAR.Index
   /// Where it starts, in bytes from the BAR's start.
-  public let offset: ByteCount
+  public private(set) var offset: ByteCount
   /// How long it is, in bytes: never 0.
-  public let size: ByteCount
+  public private(set) var size: ByteCount
   /// How long the registers say it is.
   public let announced: ByteCount
   /// What the controller itself can keep in it.
@@ -95,6 +95,16 @@ public struct ControllerMemory: Hashable, Sendable {
     return bar
   }
 
+  /// The part from `offset` on, `size` or the rest of it; nil where that is nothing, or reaches
+  /// past the end.
+  func part(offset part: ByteCount, size: ByteCount?) -> ControllerMemory? {
+    guard part < self.size, size ?? 1 > .zero, size ?? .zero <= self.size - part else { return nil }
+    var copy = self
+    copy.offset = offset + part
+    copy.size = size ?? self.size - part
+    return copy
+  }
+
   /// The piece of `bar`, which must be ``bar``, in physical and bus addresses; nil where the BAR
   /// has none.
   public func physical(in bar: BAR) -> PhysicalAddress? { bar.physical.map { $0.first + offset } }
@@ -124,5 +134,17 @@ extension ControllerMemoryError: CustomStringConvertible {
     case .outside(let kind, let offset, let bar, let size):
       "its \(kind.words) should start at \(offset) of BAR \(bar), which ends at \(size)"
     }
+  }
+}
+
+extension DeviceError {
+  /// That the memory of the controller at `address` cannot be had.
+  init(_ error: ControllerMemoryError, of address: PCIAddress) {
+    self =
+      if case .absent(let kind) = error {
+        .absent(address, memory: kind.words)
+      } else {
+        .contradiction(address, operation: "open the memory", problem: error.description)
+      }
   }
 }

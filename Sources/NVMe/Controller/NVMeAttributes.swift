@@ -16,11 +16,11 @@ public struct NVMeAttributes: Hashable, Sendable {
 
   /// Reads the attributes of the controller at `address`.
   /// - Returns: nil when no nvme driver has it.
-  public init?(of address: PCIAddress, in tree: DeviceTree) throws(DeviceTreeError) {
+  public init?(of address: PCIAddress, in tree: DeviceTree) throws(DeviceError) {
     let directory = tree.root["bus/pci/devices"][address.description]["nvme"]
     guard try directory.exists(), let name = try directory.entries().first else { return nil }
     let node = directory[name]
-    func text(_ attribute: String) throws(DeviceTreeError) -> String? {
+    func text(_ attribute: String) throws(DeviceError) -> String? {
       guard let line = try node[attribute].optionalAttribute()?.lines.first else { return nil }
       let trimmed = line.split(separator: " ").joined(separator: " ")
       return trimmed.isEmpty ? nil : String(trimmed)
@@ -37,7 +37,7 @@ public struct NVMeAttributes: Hashable, Sendable {
   /// A register from its own attribute, or from the list of both that older kernels have.
   private static func register(
     _ name: String, of node: SysfsNode
-  ) throws(DeviceTreeError) -> UInt32? {
+  ) throws(DeviceError) -> UInt32? {
     if let own = try node[name].optionalAttribute() { return try own.register() }
     return try node["cmb"].optionalAttribute()?.register(named: name)
   }
@@ -45,14 +45,14 @@ public struct NVMeAttributes: Hashable, Sendable {
 
 extension AttributeText {
   /// A register by itself: decimal, or hexadecimal after `0x`.
-  package func register() throws(DeviceTreeError) -> UInt32 {
+  package func register() throws(DeviceError) -> UInt32 {
     try value("a register of 32 bits") { text in
       UInt32(text) ?? parseHexadecimal(text).flatMap { UInt32(exactly: $0) }
     }
   }
 
   /// A register in a list of lines like `cmbloc : x00000002`.
-  package func register(named name: String) throws(DeviceTreeError) -> UInt32 {
+  package func register(named name: String) throws(DeviceError) -> UInt32 {
     for (index, line) in lines.enumerated() {
       let parts = line.split(separator: ":")
       guard parts.count == 2, parts[0].split(separator: " ") == [Substring(name)] else { continue }

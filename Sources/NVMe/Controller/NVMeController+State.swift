@@ -1,21 +1,22 @@
 import DeviceDMA
 import GenPool
+import PCIDevices
 
 /// The controller's states, and the ways between them (NVMe 1.4 section 7.6): each is asked for in
 /// CC and waited for in CSTS.
 extension NVMeController {
   func read() throws(NVMeError) -> NVMeRegisters {
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       return try state()
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
   }
 
   /// Stops it: commands are forgotten, queues are no more. Nothing when it is stopped.
   func disable() throws(NVMeError) {
     var now = try read()
-    guard now.status.isAnswer else { throw .controller(.noAnswer(address)) }
+    guard now.status.isAnswer else { throw .device(.noAnswer(address)) }
     if now.configuration.isEnabled, !now.status.isReady, !now.status.isFatal {
       // It must have become ready before it may be disabled (section 3.1.5, EN).
       try poll(now, for: "enabling", ignoringFailure: true) { $0.isReady || $0.isFatal }
@@ -32,14 +33,14 @@ extension NVMeController {
     entries: Int, submissions: DMAAddress, completions: DMAAddress
   ) throws(NVMeError) {
     typealias Offset = NVMeRegisters.Offset
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       // Both sizes count from 0 (section 3.1.8).
       let size = UInt32(entries - 1)
       try store(size << 16 | size, at: Offset.adminQueueAttributes)
       try store64(submissions.rawValue, at: Offset.adminSubmissionQueue)
       try store64(completions.rawValue, at: Offset.adminCompletionQueue)
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
     try configure(.enabled)
     try poll(read(), for: "enabling", ignoringFailure: false) { $0.isReady }
@@ -56,10 +57,10 @@ extension NVMeController {
   }
 
   private func configure(_ configuration: ControllerConfiguration) throws(NVMeError) {
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       try store(configuration.rawValue, at: NVMeRegisters.Offset.configuration)
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
   }
 
@@ -73,14 +74,14 @@ extension NVMeController {
     until isReached: (ControllerStatus) -> Bool
   ) throws(NVMeError) {
     var last = state.status
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       try wait(limit ?? state.capabilities.timeout, for: operation) {
-        () throws(NVMeControllerError) in
+        () throws(DeviceError) in
         last = ControllerStatus(rawValue: try load(NVMeRegisters.Offset.status))
         return !last.isAnswer || isReached(last) || (last.isFatal && !ignoringFailure)
       }
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
     guard last.isAnswer, isReached(last) else { throw .stopped(address) }
   }

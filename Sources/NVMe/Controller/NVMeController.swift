@@ -1,10 +1,10 @@
-public import DeviceMemory
+package import DeviceMemory
 public import DeviceSources
 package import GenPool
 import Glibc
 import LinuxSystem
 public import PCIDevices
-public import SystemPackage
+import Synchronization
 
 /// An NVMe controller whose registers are open: what opens its memory, and what a driver starts
 /// from.
@@ -24,8 +24,10 @@ public final class NVMeController: Sendable {
   let naming: BARRequest.Naming, allowed: Set<String>
   /// How long it is waited for at most; nil for as long as its registers say.
   private let patience: Duration?
-  /// Told what could not be undone.
-  let report: @Sendable (NVMeControllerError) -> Void
+  /// Called with what could not be undone.
+  let report: @Sendable (DeviceError) -> Void
+  /// The kinds of its memory that are open, and what their registers were before.
+  let openMemory = Mutex<[ControllerMemory.Kind: MemoryUse.Shared]>([:])
 
   /// How much of BAR 0 is opened. The MSI-X table comes later on most controllers.
   private static let window = AttachRule.nvmeRegisters
@@ -36,18 +38,14 @@ public final class NVMeController: Sendable {
   ///   - patience: how long it is waited for at most. Nil for as long as its registers say, which may be
   ///     hours for a persistent memory region.
   ///   - report: called for what could not be undone when its memory is given back.
-  /// - Throws: ``NVMeControllerError``: for what is no NVMe controller, for one that has a driver or does
+  /// - Throws: ``DeviceError``: for what is no NVMe controller, for one that has a driver or does
   ///   not answer.
   public init(
     at address: PCIAddress, source: any BARSource, naming: BARRequest.Naming = .byAddress,
     allowed: Set<String> = [], patience: Duration? = nil,
-    report: @escaping @Sendable (NVMeControllerError) -> Void = { _ in }
-  ) throws(NVMeControllerError) {
-    do throws(DeviceTreeError) {
-      device = try source.tree.device(at: address)
-    } catch {
-      throw .attach(.unreadable(error))
-    }
+    report: @escaping @Sendable (DeviceError) -> Void = { _ in }
+  ) throws(DeviceError) {
+    device = try source.tree.device(at: address)
     guard device.classCode == .nvme else {
       throw .notNVMe(address, device.classCode)
     }
@@ -56,19 +54,15 @@ public final class NVMeController: Sendable {
     self.allowed = allowed
     self.patience = patience
     self.report = report
-    do throws(AttachError) {
-      let range = try source.open(
-        BARRequest(
-          device: address, bar: 0, size: min(device.bar(0)?.size ?? Self.window, Self.window),
-          naming: naming, allowed: allowed, contents: .registers))
-      registers = try Self.map(range)
-    } catch {
-      throw .attach(error)
-    }
+    let range = try source.open(
+      BARRequest(
+        device: address, bar: 0, size: min(device.bar(0)?.size ?? Self.window, Self.window),
+        naming: naming, allowed: allowed, contents: .registers))
+    registers = try Self.map(range)
     guard try state().capabilities.isAnswer else { throw .noAnswer(address) }
   }
 
-  private static func map(_ range: consuming DeviceRange) throws(AttachError) -> Region {
+  private static func map(_ range: consuming DeviceRange) throws(DeviceError) -> Region {
     do throws(SystemError) {
       return try Region(mapping: range)
     } catch {
@@ -80,34 +74,34 @@ public final class NVMeController: Sendable {
   public var address: PCIAddress { device.address }
 
   /// All registers that tell of the controller and its memory, read now.
-  public func state() throws(NVMeControllerError) -> NVMeRegisters {
+  public func state() throws(DeviceError) -> NVMeRegisters {
     do throws(DeviceFault) {
       return try NVMeRegisters(reading: registers.mapping)
     } catch {
-      throw .fault(error)
+      throw .system(SystemError(error))
     }
   }
 
   // MARK: Registers
 
-  package func load(_ offset: ByteCount) throws(NVMeControllerError) -> UInt32 {
+  package func load(_ offset: ByteCount) throws(DeviceError) -> UInt32 {
     do throws(DeviceFault) {
       return try registers.mapping.load(at: offset)
     } catch {
-      throw .fault(error)
+      throw .system(SystemError(error))
     }
   }
 
-  package func store(_ value: UInt32, at offset: ByteCount) throws(NVMeControllerError) {
+  package func store(_ value: UInt32, at offset: ByteCount) throws(DeviceError) {
     do throws(DeviceFault) {
       try registers.mapping.store(value, at: offset)
     } catch {
-      throw .fault(error)
+      throw .system(SystemError(error))
     }
   }
 
   /// Stores a 64-bit register in halves, the lower one, which enables things, last.
-  package func store64(_ value: UInt64, at offset: ByteCount) throws(NVMeControllerError) {
+  package func store64(_ value: UInt64, at offset: ByteCount) throws(DeviceError) {
     try store(UInt32(value >> 32), at: offset + 4)
     try store(UInt32(truncatingIfNeeded: value), at: offset)
   }
@@ -118,8 +112,8 @@ public final class NVMeController: Sendable {
   ///   - operation: what is waited for, for the error.
   package func wait(
     _ limit: Duration, for operation: String,
-    until isDone: () throws(NVMeControllerError) -> Bool
-  ) throws(NVMeControllerError) {
+    until isDone: () throws(DeviceError) -> Bool
+  ) throws(DeviceError) {
     let clock = ContinuousClock()
     let limit = min(limit, patience ?? limit)
     // Controllers that say 0 still take a moment; and a busy machine is no fault of theirs.
@@ -130,55 +124,6 @@ public final class NVMeController: Sendable {
       if try isDone() { return }
       guard !isLate else { throw .timeout(address, operation: operation, limit: limit) }
       usleep(1000)
-    }
-  }
-}
-
-/// Why a controller or its memory could not be opened or brought into a state.
-public enum NVMeControllerError: Error, Hashable, Sendable {
-  /// Its BARs could not be opened.
-  case attach(AttachError)
-  /// It is something else.
-  case notNVMe(PCIAddress, ClassCode)
-  /// Its registers read as all-ones.
-  case noAnswer(PCIAddress)
-  /// An access to its registers failed.
-  case fault(DeviceFault)
-  /// It did not become what it was asked to within the time that it names for that.
-  case timeout(PCIAddress, operation: String, limit: Duration)
-  /// Its memory cannot be had.
-  case memory(PCIAddress, ControllerMemoryError)
-  /// It did not take what was written to a register.
-  case refused(PCIAddress, operation: String, problem: String)
-}
-
-extension NVMeControllerError {
-  /// The errno that says the same.
-  public var errno: Errno {
-    switch self {
-    case .attach(let error): error.errno
-    case .notNVMe: .invalidArgument
-    case .noAnswer, .memory(_, .absent): Errno(rawValue: ENODEV)
-    case .fault(let fault): fault.errno
-    case .timeout: .timedOut
-    case .memory, .refused: .ioError
-    }
-  }
-}
-
-extension NVMeControllerError: CustomStringConvertible {
-  public var description: String {
-    switch self {
-    case .attach(let error): error.description
-    case .notNVMe(let address, let code):
-      "open \(address): it is no NVMe controller (class \(code), not 0x010802)"
-    case .noAnswer(let address):
-      "open \(address): its registers read as all-ones: pulled out, without power, or failed"
-    case .fault(let fault): fault.description
-    case .timeout(let address, let operation, let limit):
-      "\(operation) of \(address): not within \(limit), the time that it may take for that"
-    case .memory(let address, let error): "open the memory of \(address): \(error)"
-    case .refused(let address, let operation, let problem): "\(operation) of \(address): \(problem)"
     }
   }
 }

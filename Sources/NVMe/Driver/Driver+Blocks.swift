@@ -1,6 +1,7 @@
 public import DeviceDMA
 import DeviceMemory
 public import GenPool
+import PCIDevices
 
 extension Driver {
   /// Which way data goes.
@@ -100,10 +101,10 @@ extension Driver {
     guard let pair, list.owner == controller.address, pair.submissions.owner != controller.address
     else { return }
     let rules: CMBLocation.Rules
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       rules = CMBLocation.Rules(rawValue: try controller.load(NVMeRegisters.Offset.bufferLocation))
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
     guard rules.contains(.listsApartFromCommand) else {
       throw .unsupported(

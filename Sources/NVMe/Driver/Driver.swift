@@ -72,10 +72,10 @@ public final class Driver {
     }
     // Stopped before it may do DMA: whoever had it before may have left commands in it.
     try controller.disable()
-    do throws(AttachError) {
+    do throws(DeviceError) {
       try controller.source.enableBusMastering(of: address)
     } catch {
-      throw .controller(.attach(error))
+      throw .device(error)
     }
     let submissions = try memory.submissions.page(for: .submissionQueues, by: address)
     let completions: DMABuffer

@@ -1,11 +1,14 @@
 public import DeviceDMA
 public import DeviceMemory
+import Glibc
+public import LinuxSystem
 public import PCIDevices
+public import SystemPackage
 
 /// What a driver could not do.
-public enum NVMeError: Error, Sendable {
+public enum NVMeError: ErrnoError {
   /// The controller could not be opened, or did not change its state.
-  case controller(NVMeControllerError)
+  case device(DeviceError)
   /// There is no memory for it.
   case memory(BufferPoolError)
   /// The controller has no address for the memory.
@@ -25,6 +28,20 @@ public enum NVMeError: Error, Sendable {
   /// What this driver, or this controller, cannot.
   case unsupported(String)
 
+  /// The errno that says the same: EIO for what a command ended with.
+  public var errno: Errno {
+    switch self {
+    case .device(let error): error.errno
+    case .memory(let error): error.errno
+    case .unreachable(let error): error.errno
+    case .fault(let fault): fault.errno
+    case .timeout: .timedOut
+    case .stopped: Errno(rawValue: ENODEV)
+    case .unsupported: .notSupported
+    case .failed, .nothingArrived, .broken: .ioError
+    }
+  }
+
   /// How the command ended, when it did with an error.
   public var status: CommandStatus? {
     if case .failed(_, _, let status) = self { status } else { nil }
@@ -34,7 +51,7 @@ public enum NVMeError: Error, Sendable {
 extension NVMeError: CustomStringConvertible {
   public var description: String {
     switch self {
-    case .controller(let error): error.description
+    case .device(let error): error.description
     case .memory(let error): error.description
     case .unreachable(let error): error.description
     case .fault(let fault): fault.description

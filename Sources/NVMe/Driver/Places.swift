@@ -28,12 +28,12 @@ public final class Places {
   /// The controller at `address`.
   public func controller(at address: PCIAddress) throws(NVMeError) -> NVMeController {
     if let known = controllers[address] { return known }
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       let controller = try NVMeController(at: address, source: source, allowed: allowed)
       controllers[address] = controller
       return controller
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
   }
 
@@ -55,19 +55,17 @@ public final class Places {
           ? try DirectHostBridge(above: controller(at: initiator).device) : nil
         return try BufferPool(host: Self.hostSize, below: bridge)
       case .buffer(let address):
-        return try BufferPool(mapping: controller(at: address).controllerMemoryBuffer())
+        return try BufferPool(mapping: controller(at: address).open(.buffer))
       case .persistentRegion(let address):
-        return try BufferPool(mapping: controller(at: address).persistentMemoryRegion())
+        return try BufferPool(mapping: controller(at: address).open(.persistentRegion))
       case .bar(let address, let index):
         return try BufferPool(
           mapping: source.open(BARRequest(device: address, bar: index, allowed: allowed)))
       }
     } catch let error as NVMeError {
       throw error
-    } catch let error as NVMeControllerError {
-      throw .controller(error)
-    } catch let error as AttachError {
-      throw .controller(.attach(error))
+    } catch let error as DeviceError {
+      throw .device(error)
     } catch let error as BufferPoolError {
       throw .memory(error)
     } catch let error as DMAError {

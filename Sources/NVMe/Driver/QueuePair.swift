@@ -2,6 +2,7 @@ import DeviceDMA
 import DeviceMemory
 import GenPool
 import Glibc
+import PCIDevices
 
 /// A submission queue, its completion queue, and their doorbells: commands in, one at a time, and
 /// their completions out, by polling.
@@ -136,20 +137,20 @@ struct QueuePair {
   }
 
   private func ring(_ doorbell: ByteCount, _ index: Int) throws(NVMeError) {
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       try controller.store(UInt32(index), at: doorbell)
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
   }
 
   /// Why nothing came.
   private func verdict(_ command: Command, _ limit: Duration) throws(NVMeError) -> NVMeError {
-    do throws(NVMeControllerError) {
+    do throws(DeviceError) {
       let status = try controller.state().status
       guard status.isAnswer, !status.isFatal else { return .stopped(controller.address) }
     } catch {
-      throw .controller(error)
+      throw .device(error)
     }
     return .timeout(controller.address, command: command.name, after: limit)
   }

@@ -145,7 +145,7 @@ struct Replayer {
     } catch {
       switch error {
       case .chunkAtZero, .chunkOverlaps, .chunkWraps: return .refusedForGood
-      default: return .answer("-" + hex(UInt64(error.errno)))
+      default: return .answer("-" + hex(UInt64(error.errorNumber)))
       }
     }
   }

@@ -152,7 +152,7 @@ struct LeaseAcquire: ParsableCommand {
 
   /// What no pool, or this user, may ever have is no matter of trying again.
   private func explanation(of error: ClientError, from connection: Connection) -> any Error {
-    if case .service(.invalidParameter("offset")) = error, let offset,
+    if case .broker(.invalidParameter("offset")) = error, let offset,
       let pool = try? connection.pools().first(where: {
         (pool == nil || $0.name == pool) && !$0.hasPlace(at: offset, for: size)
       })

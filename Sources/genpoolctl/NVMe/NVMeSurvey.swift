@@ -77,7 +77,7 @@ struct NVMeSurvey {
         contents: .registers))
     let registers = try NVMeRegisters(reading: Mapping(mapping: range, access: .readOnly))
     guard registers.capabilities.isAnswer else {
-      throw NVMeControllerError.noAnswer(device.address)
+      throw DeviceError.noAnswer(device.address)
     }
     return registers
   }

@@ -72,7 +72,7 @@ final class ConfiguredPools {
   }
 
   private func attach(_ pool: WantedPool, _ broker: LeaseBroker) {
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       _ = try broker.attach(
         pool.parameters, isolation: pool.isolation == .cooperative ? .cooperative : nil,
         isSearched: pool.isSearched)
@@ -84,7 +84,7 @@ final class ConfiguredPools {
   }
 
   private func giveUp(_ name: String, _ broker: LeaseBroker) {
-    do throws(CallFailure) {
+    do throws(BrokerError) {
       guard let reason = try broker.drain(pool: name) else {
         attached[name] = nil
         return

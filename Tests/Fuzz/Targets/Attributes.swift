@@ -8,7 +8,7 @@ extension FuzzTarget {
   static let attributes = FuzzTarget(name: "attributes") { bytes in
     let name = bytes.prefix { $0 != UInt8(ascii: "\n") }
     let content = Array(bytes.dropFirst(name.count + 1))
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       let text = try AttributeText(content, at: "file")
       precondition(content.count <= AttributeText.limit, "no attribute is longer")
       try check(text, named: String(decoding: name, as: UTF8.self))
@@ -24,20 +24,20 @@ extension FuzzTarget {
     }
   }
 
-  private static func check(_ text: AttributeText, named name: String) throws(DeviceTreeError) {
+  private static func check(_ text: AttributeText, named name: String) throws(DeviceError) {
     switch name {
     case "vendor":
       let printed = "0x" + hexadecimal(UInt64(try text.word()), digits: 4)
-      try same(text, printed) { text throws(DeviceTreeError) in try text.word() }
+      try same(text, printed) { text throws(DeviceError) in try text.word() }
     case "revision":
       let printed = "0x" + hexadecimal(UInt64(try text.byte()), digits: 2)
-      try same(text, printed) { text throws(DeviceTreeError) in try text.byte() }
+      try same(text, printed) { text throws(DeviceError) in try text.byte() }
     case "class":
       let printed = try text.classCode().description
-      try same(text, printed) { text throws(DeviceTreeError) in try text.classCode() }
+      try same(text, printed) { text throws(DeviceError) in try text.classCode() }
     case "numa_node":
       let printed = try text.numaNode().map { String($0.rawValue) } ?? "-1"
-      try same(text, printed) { text throws(DeviceTreeError) in try text.numaNode() }
+      try same(text, printed) { text throws(DeviceError) in try text.numaNode() }
     case "power_state": try isExactly(text, text.powerState().rawValue)
     case "boot_vga": try isExactly(text, text.isBootVGA() ? "1" : "0")
     case "removable":
@@ -67,8 +67,8 @@ extension FuzzTarget {
   /// `printed` is read as the same value as `text`.
   private static func same<Value: Equatable>(
     _ text: AttributeText, _ printed: String,
-    _ read: (AttributeText) throws(DeviceTreeError) -> Value
-  ) throws(DeviceTreeError) {
+    _ read: (AttributeText) throws(DeviceError) -> Value
+  ) throws(DeviceError) {
     let value = try read(text)
     let again = try read(AttributeText(Array(printed.utf8) + [10], at: "file"))
     precondition(again == value, "what was read is read again as it is printed")

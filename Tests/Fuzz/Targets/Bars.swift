@@ -11,7 +11,7 @@ extension FuzzTarget {
     let config = ConfigSpace(Array(bytes.dropFirst(text.count + 1)))
     precondition((config == nil) == (bytes.count <= text.count + 64), "a header has 64 bytes")
     if let config { check(config) }
-    do throws(DeviceTreeError) {
+    do throws(DeviceError) {
       let table = try ResourceTable(AttributeText(text, at: "resource"))
       let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
       for (line, row) in zip(lines, table.rows) { check(row, line) }

@@ -20,7 +20,7 @@ extension FuzzTarget {
 
   private static func check<Method: VarlinkMethod>(_ call: ReceivedCall, as method: Method.Type) {
     let parameters: Method.Parameters
-    do throws(ServiceError) {
+    do throws(BrokerError) {
       parameters = try call.parameters(as: Method.Parameters.self)
     } catch {
       guard case .invalidParameter(let name) = error, !name.isEmpty else {

@@ -52,7 +52,7 @@ extension FuzzTarget {
         _ = try reply.result(of: Broker1.ListPools.self)
         preconditionFailure("an error is no result")
       } catch .service(let again) {
-        precondition(again == error as? ServiceError, "an error decodes to itself")
+        precondition(again == error as? BrokerError, "an error decodes to itself")
       } catch .broker(let again) {
         precondition(again == error as? BrokerError, "an error decodes to itself")
       } catch {

@@ -15,7 +15,7 @@ import Testing
   private func pool(_ tree: TemporaryTree) throws -> BufferPool {
     try BufferPool(
       mapping: NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-        .controllerMemoryBuffer())
+        .open(.buffer))
   }
 
   @Test func `what the owner cannot keep there is refused, and nothing is allocated`() throws {
@@ -72,7 +72,7 @@ import Testing
     let tree = try TemporaryTree("nvme,cmb=1M,bus-offset=0x40000000", "ivshmem,size=1M")
     let source = SysfsSource(root: tree.root)
     let controller = try BufferPool.Memory(
-      mapping: NVMeController(at: tree.addresses[0], source: source).controllerMemoryBuffer())
+      mapping: NVMeController(at: tree.addresses[0], source: source).open(.buffer))
     let other = try source.open(BARRequest(device: tree.addresses[1], bar: 2))
     let path = "\(tree.root)/memory"
     let file = try FileDescriptor.open(

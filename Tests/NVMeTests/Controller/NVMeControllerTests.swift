@@ -29,7 +29,7 @@ import Testing
     do {
       let controller = try NVMeController(
         at: tree.address, source: SysfsSource(root: tree.root))
-      let opened = try controller.controllerMemoryBuffer()
+      let opened = try controller.open(.buffer)
       #expect(opened.memory.size == .mebibytes(1))
       let addresses = (opened.range.bus, opened.range.physical)
       let (bus, physical) = try (#require(addresses.0), #require(addresses.1))
@@ -46,8 +46,8 @@ import Testing
     let tree = try TemporaryTree("nvme,cmb=1M")
     let source = SysfsSource(root: tree.root)
     let range = try NVMeController(at: tree.address, source: source)
-      .controllerMemoryBuffer().intoRange()
-    #expect(throws: NVMeControllerError.self) {
+      .open(.buffer).intoRange()
+    #expect(throws: DeviceError.self) {
       _ = try NVMeController(at: tree.address, source: source)
     }
     #expect(try register(0x50, in: tree) & 2 == 2)
@@ -68,7 +68,7 @@ import Testing
     try setRegister(4, register(4, in: tree) & ~(1 << 25), in: tree)
     try setRegister(0x50, 0xdead_0000, in: tree)
     let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-      .controllerMemoryBuffer()
+      .open(.buffer)
     #expect(opened.memory.size == .mebibytes(1))
     #expect(try register(0x50, in: tree) == 0xdead_0000)
   }
@@ -79,7 +79,7 @@ import Testing
     try setRegister(0x38, 4 << 12 | 2, in: tree)
     try setRegister(0x3c, 32 << 12 | 1 << 8 | 0x1f, in: tree)
     let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-      .controllerMemoryBuffer()
+      .open(.buffer)
     #expect(opened.range.mapOffset == .kibibytes(256))
     #expect(opened.range.size == .kibibytes(768))
     #expect(opened.memory.announced == .mebibytes(2))
@@ -89,7 +89,7 @@ import Testing
     let tree = try TemporaryTree("nvme,cmb=1M")
     try tree.setNotPrefetchable()
     let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-      .controllerMemoryBuffer()
+      .open(.buffer)
     #expect(opened.range.size == .mebibytes(1))
   }
 
@@ -99,7 +99,7 @@ import Testing
     try setRegister(0x38, 2 << 12, in: tree)
     try setRegister(0x3c, 2 << 12 | 0x1f, in: tree)
     let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-      .controllerMemoryBuffer()
+      .open(.buffer)
     #expect(opened.range.mapOffset == .kibibytes(8) && opened.range.size == .kibibytes(8))
     // The registers were opened unasked; the buffer is asked for when it is opened.
     #expect(opened.range.witness == .fileLease && opened.range.witnessAtOpening == .free)
@@ -110,9 +110,9 @@ import Testing
     let tree = try TemporaryTree("nvme")
     try setRegister(0x38, page << 12, in: tree)
     try setRegister(0x3c, 2 << 12 | 0x1f, in: tree)
-    let error = try #require(throws: NVMeControllerError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-        .controllerMemoryBuffer()
+        .open(.buffer)
     }
     #expect(error.description.contains("[registers]"), "\(error)")
   }
@@ -123,7 +123,7 @@ import Testing
     let tree = try TemporaryTree("nvme,pmr=1M")
     do {
       let opened = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-        .persistentMemoryRegion()
+        .open(.persistentRegion)
       let address = opened.range.bus
       let bus = try #require(address)
       #expect(opened.memory.kind == .persistentRegion)
@@ -140,8 +140,8 @@ import Testing
     try setRegister(0xe04, 0, in: tree)
     try setRegister(0xe08, 1 << 8, in: tree)
     let controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-    let error = try #require(throws: NVMeControllerError.self) {
-      _ = try controller.persistentMemoryRegion()
+    let error = try #require(throws: DeviceError.self) {
+      _ = try controller.open(.persistentRegion)
     }
     #expect(error.errno == .timedOut)
     #expect(try register(0xe04, in: tree) == 0)
@@ -151,12 +151,12 @@ import Testing
     let tree = try TemporaryTree("nvme,pmr=1M")
     // Not enabled, and what is behind a file never says that it is not ready.
     try setRegister(0xe04, 0, in: tree)
-    let told = Mutex<[NVMeControllerError]>([])
+    let told = Mutex<[DeviceError]>([])
     do {
       let opened = try NVMeController(
         at: tree.address, source: SysfsSource(root: tree.root),
         report: { error in told.withLock { $0.append(error) } }
-      ).persistentMemoryRegion()
+      ).open(.persistentRegion)
       #expect(try register(0xe04, in: tree) == 1)
       _ = opened.memory
     }
@@ -170,8 +170,8 @@ import Testing
     let tree = try TemporaryTree("nvme,pmr=1M")
     try setRegister(0xe08, 3 << 9, in: tree)
     let controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
-    let error = try #require(throws: NVMeControllerError.self) {
-      _ = try controller.persistentMemoryRegion()
+    let error = try #require(throws: DeviceError.self) {
+      _ = try controller.open(.persistentRegion)
     }
     #expect(error.description.contains("unreliable"))
   }
@@ -180,17 +180,17 @@ import Testing
     throws
   {
     let other = try TemporaryTree("ivshmem")
-    #expect(throws: NVMeControllerError.notNVMe(other.address, ClassCode(0x050000))) {
+    #expect(throws: DeviceError.notNVMe(other.address, ClassCode(0x050000))) {
       _ = try NVMeController(at: other.address, source: SysfsSource(root: other.root))
     }
     let driven = try TemporaryTree("nvme,cmb=1M,driver=nvme")
-    let error = try #require(throws: NVMeControllerError.self) {
+    let error = try #require(throws: DeviceError.self) {
       _ = try NVMeController(at: driven.address, source: SysfsSource(root: driven.root))
     }
     #expect(error.description.contains("driver nvme is bound"))
     let gone = try TemporaryTree("nvme,cmb=1M")
     for offset in stride(from: 0, to: 0x60, by: 4) { try setRegister(offset, .max, in: gone) }
-    #expect(throws: NVMeControllerError.noAnswer(gone.address)) {
+    #expect(throws: DeviceError.noAnswer(gone.address)) {
       _ = try NVMeController(at: gone.address, source: SysfsSource(root: gone.root))
     }
   }
@@ -199,7 +199,7 @@ import Testing
     let tree = try TemporaryTree("nvme")
     let controller = try NVMeController(at: tree.address, source: SysfsSource(root: tree.root))
     for kind in ControllerMemory.Kind.allCases {
-      #expect(throws: NVMeControllerError.memory(tree.address, .absent(kind))) {
+      #expect(throws: DeviceError.absent(tree.address, memory: kind.words)) {
         _ = try controller.open(kind)
       }
     }
@@ -240,7 +240,7 @@ import Testing
   func `attributes that make no sense are errors`(_ text: String) throws {
     let tree = try TemporaryTree("nvme,cmb=64M,driver=nvme")
     try tree.write("nvme/nvme0/cmb", text)
-    #expect(throws: DeviceTreeError.self) {
+    #expect(throws: DeviceError.self) {
       _ = try NVMeAttributes(of: tree.address, in: DeviceTree(root: tree.root))
     }
   }

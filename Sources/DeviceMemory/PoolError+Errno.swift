@@ -1,0 +1,9 @@
+public import GenPool
+public import LinuxSystem
+public import SystemPackage
+
+// The allocator imports nothing, so its errors have a number there and conform here.
+extension PoolError: ErrnoError {
+  /// The errno that says the same: ENOMEM full, ENOSPC fragmented, EBUSY outstanding, ….
+  public var errno: Errno { Errno(rawValue: errorNumber) }
+}
