@@ -84,7 +84,7 @@ let package = Package(
       name: "NVMe",
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
-        system,
+        "OptionText", system,
       ],
       swiftSettings: house),
     .target(
