@@ -125,7 +125,7 @@ let package = Package(
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
       name: "BrokerProtocol", dependencies: ["GenPool", "OptionText", system],
-      exclude: ["io.genpool.Broker1.varlink"],
+      resources: [.embedInCode("io.genpool.Broker1.varlink")],
       swiftSettings: house),
     .target(
       name: "BrokerLeases", dependencies: ["GenPool", "BrokerProtocol"],
