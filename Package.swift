@@ -46,6 +46,9 @@ let package = Package(
     .target(name: "CLinux"),
     .target(name: "LinuxSystem", dependencies: ["CLinux", system], swiftSettings: house),
 
+    // The form of an option's text: HEAD,key=value,…. It knows no key.
+    .target(name: "OptionText", swiftSettings: house),
+
     // Memory in hand: map it, touch it, make it a chunk. Opens nothing.
     .target(name: "CDeviceMemory"),
     .target(
@@ -81,11 +84,12 @@ let package = Package(
       name: "NVMe",
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
-        system,
+        "OptionText", system,
       ],
       swiftSettings: house),
     .target(
-      name: "DeviceEmulation", dependencies: ["GenPool", "LinuxSystem", "PCIDevices", system],
+      name: "DeviceEmulation",
+      dependencies: ["GenPool", "LinuxSystem", "OptionText", "PCIDevices", system],
       swiftSettings: house),
 
     // libgenpool: the kernel's gen_pool API for C, its header the contract. Brings Swift's runtime along,
@@ -120,8 +124,9 @@ let package = Package(
 
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
-      name: "BrokerProtocol", dependencies: ["GenPool", "LinuxSystem", system],
-      exclude: ["io.genpool.Broker1.varlink"],
+      name: "BrokerProtocol",
+      dependencies: ["GenPool", "LinuxSystem", "OptionText", system],
+      resources: [.embedInCode("io.genpool.Broker1.varlink")],
       swiftSettings: house),
     .target(
       name: "BrokerLeases", dependencies: ["GenPool", "BrokerProtocol"],
@@ -208,6 +213,8 @@ let package = Package(
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
+    .testTarget(
+      name: "OptionTextTests", dependencies: ["OptionText"], swiftSettings: house),
     .target(
       name: "LinuxFixtures", dependencies: ["LinuxSystem", system], path: "Tests/LinuxFixtures",
       swiftSettings: house),

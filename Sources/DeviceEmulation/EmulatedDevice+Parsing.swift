@@ -1,4 +1,5 @@
 import GenPool
+import OptionText
 import PCIDevices
 
 extension EmulatedDevice {
@@ -13,39 +14,36 @@ extension EmulatedDevice {
   /// and for all: `address=BDF`, `bus-offset=[-]SIZE`, `driver=NAME`, `group=N` (IOMMU group),
   /// `node=N` (NUMA), `removable=yes|no`.
   public static func parse(_ text: String) throws(EmulationError) -> EmulatedDevice {
-    var options = try Options(text)
-    var device: EmulatedDevice
-    switch options.kind {
-    case "nvme":
-      device = try .nvme(
-        memory: options.take("cmb", "a size", ByteCount.init),
-        persistent: options.take("pmr", "a size", ByteCount.init))
-    case "ivshmem":
-      device = .ivshmem(size: try options.take("size", "a size", ByteCount.init) ?? .mebibytes(4))
-    default:
-      device = .memory(
-        size: try options.take("size", "a size", ByteCount.init) ?? .mebibytes(4),
-        identity: DeviceIdentity(
-          vendor: try options.take("vendor", identifierForm, identifier) ?? 0x1b36,
-          device: try options.take("device", identifierForm, identifier) ?? 0x0005))
+    var options: OptionText
+    let kind: Kind
+    do throws(InvalidOptionText) {
+      options = try OptionText(text)
+      kind = try Kind(&options)
+    } catch {
+      throw EmulationError(error)
     }
-    device.address = try options.take("address", "an address like 0000:01:00.0", PCIAddress.init)
-    device.busOffset =
-      try options.take("bus-offset", "an offset like 0x40000000", BusOffset.init) ?? .none
-    device.driver = try options.take("driver", "a driver's name", driverName)
-    device.iommuGroup = try options.take("group", "a number", UInt32.init)
-    device.numaNode = try options.take("node", "a number") { UInt16($0).map { NUMANode(Int($0)) } }
-    device.isRemovable = try options.take("removable", "yes or no") {
-      ["yes": true, "no": false][$0]
+    var device = try kind.device()
+    do throws(InvalidOptionText) {
+      try device.takeCommon(&options)
+      try options.finish()
+    } catch {
+      throw EmulationError(error)
     }
     try device.check(as: text)
     return device
   }
 
-  private static let identifierForm = "a number like 0x1b36"
-
-  private static func identifier(_ text: String) -> UInt16? {
-    parseHexadecimal(text).flatMap { UInt16(exactly: $0) }
+  /// Takes the options that all kinds have.
+  private mutating func takeCommon(_ options: inout OptionText) throws(InvalidOptionText) {
+    address = try options.take(
+      "address", else: "is not an address like 0000:01:00.0", PCIAddress.init)
+    busOffset =
+      try options.take("bus-offset", else: "is not an offset like 0x40000000", BusOffset.init)
+      ?? .none
+    driver = try options.take("driver", else: "is not a driver's name", Self.driverName)
+    iommuGroup = try options.takeNumber("group")
+    numaNode = try options.takeNumber("node", as: UInt16.self).map { NUMANode(Int($0)) }
+    isRemovable = try options.takeChoice("removable", ["yes": true, "no": false])
   }
 
   /// A driver becomes a directory's name.
@@ -62,51 +60,49 @@ extension EmulatedDevice {
   }
 }
 
-/// The options of a device's text, taken one by one.
-private struct Options {
-  /// The options of each kind, besides ``common``.
-  private static let kinds = [
-    "ivshmem": ["size"], "memory": ["size", "vendor", "device"], "nvme": ["cmb", "pmr"],
-  ]
-  private static let common = ["address", "bus-offset", "driver", "group", "node", "removable"]
+/// A kind of device, with the options of its own.
+private enum Kind {
+  case nvme(memory: ByteCount?, persistent: ByteCount?)
+  case ivshmem(size: ByteCount)
+  case memory(size: ByteCount, identity: DeviceIdentity)
 
-  let kind: String
-  private let text: String
-  private var values: [String: String] = [:]
-
-  init(_ text: String) throws(EmulationError) {
-    self.text = text
-    let fields = text.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
-    kind = fields[0]
-    guard let own = Self.kinds[kind] else {
-      let known = Self.kinds.keys.sorted().joined(separator: ", ")
-      throw .invalid(subject: quoted(text), problem: "no kind \(quoted(kind)); there are \(known)")
-    }
-    for field in fields.dropFirst() {
-      let parts = field.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      let name = String(parts[0])
-      guard own.contains(name) || Self.common.contains(name) else {
-        let known = (own + Self.common).joined(separator: ", ")
-        throw .invalid(
-          subject: quoted(text), problem: "no option \(quoted(name)); \(kind) has \(known)")
-      }
-      guard parts.count == 2, values.updateValue(String(parts[1]), forKey: name) == nil else {
-        throw .invalid(
-          subject: quoted(text),
-          problem: parts.count == 2 ? "option \(name) twice" : "option \(name) without a value")
-      }
+  init(_ options: inout OptionText) throws(InvalidOptionText) {
+    switch options.head {
+    case "nvme":
+      self = .nvme(
+        memory: try options.takeSize("cmb"), persistent: try options.takeSize("pmr"))
+    case "ivshmem":
+      self = .ivshmem(size: try options.takeSize("size") ?? .mebibytes(4))
+    case "memory":
+      self = .memory(
+        size: try options.takeSize("size") ?? .mebibytes(4),
+        identity: DeviceIdentity(
+          vendor: try Self.takeIdentifier("vendor", from: &options) ?? 0x1b36,
+          device: try Self.takeIdentifier("device", from: &options) ?? 0x0005))
+    default:
+      throw options.problem("no kind \(quoted(options.head)); there are ivshmem, memory, nvme")
     }
   }
 
-  /// The value of option `name`, nil when it was not given.
-  mutating func take<Value>(
-    _ name: String, _ expected: String, _ parse: (String) -> Value?
-  ) throws(EmulationError) -> Value? {
-    guard let given = values.removeValue(forKey: name) else { return nil }
-    guard let value = parse(given) else {
-      throw .invalid(
-        subject: quoted(text), problem: "\(name): \(quoted(given)) is not \(expected)")
+  private static func takeIdentifier(
+    _ key: String, from options: inout OptionText
+  ) throws(InvalidOptionText) -> UInt16? {
+    try options.take(key, else: "is not a number like 0x1b36") { text in
+      parseHexadecimal(text).flatMap { UInt16(exactly: $0) }
     }
-    return value
+  }
+
+  func device() throws(EmulationError) -> EmulatedDevice {
+    switch self {
+    case .nvme(let memory, let persistent): try .nvme(memory: memory, persistent: persistent)
+    case .ivshmem(let size): .ivshmem(size: size)
+    case .memory(let size, let identity): .memory(size: size, identity: identity)
+    }
+  }
+}
+
+extension EmulationError {
+  fileprivate init(_ error: InvalidOptionText) {
+    self = .invalid(subject: quoted(error.text), problem: error.problem)
   }
 }

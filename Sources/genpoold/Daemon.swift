@@ -62,9 +62,9 @@ struct Daemon {
     var decisions = LeaseBroker.Configuration(version: Release.version)
     decisions.runtimeDirectory = runtimeDirectory
     let broker = try LeaseBroker(provider: provider, configuration: decisions, logger: logger)
-    let readiness = Readiness(environment)
+    let notifier = ServiceNotifier(environment)
     let pools = ConfiguredPools(provider: provider, logger: logger)
-    let reload = Reload(
+    let reloader = ConfigurationReloader(
       of: configuration, from: options.config, levelOption: options.logLevel,
       levelVariable: Self.levelVariable(environment), recordOption: options.record?.path,
       threshold: threshold, logger: logger, pools: pools)
@@ -72,9 +72,9 @@ struct Daemon {
     try broker.watch(signals.rawValue) { broker in
       while let signal = signals.next() {
         guard signal == SIGHUP, reloads else { return broker.stop() }
-        readiness?.tellReloading()
-        reload.reload(broker)
-        readiness?.tell("READY=1")
+        notifier?.notifyReloading()
+        reloader.reload(broker)
+        notifier?.notify("READY=1")
       }
     }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
@@ -85,27 +85,27 @@ struct Daemon {
     }
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments {
-      readiness?.tell("STATUS=Attaching \(attachment.device):\(attachment.part)")
+      notifier?.notify("STATUS=Attaching \(attachment.device):\(attachment.part)")
       _ = try broker.attach(attachment)
     }
-    reload.apply(to: broker)
+    reloader.apply(to: broker)
 
     if let socket = inherited.take() {
       try broker.listen(on: ListeningSocket(inherited: socket))
     } else {
       try broker.listen(on: ownSocket())
     }
-    readiness?.tell("READY=1", "STATUS=\(broker.status)")
-    if let readiness, let interval = readiness.heartbeatInterval {
+    notifier?.notify("READY=1", "STATUS=\(broker.status)")
+    if let notifier, let interval = notifier.heartbeatInterval {
       broker.every(interval) { [unowned broker] in
-        readiness.tell("WATCHDOG=1", "STATUS=\(broker.status)")
+        notifier.notify("WATCHDOG=1", "STATUS=\(broker.status)")
       }
     }
     logger.notice(
       "ready", metadata: ["version": "\(Release.version)", "pools": "\(broker.poolNames.count)"])
     try broker.run()
     // From here on the manager's stop time-out counts, no longer its watchdog.
-    readiness?.tell("STOPPING=1", "STATUS=Giving the devices back")
+    notifier?.notify("STOPPING=1", "STATUS=Giving the devices back")
     logger.notice("stopped")
   }
 

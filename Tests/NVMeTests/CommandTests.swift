@@ -89,7 +89,9 @@ import Testing
 
   @Test(arguments: [
     "", "Host", "cmb", "cmb:", "cmb:2", "pmr:0000:01:00.0", "pmr:0000:01:00.0,erase=no",
-    "bar:0000:01:00.0", "bar:0000:01:00.0:6", "disk:0000:01:00.0",
+    "bar:0000:01:00.0", "bar:0000:01:00.0:6", "disk:0000:01:00.0", "host,erase=yes",
+    "cmb:0000:01:00.0,erase=yes", "pmr:0000:01:00.0,erase=yes,",
+    "pmr:0000:01:00.0,erase=yes,erase=yes", "pmr:0000:01:00.0,erase=yes,size=1",
   ])
   func `what is no place is not taken for one`(_ text: String) {
     #expect(Place(text) == nil)

@@ -1,3 +1,4 @@
+import OptionText
 public import PCIDevices
 
 /// Where something that a controller reaches lies.
@@ -16,26 +17,27 @@ extension Place: LosslessStringConvertible {
   /// As people write it: `host`, `cmb:BDF`, `pmr:BDF,erase=yes`, `bar:BDF:N`. What is in a
   /// persistent memory region was meant to last: that it may be lost is said each time.
   public init?(_ description: String) {
-    if description == "host" {
-      self = .host
-      return
-    }
-    guard let colon = description.firstIndex(of: ":") else { return nil }
-    let rest = String(description[description.index(after: colon)...])
-    switch description[..<colon] {
+    guard var options = try? OptionText(description), let place = Self.read(&options),
+      (try? options.finish()) != nil
+    else { return nil }
+    self = place
+  }
+
+  private static func read(_ options: inout OptionText) -> Self? {
+    if options.head == "host" { return .host }
+    guard let colon = options.head.firstIndex(of: ":") else { return nil }
+    let rest = String(options.head[options.head.index(after: colon)...])
+    switch options.head[..<colon] {
     case "cmb":
-      guard let address = PCIAddress(rest) else { return nil }
-      self = .buffer(address)
+      return PCIAddress(rest).map(Self.buffer)
     case "pmr":
-      guard rest.hasSuffix(Self.consent),
-        let address = PCIAddress(String(rest.dropLast(Self.consent.count)))
-      else { return nil }
-      self = .persistentRegion(address)
+      guard (try? options.takeChoice("erase", ["yes": true])) == true else { return nil }
+      return PCIAddress(rest).map(Self.persistentRegion)
     case "bar":
       guard let last = rest.lastIndex(of: ":"), let address = PCIAddress(String(rest[..<last])),
         let index = BAR.Index(String(rest[rest.index(after: last)...]))
       else { return nil }
-      self = .bar(address, index)
+      return .bar(address, index)
     default: return nil
     }
   }
@@ -44,10 +46,8 @@ extension Place: LosslessStringConvertible {
     switch self {
     case .host: "host"
     case .buffer(let address): "cmb:\(address)"
-    case .persistentRegion(let address): "pmr:\(address)\(Self.consent)"
+    case .persistentRegion(let address): "pmr:\(address),erase=yes"
     case .bar(let address, let index): "bar:\(address):\(index)"
     }
   }
-
-  private static let consent = ",erase=yes"
 }

@@ -12,8 +12,8 @@ final class ConfiguredPools {
   private var entries: [PoolEntry] = []
   /// What it has attached, by the pool's name. Those not wanted any more are being drained.
   private var attached: [String: WantedPool] = [:]
-  /// What could not be done and was said, not to be said again for every other event.
-  private var said: [String: String] = [:]
+  /// Failures that were reported, by their subject: each is logged once, not for every other event.
+  private var reported: [String: String] = [:]
 
   init(provider: any DeviceProvider, logger: Logger) {
     self.provider = provider
@@ -23,7 +23,7 @@ final class ConfiguredPools {
   /// The configuration wants `entries` from now on.
   func want(_ entries: [PoolEntry]) {
     self.entries = entries
-    said = [:]
+    reported = [:]
   }
 
   /// Attaches what is wanted and missing, and drains what is not wanted. What fails is logged and
@@ -54,13 +54,13 @@ final class ConfiguredPools {
     do {
       devices = try provider.devices()
     } catch {
-      say(.error, "no devices", "", ["cause": "\(error)"])
+      report(.error, "no devices", "", ["cause": "\(error)"])
       return nil
     }
     return entries.flatMap { entry in
       let wanted = entry.wanted(among: devices)
       if wanted.isEmpty {
-        say(
+        report(
           .warning, "no device for a pool", entry.description,
           [
             "pool": "\(entry.name ?? "unnamed")", "wanted": "\(entry)",
@@ -77,9 +77,9 @@ final class ConfiguredPools {
         pool.parameters, isolation: pool.isolation == .cooperative ? .cooperative : nil,
         isSearched: pool.isSearched)
       attached[pool.name] = pool
-      said[pool.name] = nil
+      reported[pool.name] = nil
     } catch {
-      say(.error, "cannot attach", pool.name, ["pool": "\(pool.name)", "cause": "\(error)"])
+      report(.error, "cannot attach", pool.name, ["pool": "\(pool.name)", "cause": "\(error)"])
     }
   }
 
@@ -89,23 +89,23 @@ final class ConfiguredPools {
         attached[name] = nil
         return
       }
-      say(
+      report(
         .notice, "drain", name,
         [
           "pool": "\(name)", "cause": "\(reason)",
           "then": "no new leases; detached when those processes have ended",
         ])
     } catch {
-      say(.error, "cannot detach", name, ["pool": "\(name)", "cause": "\(error)"])
+      report(.error, "cannot detach", name, ["pool": "\(name)", "cause": "\(error)"])
     }
   }
 
   /// Logs an event, but not the same of the same subject twice in a row.
-  private func say(
+  private func report(
     _ level: Logger.Level, _ event: Logger.Message, _ subject: String, _ metadata: Logger.Metadata
   ) {
     let text = "\(event) \(metadata["cause"] ?? "")"
-    guard said.updateValue(text, forKey: subject) != text else { return }
+    guard reported.updateValue(text, forKey: subject) != text else { return }
     logger.log(level: level, event, metadata: metadata)
   }
 }

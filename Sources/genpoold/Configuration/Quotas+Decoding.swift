@@ -71,7 +71,7 @@ private struct UserEntries: Decodable {
     let section = try ConfigurationSection(decoder)
     for name in section.keys.sorted() {
       let limits: LimitsEntry? = section.value(name)
-      guard let user = SystemNames.user(name) else {
+      guard let user = UserDatabase.user(name) else {
         section.refuse(name, "there is no such user here", isAboutKey: true)
         continue
       }

@@ -3,9 +3,9 @@ import Glibc
 import LinuxSystem
 import Logging
 
-/// What a running daemon does about its configuration file: reads it again and follows it as far as
-/// that goes without a restart.
-final class Reload {
+/// Reads the configuration file of a running daemon again, and follows it as far as that goes
+/// without a restart.
+final class ConfigurationReloader {
   private let path: String?
   private let levelOption: Logger.Level?
   private let levelVariable: Logger.Level?
@@ -13,7 +13,7 @@ final class Reload {
   private let threshold: LogThreshold
   private let logger: Logger
   private let pools: ConfiguredPools
-  /// What holds now.
+  /// The configuration that holds now.
   private var configuration: Configuration
 
   /// `levelOption` and `recordOption` are above the configuration's, `levelVariable` below it.
