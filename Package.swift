@@ -25,6 +25,7 @@ let package = Package(
     .library(name: "DeviceDMA", targets: ["DeviceDMA"]),
     .library(name: "DriverBinding", targets: ["DriverBinding"]),
     .library(name: "NVMe", targets: ["NVMe"]),
+    .library(name: "DeviceOpener", targets: ["DeviceOpener"]),
     .library(name: "GenPoolClient", targets: ["BrokerProtocol", "GenPoolClient"]),
     .library(name: "genpool", type: .dynamic, targets: ["GenPoolABI"]),
     .executable(name: "genpoold", targets: ["genpoold"]),
@@ -57,7 +58,8 @@ let package = Package(
 
     // What is plugged in, and how a piece of it is opened.
     .target(
-      name: "PCIDevices", dependencies: ["GenPool", "LinuxSystem", system], swiftSettings: house),
+      name: "PCIDevices", dependencies: ["GenPool", "LinuxSystem", "OptionText", system],
+      swiftSettings: house),
     .target(name: "CDeviceSources"),
     .target(
       name: "DeviceSources",
@@ -87,6 +89,14 @@ let package = Package(
         "OptionText", system,
       ],
       swiftSettings: house),
+    // Device memory by its name: the source or the controller that opens it.
+    .target(
+      name: "DeviceOpener",
+      dependencies: [
+        "GenPool", "LinuxSystem", "OptionText", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "DeviceDMA", "NVMe",
+      ],
+      swiftSettings: house),
     .target(
       name: "DeviceEmulation",
       dependencies: ["GenPool", "LinuxSystem", "OptionText", "PCIDevices", system],
@@ -99,7 +109,7 @@ let package = Package(
       name: "GenPoolABI",
       dependencies: [
         "CGenPool", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
-        "DeviceDMA", "NVMe", system,
+        "DeviceDMA", "NVMe", "DeviceOpener", system,
       ],
       exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
       linkerSettings: [
@@ -125,7 +135,7 @@ let package = Package(
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
       name: "BrokerProtocol",
-      dependencies: ["GenPool", "LinuxSystem", "OptionText", system],
+      dependencies: ["GenPool", "LinuxSystem", "PCIDevices", "OptionText", system],
       resources: [.embedInCode("io.genpool.Broker1.varlink")],
       swiftSettings: house),
     .target(
@@ -135,8 +145,8 @@ let package = Package(
     .target(
       name: "Broker",
       dependencies: [
-        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "BrokerProtocol", "BrokerLeases",
-        logging,
+        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
+        "BrokerLeases", logging,
         system,
       ],
       exclude: ["Leases"], swiftSettings: house),
@@ -149,7 +159,7 @@ let package = Package(
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceOpener",
         "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser,
         logging, system,
       ],
@@ -170,7 +180,7 @@ let package = Package(
       name: "genpool-nvme",
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
-        "NVMe",
+        "NVMe", "DeviceOpener",
         argumentParser, system,
       ],
       exclude: ["README.md"], swiftSettings: house),
@@ -186,7 +196,7 @@ let package = Package(
       name: "dma-proof",
       dependencies: [
         "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
-        "NVMe",
+        "NVMe", "DeviceOpener",
         "BrokerProtocol", "GenPoolClient", "Reference", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
@@ -246,6 +256,13 @@ let package = Package(
       ],
       swiftSettings: house),
     .testTarget(
+      name: "DeviceOpenerTests",
+      dependencies: [
+        "DeviceOpener", "NVMe", "DeviceSources", "DeviceEmulation", "DeviceFixtures",
+        "DeviceMemory", "DeviceDMA", "PCIDevices", "GenPool", "LinuxSystem", system,
+      ],
+      swiftSettings: house),
+    .testTarget(
       name: "DeviceDMATests",
       dependencies: [
         "DeviceDMA", "DeviceSources", "DeviceFixtures", "DeviceMemory", "LinuxSystem", "PCIDevices",
@@ -289,6 +306,7 @@ let package = Package(
       name: "BrokerTests",
       dependencies: [
         "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "LinuxSystem",
+        "PCIDevices",
         "GenPool", "CLinux", "CTestProcess", "Reference", "genpool-bench", logging, system,
       ],
       swiftSettings: house),

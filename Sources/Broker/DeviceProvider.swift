@@ -2,6 +2,7 @@ public import BrokerProtocol
 public import DeviceMemory
 public import GenPool
 import LinuxSystem
+public import PCIDevices
 
 /// The seam to whoever knows and opens devices. The broker itself cannot: it maps what it is given.
 ///
@@ -16,45 +17,24 @@ public protocol DeviceProvider: AnyObject {
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR
 }
 
-/// Which memory is to be opened.
+/// The memory that is to be opened.
 public struct AttachRequest: Hashable, Sendable {
-  /// The device's address, in any form that people write.
-  public var device: String
-  /// What of it.
-  public var memory: Memory
-  /// Nil for the BAR's start.
-  public var offset: ByteCount?
-  /// Nil for all from the offset on.
-  public var size: ByteCount?
+  /// Its name. Never a device's registers.
+  public var memory: DeviceMemoryID
   /// Rules of the attach policy that need not hold this once.
   public var allow: [String]
-  /// Whether a search chose the device, and nobody named it by its address.
+  /// Whether a search chose the device, which then was not named by its address.
   public var isSearched: Bool
-  /// How it is to be opened; nil for the provider's first choice.
-  public var source: MemorySource?
+  /// The interface that opens it.
+  public var source: MemorySource
   /// Whether contents that were meant to last may be lost.
   public var mayErase: Bool
 
-  /// Which of a device's memories.
-  public enum Memory: Hashable, Sendable {
-    /// A BAR, 0 … 5.
-    case bar(Int)
-    /// An NVMe controller's buffer: wherever its registers say that it is, enabled while it is
-    /// open.
-    case controllerMemoryBuffer
-    /// An NVMe controller's persistent memory region, whose contents may be lost.
-    case persistentMemoryRegion
-  }
-
   public init(
-    device: String, memory: Memory, offset: ByteCount? = nil, size: ByteCount? = nil,
-    allow: [String] = [], isSearched: Bool = false, source: MemorySource? = nil,
-    mayErase: Bool = false
+    _ memory: DeviceMemoryID, allow: [String] = [], isSearched: Bool = false,
+    source: MemorySource = .sysfs, mayErase: Bool = false
   ) {
-    self.device = device
     self.memory = memory
-    self.offset = offset
-    self.size = size
     self.allow = allow
     self.isSearched = isSearched
     self.source = source

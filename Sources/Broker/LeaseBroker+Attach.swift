@@ -5,6 +5,7 @@ import GenPool
 import Glibc
 import LinuxSystem
 import Logging
+import PCIDevices
 import SystemPackage
 
 // Pools come and go.
@@ -29,21 +30,19 @@ extension LeaseBroker {
     if let name = parameters.name, poolNames.contains(name) {
       throw .poolExists(pool: name)
     }
-    let source = try parameters.checkedSource()
     let request = AttachRequest(
-      device: parameters.device, memory: try parameters.checkedMemory(), offset: parameters.offset,
-      size: parameters.size, allow: parameters.allow ?? [], isSearched: isSearched, source: source,
-      mayErase: parameters.erase == true)
+      try parameters.id(), allow: parameters.allow ?? [], isSearched: isSearched,
+      source: try parameters.checkedSource() ?? .sysfs, mayErase: parameters.erase == true)
     let open: OpenBAR
     do {
       open = try provider.open(request)
     } catch {
       throw refusalByPool(of: error) ?? error
     }
-    let device = open.device
+    let (device, part) = (open.device, request.memory.part)
     let (region, onlyUser) = try regions.attach(
-      open, named: parameters.name ?? "\(device)/\(parameters.part)", granule, isolation,
-      specification: "\(device):\(parameters.part)", isForced: parameters.force == true,
+      open, named: parameters.name ?? "\(device)/\(part)", granule, isolation,
+      specification: "\(device):\(part)", isForced: parameters.force == true,
       audit: audit)
     var metadata: Logger.Metadata = [
       "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
@@ -136,38 +135,11 @@ extension LeaseBroker {
   private var ownMetadata: Logger.Metadata { ["uid": "\(geteuid())", "pid": "\(getpid())"] }
 }
 
-extension Broker1.Refusal {
-  /// A controller's persistent memory region is not erased unasked.
-  public static func persistent(_ device: String) -> Self {
-    Self(
-      rule: "persistent", subject: "the persistent memory region of \(device)",
-      cause: "what is in it was meant to last, and pools are erased", cure: "say erase=yes")
-  }
-}
-
 extension Broker1.Attach.Parameters {
   fileprivate func checkedGranule() throws(BrokerError) -> GranuleSize {
     let size = granule ?? .page
     guard let granule = GranuleSize(size), size >= .page else { throw .invalid("granule") }
     return granule
-  }
-
-  /// What is to be opened. That the loss of what was meant to last was agreed to is the provider's
-  /// to see.
-  fileprivate func checkedMemory() throws(BrokerError) -> AttachRequest.Memory {
-    if let bar {
-      guard memory == nil else { throw .invalid("memory") }
-      return .bar(bar)
-    }
-    guard let memory else { throw .invalid("bar") }
-    // It is taken whole, as its registers have it.
-    guard offset == nil else { throw .invalid("offset") }
-    guard size == nil else { throw .invalid("size") }
-    switch memory {
-    case "cmb": return .controllerMemoryBuffer
-    case "pmr": return .persistentMemoryRegion
-    default: throw .invalid("memory")
-    }
   }
 
   fileprivate func checkedSource() throws(BrokerError) -> MemorySource? {

@@ -1,10 +1,8 @@
 import GenPool
 import OptionText
+import PCIDevices
 
 extension Broker1.Attach.Parameters {
-  /// The kinds of memory that an NVMe controller has of its own.
-  public static let memories = ["cmb", "pmr"]
-
   /// What `text` says to attach, as people write it on command lines:
   /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]][,source=S]`, such as
   /// `0000:01:00.0:2,size=32M,name=cmb`. In the BAR's place `cmb` and `pmr` are an NVMe controller's own
@@ -22,25 +20,10 @@ extension Broker1.Attach.Parameters {
 
   private init(_ text: OptionText) throws(InvalidOptionText) {
     var options = text
-    let head = text.head
-    guard let colon = head.lastIndex(of: ":"), head[..<colon].contains(":") else {
-      throw text.problem("it starts with a device and a BAR, like 0000:01:00.0:2")
-    }
-    let device = String(head[..<colon])
-    let part = String(head[head.index(after: colon)...])
-    if Self.memories.contains(part) {
-      self.init(device: device, memory: part)
-    } else {
-      // One digit: Int takes a sign and leading zeros too.
-      guard part.utf8.count == 1, let bar = Int(part), 0...5 ~= bar else {
-        throw text.problem(
-          "a BAR is a number from 0 to 5; an NVMe controller's memory is cmb or pmr")
-      }
-      self.init(device: device, bar: bar)
-    }
+    let id = try DeviceMemoryID(&options)
+    guard id.part != .registers else { throw text.problem("registers are no memory for a pool") }
+    self.init(id)
     let page = GranuleSize.page.byteCount
-    offset = try options.takeSize("offset")
-    size = try options.takeSize("size")
     granule = try options.take(
       "granule", else: "is no power of two of at least the page size, \(page)"
     ) { given in

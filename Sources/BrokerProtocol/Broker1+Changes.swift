@@ -1,6 +1,7 @@
 // The methods that change who holds what.
 
 public import GenPool
+public import PCIDevices
 
 extension Broker1 {
   /// Leases memory. The reply carries one file descriptor.
@@ -122,8 +123,40 @@ extension Broker1 {
         self.source = source
       }
 
-      /// What of the device it is, as specifications write it: `2`, `cmb`.
-      public var part: String { memory ?? bar.map(String.init) ?? "" }
+      /// Attaches the memory that `id` names.
+      public init(
+        _ id: DeviceMemoryID, erase: Bool? = nil, granule: ByteCount? = nil, name: String? = nil,
+        allow: [String]? = nil, source: String? = nil
+      ) {
+        self.init(
+          device: "\(id.device)", erase: erase, offset: id.offset == .zero ? nil : id.offset,
+          size: id.size, granule: granule, name: name, allow: allow, source: source)
+        if case .bar(let index) = id.part {
+          bar = index.rawValue
+        } else {
+          memory = "\(id.part)"
+        }
+      }
+
+      /// The name of the memory that is to be attached.
+      /// - Throws: ``BrokerError/invalidParameter(parameter:)``, also for registers, which are no
+      ///   memory.
+      public func id() throws(BrokerError) -> DeviceMemoryID {
+        guard let address = PCIAddress(device) else { throw .invalid("device") }
+        let part: DeviceMemoryID.Part
+        if let bar {
+          guard memory == nil else { throw .invalid("memory") }
+          guard let index = PCIDevices.BAR.Index(bar) else { throw .invalid("bar") }
+          part = .bar(index)
+        } else {
+          guard let memory else { throw .invalid("bar") }
+          guard let known = DeviceMemoryID.Part(memory), known != .registers else {
+            throw .invalid("memory")
+          }
+          part = known
+        }
+        return DeviceMemoryID(device: address, part: part, offset: offset ?? .zero, size: size)
+      }
     }
 
     public struct Reply: Codable, Sendable, Equatable {

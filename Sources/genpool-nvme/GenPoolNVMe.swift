@@ -20,15 +20,16 @@ struct GenPoolNVMe: ParsableCommand {
 
       PLACES for --queues, --completions, --lists and --data
         host                    huge pages of 2 MiB (CAP_SYS_ADMIN, nr_hugepages above 0)
-        cmb:BDF                 the controller memory buffer of an NVMe controller
-        pmr:BDF,erase=yes       its persistent memory region, whose contents are lost
-        bar:BDF:N               BAR N of any device
+        BDF:cmb                 the controller memory buffer of an NVMe controller
+        BDF:pmr,erase=yes       its persistent memory region, whose contents are lost
+        BDF:N                   BAR N of any device
+      A part of a device's memory is named by ,offset=SIZE and ,size=SIZE.
 
       Without an IOMMU, or with one that passes everything through, controllers are given bus \
       addresses. Attach rules hold for every device that is touched, as for genpoold.
 
       EXAMPLE: the controller at 01:00.0 identifies itself into the buffer of the one at 02:00.0
-        genpool-nvme identify 01:00.0 --data cmb:02:00.0
+        genpool-nvme identify 01:00.0 --data 02:00.0:cmb
       """,
     subcommands: [Identify.self, ReadBlocks.self, WriteBlocks.self])
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DeviceDMA
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -14,7 +15,7 @@ struct Identify: ParsableCommand {
       proves that the controller reaches that memory.
 
       EXAMPLE
-        genpool-nvme identify 01:00.0 --data bar:03:00.0:2
+        genpool-nvme identify 01:00.0 --data 03:00.0:2
       """)
 
   @OptionGroup var options: SessionOptions
@@ -51,7 +52,7 @@ struct Placement: Encodable {
   /// What the controller was told.
   let told: String
 
-  init(_ buffer: DMABuffer, in session: Session, _ place: Place) throws {
+  init(_ buffer: DMABuffer, in session: Session, _ place: MemoryChoice) throws {
     self.place = place.description
     size = buffer.size.rawValue
     physical = buffer.allocation.physical?.description

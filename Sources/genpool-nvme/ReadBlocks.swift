@@ -11,7 +11,7 @@ struct ReadBlocks: ParsableCommand {
       is filled with random bytes before: success without data is noticed.
 
       EXAMPLE
-        genpool-nvme read 01:00.0 --lba 0 --blocks 8 --data cmb:02:00.0 --out first.img
+        genpool-nvme read 01:00.0 --lba 0 --blocks 8 --data 02:00.0:cmb --out first.img
       """)
 
   @OptionGroup var options: SessionOptions

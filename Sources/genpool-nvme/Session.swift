@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import DeviceSources
 import GenPool
 import NVMe
@@ -12,16 +13,16 @@ struct SessionOptions: ParsableArguments {
   var controller: PCIAddress
 
   @Option(help: ArgumentHelp("Where submission queues lie.", valueName: "place"))
-  var queues: Place = .host
+  var queues: MemoryChoice = .host
 
   @Option(help: ArgumentHelp("Where completion queues lie.", valueName: "place"))
-  var completions: Place = .host
+  var completions: MemoryChoice = .host
 
   @Option(help: ArgumentHelp("Where PRP lists lie.", valueName: "place"))
-  var lists: Place = .host
+  var lists: MemoryChoice = .host
 
   @Option(help: ArgumentHelp("Where data lies.", valueName: "place"))
-  var data: Place = .host
+  var data: MemoryChoice = .host
 
   @Option(
     help: ArgumentHelp(
@@ -50,25 +51,16 @@ struct Session {
   /// ``checkForInterruption()``.
   init(_ options: SessionOptions) throws {
     Interruption.postpone()
-    let source: any BARSource
-    switch options.source {
-    case .sysfs:
-      source = SysfsSource()
-      requests = nil
-    case .vfio:
-      let opened = try VFIOSource()
-      source = opened
-      requests = opened.requests
-    }
-    let places = Places(
-      initiator: options.controller, source: source, allowed: Set(options.allow))
-    let controller = try places.controller(at: options.controller)
-    data = try places.memory(at: options.data)
-    let memory = Driver.Memory(
-      submissions: try places.memory(at: options.queues),
-      completions: try places.memory(at: options.completions),
-      lists: try places.memory(at: options.lists))
-    driver = try Driver(controller, memory: memory)
+    let memory = DriverMemory(
+      initiator: options.controller, source: options.source, allowed: Set(options.allow))
+    requests = options.source == .vfio ? try memory.opener.removalRequests() : nil
+    let controller = try memory.controller(at: options.controller)
+    data = try memory.pool(of: options.data)
+    let queues = Driver.Memory(
+      submissions: try memory.pool(of: options.queues),
+      completions: try memory.pool(of: options.completions),
+      lists: try memory.pool(of: options.lists))
+    driver = try Driver(controller, memory: queues)
     let page = try data.allocate(.kibibytes(4), for: .readData, by: controller.address)
     identity = try driver.identify(into: page)
     try data.free(page)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DeviceDMA
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -88,7 +89,8 @@ struct TransferDocument: Encodable {
   let blockSize: UInt64
   let data: Placement
 
-  init(_ transfer: Transfer, _ options: BlockOptions, blocks: UInt64, _ place: Place) throws {
+  init(_ transfer: Transfer, _ options: BlockOptions, blocks: UInt64, _ place: MemoryChoice) throws
+  {
     address = transfer.session.driver.controller.address.description
     namespace = transfer.namespace.number
     lba = options.lba
@@ -97,7 +99,7 @@ struct TransferDocument: Encodable {
     data = try Placement(transfer.buffer, in: transfer.session, place)
   }
 
-  /// `moved 16 blocks of 512 B by cmb:0000:02:00.0, bus 0x…`.
+  /// `moved 16 blocks of 512 B by 0000:02:00.0:cmb, bus 0x…`.
   func line(_ verb: String) -> String {
     "\(verb) \(blocks) blocks of \(blockSize) B from block \(lba) on, by \(data.place) at \(data.told)"
   }

@@ -14,7 +14,7 @@ struct WriteBlocks: ParsableCommand {
       the blocks is lost. With --verify they are read back, by the same memory, and compared.
 
       EXAMPLE
-        genpool-nvme write 01:00.0 --lba 0 --in first.img --data cmb:02:00.0 --verify
+        genpool-nvme write 01:00.0 --lba 0 --in first.img --data 02:00.0:cmb --verify
         genpool-nvme write 01:00.0 --lba 0 --blocks 8 --pattern 0xa5
       """)
 

@@ -85,7 +85,8 @@ struct Daemon {
     }
     // What the command line names must be there; what the configuration does may come later.
     for attachment in options.attachments {
-      notifier?.notify("STATUS=Attaching \(attachment.device):\(attachment.part)")
+      notifier?.notify(
+        "STATUS=Attaching \((try? attachment.id())?.description ?? attachment.device)")
       _ = try broker.attach(attachment)
     }
     reloader.apply(to: broker)

@@ -64,10 +64,10 @@ final class HotPlug {
     // What is VFIO's is opened otherwise only when somebody says so.
     let isBound = PCIAddress(device).map(isBoundToVFIO) ?? false
     for pool in wanted
-    where PCIAddress(pool.device)?.description == device
-      && (!isBound || pool.source == MemorySource.vfio.rawValue)
-    {
-      guard !present.contains(pool.name ?? "\(device)/\(pool.part)") else { continue }
+    where !isBound || pool.source == MemorySource.vfio.rawValue {
+      guard let id = try? pool.id(), "\(id.device)" == device,
+        !present.contains(pool.name ?? "\(device)/\(id.part)")
+      else { continue }
       do throws(BrokerError) {
         _ = try broker.attach(pool)
       } catch .noSuchDevice {

@@ -1,11 +1,11 @@
 import Broker
 import BrokerProtocol
 import DeviceMemory
+import DeviceOpener
 import DeviceSources
 import GenPool
 import LinuxSystem
 import Logging
-import NVMe
 import PCIDevices
 import PCINames
 import SystemPackage
@@ -13,32 +13,28 @@ import SystemPackage
 /// The devices of a sysfs root, for the broker. Their memory is opened through sysfs, or through
 /// VFIO where that is asked for.
 final class PCIProvider: DeviceProvider {
-  private let tree: DeviceTree
-  private let sysfs: SysfsSource
-  private let vfio: VFIOSource
-  private let controllers: Controllers
+  private let opener: DeviceOpener
   private let names: PCINames?
 
+  /// No other client is served while a controller is waited for.
+  private static let timeout = Duration.seconds(5)
+
   /// The devices under `root`. Opens the database of names, nothing else.
-  init(root: SysfsRoot, logger: Logger) throws(SystemError) {
-    tree = DeviceTree(root: root)
-    sysfs = SysfsSource(root: root) { failure in
+  init(root: SysfsRoot, logger: Logger) throws(DeviceError) {
+    opener = DeviceOpener(root: root, timeout: Self.timeout) { failure in
       logger.error("not restored", metadata: ["cause": "\(failure)"])
     }
-    vfio = try VFIOSource(root: root)
-    controllers = Controllers { failure in
-      logger.error("not restored", metadata: ["cause": "\(failure)"])
-    }
+    requests = try opener.removalRequests()
     names = PCINames()
   }
 
   /// The devices that the kernel wants back.
-  var requests: RemovalRequests { vfio.requests }
+  let requests: RemovalRequests
 
   func devices() throws(BrokerError) -> [Broker1.Device] {
     let listing: DeviceTree.Listing
     do {
-      listing = try tree.list()
+      listing = try opener.tree.list()
     } catch {
       throw BrokerError(error)
     }
@@ -60,53 +56,19 @@ final class PCIProvider: DeviceProvider {
   }
 
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
-    guard let address = PCIAddress(request.device) else {
-      throw .invalidParameter(parameter: "device")
-    }
-    let naming: BARRequest.Naming = request.isSearched ? .bySearch : .byAddress
-    let source: any BARSource =
-      switch request.source ?? .sysfs {
-      case .sysfs: sysfs
-      case .vfio: vfio
-      }
+    let address = request.memory.device
     // Only a hint, so a device that is gone meanwhile is for the source to notice.
-    let device = try? tree.device(at: address)
-    let node = device?.numaNode?.rawValue
-    let kind: ControllerMemory.Kind
-    switch request.memory {
-    case .bar(let number):
-      guard let bar = BAR.Index(number) else { throw .invalidParameter(parameter: "bar") }
-      if !request.mayErase, bar != 0 {
-        try refusePersistent(bar, of: address, source, naming, Set(request.allow))
-      }
-      let wanted = BARRequest(
-        device: address, bar: bar, offset: request.offset ?? .zero, size: request.size,
-        naming: naming, allowed: Set(request.allow))
-      do throws(DeviceError) {
-        return OpenBAR(
-          device: address.description, bar: number, offset: wanted.offset, numaNode: node,
-          reach: Self.reach(bar, of: device, request.source),
-          releasedSources: Self.releasedSources(device),
-          range: try source.open(wanted))
-      } catch {
-        throw BrokerError(error)
-      }
-    case .controllerMemoryBuffer: kind = .buffer
-    case .persistentMemoryRegion:
-      kind = .persistentRegion
-      // One that is not there need not be spared.
-      if !request.mayErase {
-        try refusePersistent(nil, of: address, source, naming, Set(request.allow))
-      }
-    }
+    let device = try? opener.tree.device(at: address)
     do throws(DeviceError) {
-      let controller = try controllers.controller(
-        at: address, source: source, naming: naming, allowed: Set(request.allow))
-      let opened = try controller.open(kind)
-      let memory = opened.memory
+      let opened = try opener.open(
+        request.memory,
+        OpeningOptions(
+          source: request.source, naming: request.isSearched ? .bySearch : .byAddress,
+          allowed: Set(request.allow), protectsPersistent: !request.mayErase))
+      let (bar, offset) = (opened.bar, opened.offset)
       return OpenBAR(
-        device: address.description, bar: memory.bar.rawValue, offset: memory.offset,
-        numaNode: node, reach: Self.reach(memory.bar, of: device, request.source),
+        device: address.description, bar: bar.rawValue, offset: offset,
+        numaNode: device?.numaNode?.rawValue, reach: Self.reach(bar, of: device, request.source),
         releasedSources: Self.releasedSources(device), range: opened.intoRange())
     } catch {
       throw BrokerError(error)
@@ -118,7 +80,7 @@ extension PCIProvider {
   /// The physical addresses that a descriptor reaches: through sysfs all of the BAR, through VFIO
   /// all of the device.
   private static func reach(
-    _ bar: BAR.Index, of device: Device?, _ source: MemorySource?
+    _ bar: BAR.Index, of device: Device?, _ source: MemorySource
   ) -> [AddressRange<PhysicalSpace>] {
     let bars = device?.bars.filter { source == .vfio || $0.index == bar } ?? []
     return bars.filter { $0.kind == .memory }.compactMap(\.physical)
@@ -128,24 +90,6 @@ extension PCIProvider {
   private static func releasedSources(_ device: Device?) -> Set<MemorySource> {
     guard let device, device.driver != IOMMUGroup.vfioDriver else { return [] }
     return [.vfio]
-  }
-
-  /// Refuses the BAR that an NVMe controller's persistent memory region is in, or with nil the
-  /// region.
-  private func refusePersistent(
-    _ bar: BAR.Index?, of address: PCIAddress, _ source: any BARSource,
-    _ naming: BARRequest.Naming, _ allowed: Set<String>
-  ) throws(BrokerError) {
-    do throws(DeviceError) {
-      let controller = try controllers.controller(
-        at: address, source: source, naming: naming, allowed: allowed)
-      guard let found = try controller.persistentBAR(), bar == nil || bar == found else { return }
-    } catch .notNVMe {
-      return
-    } catch {
-      throw BrokerError(error)
-    }
-    throw .deviceRefused(device: address.description, rules: [.persistent(address.description)])
   }
 }
 

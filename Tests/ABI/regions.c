@@ -67,9 +67,15 @@ static void check_refusals(void) {
   check(refusal(options) == -EINVAL, "what is no address");
   check(refusal(options_for("bar9")) == -EINVAL, "what is no memory");
   check(refusal(options_for(NULL)) == -EINVAL, "no memory is named");
-  options = options_for("cmb");
+  options = options_for("registers");
   options.offset = 4096;
-  check(refusal(options) == -EINVAL, "a part of a controller's memory");
+  check(refusal(options) == -EINVAL, "a part of a controller's registers");
+  options = options_for("cmb");
+  options.offset = MEBIBYTE;
+  check(refusal(options) == -EINVAL, "a part past the end of a controller's memory");
+  options = options_for("2,offset=4096");
+  options.offset = 4096;
+  check(refusal(options) == -EINVAL, "a part that is given twice");
   options = options_for("bar2");
   options.source = 7;
   check(refusal(options) == -EINVAL, "an unknown source");
@@ -108,6 +114,37 @@ static void check_sizes(void) {
             facts.bus == UINT64_MAX && facts.size == offsetof(struct genpool_region_facts, bus),
         "an earlier program's struct is not written past its end");
   genpool_region_close(region);
+}
+
+/* One grammar for all programs: in one text or in two, parts of controllers' memory too. */
+static void check_names(void) {
+  struct genpool_region_options options = options_for(NULL);
+  struct genpool_region *region = NULL;
+  options.device = "01:00.0:cmb,offset=64K";
+  options.length = 4096;
+  check(genpool_region_open(&options, &region) == -EINVAL && region == NULL, "a part that is given twice");
+  options.length = 0;
+  check(genpool_region_open(&options, &region) == 0, "device and memory in one text");
+  struct genpool_region_facts part = facts_of(region);
+  check(part.length == MEBIBYTE - (64 << 10) && part.bus == part.physical + OFFSET,
+        "a part of a controller's memory");
+  check(genpool_region_close(region) == 0, "is closed");
+  region = opened("2");
+  check(region != NULL && genpool_region_close(region) == 0, "a BAR by its number");
+}
+
+/* A controller that was pulled out is not given out again, though a region of it is held. */
+static void check_removed(void) {
+  char device[512], away[512];
+  snprintf(device, sizeof device, "%s/bus/pci/devices/%s", root, DEVICE);
+  snprintf(away, sizeof away, "%s/pulled-out", root);
+  struct genpool_region *held = opened("registers");
+  check(held != NULL && rename(device, away) == 0, "a controller is pulled out while its registers are open");
+  check(refusal(options_for("registers")) == -ENODEV, "its registers are not opened again");
+  check(refusal(options_for("cmb")) == -ENODEV, "nor its memory");
+  check(rename(away, device) == 0 && genpool_region_close(held) == 0, "it is plugged in again");
+  held = opened("registers");
+  check(held != NULL && genpool_region_close(held) == 0, "and opened");
 }
 
 static void check_memory(void) {
@@ -283,6 +320,8 @@ int main(int count, char **arguments) {
   check_refusals();
   check_sizes();
   check_bar();
+  check_names();
+  check_removed();
   check_memory();
   return conclusion();
 }

@@ -15,14 +15,14 @@ import Testing
     #expect(
       piece
         == .init(
-          device: "01:00.0", bar: 0, offset: .mebibytes(1), size: .mebibytes(1),
+          device: "0000:01:00.0", bar: 0, offset: .mebibytes(1), size: .mebibytes(1),
           granule: .kibibytes(64), name: "cmb", allow: ["hotplug", "not-prefetchable"],
           source: "vfio"))
   }
 
   @Test(arguments: [
     ("", "starts with"), ("2", "starts with"), ("1:2", "starts with"),
-    ("0000:01:00.0", "from 0 to 5"), ("0000:01:00.0:6", "from 0 to 5"),
+    ("0000:01:00.0", "0000:01:00.0:2, 0000:01:00.0:cmb"), ("0000:01:00.0:6", "from 0 to 5"),
     ("0000:01:00.0:+2", "from 0 to 5"), ("0000:01:00.0:02", "from 0 to 5"),
     ("0000:01:00.0:2,allow=+", "rule without a name"),
     ("0000:01:00.0:2,allow=hotplug++display", "rule without a name"),
@@ -30,6 +30,7 @@ import Testing
     ("0000:01:00.0:2,size=", "size lacks its value"), ("0000:01:00.0:2,size=big", "is no size"),
     ("0000:01:00.0:2,size=1,size=2", "size is given twice"),
     ("0000:01:00.0:2,colour=red", "no option colour"),
+    ("0000:01:00.0:registers", "registers are no memory"), ("0000:x:00.0:2", "an address like"),
   ])
   func `what cannot be read is named`(text: String, problem: String) {
     let error = #expect(throws: InvalidSpecification.self) {

@@ -5,6 +5,7 @@ import DeviceMemory
 import GenPool
 import Glibc
 import LinuxSystem
+import PCIDevices
 import Synchronization
 import SystemPackage
 
@@ -95,24 +96,24 @@ final class MemoryProvider: DeviceProvider, Sendable {
   }
 
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
-    var bar: Int?
-    if case .bar(let number) = request.memory { bar = number }
-    guard let device = present[request.device], let bar, device.bars.contains(bar) else {
-      let known = present[request.device] != nil
-      throw .noSuchDevice(device: request.device, bar: known ? bar : nil)
+    let name = "\(request.memory.device)"
+    guard let device = present[name] else { throw .noSuchDevice(device: name, bar: nil) }
+    guard case .bar(let index) = request.memory.part, device.bars.contains(index.rawValue) else {
+      throw .noSuchDevice(device: name, bar: Int("\(request.memory.part)"))
     }
+    let bar = index.rawValue
     if let failure = device.failure, request.allow.isEmpty { throw failure }
-    let offset = request.offset ?? .zero
+    let offset = request.memory.offset
     guard offset < device.size else { throw .invalidParameter(parameter: "offset") }
-    let size = request.size ?? (device.size - offset)
+    let size = request.memory.size ?? (device.size - offset)
     guard size > .zero, size <= device.size - offset else {
       throw .invalidParameter(parameter: "size")
     }
-    let memory = dup(memory(of: request.device))
+    let memory = dup(memory(of: name))
     guard memory >= 0 else {
       throw .system(
         SystemError(
-          operation: "open", subject: request.device, errno: Errno(rawValue: errno)))
+          operation: "open", subject: name, errno: Errno(rawValue: errno)))
     }
     return OpenBAR(
       device: device.address, bar: bar, offset: offset, numaNode: nil,
@@ -122,9 +123,9 @@ final class MemoryProvider: DeviceProvider, Sendable {
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
         caching: .cached, isolation: device.isolation, source: device.source,
         label: "BAR \(bar) of \(device.address)",
-        lender: Lender(memory: self.memory(of: request.device), device.witness),
+        lender: Lender(memory: self.memory(of: name), device.witness),
         witness: device.witness,
-        witnessAtOpening: witnessesAtOpening.withLock { $0[request.device] }
+        witnessAtOpening: witnessesAtOpening.withLock { $0[name] }
           ?? (device.witness == .none ? .unknown : .free),
         attachment: openCount.open()))
   }

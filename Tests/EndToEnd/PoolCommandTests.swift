@@ -118,7 +118,7 @@ import Testing
       (["pool", "attach", "01:00.0:2"], 1, "pool cmb has it: genpoolctl pool detach cmb"),
       (["pool", "attach", "01:00.0:cmb"], 1, "pool cmb has it"),
       (["pool", "attach", "01:00.0:2,granule=3K"], 64, "granule=3K is no power of two"),
-      (["pool", "attach", "0000:01:00.0"], 64, "a BAR is a number from 0 to 5"),
+      (["pool", "attach", "0000:01:00.0"], 64, "it lacks the memory of the device"),
       (["pool", "show"], 64, "name"), (["pool", "list", "more"], 64, "more"),
     ]
     for (arguments, status, cause) in cases {

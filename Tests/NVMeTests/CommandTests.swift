@@ -78,22 +78,4 @@ import Testing
       #expect(NamespaceIdentity(bytes) == nil)
     }
   }
-
-  @Test(arguments: [
-    "host", "cmb:0000:01:00.0", "pmr:0000:01:00.0,erase=yes", "bar:0000:01:00.0:2",
-    "bar:10000:01:00.0:0",
-  ])
-  func `a place is printed as it is read`(_ text: String) {
-    #expect(Place(text)?.description == text)
-  }
-
-  @Test(arguments: [
-    "", "Host", "cmb", "cmb:", "cmb:2", "pmr:0000:01:00.0", "pmr:0000:01:00.0,erase=no",
-    "bar:0000:01:00.0", "bar:0000:01:00.0:6", "disk:0000:01:00.0", "host,erase=yes",
-    "cmb:0000:01:00.0,erase=yes", "pmr:0000:01:00.0,erase=yes,",
-    "pmr:0000:01:00.0,erase=yes,erase=yes", "pmr:0000:01:00.0,erase=yes,size=1",
-  ])
-  func `what is no place is not taken for one`(_ text: String) {
-    #expect(Place(text) == nil)
-  }
 }

@@ -124,14 +124,18 @@ struct ConfigurationProblemTests {
       ])
   }
 
-  @Test func `a controller's memory is taken whole, and a persistent one only to be erased`() {
+  @Test
+  func
+    `a controller's memory has no BAR beside it, and a persistent one is taken only to be erased`()
+  {
     func found(_ fields: String) -> [String] {
       problems("{\"pools\": [{\"device\": \"01:00.0\", \(fields)}]}")
     }
     #expect(found("\"memory\": \"cmb\"") == [])
+    #expect(found("\"memory\": \"cmb\", \"offset\": \"1M\", \"size\": \"1M\"") == [])
     #expect(
       found("\"memory\": \"cmb\", \"bar\": 2") == [
-        "f:1:51: pools[0].bar: memory is taken whole, where its registers say"
+        "f:1:51: pools[0].bar: memory is where its registers have it"
       ])
     #expect(found("\"memory\": \"pmr\"").first?.contains("say \"erase\": true") == true)
     #expect(found("\"memory\": \"pmr\", \"erase\": true") == [])

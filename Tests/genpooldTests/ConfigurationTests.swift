@@ -40,7 +40,7 @@ struct ConfigurationTests {
 
   @Test func `a pool's keys`() throws {
     let plain = try pool("")
-    #expect(plain.device == .address(try #require(PCIAddress("01:00.0"))) && plain.bar == 2)
+    #expect(plain.device == .address(try #require(PCIAddress("01:00.0"))) && plain.part == .bar(2))
     #expect(plain.isolation == .uidExclusive && plain.allow.isEmpty && plain.name == nil)
     let full = try pool(
       """

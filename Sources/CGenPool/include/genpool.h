@@ -247,10 +247,11 @@ enum genpool_use {
 struct genpool_region_options {
   size_t size;                              /* sizeof(struct genpool_region_options) */
   const char *GENPOOL_NULLABLE sysfs_root;  /* as for genpool_device_get */
-  const char *GENPOOL_NULLABLE device;      /* "0000:01:00.0" */
-  const char *GENPOOL_NULLABLE memory;      /* "bar0" to "bar5"; an NVMe controller's "cmb", "pmr", "registers" */
-  uint64_t offset;                          /* into a BAR, a multiple of the page size */
-  uint64_t length;                          /* of a BAR's part, likewise; 0 for the rest of the BAR */
+  const char *GENPOOL_NULLABLE device;      /* "0000:01:00.0", or with its memory: "0000:01:00.0:cmb" */
+  const char *GENPOOL_NULLABLE memory;      /* a BAR, "0" to "5" (or "bar0" to "bar5"); an NVMe controller's
+                                               "cmb", "pmr", "registers"; NULL when device names it */
+  uint64_t offset;                          /* into that memory, a multiple of the page size */
+  uint64_t length;                          /* of a part of it, likewise; 0 for the rest */
   uint32_t source;                          /* enum genpool_source */
   uint32_t caching;                         /* GENPOOL_CACHING_DEFAULT or _UNCACHED, of a BAR */
   const char *GENPOOL_NULLABLE allow;       /* attach rules that may be broken, with commas: "hotplug" */

@@ -46,7 +46,7 @@ final class Claims: Sendable {
           attachment: attachment, files: [bar.index: files], claimed: claimed)
         return (files, files.witnessAtOpening)
       }
-      guard attached.attachment.directory.isDirectory(of: device) else {
+      guard attached.attachment.directory.isInPlace() else {
         throw .overlapping(
           subject: "BAR \(bar.index) of \(device.address)",
           problem: "another device was plugged in there while memory of the old one is still held")
@@ -82,8 +82,10 @@ final class Claims: Sendable {
   /// Whether the device at `address` that is attached has not been removed.
   func isPresent(_ address: PCIAddress) -> Bool {
     devices.withLock { devices in
-      guard let directory = devices[address]?.attachment.directory else { return false }
-      // The files of a device that is gone cannot be read, whoever has its address now.
+      guard let directory = devices[address]?.attachment.directory, directory.isInPlace() else {
+        return false
+      }
+      // The files of a device that is being removed cannot be read any more.
       return (try? directory.command()) != nil
     }
   }

@@ -18,6 +18,7 @@ package final class DeviceDirectory: Sendable {
   package static let attachedOverride = "genpool"
 
   private let directory: Directory
+  private let path: String
   private let config: Descriptor
   /// The file of the device's first BAR. Only its locks matter; all who use the device agree on it,
   /// and nobody but root can open it and get in their way.
@@ -38,7 +39,7 @@ package final class DeviceDirectory: Sendable {
   /// Opens the directory of `device`.
   package init(of device: Device) throws(DeviceError) {
     address = device.address
-    let path = device.path.string
+    path = device.path.string
     directory = try DeviceError.attempt("open", path, try Directory(path))
     isEmulated = try !DeviceError.attempt("examine", path, try directory.isSysfs())
     config = try DeviceError.attempt("open", "\(path)/config", try Self.openConfig(directory))
@@ -60,10 +61,10 @@ package final class DeviceDirectory: Sendable {
     }
   }
 
-  /// Whether `device` is the same one, and not one that was plugged in later at its address. Opens
-  /// no file of a BAR, which would count as one that is open elsewhere.
-  func isDirectory(of device: Device) -> Bool {
-    guard let other = try? Directory(device.path.string) else { return false }
+  /// Whether the device has not been removed, nor another one plugged in at its address. Opens no
+  /// file of a BAR, which would count as one that is open elsewhere.
+  func isInPlace() -> Bool {
+    guard let other = try? Directory(path) else { return false }
     return directory.isSame(as: other)
   }
 

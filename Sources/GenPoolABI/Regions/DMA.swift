@@ -1,8 +1,10 @@
 public import CGenPool
 import DeviceDMA
+import DeviceOpener
 import DeviceSources
 import GenPool
 import Glibc
+import LinuxSystem
 import PCIDevices
 import SystemPackage
 
@@ -32,19 +34,16 @@ public func genpool_initiator_get(
     ErrorText.set("find the initiator \(name): that is no PCI address, as 0000:01:00.0 is one")
     return -EINVAL
   }
-  do throws(DeviceError) {
-    let source = try unsafe OpenDevices.source(source, root: sysfsRoot(sysfs_root))
-    do throws(DMAError) {
-      let handle = try InitiatorHandle(address, of: source)
-      unsafe initiator.pointee = OpaquePointer(Unmanaged.passRetained(handle).toOpaque())
-      return 0
-    } catch {
-      ErrorText.set(error)
-      return -error.errno.rawValue
-    }
-  } catch {
-    ErrorText.set(error)
+  do {
+    let opener = unsafe Openers.opener(of: sysfsRoot(sysfs_root))
+    let handle = try InitiatorHandle(address, of: opener.source(memorySource(source)))
+    unsafe initiator.pointee = OpaquePointer(Unmanaged.passRetained(handle).toOpaque())
+    return 0
+  } catch let error as any ErrnoError {
+    ErrorText.set(error.description)
     return -error.errno.rawValue
+  } catch {
+    preconditionFailure("an error without an errno: \(error)")
   }
 }
 

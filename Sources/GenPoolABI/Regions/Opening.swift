@@ -1,7 +1,7 @@
 public import CGenPool
 import DeviceDMA
 import DeviceMemory
-import DeviceSources
+import DeviceOpener
 import GenPool
 import Glibc
 import LinuxSystem
@@ -9,91 +9,67 @@ import NVMe
 import PCIDevices
 import SystemPackage
 
-/// What a `struct genpool_region_options` asks for.
+/// The request that a `struct genpool_region_options` is.
 struct RegionRequest {
-  let root: SysfsRoot
-  let device: PCIAddress
-  let source: UInt32
-  let allowed: Set<String>
-  let memory: Memory
+  private let root: SysfsRoot
+  private let id: DeviceMemoryID
+  private let options: OpeningOptions
 
-  enum Memory {
-    case bar(BARRequest)
-    case ofController(ControllerMemory.Kind)
-    case registers
-  }
-
-  init(_ options: genpool_region_options) throws(DeviceError) {
+  init(_ request: genpool_region_options) throws(DeviceError) {
     func text(_ pointer: UnsafePointer<CChar>?) -> String? {
       unsafe pointer.map { unsafe String(cString: $0) }
     }
-    let name = unsafe text(options.device) ?? ""
-    guard let device = PCIAddress(name) else {
+    // The memory may be named in one text or in two.
+    let device = unsafe text(request.device) ?? ""
+    let name = unsafe text(request.memory).map { "\(device):\($0)" } ?? device
+    guard var id = DeviceMemoryID(name) else {
       throw .invalid(
-        subject: "device \(name)", problem: "that is no PCI address, as 0000:01:00.0 is one")
+        subject: "memory \(name)",
+        problem: "memory is a device and its BAR, cmb, pmr or registers: 0000:01:00.0:2")
     }
-    let memory = unsafe text(options.memory) ?? ""
-    root = unsafe sysfsRoot(options.sysfs_root)
-    self.device = device
-    source = unsafe options.source
-    allowed = unsafe Set((text(options.allow) ?? "").split(separator: ",").map(String.init))
-    let isUncached = unsafe options.caching == GENPOOL_CACHING_UNCACHED.rawValue
-    guard unsafe isUncached || options.caching == GENPOOL_CACHING_DEFAULT.rawValue else {
-      throw .invalid(
-        subject: "\(memory) of \(device)", problem: "ask for the default caching, or for none")
+    let (offset, length) = unsafe (ByteCount(request.offset), ByteCount(request.length))
+    if offset != .zero || length != .zero {
+      guard id.offset == .zero, id.size == nil else {
+        throw .invalid(subject: "\(id)", problem: "its part is given twice")
+      }
+      id.offset = offset
+      id.size = length == .zero ? nil : length
     }
-    let length = unsafe options.length, offset = unsafe options.offset
-    if memory == "registers" {
-      self.memory = .registers
-    } else if let kind = ControllerMemory.Kind(rawValue: memory) {
-      self.memory = .ofController(kind)
-    } else if memory.hasPrefix("bar"), let bar = BAR.Index(String(memory.dropFirst(3))) {
-      self.memory = .bar(
-        BARRequest(
-          device: device, bar: bar, offset: ByteCount(offset),
-          size: length == 0 ? nil : ByteCount(length), allowed: allowed,
-          contents: isUncached ? .registers : .memory))
-      return
-    } else {
-      throw .invalid(
-        subject: "\(memory) of \(device)", problem: "memory is bar0 to bar5, cmb, pmr or registers")
+    let isUncached = unsafe request.caching == GENPOOL_CACHING_UNCACHED.rawValue
+    guard unsafe isUncached || request.caching == GENPOOL_CACHING_DEFAULT.rawValue else {
+      throw .invalid(subject: "\(id)", problem: "ask for the default caching, or for none")
     }
-    guard offset == 0, length == 0, !isUncached else {
-      throw .invalid(
-        subject: "\(memory) of \(device)", problem: "only a BAR has parts and a choice of caching")
+    if id.part == .registers, id.offset != .zero || id.size != nil || isUncached {
+      throw .invalid(subject: "\(id)", problem: "registers have no parts and no choice of caching")
     }
+    root = unsafe sysfsRoot(request.sysfs_root)
+    self.id = id
+    options = unsafe OpeningOptions(
+      source: try memorySource(request.source),
+      allowed: Set((text(request.allow) ?? "").split(separator: ",").map(String.init)),
+      isUncached: isUncached)
   }
 
   /// Opens and maps it.
   func open() throws(DeviceError) -> RegionHandle {
-    let range: DeviceRange
-    // Only a hint, so a device that is gone meanwhile is somebody else's to notice.
-    let found = try? DeviceTree(root: root).device(at: device)
-    var isRegisters = false
-    var traits = ChunkTraits(device: DeviceKey("\(device)"))
-    switch memory {
-    case .registers: return RegionHandle(registersOf: try controller())
-    case .ofController(let kind):
-      let opened = try controller().open(kind)
-      traits.uses = ChunkUses(rawValue: opened.memory.uses.rawValue)
-      range = opened.intoRange()
-    case .bar(let request):
-      range = try OpenDevices.source(source, root: root).open(request)
-      // Uncached, any BAR may be opened, but a pool's memory is zeroed.
-      isRegisters =
-        request.contents == .registers && request.bar == 0
-        && found?.classCode.hasNVMeRegisters != false
+    let opener = Openers.opener(of: root)
+    if id.part == .registers {
+      return RegionHandle(registersOf: try opener.controller(at: id.device, options))
     }
+    // Only a hint, so a device that is gone meanwhile is for the source to notice.
+    let found = try? opener.tree.device(at: id.device)
+    let opened = try opener.open(id, options)
+    var traits = ChunkTraits(device: DeviceKey("\(id.device)"))
     traits.node = found?.numaNode
+    if let owner = opened.owner { traits.uses = ChunkUses(rawValue: owner.uses.rawValue) }
+    // Uncached, any BAR may be opened, but a pool's memory is zeroed.
+    let isRegisters =
+      options.isUncached && opened.bar == 0 && found?.classCode.hasNVMeRegisters != false
     do throws(SystemError) {
-      return try RegionHandle(mapping: range, traits, isRegisters: isRegisters)
+      return try RegionHandle(mapping: opened.intoRange(), traits, isRegisters: isRegisters)
     } catch {
       throw .system(error)
     }
-  }
-
-  private func controller() throws(DeviceError) -> NVMeController {
-    try OpenDevices.controller(at: device, source: source, root: root, allowed: allowed)
   }
 }
 
@@ -110,9 +86,7 @@ public func genpool_region_open(
   }
   let opened: RegionHandle
   do throws(DeviceError) {
-    let request: RegionRequest
-    request = try unsafe RegionRequest(known)
-    opened = try request.open()
+    opened = try unsafe RegionRequest(known).open()
   } catch {
     ErrorText.set(error)
     return -error.errno.rawValue

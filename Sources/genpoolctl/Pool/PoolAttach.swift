@@ -20,7 +20,8 @@ struct PoolAttach: ParsableCommand {
 
       In the BAR's place cmb is the controller memory buffer of an NVMe controller, pmr its persistent \
       memory region (with erase=yes: what is in it was meant to last), wherever its registers say \
-      that they are: `genpoolctl nvme show`. The controller is enabled to use them meanwhile.
+      that they are: `genpoolctl nvme show`. The controller is enabled to use them meanwhile. Offset and \
+      size take a part of it, as of a BAR.
 
       Where the kernel cannot tell which processes map the memory (sysfs since Linux 7.0, overlayfs), it is \
       not attached after a genpoold that had lent it was killed. --force does it all the same: say so only \

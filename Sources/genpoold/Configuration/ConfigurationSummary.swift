@@ -25,7 +25,7 @@ extension Configuration {
     add("record", record)
     for pool in pools {
       var words = [pool.name.map { "pool \($0):" } ?? "pool:", pool.description]
-      if let offset = pool.offset { words.append("from \(offset)") }
+      if pool.offset != .zero { words.append("from \(pool.offset)") }
       if let size = pool.size { words.append("of \(size)") }
       if let granule = pool.granule { words.append("granule \(granule)") }
       words.append(pool.isolation.rawValue)

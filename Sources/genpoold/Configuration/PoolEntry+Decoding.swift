@@ -37,7 +37,8 @@ extension PoolEntry: Decodable {
       return size
     }
     let page = Self.page
-    offset = size("offset", "a multiple of the page size, \(page)") { $0.isMultiple(of: page) }
+    offset =
+      size("offset", "a multiple of the page size, \(page)") { $0.isMultiple(of: page) } ?? .zero
     self.size = size("size", "a multiple of the page size, \(page), and not 0") {
       $0.isMultiple(of: page) && $0 > .zero
     }
@@ -68,24 +69,31 @@ extension PoolEntry: Decodable {
         "allow",
         "\(quotedForLog(unknown)) is not possible; there are " + rules.joined(separator: ", "))
     }
-    memory = section.value(
-      "memory", from: String.self,
-      else: "there are " + Broker1.Attach.Parameters.memories.joined(separator: " and ")
-    ) { Broker1.Attach.Parameters.memories.contains($0) ? $0 : nil }
+    let memory = section.value(
+      "memory", from: String.self, else: "there are cmb and pmr"
+    ) { text -> DeviceMemoryID.Part? in
+      switch DeviceMemoryID.Part(text) {
+      case .controllerMemoryBuffer?: .controllerMemoryBuffer
+      case .persistentMemoryRegion?: .persistentMemoryRegion
+      case .bar?, .registers?, nil: nil
+      }
+    }
     erase = section.value("erase", as: Bool.self) ?? false
     if memory != nil {
-      for key in ["bar", "offset", "size"] where section.has(key) {
-        section.refuse(key, "memory is taken whole, where its registers say", isAboutKey: true)
+      if section.has("bar") {
+        section.refuse("bar", "memory is where its registers have it", isAboutKey: true)
       }
-      if memory == "pmr" && !erase {
+      if memory == .persistentMemoryRegion && !erase {
         section.refuse(
           "memory", "what is in a PMR was meant to last, and pools are erased; say \"erase\": true")
       }
     }
     // Why is noted already.
-    guard let choice, bar != nil || memory != nil else { throw Incomplete() }
+    guard let choice, let part = memory ?? bar.map(DeviceMemoryID.Part.bar) else {
+      throw Incomplete()
+    }
     device = choice
-    self.bar = bar?.rawValue
+    self.part = part
   }
 
   private static func device(of section: ConfigurationSection) -> DeviceChoice? {

@@ -6,13 +6,11 @@ import PCIDevices
 /// A pool, or with a search several, that the configuration wants.
 struct PoolEntry: Hashable {
   var device: DeviceChoice
-  /// 0 … 5; nil when ``memory`` says what it is.
-  var bar: Int?
-  /// `cmb` or `pmr`.
-  var memory: String?
+  /// Which of its memories.
+  var part: DeviceMemoryID.Part
   /// Whether what was meant to last may be lost.
   var erase = false
-  var offset: ByteCount?
+  var offset: ByteCount = .zero
   var size: ByteCount?
   var granule: ByteCount?
   var name: String?
@@ -31,6 +29,7 @@ struct PoolEntry: Hashable {
 /// One pool that is wanted, of a device that is there.
 struct WantedPool: Hashable {
   let name: String
+  let memory: DeviceMemoryID
   let parameters: Broker1.Attach.Parameters
   let isolation: Isolation
   /// Whether a search chose the device: storage and network controllers are then refused.
@@ -49,14 +48,12 @@ struct WantedPool: Hashable {
   func isInTheWay(of other: WantedPool) -> Bool {
     self != other
       && (name == other.name
-        || parameters.device == other.parameters.device && parameters.part == other.parameters.part)
+        || memory.device == other.memory.device && memory.part == other.memory.part)
   }
 
   private var fields: [String] {
     [
-      parameters.device, parameters.part, "\(parameters.offset ?? .zero)",
-      "\(parameters.size?.description ?? "")", "\(parameters.granule?.description ?? "")",
-      "\(parameters.source ?? "")",
+      "\(memory)", "\(parameters.granule?.description ?? "")", "\(parameters.source ?? "")",
     ] + (parameters.allow ?? [])
   }
 }
@@ -85,12 +82,12 @@ extension PoolEntry {
     }
     return found.map { address in
       let name = name.map { suffixes ? "\($0)/\(address)" : $0 } ?? "\(address)/\(part)"
+      let memory = DeviceMemoryID(device: address, part: part, offset: offset, size: size)
       return WantedPool(
-        name: name,
+        name: name, memory: memory,
         parameters: Broker1.Attach.Parameters(
-          device: address.description, bar: bar, memory: memory, erase: erase, offset: offset,
-          size: size, granule: granule,
-          name: name, allow: allow, source: source.rawValue),
+          memory, erase: erase, granule: granule, name: name, allow: allow,
+          source: source.rawValue),
         isolation: isolation, isSearched: isSearched)
     }
   }
@@ -111,9 +108,8 @@ extension PoolEntry {
   /// What the log calls it: its name, else what it is made of.
   var title: String { name ?? description }
 
-  /// As specifications write it: `2`, `cmb`.
-  private var part: String { memory ?? bar.map(String.init) ?? "" }
-
-  /// As sentences do.
-  private var what: String { memory.map { $0.uppercased() } ?? "BAR \(part)" }
+  /// The part in a sentence: `BAR 2`, `CMB`.
+  private var what: String {
+    if case .bar(let index) = part { "BAR \(index)" } else { "\(part)".uppercased() }
+  }
 }

@@ -7,10 +7,10 @@ echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 # place NAME: a memory as dma-proof calls it.
 place() {
   case $1 in
-    cmb) echo "cmb:$nv0" ;;
-    legacy) echo "cmb:$nv2" ;;
-    pmr) echo "pmr:$nv1,erase=yes" ;;
-    ivs) echo "bar:$ivs:2" ;;
+    cmb) echo "$nv0:cmb" ;;
+    legacy) echo "$nv2:cmb" ;;
+    pmr) echo "$nv1:pmr,erase=yes" ;;
+    ivs) echo "$ivs:2" ;;
   esac
 }
 

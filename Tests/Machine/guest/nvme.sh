@@ -7,10 +7,10 @@ echo 8 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 # place NAME: a memory as genpool-nvme and dma-proof call it.
 place() {
   case $1 in
-    cmb) echo "cmb:$nv0" ;;
-    legacy) echo "cmb:$nv2" ;;
-    pmr) echo "pmr:$nv1,erase=yes" ;;
-    ivs) echo "bar:$ivs:2" ;;
+    cmb) echo "$nv0:cmb" ;;
+    legacy) echo "$nv2:cmb" ;;
+    pmr) echo "$nv1:pmr,erase=yes" ;;
+    ivs) echo "$ivs:2" ;;
   esac
 }
 
@@ -100,8 +100,8 @@ check "200 times nv0's queue, lists and data come from its own CMB, and go back"
   prove churn-nv0-cmb churn nv0 cmb --rounds 200 --content /host/content
 
 check "nv1 writes blocks out of the CMB of nv0, where its queue and list are as well" \
-  sh -c "genpool-nvme write $nv1 --lba $write_lba --in /host/payload --queues cmb:$nv0 \
-    --lists cmb:$nv0 --data cmb:$nv0 --verify --allow hotplug --json > /host/write-nv1-cmb.json"
+  sh -c "genpool-nvme write $nv1 --lba $write_lba --in /host/payload --queues $nv0:cmb \
+    --lists $nv0:cmb --data $nv0:cmb --verify --allow hotplug --json > /host/write-nv1-cmb.json"
 stop write-nv1-cmb
 for memory in ivs pmr; do
   check "nv0 reads blocks into $memory" \
@@ -158,9 +158,9 @@ check "SIGTERM ends a driver that still waits for its data at once" equal "$? $(
 
 check "a completion queue does not go into a CMB whose registers do not say so" \
   fails_with 1 'cannot keep completion queues there' \
-  genpool-nvme identify "$nv0" --completions "cmb:$nv0" --allow hotplug
+  genpool-nvme identify "$nv0" --completions "$nv0:cmb" --allow hotplug
 check "a persistent memory region is not used unless erase=yes is said" \
-  fails_with 64 "pmr:$nv1" genpool-nvme identify "$nv0" --data "pmr:$nv1" --allow hotplug
+  fails_with 1 "$nv1:pmr" genpool-nvme identify "$nv0" --data "$nv1:pmr" --allow hotplug
 check "after all that every device is as it was" equal "$(states)" "$before"
 
 # The same memories leased by the daemon, wherever the registers say that they are.

@@ -2,9 +2,9 @@
 
 public import ArgumentParser
 public import DeviceMemory
-public import NVMe
+public import DeviceOpener
 public import PCIDevices
 
 extension PCIAddress: ExpressibleByArgument {}
-extension Place: ExpressibleByArgument {}
+extension MemoryChoice: ExpressibleByArgument {}
 extension MemorySource: ExpressibleByArgument {}

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -20,11 +21,11 @@ struct Arrival: ParsableCommand {
   }
 
   func run() throws {
-    let places = try options.places()
-    let memory = try places.memory(at: options.memory)
-    let driver = try options.driver(places)
+    let all = try options.driverMemory()
+    let memory = try all.pool(of: options.memory)
+    let driver = try options.driver(all)
     // What the controller says, come by way of the host's memory.
-    let host = try places.memory(at: .host)
+    let host = try all.pool(of: .host)
       .allocate(.kibibytes(4), for: .readData, by: options.initiator)
     _ = try driver.identify(into: host)
     let expected = try host.read(count: .kibibytes(4))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -40,12 +41,12 @@ struct Churn: ParsableCommand {
 
   func run() throws {
     let content = try read()
-    let places = try options.places()
-    let memory = try places.memory(at: options.memory)
-    let driver = try options.driver(places)
+    let all = try options.driverMemory()
+    let memory = try all.pool(of: options.memory)
+    let driver = try options.driver(all)
     driver.memory.submissions = memory
     driver.memory.lists = memory
-    let host = try places.memory(at: .host)
+    let host = try all.pool(of: .host)
       .allocate(.kibibytes(4), for: .readData, by: options.initiator)
     let namespace = try driver.identify(1, into: host)
     let blocksOfPage = Self.page / Int(namespace.identity.blockSize.rawValue)

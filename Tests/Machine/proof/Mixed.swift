@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -22,10 +23,10 @@ struct Mixed: ParsableCommand {
   }
 
   func run() throws {
-    let places = try options.places()
-    let memory = try places.memory(at: options.memory)
-    let host = try places.memory(at: .host)
-    let driver = try options.driver(places)
+    let all = try options.driverMemory()
+    let memory = try all.pool(of: options.memory)
+    let host = try all.pool(of: .host)
+    let driver = try options.driver(all)
     let page = ByteCount.kibibytes(4)
     let one = try host.allocate(page, for: .readData, by: options.initiator)
     let other = try memory.allocate(page, for: .readData, by: options.initiator)

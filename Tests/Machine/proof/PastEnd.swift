@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import GenPool
 import NVMe
 import PCIDevices
@@ -14,7 +15,7 @@ struct PastEnd: ParsableCommand {
   @OptionGroup var options: ProofOptions
 
   @Option(help: "Memory that starts where the other ends.")
-  var neighbour: Place
+  var neighbour: MemoryChoice
 
   private struct Facts: Encodable {
     let proof = "past-end"
@@ -24,11 +25,11 @@ struct PastEnd: ParsableCommand {
   }
 
   func run() throws {
-    let places = try options.places()
-    let memory = try places.memory(at: options.memory)
-    let behind = try places.memory(at: neighbour)
-    let driver = try options.driver(places)
-    let host = try places.memory(at: .host)
+    let all = try options.driverMemory()
+    let memory = try all.pool(of: options.memory)
+    let behind = try all.pool(of: neighbour)
+    let driver = try options.driver(all)
+    let host = try all.pool(of: .host)
       .allocate(.kibibytes(4), for: .readData, by: options.initiator)
     _ = try driver.identify(into: host)
     let expected = try host.read(count: .kibibytes(4))

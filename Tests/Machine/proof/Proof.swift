@@ -1,5 +1,6 @@
 import ArgumentParser
 import DeviceMemory
+import DeviceOpener
 import DeviceSources
 import FoundationEssentials
 import Glibc
@@ -40,7 +41,7 @@ struct ProofOptions: ParsableArguments {
   var initiator: PCIAddress
 
   @Option(help: "The memory that it does it to.")
-  var memory: Place
+  var memory: MemoryChoice
 
   @Option(help: "What the host has chosen for this run.")
   var seed: UInt64
@@ -51,21 +52,16 @@ struct ProofOptions: ParsableArguments {
   @Option(help: "An attach rule that may be broken.")
   var allow: [String] = []
 
-  /// Who opens what.
-  func places() throws -> Places {
-    let opener: any BARSource =
-      switch source {
-      case .sysfs: SysfsSource()
-      case .vfio: try VFIOSource()
-      }
-    return Places(initiator: initiator, source: opener, allowed: Set(allow))
+  /// What opens the memory.
+  func driverMemory() throws -> DriverMemory {
+    DriverMemory(initiator: initiator, source: source, allowed: Set(allow))
   }
 
   /// The initiator, its admin queues in host memory.
-  func driver(_ places: Places) throws -> Driver {
-    let host = try places.memory(at: .host)
+  func driver(_ all: DriverMemory) throws -> Driver {
+    let host = try all.pool(of: .host)
     let driver = try Driver(
-      places.controller(at: initiator),
+      all.controller(at: initiator),
       memory: Driver.Memory(submissions: host, completions: host, lists: host))
     // Commands take microseconds here; one that gets lost should not take the scenario's time.
     driver.patience = .seconds(5)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DeviceDMA
 import DeviceMemory
+import DeviceOpener
 import DeviceSources
 import GenPool
 import Glibc
@@ -27,11 +28,13 @@ struct Unmapped: ParsableCommand {
   private static let page = ByteCount.kibibytes(4)
 
   func run() throws {
-    let source = try VFIOSource()
-    let places = Places(
-      initiator: options.initiator, source: source, allowed: Set(options.allow))
-    let memory = try places.memory(at: options.memory)
-    let driver = try options.driver(places)
+    let all = DriverMemory(
+      initiator: options.initiator, source: .vfio, allowed: Set(options.allow))
+    guard let source = try all.opener.source(.vfio) as? VFIOSource else {
+      throw Disproof("the source of VFIO is another")
+    }
+    let memory = try all.pool(of: options.memory)
+    let driver = try options.driver(all)
     let initiator = try source.initiator(at: options.initiator)
     let container = try source.device(at: options.initiator).group.container
 
@@ -39,7 +42,7 @@ struct Unmapped: ParsableCommand {
     var generator = SplitMix64(seed: options.seed)
     let poison = generator.bytes(12 << 10)
     try area.write(poison)
-    let host = try places.memory(at: .host)
+    let host = try all.pool(of: .host)
       .allocate(Self.page, for: .readData, by: options.initiator)
     _ = try driver.identify(into: host)
     let expected = try host.read(count: Self.page)
