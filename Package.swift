@@ -144,11 +144,15 @@ let package = Package(
       dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "BrokerProtocol", system],
       swiftSettings: house),
 
+    // JSON for people: a line and a column for each key and value. For the daemon's configuration only.
+    .target(name: "LocatedJSON", swiftSettings: house),
+
     // Executables: parse, wire, run.
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe",
+        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "NVMe",
         "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser,
         logging, system,
       ],
@@ -212,6 +216,8 @@ let package = Package(
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
+    .testTarget(
+      name: "LocatedJSONTests", dependencies: ["LocatedJSON"], swiftSettings: house),
     .testTarget(
       name: "OptionTextTests", dependencies: ["OptionText"], swiftSettings: house),
     .target(
@@ -343,8 +349,8 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .target(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
-        "Broker", logging,
+        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
+        "BrokerLeases", "Broker", logging,
         system,
       ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
@@ -352,7 +358,7 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
       name: "fuzz",
       dependencies: [
         "CLibFuzzer", "GenPool", "PCIDevices", "DeviceDMA", "NVMe", "DeviceEmulation",
-        "BrokerProtocol", "Broker", "BrokerLeases", "genpoold", logging,
+        "BrokerProtocol", "Broker", "BrokerLeases", "LocatedJSON", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),
