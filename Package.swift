@@ -155,11 +155,15 @@ let package = Package(
       dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "BrokerProtocol", system],
       swiftSettings: house),
 
+    // JSON for people: a line and a column for each key and value. For the daemon's configuration only.
+    .target(name: "LocatedJSON", swiftSettings: house),
+
     // Executables: parse, wire, run.
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceOpener",
+        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "DeviceOpener",
         "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser,
         logging, system,
       ],
@@ -223,6 +227,8 @@ let package = Package(
     .testTarget(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
+    .testTarget(
+      name: "LocatedJSONTests", dependencies: ["LocatedJSON"], swiftSettings: house),
     .testTarget(
       name: "OptionTextTests", dependencies: ["OptionText"], swiftSettings: house),
     .target(
@@ -363,8 +369,8 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .target(
       name: "genpoold",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
-        "Broker", logging,
+        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
+        "BrokerLeases", "Broker", logging,
         system,
       ], sources: ["Configuration", "Log"], swiftSettings: house),
     .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
@@ -372,7 +378,7 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
       name: "fuzz",
       dependencies: [
         "CLibFuzzer", "GenPool", "PCIDevices", "DeviceDMA", "NVMe", "DeviceEmulation",
-        "BrokerProtocol", "Broker", "BrokerLeases", "genpoold", logging,
+        "BrokerProtocol", "Broker", "BrokerLeases", "LocatedJSON", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),

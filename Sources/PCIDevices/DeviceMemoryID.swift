@@ -3,8 +3,8 @@ package import OptionText
 
 /// The name of device memory: which device, which of its memories, and which part of that.
 ///
-/// Written `0000:01:00.0:2`, `01:00.0:cmb`, `0000:01:00.0:pmr,offset=1M,size=32M`: on command lines,
-/// in the configuration, on the wire and in C alike. It opens nothing.
+/// Written `0000:01:00.0:2`, `01:00.0:cmb`, `0000:01:00.0:pmr,offset=1M,size=32M`: on command
+/// lines, in the configuration, on the wire and in C alike. It opens nothing.
 public struct DeviceMemoryID: Hashable, Sendable {
   /// The device.
   public var device: PCIAddress
@@ -71,7 +71,8 @@ extension DeviceMemoryID: LosslessStringConvertible {
     return text
   }
 
-  /// Parses what ``description`` returns, sizes also like `32M` and `0x1000`. Nil for anything else.
+  /// Parses what ``description`` returns, sizes also like `32M` and `0x1000`. Nil for any other
+  /// text.
   public init?(_ description: String) {
     do throws(InvalidOptionText) {
       var options = try OptionText(description)

@@ -10,7 +10,8 @@ struct FuzzTarget: Sendable {
   let test: @Sendable ([UInt8]) -> Void
 
   static let all: [FuzzTarget] = [
-    .frames, .calls, .replies, .bars, .controller, .attributes, .arguments, .configuration, .log,
+    .frames, .calls, .replies, .bars, .controller, .attributes, .arguments, .json, .configuration,
+    .log,
   ]
 }
 

@@ -73,12 +73,15 @@ struct ReplayedFileTests {
       let torn_line: Int?, problem: String?
     }
     let file = try replay(head + "V = 1\nA 2 4000 = 0 0\nA \"\\\u{1}")
-    let document = try JSONDecoder().decode(Document.self, from: Data(file.json.utf8))
+    let document = try JSONDecoder().decode(Document.self, from: JSONEncoder().encode(file))
     #expect(document.file == file.path && document.records == 5 && document.torn_line == 7)
     #expect(document.mismatches.map(\.record) == ["V = 1"] && document.mismatches[0].got == "3000")
     #expect(document.failures.map(\.largest) == [0x3000] && document.failures[0].size == 0x4000)
+    let members = try JSONSerialization.jsonObject(
+      with: JSONEncoder().encode(file.replayer.failures))
+    #expect((members as? [[String: Any]])?.first?["largest_aligned"] is NSNull)
     let odd = ReplayedFile(path: "/nonexistent/\"\\\u{1}é.gpt")
-    let named = try JSONDecoder().decode(Document.self, from: Data(odd.json.utf8))
+    let named = try JSONDecoder().decode(Document.self, from: JSONEncoder().encode(odd))
     #expect(named.file == odd.path && named.problem?.hasPrefix(odd.path) == true)
   }
 }

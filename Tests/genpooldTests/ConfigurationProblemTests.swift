@@ -24,7 +24,7 @@ struct ConfigurationProblemTests {
     ("{\"a\": \"b\n\"}", "f:1:7: a string that does not end in its line"),
     ("{\"a\": \"b", "f:1:7: a string that does not end"),
     ("{\"a\": \"\\q\"}", "f:1:7: a string with an escape that does not exist"),
-    ("{} {}", "f:1:4: \"{\" follows the end of the configuration"),
+    ("{} {}", "f:1:4: \"{\" follows the end of the document"),
     ("{\"a\": 64M}", "f:1:7: \"64M\" is no number; sizes like 64M stand in quotes"),
     ("{\"a\": yes}", "f:1:7: \"yes\" is no value; text stands in quotes"),
     ("{\"a\": 1", "f:1:8: a comma or } is missing before the end of the file (opened at 1:1)"),

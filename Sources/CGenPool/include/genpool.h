@@ -248,8 +248,8 @@ struct genpool_region_options {
   size_t size;                              /* sizeof(struct genpool_region_options) */
   const char *GENPOOL_NULLABLE sysfs_root;  /* as for genpool_device_get */
   const char *GENPOOL_NULLABLE device;      /* "0000:01:00.0", or with its memory: "0000:01:00.0:cmb" */
-  const char *GENPOOL_NULLABLE memory;      /* a BAR, "0" to "5" (or "bar0" to "bar5"); an NVMe controller's
-                                               "cmb", "pmr", "registers"; NULL when device names it */
+  const char *GENPOOL_NULLABLE memory;      /* "0" to "5", "bar0" to "bar5": a BAR; "cmb", "pmr",
+                                               "registers"; NULL when device names it */
   uint64_t offset;                          /* into that memory, a multiple of the page size */
   uint64_t length;                          /* of a part of it, likewise; 0 for the rest */
   uint32_t source;                          /* enum genpool_source */

@@ -73,7 +73,7 @@ struct CompareCommand: ParsableCommand {
       // Whoever waits sees each row as it comes.
       fflush(nil)
     }
-    let document = "[\n\(rows.map { $0.json(machine) }.joined(separator: ",\n"))\n]"
+    let document = try rows.map { DatedRow($0, on: machine) }.jsonRows
     if json { print(document) }
     try saved?.write(document + "\n")
     try plotted?.write(Plot(rows, machine).svg)

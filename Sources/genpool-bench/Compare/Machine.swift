@@ -1,7 +1,7 @@
 import Glibc
 
 /// Where and when something was measured.
-struct Machine: CustomStringConvertible {
+struct Machine: Encodable, CustomStringConvertible {
   /// As `2026-11-21`.
   let date: String
   /// Processor, how many, and the kernel.
@@ -19,8 +19,10 @@ struct Machine: CustomStringConvertible {
   /// What a table begins with.
   var description: String { "\(date), \(name)" }
 
-  /// The last members of a JSON object.
-  var json: String { "\"date\": \"\(date)\", \"machine\": \"\(name)\"" }
+  private enum CodingKeys: String, CodingKey {
+    case date
+    case name = "machine"
+  }
 
   private static var kernel: String {
     var names = utsname()

@@ -20,36 +20,28 @@ struct Measurement {
   /// Failed searches a pair: an alignment or 99 % cannot always be had.
   let failedShare: Double
 
-  /// A field of the outputs for programs: a name, and a number or a text.
-  private var fields: [(name: String, value: String, isText: Bool)] {
-    func number(_ value: Double) -> String { String((value * 100).rounded() / 100) }
-    return [
-      ("case", self.case, true), ("fit", fit, true), ("occupancy", String(occupancy), false),
-      ("ns", number(ns), false), ("baseline_ns", number(baselineNs), false),
-      ("ratio", number(ratio), false), ("bins_ns", number(binsNs), false),
-      ("bins_ratio", number(binsRatio), false), ("harness_ns", number(harnessNs), false),
-      ("p50_ns", number(latencies.median), false),
-      ("p99_ns", number(latencies.quantile(0.99)), false),
-      ("p999_ns", number(latencies.quantile(0.999)), false),
-      ("max_ns", number(latencies.quantile(1)), false),
-      ("bins_p50_ns", number(binsLatencies.median), false),
-      ("bins_p99_ns", number(binsLatencies.quantile(0.99)), false),
-      ("bins_p999_ns", number(binsLatencies.quantile(0.999)), false),
-      ("bins_max_ns", number(binsLatencies.quantile(1)), false),
-      ("failed", number(failedShare), false),
+  /// The numbers of the outputs for programs, in the order of their columns.
+  private var numbers: KeyValuePairs<CodingKeys, Double> {
+    [
+      .ns: ns, .baselineNs: baselineNs, .ratio: ratio, .binsNs: binsNs, .binsRatio: binsRatio,
+      .harnessNs: harnessNs,
+      .p50: latencies.median, .p99: latencies.quantile(0.99), .p999: latencies.quantile(0.999),
+      .max: latencies.quantile(1),
+      .binsP50: binsLatencies.median, .binsP99: binsLatencies.quantile(0.99),
+      .binsP999: binsLatencies.quantile(0.999), .binsMax: binsLatencies.quantile(1),
+      .failed: failedShare,
     ]
   }
 
-  /// An object of a JSON document, with where and when.
-  func json(_ machine: Machine) -> String {
-    let members = fields.map { "\"\($0.name)\": \($0.isText ? "\"\($0.value)\"" : $0.value)" }
-    return "  {\(members.joined(separator: ", ")), \(machine.json)}"
-  }
-
   /// The names of a table of comma-separated values.
-  var csvHead: String { fields.map(\.name).joined(separator: ",") }
+  var csvHead: String {
+    ([.case, .fit, .occupancy] + numbers.map(\.key)).map(\.rawValue).joined(separator: ",")
+  }
   /// A row of it.
-  var csv: String { fields.map(\.value).joined(separator: ",") }
+  var csv: String {
+    ([self.case, fit, String(occupancy)] + numbers.map { String(hundredths($0.value)) })
+      .joined(separator: ",")
+  }
 
   /// The head of the table for people, which is Markdown as well.
   static var tableHead: String {
@@ -87,5 +79,31 @@ struct Measurement {
     if ns >= 1_000_000 { return tenths(ns / 1_000_000) + " ms" }
     if ns >= 10_000 { return tenths(ns / 1000) + " us" }
     return String(Int(ns.rounded()))
+  }
+}
+
+extension Measurement: Encodable {
+  enum CodingKeys: String, CodingKey {
+    case `case`, fit, occupancy, ns, ratio, failed
+    case baselineNs = "baseline_ns"
+    case binsNs = "bins_ns"
+    case binsRatio = "bins_ratio"
+    case harnessNs = "harness_ns"
+    case p50 = "p50_ns"
+    case p99 = "p99_ns"
+    case p999 = "p999_ns"
+    case max = "max_ns"
+    case binsP50 = "bins_p50_ns"
+    case binsP99 = "bins_p99_ns"
+    case binsP999 = "bins_p999_ns"
+    case binsMax = "bins_max_ns"
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(self.case, forKey: .case)
+    try container.encode(fit, forKey: .fit)
+    try container.encode(occupancy, forKey: .occupancy)
+    for (key, number) in numbers { try container.encode(hundredths(number), forKey: key) }
   }
 }

@@ -68,27 +68,25 @@ struct LatencyCommand: ParsableCommand {
     if lives { return try runLives() }
     let machine = Machine()
     let granules = granules ?? Self.defaultGranules
-    var rows: [(state: String, fit: String, count: Int, ns: UInt64, isFound: Bool)] = []
+    var rows: [Row] = []
     for state in HardState.all where self.state == nil || state.name == self.state {
       for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
         let (ns, isFound) = try measure(state, fit, granules)
-        rows.append((state.name, fit.rawValue, state.count, ns, isFound))
+        rows.append(
+          Row(
+            state: state.name, fit: fit.rawValue, granules: granules, request: state.count, ns: ns,
+            found: isFound))
       }
     }
     if json {
-      let objects = rows.map {
-        "  {\"state\": \"\($0.state)\", \"fit\": \"\($0.fit)\", \"granules\": \(granules), "
-          + "\"request\": \($0.count), \"ns\": \($0.ns), \"found\": \($0.isFound), "
-          + "\(machine.json)}"
-      }
-      print("[\n\(objects.joined(separator: ",\n"))\n]")
+      print(try rows.map { DatedRow($0, on: machine) }.jsonRows)
     } else {
       print("\(machine); \(granules) granules, the least of \(repeats) repeats\n")
       print(line("state", "fit", "request", "ns", "answer"))
       for row in rows {
         print(
           line(
-            row.state, row.fit, String(row.count), String(row.ns), row.isFound ? "found" : "none"))
+            row.state, row.fit, String(row.request), String(row.ns), row.found ? "found" : "none"))
       }
     }
   }
@@ -97,7 +95,7 @@ struct LatencyCommand: ParsableCommand {
     let shape = PoolShape.all.first { $0.name == pool } ?? Self.defaultShape
     let allocations = allocations ?? Self.defaultAllocations
     let machine = Machine()
-    var objects: [String] = []
+    var rows: [LifeRow] = []
     if !json {
       print("\(machine); nanoseconds, \(repeats) lives of \(allocations) allocations\n")
       print(line("case", "fit", "%", "p50", "p99", "p99.9", "worst"))
@@ -106,24 +104,21 @@ struct LatencyCommand: ParsableCommand {
       for occupancy in [50, 90, 99] {
         let life = try Life(
           shape, fit, occupancy: occupancy, allocations: allocations, repeats: repeats)
-        let values = [0.5, 0.99, 0.999, 1].map { String(Int(life.latencies.quantile($0))) }
+        func quantile(_ share: Double) -> Int { Int(life.latencies.quantile(share)) }
+        let row = LifeRow(
+          case: life.shape.name, fit: fit.rawValue, occupancy: occupancy, allocations: allocations,
+          p50: quantile(0.5), p99: quantile(0.99), p999: quantile(0.999), worst: quantile(1))
         if json {
-          objects.append(
-            "  {\"case\": \"\(life.shape.name)\", \"fit\": \"\(fit.rawValue)\", "
-              + "\"occupancy\": \(occupancy), \"allocations\": \(allocations), "
-              + "\"p50_ns\": \(values[0]), \"p99_ns\": \(values[1]), \"p999_ns\": \(values[2]), "
-              + "\"worst_ns\": \(values[3]), "
-              + "\(machine.json)}")
+          rows.append(row)
         } else {
           print(
             line(
-              shape.name, fit.rawValue, String(occupancy), values[0], values[1], values[2],
-              values[3])
-          )
+              row.case, row.fit, String(occupancy), String(row.p50), String(row.p99),
+              String(row.p999), String(row.worst)))
         }
       }
     }
-    if json { print("[\n\(objects.joined(separator: ",\n"))\n]") }
+    if json { print(try rows.map { DatedRow($0, on: machine) }.jsonRows) }
   }
 
   /// The least time of an allocation, and whether it found a place.
@@ -160,5 +155,37 @@ struct LatencyCommand: ParsableCommand {
       let space = String(repeating: " ", count: max(1, cell.1 - cell.0.count))
       return column < 2 ? cell.0 + space : space + cell.0
     }.joined()
+  }
+}
+
+/// The result of one hard state with one fit.
+private struct Row: Encodable {
+  let state: String
+  let fit: String
+  let granules: Int
+  /// In granules.
+  let request: Int
+  let ns: UInt64
+  let found: Bool
+}
+
+/// The result of one life, in nanoseconds.
+private struct LifeRow: Encodable {
+  let `case`: String
+  let fit: String
+  /// Percent of the granules.
+  let occupancy: Int
+  let allocations: Int
+  let p50: Int
+  let p99: Int
+  let p999: Int
+  let worst: Int
+
+  private enum CodingKeys: String, CodingKey {
+    case `case`, fit, occupancy, allocations
+    case p50 = "p50_ns"
+    case p99 = "p99_ns"
+    case p999 = "p999_ns"
+    case worst = "worst_ns"
   }
 }

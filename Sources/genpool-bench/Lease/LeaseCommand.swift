@@ -51,7 +51,7 @@ struct LeaseCommand: ParsableCommand {
       Row(name: "acquire", latencies: acquired), Row(name: "release", latencies: released),
       Row(name: "both", latencies: zip(acquired, released).map { $0 + $1 }),
     ]
-    print(json ? document(rows) : table(rows))
+    print(json ? try Document(size: size, rounds: rounds, rows: rows).json : table(rows))
   }
 
   /// The latencies of one operation, in microseconds.
@@ -86,13 +86,29 @@ struct LeaseCommand: ParsableCommand {
     return ([head] + body).joined(separator: "\n")
   }
 
-  private func document(_ rows: [Row]) -> String {
-    let objects = rows.map { row in
-      let values = Self.quantiles.map { "\"\($0.name)\": \(row.quantile($0.share))" }
-      return "\"\(row.name)\": {\(values.joined(separator: ", "))}"
+  /// The JSON object: an object of quantiles for each operation, beside the terms.
+  private struct Document: Encodable {
+    let size: ByteCount
+    let rounds: Int
+    let rows: [Row]
+
+    private enum CodingKeys: String, CodingKey {
+      case bytes, rounds, unit
     }
-    return "{\"bytes\": \(size.rawValue), \"rounds\": \(rounds), \"unit\": \"us\", "
-      + objects.joined(separator: ", ") + "}"
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(size.rawValue, forKey: .bytes)
+      try container.encode(rounds, forKey: .rounds)
+      try container.encode("us", forKey: .unit)
+      let operations = rows.map { row in
+        (
+          row.name,
+          Dictionary(uniqueKeysWithValues: quantiles.map { ($0.name, row.quantile($0.share)) })
+        )
+      }
+      try Dictionary(uniqueKeysWithValues: operations).encode(to: encoder)
+    }
   }
 }
 

@@ -18,42 +18,57 @@ struct MemoryCommand: ParsableCommand {
 
   func run() throws {
     let machine = Machine()
-    var lines: [String] = []
+    var rows: [Row] = []
     for granules in [16 << 10, 4 << 20, 16 << 20] {
       let shape = PoolShape(name: "memory", chunks: 1, granules: granules, granuleOrder: 12)
       let start = nanoseconds()
       let subject = try GenPoolSubject(shape, .first)
       let creation = nanoseconds() - start
-      lines.append(line(granules, "first", subject, creation, machine))
+      rows.append(Row(granules, "first", subject, creation))
       guard subject.allocate(granules, at: .max) != nil else { throw BenchError.placementDiffers }
       for first in stride(from: 0, to: granules, by: 2) { subject.free(UInt64(first), 1) }
       let firstUse = nanoseconds()
       for fit in [Fit.firstAligned(ByteCount(4 << 12)), .best] { _ = try? subject.allocate(1, fit) }
       for order in 0...4 { _ = try? subject.allocate(1 << order, .orderAligned) }
-      lines.append(line(granules, "all fits", subject, nanoseconds() - firstUse, machine))
+      rows.append(Row(granules, "all fits", subject, nanoseconds() - firstUse))
     }
     if json {
-      print("[\n\(lines.joined(separator: ",\n"))\n]")
+      print(try rows.map { DatedRow($0, on: machine) }.jsonRows)
     } else {
       print("\(machine)\n")
       print("granules   fits       index, bits a granule   made or first used, us")
-      for line in lines { print(line) }
+      for row in rows { print(row.line) }
     }
   }
+}
 
-  private func line(
-    _ granules: Int, _ fits: String, _ subject: GenPoolSubject, _ time: UInt64,
-    _ machine: Machine
-  ) -> String {
+/// The index of one pool, for some fits.
+private struct Row: Encodable {
+  let granules: Int
+  let fits: String
+  /// To thousandths.
+  let indexBits: Double
+  let us: UInt64
+
+  private enum CodingKeys: String, CodingKey {
+    case granules, fits, us
+    case indexBits = "index_bits_a_granule"
+  }
+
+  /// `time` is in nanoseconds.
+  init(_ granules: Int, _ fits: String, _ subject: GenPoolSubject, _ time: UInt64) {
+    self.granules = granules
+    self.fits = fits
     let bits = Double(subject.pool.indexSize.rawValue * 8) / Double(granules)
-    let rounded = (bits * 1000).rounded() / 1000
-    if json {
-      return "  {\"granules\": \(granules), \"fits\": \"\(fits)\", \"index_bits_a_granule\": "
-        + "\(rounded), \"us\": \(time / 1000), \(machine.json)}"
-    }
+    indexBits = (bits * 1000).rounded() / 1000
+    us = time / 1000
+  }
+
+  /// The row of the table for people.
+  var line: String {
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(1, width - text.count))
     }
-    return pad(String(granules), 11) + pad(fits, 11) + pad(String(rounded), 24) + "\(time / 1000)"
+    return pad(String(granules), 11) + pad(fits, 11) + pad(String(indexBits), 24) + "\(us)"
   }
 }

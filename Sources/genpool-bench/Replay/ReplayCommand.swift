@@ -43,11 +43,12 @@ struct ReplayCommand: ParsableCommand {
     var refusals = 0
     var setAside = 0
     var problems: [ReplayedFile.Problem] = []
+    // Not the files, whose pools would all be kept.
     var objects: [String] = []
     for path in files {
       let file = ReplayedFile(path: path)
       if json {
-        objects.append(file.json)
+        objects.append(try file.json)
       } else if file.problem == nil {
         show(file, mismatches: max(0, shown - mismatches))
       }
@@ -61,7 +62,7 @@ struct ReplayCommand: ParsableCommand {
       setAside += file.replayer.setAsideCount
     }
     if json {
-      print("[\n\(objects.joined(separator: ",\n"))\n]")
+      print(jsonArray(objects))
     } else {
       if refusals > 0 {
         print(

@@ -62,36 +62,52 @@ struct ReplayedFile {
     if let tornLine { parts.append("ends before line \(tornLine), which is torn") }
     return "\(path): \(parts.joined(separator: ", "))"
   }
+}
 
-  /// An object of a JSON document.
-  var json: String {
-    let mismatches = replayer.mismatches.map {
-      "{\"line\": \($0.record.line), \"record\": \(quoted($0.record.text)), \"got\": \(quoted($0.got))}"
-    }
-    let failures = replayer.failures.map {
-      "{\"line\": \($0.record.line), \"size\": \($0.size.rawValue), \"fit\": \(quoted($0.fitName)), "
-        + "\"available\": \($0.available.rawValue), \"largest\": \($0.largest.rawValue), "
-        + "\"largest_aligned\": \($0.largestAligned.map { "\($0.rawValue)" } ?? "null")}"
-    }
-    return "  {\"file\": \(quoted(path)), \"records\": \(replayer.recordCount), "
-      + "\"mismatches\": [\(mismatches.joined(separator: ", "))], "
-      + "\"failures\": [\(failures.joined(separator: ", "))], "
-      + "\"torn_line\": \(tornLine.map(String.init) ?? "null"), "
-      + "\"problem\": \(problem.map { quoted($0.reason) } ?? "null")}"
+/// An object of the JSON document. It has all members, `null` where there is none of the kind.
+extension ReplayedFile: Encodable {
+  private enum CodingKeys: String, CodingKey {
+    case file, records, mismatches, failures, problem
+    case tornLine = "torn_line"
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(path, forKey: .file)
+    try container.encode(replayer.recordCount, forKey: .records)
+    try container.encode(replayer.mismatches, forKey: .mismatches)
+    try container.encode(replayer.failures, forKey: .failures)
+    try container.encode(tornLine, forKey: .tornLine)
+    try container.encode(problem?.reason, forKey: .problem)
   }
 }
 
-/// A string of a JSON document.
-private func quoted(_ text: some StringProtocol) -> String {
-  var quoted = "\""
-  for scalar in text.unicodeScalars {
-    switch scalar {
-    case "\"", "\\": quoted += "\\\(scalar)"
-    case "\0"..<" ":
-      let digits = String(scalar.value, radix: 16)
-      quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-    default: quoted.unicodeScalars.append(scalar)
-    }
+extension Replayer.Mismatch: Encodable {
+  private enum CodingKeys: CodingKey {
+    case line, record, got
   }
-  return quoted + "\""
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(record.line, forKey: .line)
+    try container.encode(String(record.text), forKey: .record)
+    try container.encode(got, forKey: .got)
+  }
+}
+
+extension FailedAllocation: Encodable {
+  private enum CodingKeys: String, CodingKey {
+    case line, size, fit, available, largest
+    case largestAligned = "largest_aligned"
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(record.line, forKey: .line)
+    try container.encode(size.rawValue, forKey: .size)
+    try container.encode(fitName, forKey: .fit)
+    try container.encode(available.rawValue, forKey: .available)
+    try container.encode(largest.rawValue, forKey: .largest)
+    try container.encode(largestAligned?.rawValue, forKey: .largestAligned)
+  }
 }

@@ -54,13 +54,14 @@ struct ThreadsCommand: ParsableCommand {
     let rows = crews.indices.map {
       (crews[$0].name, Sorted(alone[$0]).median, Sorted(together[$0]).median)
     }
-    func short(_ value: Double) -> String { String((value * 100).rounded() / 100) }
+    func short(_ value: Double) -> String { String(hundredths(value)) }
     let machine = Machine()
     if json {
-      let members = rows.map { "\"\($0)_1\": \(short($1)), \"\($0)_\(threads)\": \(short($2))" }
-      print(
-        "{\"threads\": \(threads), \"unit\": \"pairs/us\", \(members.joined(separator: ", ")), "
-          + "\(machine.json)}")
+      let rates = rows.flatMap {
+        [("\($0)_1", hundredths($1)), ("\($0)_\(threads)", hundredths($2))]
+      }
+      let row = Row(threads: threads, rates: Dictionary(uniqueKeysWithValues: rates))
+      print(try DatedRow(row, on: machine).json)
     } else {
       print("\(machine); \(shape.name), 90 %, medians of \(windows) windows\n")
       print("pairs/us     1 thread   \(threads) threads")
@@ -71,6 +72,23 @@ struct ThreadsCommand: ParsableCommand {
             + String(repeating: " ", count: max(1, 11 - short(one).count)) + short(many))
       }
     }
+  }
+}
+
+/// The JSON object: a rate by `NAME_THREADS` for each pool, beside the terms.
+private struct Row: Encodable {
+  let threads: Int
+  let rates: [String: Double]
+
+  private enum CodingKeys: String, CodingKey {
+    case threads, unit
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(threads, forKey: .threads)
+    try container.encode("pairs/us", forKey: .unit)
+    try rates.encode(to: encoder)
   }
 }
 

@@ -4,6 +4,7 @@ import BrokerProtocol
 import FoundationEssentials
 import Glibc
 import LinuxSystem
+import LocatedJSON
 import Logging
 
 extension Configuration: Decodable {
@@ -57,16 +58,16 @@ extension Configuration: Decodable {
     var names: [String: Int] = [:]
     var places: [String: Int] = [:]
     for case (let index, let entry?) in entries.enumerated() {
-      let path: [JSONPlaces.Step] = [.key("pools"), .index(index)]
+      let path: [JSONSourceMap.Step] = [.key("pools"), .index(index)]
       if let name = entry.name {
         if let earlier = names[name] {
-          problems.add("pools[\(earlier)] has this name already", at: path + [.key("name")])
+          problems.report("pools[\(earlier)] has this name already", at: path + [.key("name")])
         }
         names[name] = names[name] ?? index
       }
       // A search overlaps others as the machine has it: that is found out when it is attached.
       if let earlier = places[entry.description] {
-        problems.add(
+        problems.report(
           "pools[\(earlier)] has \(entry) already, and a descriptor reaches all of a BAR",
           at: path + [.key("device")])
       }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import LocatedJSON
 import SystemPackage
 
 extension Configuration {
@@ -14,7 +15,7 @@ extension Configuration {
     } catch {
       throw InvalidConfiguration(
         file: path,
-        problems: [ConfigurationProblem(place: nil, key: "", cause: " \(error)")])
+        problems: [ConfigurationProblem(location: nil, key: "", cause: " \(error)")])
     }
     try self.init(text: text, file: path)
   }
@@ -24,43 +25,34 @@ extension Configuration {
     func invalid(_ problems: [ConfigurationProblem]) -> InvalidConfiguration {
       InvalidConfiguration(file: file, problems: problems)
     }
-    guard String(validating: text, as: UTF8.self) != nil else {
-      throw invalid([ConfigurationProblem(place: .start, key: "", cause: "it is not UTF-8")])
-    }
     guard text.count <= Self.sizeLimit else {
-      throw invalid([ConfigurationProblem(place: .start, key: "", cause: "more than 1 MiB")])
+      throw invalid([ConfigurationProblem(location: .start, key: "", cause: "more than 1 MiB")])
     }
     guard !text.allSatisfy({ [0x20, 0x09, 0x0a, 0x0d].contains($0) }) else {
       throw invalid([
         ConfigurationProblem(
-          place: .start, key: "", cause: "the file is empty; {} asks for nothing")
+          location: .start, key: "", cause: "the file is empty; {} asks for nothing")
       ])
     }
-    guard !text.starts(with: [0xef, 0xbb, 0xbf]) else {
-      throw invalid([
-        ConfigurationProblem(
-          place: .start, key: "", cause: "it begins with a byte order mark; save it without")
-      ])
-    }
-    let places: JSONPlaces
+    let map: JSONSourceMap
     do {
-      places = try JSONPlaces(text)
+      map = try JSONSourceMap(text)
     } catch {
-      throw invalid([error])
+      throw invalid([ConfigurationProblem(location: error.location, key: "", cause: error.cause)])
     }
     let collector = ProblemCollector()
     let decoder = JSONDecoder()
     if let key = ProblemCollector.key { decoder.userInfo[key] = collector }
     let decoded = Result { try decoder.decode(Configuration.self, from: Data(text)) }
-    if case .failure(let error) = decoded { collector.add(error, under: []) }
-    let repeated = places.repeated.map {
+    if case .failure(let error) = decoded { collector.report(error, under: []) }
+    let repeated = map.repeatedKeys.map {
       ConfigurationProblem(
-        place: $0.place, key: JSONPlaces.name(of: $0.path),
+        location: $0.location, key: JSONSourceMap.name(of: $0.path),
         cause: "the key is given twice"
-          + (places.keys[$0.path].map { " (first at \($0))" } ?? ""))
+          + (map.keys[$0.path].map { " (first at \($0))" } ?? ""))
     }
-    let problems = (repeated + collector.problems(in: places)).sorted {
-      ($0.place ?? .start) < ($1.place ?? .start)
+    let problems = (repeated + collector.problems(in: map)).sorted {
+      ($0.location ?? .start) < ($1.location ?? .start)
     }
     guard problems.isEmpty, case .success(let configuration) = decoded else {
       throw invalid(problems)

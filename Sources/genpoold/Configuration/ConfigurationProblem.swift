@@ -1,17 +1,18 @@
 import FoundationEssentials
+import LocatedJSON
 import Synchronization
 
-/// Something that is wrong with a configuration: where, and why.
+/// A mistake in a configuration: its location, and the reason.
 struct ConfigurationProblem: Error, Equatable, CustomStringConvertible {
   /// Nil when it is about the whole file.
-  var place: JSONPlaces.Place?
+  var location: JSONSourceMap.Location?
   /// `pools[0].size`; empty for the whole.
   var key: String
   var cause: String
 
   /// `3:14: pools[0].size: cause`, to follow the file's name and a colon.
   var description: String {
-    let position = place.map { "\($0): " } ?? ""
+    let position = location.map { "\($0): " } ?? ""
     return position + (key.isEmpty ? "" : key + ": ") + cause
   }
 }
@@ -34,7 +35,7 @@ final class ProblemCollector: Sendable {
   static let key = CodingUserInfoKey(rawValue: "genpoold.problems")
 
   struct Found {
-    let path: [JSONPlaces.Step]
+    let path: [JSONSourceMap.Step]
     let cause: String
     /// Whether the key at the path's end is what is wrong, and not its value.
     let isAboutKey: Bool
@@ -42,18 +43,30 @@ final class ProblemCollector: Sendable {
 
   private let found = Mutex<[Found]>([])
 
-  func add(_ cause: String, at path: [JSONPlaces.Step], isAboutKey: Bool = false) {
+  func report(_ cause: String, at path: [JSONSourceMap.Step], isAboutKey: Bool = false) {
     found.withLock { $0.append(Found(path: path, cause: cause, isAboutKey: isAboutKey)) }
   }
 
   /// All of them, in the order of the file.
-  func problems(in places: JSONPlaces) -> [ConfigurationProblem] {
+  func problems(in map: JSONSourceMap) -> [ConfigurationProblem] {
     found.withLock { found in
       found.map { problem in
         ConfigurationProblem(
-          place: places.place(of: problem.path, isAboutKey: problem.isAboutKey),
-          key: JSONPlaces.name(of: problem.path), cause: problem.cause)
+          location: map.location(of: problem.path, isAboutKey: problem.isAboutKey),
+          key: JSONSourceMap.name(of: problem.path), cause: problem.cause)
       }
-    }.sorted { ($0.place ?? .start) < ($1.place ?? .start) }
+    }.sorted { ($0.location ?? .start) < ($1.location ?? .start) }
+  }
+}
+
+extension JSONSourceMap {
+  /// A path as people write it: `pools[0].size`.
+  static func name(of path: [Step]) -> String {
+    path.reduce(into: "") { name, step in
+      switch step {
+      case .index(let index): name += "[\(index)]"
+      case .key(let key): name += (name.isEmpty ? "" : ".") + quotedForLog(key, always: false)
+      }
+    }
   }
 }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import LocatedJSON
 
 /// An object of the configuration, read key by key. What is wrong goes to the decoder's
 /// ``ProblemCollector``, and reading goes on.
@@ -6,7 +7,7 @@ struct ConfigurationSection {
   private let container: KeyedDecodingContainer<Key>
   private let problems: ProblemCollector
   /// Where it stands.
-  let path: [JSONPlaces.Step]
+  let path: [JSONSourceMap.Step]
 
   struct Key: CodingKey {
     let stringValue: String
@@ -20,7 +21,7 @@ struct ConfigurationSection {
   init(_ decoder: any Decoder) throws {
     container = try decoder.container(keyedBy: Key.self)
     problems = decoder.problemCollector
-    path = decoder.codingPath.map(JSONPlaces.Step.init)
+    path = decoder.codingPath.map(JSONSourceMap.Step.init)
   }
 
   /// An object that may have `known` keys only. `hints` are for those that people might expect.
@@ -42,7 +43,7 @@ struct ConfigurationSection {
     do {
       return try container.decode(type, forKey: Key(key))
     } catch {
-      problems.add(error, under: path + [.key(key)])
+      problems.report(error, under: path + [.key(key)])
       return nil
     }
   }
@@ -62,12 +63,12 @@ struct ConfigurationSection {
 
   /// Notes that `key` is missing, if it is.
   func require(_ keys: String...) {
-    for key in keys where !has(key) { problems.add("the key \(key) is missing", at: path) }
+    for key in keys where !has(key) { problems.report("the key \(key) is missing", at: path) }
   }
 
   /// Notes that what `key` says is wrong.
   func refuse(_ key: String, _ cause: String, isAboutKey: Bool = false) {
-    problems.add(cause, at: path + [.key(key)], isAboutKey: isAboutKey)
+    problems.report(cause, at: path + [.key(key)], isAboutKey: isAboutKey)
   }
 }
 
@@ -79,7 +80,7 @@ struct ConfigurationElement<Value: Decodable>: Decodable {
     do {
       value = try Value(from: decoder)
     } catch {
-      decoder.problemCollector.add(error, under: decoder.codingPath.map(JSONPlaces.Step.init))
+      decoder.problemCollector.report(error, under: decoder.codingPath.map(JSONSourceMap.Step.init))
       value = nil
     }
   }
@@ -94,21 +95,22 @@ extension Decoder {
 
 extension ProblemCollector {
   /// Notes what a decoder threw while it read `path`.
-  func add(_ error: any Error, under path: [JSONPlaces.Step]) {
+  func report(_ error: any Error, under path: [JSONSourceMap.Step]) {
     switch error {
     case is Incomplete: break
     case DecodingError.typeMismatch(let type, let context),
       DecodingError.valueNotFound(let type, let context):
-      add("\(Self.name(of: type)) is wanted", at: context.codingPath.map(JSONPlaces.Step.init))
+      report(
+        "\(Self.name(of: type)) is wanted", at: context.codingPath.map(JSONSourceMap.Step.init))
     case DecodingError.keyNotFound(let key, let context):
-      add(
+      report(
         "the key \(key.stringValue) is missing",
-        at: context.codingPath.map(JSONPlaces.Step.init))
+        at: context.codingPath.map(JSONSourceMap.Step.init))
     case DecodingError.dataCorrupted(let context):
-      add(
+      report(
         context.debugDescription,
-        at: context.codingPath.isEmpty ? path : context.codingPath.map(JSONPlaces.Step.init))
-    default: add("\(error)", at: path)
+        at: context.codingPath.isEmpty ? path : context.codingPath.map(JSONSourceMap.Step.init))
+    default: report("\(error)", at: path)
     }
   }
 

@@ -1,4 +1,5 @@
 import GenPool
+import LocatedJSON
 
 @testable import genpoold
 
@@ -23,13 +24,13 @@ extension FuzzTarget {
       for problem in error.problems {
         checkLine(problem.description)
         precondition(!problem.cause.isEmpty)
-        guard let place = problem.place else { preconditionFailure("a mistake has a place") }
+        guard let place = problem.location else { preconditionFailure("a mistake has a place") }
         precondition(lines.indices.contains(place.line - 1), "the place's line is there")
         // At most one behind the last character: what is missing is missing there.
         let columns = lines[place.line - 1].count + 1
         precondition(1...columns ~= place.column, "the place is in its line")
       }
-      let places = error.problems.compactMap(\.place)
+      let places = error.problems.compactMap(\.location)
       precondition(places == places.sorted(), "mistakes come in the file's order")
     }
   }
