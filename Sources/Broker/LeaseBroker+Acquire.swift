@@ -125,7 +125,7 @@ extension LeaseBroker {
     else { throw .noSuchLease(lease: lease.id) }
     return OutputQueue.Message(
       bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
-      descriptor: try region.lendDescriptor())
+      descriptor: try region.lendDescriptor(for: lease))
   }
 
   /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,

@@ -128,7 +128,7 @@ extension LeaseBroker {
     .poolBusy(
       pool: region.name, reason: region.leaseCount > 0 ? .leases : .holders,
       uid: region.exclusiveUser(region.answer), leases: region.leaseCount,
-      holders: region.holders.count)
+      holders: region.strayCount)
   }
 
   /// Who does what nobody asked for over a connection: the broker.

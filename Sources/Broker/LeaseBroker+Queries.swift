@@ -116,7 +116,7 @@ extension AttachedRegion {
       bus: bus, numaNode: numaNode, granule: granule.byteCount, caching: caching.rawValue,
       isolation: isolation.rawValue, state: state, failure: failure,
       available: isRevoked ? .zero : available, dirty: isRevoked ? usable - leased : dirty,
-      leased: leased, leases: leaseCount, holders: holders.count,
+      leased: leased, leases: leaseCount, holders: strayCount,
       largestFree: isRevoked ? .zero : pool.largestFreeRun, exclusiveUid: exclusiveUser(answer),
       source: source?.rawValue, removal: source?.removal.rawValue, witness: witness.rawValue,
       reach: answer.rawValue)

@@ -27,11 +27,11 @@ extension LeaseBroker {
     return EmptyReply()
   }
 
-  /// Ends a lease: its memory goes to the scrubber, and only then back to the pool.
+  /// Ends a lease: once nothing reaches its memory that goes to the scrubber, and only then back to
+  /// the pool.
   func end(_ lease: LeaseTable.Entry) {
-    if let region = regions[lease.region], regions.end(lease, in: region) {
-      return leases.quarantine(lease.id)
-    }
+    leases.end(lease.id)
+    if let region = regions[lease.region], regions.end(lease, in: region) { return }
     leases.remove(lease.id)
     // No memory, but room in the table and in a quota.
     scheduleRetry()
@@ -54,6 +54,8 @@ extension LeaseBroker: RegionObserver {
       if lease.state != .revoked { publishRevocation(of: lease, because: cause) }
     }
   }
+
+  func leaseIsUnreached(_ lease: LeaseID) { leases.quarantine(lease) }
 
   func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion) {
     leases.remove(lease)

@@ -16,7 +16,7 @@ extension LeaseBroker: CallHandler {
     }
   }
 
-  /// Its leases end: the process does not map them any more.
+  /// Its leases end, but for what its children and others have of them.
   func death(of process: ProcessID) {
     for lease in leases.held(by: process) {
       logger.notice("reclaim", metadata: metadata(of: lease))
@@ -26,7 +26,9 @@ extension LeaseBroker: CallHandler {
     scheduleRetry()
   }
 
-  func isHolder(_ process: ProcessID) -> Bool { regions.isHolder(process) }
+  func isHolder(_ process: ProcessID) -> Bool {
+    regions.isHolder(process) || leases.isHolder(process)
+  }
 
   // MARK: Monitors
 

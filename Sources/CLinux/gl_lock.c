@@ -9,6 +9,8 @@
 #include <linux/magic.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 int gl_lock_exclusive(int descriptor) { return RETRY(flock(descriptor, LOCK_EX | LOCK_NB)); }
 
@@ -65,4 +67,22 @@ int gl_is_open_elsewhere(int descriptor) {
   if (result < 0) return result == -EAGAIN ? 1 : result;
   result = RETRY(fcntl(descriptor, F_SETLEASE, F_UNLCK));
   return result < 0 ? result : 0;
+}
+
+int gl_open_lock(const char *path, const char *name, int trusted) {
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) return -errno;
+  int directory = RETRY(open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (directory < 0) return directory;
+  struct stat status;
+  int result = 0;
+  if (fstat(directory, &status) != 0) result = -errno;
+  else if (trusted && ((status.st_uid != 0 && status.st_uid != geteuid()) || (status.st_mode & 022) != 0))
+    result = -EPERM;
+  if (result == 0)
+    result = RETRY(openat(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+  close(directory);
+  if (result < 0) return result;
+  if (fstat(result, &status) == 0 && S_ISREG(status.st_mode)) return result;
+  close(result);
+  return -EINVAL;
 }

@@ -7,12 +7,35 @@ public import LinuxSystem
 /// again. But all their descriptors and mappings are of one open file description, and the kernel
 /// knows when that ends.
 public protocol DescriptorLender: AnyObject, Sendable {
-  /// A descriptor to pass on, of an open file description of its own.
-  func lend() throws(SystemError) -> Descriptor
+  /// Returns a descriptor to pass on, of an open file description of its own.
+  /// - Parameter lending: what it is lent for. Several descriptors may be lent for the same.
+  func lend(for lending: Lending) throws(SystemError) -> Descriptor
 
   /// Whether a descriptor or mapping of anything lent lives, in any process, this one included. No
   /// process that something was lent to can make it ``WitnessAnswer/free`` but by letting go.
   func witness() -> WitnessAnswer
+
+  /// The same for what was lent for `lending` alone; ``WitnessAnswer/unknown`` where the kernel
+  /// does not tell one lending from another: see ``Witness/perLease``.
+  func witness(of lending: Lending) -> WitnessAnswer
+
+  /// Forgets a lending for which ``witness(of:)`` is ``WitnessAnswer/free``.
+  func forget(_ lending: Lending)
+}
+
+extension DescriptorLender {
+  public func witness(of lending: Lending) -> WitnessAnswer { .unknown }
+  public func forget(_ lending: Lending) {}
+}
+
+/// What descriptors were lent for: one lease of one range.
+public struct Lending: RawRepresentable, Hashable, Sendable {
+  /// Unique among those of a range.
+  public let rawValue: UInt64
+
+  public init(rawValue: UInt64) {
+    self.rawValue = rawValue
+  }
 }
 
 /// The answer to: can anything that was handed out of some memory still reach it?
@@ -33,12 +56,16 @@ public enum WitnessAnswer: String, Hashable, Sendable, CaseIterable {
 
 /// The kernel's means to tell whether handed out memory is still reached.
 public enum Witness: String, Hashable, Sendable, CaseIterable {
+  /// epoll(7) answers at any time, for each lease apart: it watches the open file description that
+  /// a lease was given without keeping it, and drops it with the last descriptor, message in flight
+  /// or mapping of it. sysfs, on every kernel.
+  case perLease = "per-lease"
   /// A file lease (fcntl(2), `F_SETLEASE`) answers at any time: it is granted only while no other
-  /// open file description of the file is left. sysfs before Linux 7.0; tmpfs, ext4, xfs, btrfs.
+  /// open file description of the file is left. Emulated devices on tmpfs, ext4, xfs, btrfs.
   case fileLease = "file-lease"
   /// Opening the device anew answers, which takes closing it before: the kernel refuses to open a
   /// VFIO group (EBUSY) while a descriptor or mapping of it is left.
   case reopening = "reopening"
-  /// Nothing answers. sysfs since Linux 7.0, overlayfs.
+  /// Nothing answers. Emulated devices on other file systems, such as overlayfs.
   case none = "none"
 }

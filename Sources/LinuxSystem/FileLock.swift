@@ -5,6 +5,16 @@ package import SystemPackage
 // them or any mapping made of one.
 
 extension Descriptor {
+  /// Opens a file for locks, and makes it when it is missing, mode 0600; its directory as well,
+  /// 0700. Never follows a link.
+  /// - Parameter isTrusted: whether another user must not be able to change the directory.
+  /// - Throws: EPERM when another user can.
+  package static func openLock(
+    _ name: String, in directory: String, isTrusted: Bool
+  ) throws(Errno) -> Descriptor {
+    try Descriptor(result: unsafe gl_open_lock(directory, name, isTrusted ? 1 : 0))
+  }
+
   /// Locks the whole file for itself, without waiting. flock(2).
   /// - Throws: EWOULDBLOCK when another description has it.
   package func lockFile() throws(Errno) { _ = try gl_lock_exclusive(rawValue).orErrno() }

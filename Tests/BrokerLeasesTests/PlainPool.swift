@@ -56,7 +56,7 @@ final class PlainPool: LeasablePool {
     return .granted(available)
   }
 
-  func addHolder(_ process: ProcessID, _ user: UID) { holders.append(process) }
+  func begin(_ lease: LeaseTable.Entry) { holders.append(lease.process) }
 
   var queued: BrokerError {
     .poolBusy(pool: name, reason: .queue, uid: nil, leases: 0, holders: 0)

@@ -144,13 +144,14 @@ final class MemoryProvider: DeviceProvider, Sendable {
       self.kind = kind
     }
 
-    func lend() throws(SystemError) -> Descriptor {
+    func lend(for lending: Lending) throws(SystemError) -> Descriptor {
       let file = unsafe Glibc.open("/proc/self/fd/\(memory)", O_RDWR | O_CLOEXEC)
       guard file >= 0 else {
         throw SystemError(operation: "open", subject: "memory", errno: Errno(rawValue: errno))
       }
       var lock = Glibc.flock()
       lock.l_type = Int16(F_RDLCK)
+      if kind == .perLease { (lock.l_start, lock.l_len) = (off_t(lending.rawValue), 1) }
       _ = unsafe fcntl(file, Self.setLock, &lock)
       hasLent.store(true, ordering: .relaxed)
       return Descriptor(owning: file)
@@ -158,14 +159,23 @@ final class MemoryProvider: DeviceProvider, Sendable {
 
     func witness() -> WitnessAnswer {
       switch kind {
-      case .reopening: return hasLent.load(ordering: .relaxed) ? .unknown : .free
-      case .none: return .unknown
-      case .fileLease:
-        var lock = Glibc.flock()
-        lock.l_type = Int16(F_WRLCK)
-        guard unsafe fcntl(memory, Self.getLock, &lock) == 0 else { return .unknown }
-        return lock.l_type == Int16(F_UNLCK) ? .free : .reached
+      case .reopening: hasLent.load(ordering: .relaxed) ? .unknown : .free
+      case .none: .unknown
+      case .fileLease, .perLease: locked(from: 0, count: 0)
       }
+    }
+
+    func witness(of lending: Lending) -> WitnessAnswer {
+      kind == .perLease ? locked(from: off_t(lending.rawValue), count: 1) : .unknown
+    }
+
+    /// Whether a description that was lent has a lock on one of `count` bytes, 0 for all.
+    private func locked(from start: off_t, count: off_t) -> WitnessAnswer {
+      var lock = Glibc.flock()
+      lock.l_type = Int16(F_WRLCK)
+      (lock.l_start, lock.l_len) = (start, count)
+      guard unsafe fcntl(memory, Self.getLock, &lock) == 0 else { return .unknown }
+      return lock.l_type == Int16(F_UNLCK) ? .free : .reached
     }
 
     // F_OFD_SETLK and F_OFD_GETLK, which Glibc's module lacks.

@@ -16,13 +16,14 @@ import Testing
 
   /// What VFIO's user has: the device for itself.
   private func lockForVFIO(_ tree: TemporaryTree) throws -> Descriptor {
-    let file = try FileDescriptor.open(tree.path("resource0"), .readWrite)
+    let file = try Descriptor.openLock(
+      "\(tree.address)", in: tree.path("/genpool-locks").string, isTrusted: false)
     // SAFETY: `flock` lives through the call.
     var lock = flock(
-      l_type: Int16(F_WRLCK), l_whence: Int16(SEEK_SET), l_start: 1 << 62 + 1, l_len: 1, l_pid: 0)
+      l_type: Int16(F_WRLCK), l_whence: Int16(SEEK_SET), l_start: 1, l_len: 1, l_pid: 0)
     // F_OFD_SETLK, which Swift does not see.
     try #require(unsafe fcntl(file.rawValue, 37, &lock) == 0)
-    return Descriptor(owning: file.rawValue)
+    return file
   }
 
   @Test(arguments: ["nvme,cmb=64M,group=1", "nvme,cmb=64M,group=1,driver=vfio-pci"])

@@ -25,8 +25,8 @@ package protocol LeasablePool: AnyObject {
     _ size: ByteCount, of request: Broker1.Acquire.Parameters, for user: UID
   ) throws(BrokerError) -> LeaseDecision<ByteCount>
 
-  /// A process is given a lease, and with it a descriptor.
-  func addHolder(_ process: ProcessID, _ user: UID)
+  /// A lease of it begins: its process is about to be given a descriptor.
+  func begin(_ lease: LeaseTable.Entry)
 
   /// The error for an Acquire that others wait ahead of.
   var queued: BrokerError { get }

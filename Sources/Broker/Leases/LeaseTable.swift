@@ -34,6 +34,8 @@ package struct LeaseTable {
   private var entries: [LeaseID: Entry] = [:]
   /// The sums over the entries of each user who has some.
   private var usages: [UID: Usage] = [:]
+  /// The number of leases that each process still has.
+  private var heldCounts: [ProcessID: Int] = [:]
 
   init(capacity: Int) {
     self.capacity = capacity
@@ -54,6 +56,9 @@ package struct LeaseTable {
     entries.values.filter { $0.isHeld && condition($0) }
   }
 
+  /// Whether a process still has a lease. O(1).
+  func isHolder(_ process: ProcessID) -> Bool { heldCounts[process] != nil }
+
   /// The sum over the entries of a user, in any state. O(1).
   func usage(of user: UID) -> Usage { usages[user] ?? Usage() }
 
@@ -65,17 +70,28 @@ package struct LeaseTable {
   mutating func insert(_ entry: Entry) {
     precondition(entries[entry.id] == nil, "a lease's identity is never used twice")
     entries[entry.id] = entry
+    if entry.isHeld { countHeld(1, entry.process) }
     usages[entry.user, default: Usage()].bytes += entry.size
     usages[entry.user, default: Usage()].leases += 1
   }
 
   mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
-    entries[id]?.state = state
+    guard var entry = entries[id] else { return }
+    let wasHeld = entry.isHeld
+    entry.state = state
+    entries[id] = entry
+    if wasHeld != entry.isHeld { countHeld(wasHeld ? -1 : 1, entry.process) }
+  }
+
+  private mutating func countHeld(_ change: Int, _ process: ProcessID) {
+    let count = heldCounts[process, default: 0] + change
+    heldCounts[process] = count > 0 ? count : nil
   }
 
   @discardableResult
   mutating func remove(_ id: LeaseID) -> Entry? {
     guard let entry = entries.removeValue(forKey: id) else { return nil }
+    if entry.isHeld { countHeld(-1, entry.process) }
     if var usage = usages[entry.user] {
       usage.bytes -= entry.size
       usage.leases -= 1

@@ -46,6 +46,9 @@ package final class Leases<Waiting> {
 
   package subscript(id: LeaseID) -> LeaseTable.Entry? { table[id] }
 
+  /// Whether a process still has a lease. O(1).
+  package func isHolder(_ process: ProcessID) -> Bool { table.isHolder(process) }
+
   /// The leases of a pool, or all, by pool and offset. O(n log n).
   package func entries(in region: RegionID? = nil) -> [LeaseTable.Entry] {
     table.entries(in: region)
@@ -201,7 +204,7 @@ package final class Leases<Waiting> {
       size: size, process: request.process, session: request.session, user: request.user,
       pid: request.pid, request: request.parameters, state: .leased)
     table.insert(lease)
-    pool.addHolder(request.process, request.user)
+    pool.begin(lease)
     if let key = request.parameters.requestKey {
       keys[request.session, default: [:]][key] = lease.id
     }
@@ -292,7 +295,13 @@ package final class Leases<Waiting> {
   /// A lease's holder must use it no longer, but has it still.
   package func revoke(_ id: LeaseID) { table.setState(.revoked, of: id) }
 
-  /// A lease has ended; its memory is not clean yet.
+  /// A lease has ended; something may reach its memory yet.
+  package func end(_ id: LeaseID) {
+    forgetKey(of: id)
+    table.setState(.reached, of: id)
+  }
+
+  /// Nothing reaches an ended lease's memory any more; it is not clean yet.
   package func quarantine(_ id: LeaseID) {
     forgetKey(of: id)
     table.setState(.quarantine, of: id)

@@ -16,10 +16,10 @@ extension AttachedRegion: LeasablePool {
     guard isolation == .uidExclusive else { return .granted(()) }
     func busy(_ reason: Broker1.BusyReason, _ other: UID) -> BrokerError {
       .poolBusy(
-        pool: name, reason: reason, uid: other, leases: leaseCount, holders: holders.count)
+        pool: name, reason: reason, uid: other, leases: leaseCount, holders: strayCount)
     }
-    var other = holders.values.joined().first { $0 != user }
-    if other == nil, holders.isEmpty, let lastUser, lastUser != user {
+    var other = holders.values.joined().first { $0 != user } ?? lendings.user(otherThan: user)
+    if other == nil, holders.isEmpty, lendings.isEmpty, let lastUser, lastUser != user {
       switch answer {
       case .free: break
       case .reached: other = lastUser
@@ -33,7 +33,7 @@ extension AttachedRegion: LeasablePool {
 
   var queued: BrokerError {
     .poolBusy(
-      pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: holders.count)
+      pool: name, reason: .queue, uid: nil, leases: leaseCount, holders: strayCount)
   }
 
   // A descriptor reaches the whole BAR, so scrubbing the other user's leases alone did not make it

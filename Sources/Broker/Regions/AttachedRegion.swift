@@ -76,8 +76,13 @@ final class AttachedRegion {
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
-  /// Whether anything was lent since the kernel last saw that nothing is left of what was.
-  private(set) var isOutstanding = false
+  /// What was lent, where the kernel answers for each lease apart: there are no holders then.
+  private(set) var lendings = Lendings()
+  /// Whether anything was lent since the kernel last saw that nothing is left of what was, where it
+  /// answers for all leases as one.
+  private var hasLent = false
+  /// Whether the kernel has not seen yet that nothing is left of what was lent.
+  var isOutstanding: Bool { isWatchedPerLease ? !lendings.isEmpty : hasLent }
   /// The records of what was lent before it was attached, where that may still be in reach. They
   /// stay until the kernel answers for their own source, or an admin has them forgotten.
   private var inherited: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
@@ -179,17 +184,36 @@ final class AttachedRegion {
   /// The one user that may lease here now, given the kernel's answer; nil for all.
   func exclusiveUser(_ answer: WitnessAnswer) -> UID? {
     guard isolation == .uidExclusive else { return nil }
-    return holders.values.first?.first ?? (answer == .free ? nil : lastUser)
+    return holders.values.first?.first ?? lendings.anyUser ?? (answer == .free ? nil : lastUser)
   }
 
   // MARK: Holders
 
-  /// A process is given a descriptor.
-  func addHolder(_ process: ClientProcess.ID, _ user: UID) {
-    if holders[process] == nil { moment.holderChanges += 1 }
-    holders[process, default: []].insert(user)
-    lastUser = user
-    isOutstanding = true
+  /// Whether the kernel answers for each lease apart.
+  var isWatchedPerLease: Bool { witness == .perLease }
+
+  /// The number of what reaches the memory without a lease: processes, or leases that have ended.
+  var strayCount: Int { isWatchedPerLease ? lendings.endedCount : holders.count }
+
+  /// A process is about to be given a descriptor.
+  func begin(_ lease: LeaseTable.Entry) {
+    lastUser = lease.user
+    guard !isWatchedPerLease else { return lendings.begin(lease.lending, of: lease.user) }
+    if holders[lease.process] == nil { moment.holderChanges += 1 }
+    holders[lease.process, default: []].insert(lease.user)
+    hasLent = true
+  }
+
+  /// A lease has ended: ``takeUnreached(limit:)`` returns it once nothing reaches its memory.
+  func endLending(of lease: LeaseTable.Entry) { lendings.end(lease.lending, of: lease) }
+
+  /// Asks the kernel about at most `limit` ended leases, and takes those of which nothing is left.
+  func takeUnreached(limit: Int) -> [Lendings.Ended] {
+    guard let lender else { return [] }
+    let unreached = lendings.takeUnreached(limit: limit, lender.witness(of:))
+    for one in unreached { lender.forget(one.lending) }
+    if !unreached.isEmpty { moment.holderChanges += 1 }
+    return unreached
   }
 
   /// Processes may reach the memory, of what was lent before it was attached, and the kernel cannot
@@ -199,10 +223,15 @@ final class AttachedRegion {
     lastUser = records.lazy.flatMap(\.record.users).first.map(UID.init(rawValue:))
   }
 
+  /// Whether the kernel answers, when the memory is opened, for what an earlier run lent.
+  private var isAnsweredAtOpening: Bool {
+    witness == .fileLease || witness == .perLease && witnessAtOpening != .unknown
+  }
+
   /// Puts on record that memory is about to be lent to `user`, where the kernel cannot be asked at
   /// any time. A lease that is not on record is not given.
   private func noteOutstanding(_ user: UID) throws(SystemError) {
-    guard witness != .fileLease else { return }
+    guard !isAnsweredAtOpening else { return }
     // One record of one memory and source, however often the broker starts again.
     if outstanding == nil,
       let known = inherited.firstIndex(where: {
@@ -210,7 +239,7 @@ final class AttachedRegion {
       })
     {
       outstanding = inherited.remove(at: known)
-      isOutstanding = true
+      hasLent = true
     }
     var record = outstanding?.record ?? records.blank(label, reach, source)
     guard record.state != .held || !record.users.contains(user.rawValue) else { return }
@@ -262,7 +291,7 @@ final class AttachedRegion {
   func removeAllHolders() {
     holders = [:]
     stopLending()
-    isOutstanding = false
+    hasLent = false
     inherited.removeAll { $0.record.isRefuted(by: reach, source) }
     moment.holderChanges += 1
   }
@@ -286,13 +315,14 @@ final class AttachedRegion {
     if lender != nil, witness != .reopening { lent = nil }
   }
 
-  /// The descriptor that leases are sent.
-  func lendDescriptor() throws(BrokerError) -> LentDescriptor {
+  /// The descriptor that a lease is sent.
+  func lendDescriptor(for lease: LeaseTable.Entry) throws(BrokerError) -> LentDescriptor {
     if let lent { return lent }
     guard let lender else { throw .poolRevoked(pool: name, cause: failure ?? "detached") }
     do throws(SystemError) {
-      let fresh = LentDescriptor(try lender.lend())
-      lent = fresh
+      let fresh = LentDescriptor(try lender.lend(for: lease.lending))
+      // One of each lease's own is closed as soon as it was sent: it would count.
+      if !isWatchedPerLease { lent = fresh }
       return fresh
     } catch {
       throw .system(error)
@@ -304,12 +334,17 @@ final class AttachedRegion {
   var answer: WitnessAnswer {
     if !holders.isEmpty { return .reached }
     guard isOutstanding || !inherited.isEmpty else { return .free }
-    let answer = isOutstanding ? lender?.witness() ?? .unknown : .free
+    let answer: WitnessAnswer =
+      isWatchedPerLease
+      ? (lendings.isEmpty ? .free : .reached)
+      : isOutstanding ? lender?.witness() ?? .unknown : .free
     return inherited.isEmpty ? answer : answer.joined(with: .unknown)
   }
 
   /// Whether the kernel sees that a process reaches the memory although all holders are gone.
-  var hasStrays: Bool { holders.isEmpty && answer == .reached }
+  var hasStrays: Bool {
+    isWatchedPerLease ? lendings.endedCount > 0 : holders.isEmpty && answer == .reached
+  }
 
   /// Whether a timer looks for the end of ``isReached``.
   private var isWatched = false
@@ -335,7 +370,10 @@ final class AttachedRegion {
   }
 
   /// Its device was removed, or the kernel wants it back.
-  func lose() { hasGone = true }
+  func lose() {
+    hasGone = true
+    lendings.endAll()
+  }
 
   /// Nothing is leased of it any more; it is detached for `audit` once no process reaches it.
   func drain(_ audit: Logger.Metadata) { drainAudit = audit }
@@ -448,6 +486,11 @@ final class AttachedRegion {
     scrubbing = .zero
     contested = []
   }
+}
+
+extension LeaseTable.Entry {
+  /// What its descriptors are lent for.
+  fileprivate var lending: Lending { Lending(rawValue: UInt64(generation.rawValue)) }
 }
 
 extension ByteCount {

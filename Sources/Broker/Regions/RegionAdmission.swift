@@ -104,13 +104,11 @@ extension AttachedRegion {
     case .reopening:
       "it cannot be seen whether a process still maps it: VFIO tells only who opens the device anew, once "
         + "the pool is detached"
+    case .perLease:
+      "it cannot be seen whether a process still maps what an earlier run lent: the kernel has no file "
+        + "leases for it (sysfs since Linux 7.0)"
     case .none:
-      if case .file = reach {
-        "it cannot be seen whether a process still maps it: its file system is none that tells"
-      } else {
-        "it cannot be seen whether a process still maps it: the kernel has no file leases for it (sysfs "
-          + "since Linux 7.0)"
-      }
+      "it cannot be seen whether a process still maps it: its file system is none that tells"
     }
   }
 }

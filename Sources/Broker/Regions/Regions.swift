@@ -14,6 +14,8 @@ protocol RegionObserver: AnyObject {
   func voidLeases(of region: AttachedRegion)
   /// A region's device does not answer, or not as memory: its leases must be used no longer.
   func revokeLeases(of region: AttachedRegion, because cause: String)
+  /// Nothing reaches an ended lease's memory any more: it is being scrubbed.
+  func leaseIsUnreached(_ lease: LeaseID)
   /// An ended lease's memory is clean.
   func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion)
   /// Memory came free, or will not any more: those that wait may be served.
@@ -37,6 +39,8 @@ protocol RegionObserver: AnyObject {
 final class Regions {
   /// The time between two looks at who reaches memory, while that is waited for: no event tells.
   private static let interval = Duration.milliseconds(250)
+  /// The most leases of a region that the kernel is asked about at once, 30 us each.
+  private static let questionsAtOnce = 64
 
   private let loop: EventLoop
   private let logger: Logger
@@ -144,16 +148,58 @@ final class Regions {
 
   // MARK: Leases
 
-  /// A lease's memory goes to the scrubber, and only then back to the pool.
-  /// - Returns: whether it is being scrubbed. Not if the region is revoked.
+  /// A lease's memory goes to the scrubber, once nothing reaches it, and only then back to the pool.
+  /// - Returns: whether it will come back. Not if the region is revoked.
   func end(_ lease: LeaseTable.Entry, in region: AttachedRegion) -> Bool {
     region.endLease(of: lease.size)
-    guard !region.isRevoked else {
-      if region.hasGone { followUp(region) }
-      return false
+    if region.isWatchedPerLease {
+      region.endLending(of: lease)
+      askAboutEnded(of: region)
+    } else if !region.isRevoked {
+      scrub(lease, of: region)
     }
+    if region.isRevoked ? region.hasGone : region.isDraining { followUp(region) }
+    return !region.isRevoked
+  }
+
+  private func scrub(_ lease: LeaseTable.Entry, of region: AttachedRegion) {
+    observer.leaseIsUnreached(lease.id)
     scrubs?.scrub(region, at: lease.offset, lease.size, lease: lease.id)
-    if region.isDraining { followUp(region) }
+  }
+
+  /// Regions that are asked about in the loop's next round.
+  private var asked: Set<RegionID> = []
+
+  /// Asks the kernel about some of a region's ended leases, and goes on in the loop's next round:
+  /// other clients are served between.
+  private func askAboutEnded(of region: AttachedRegion) {
+    guard !asked.contains(region.id) else { return }
+    let isAnyFree = takeBack(region)
+    guard region.lendings.hasFresh || isAnyFree else { return watchReach(of: region) }
+    asked.insert(region.id)
+    loop.after(.zero) { [unowned self] in
+      asked.remove(region.id)
+      guard contains(region) else { return }
+      if region.lendings.hasFresh {
+        askAboutEnded(of: region)
+      } else {
+        followUp(region)
+      }
+    }
+  }
+
+  /// Takes back some of the ended leases that nothing reaches any more.
+  /// - Returns: whether there were any.
+  private func takeBack(_ region: AttachedRegion) -> Bool {
+    let unreached = region.takeUnreached(limit: Self.questionsAtOnce)
+    guard !unreached.isEmpty else { return false }
+    for one in unreached {
+      guard let lease = one.lease, !region.isRevoked else { continue }
+      scrub(lease, of: region)
+    }
+    // What has let go may have been what kept a slice from staying zero.
+    scrubContested(of: region)
+    observer.forget(unreached.compactMap(\.lease?.process))
     return true
   }
 
@@ -292,6 +338,7 @@ final class Regions {
   /// Whether a region can be given back: no lease, no holder, and nothing that the kernel sees.
   func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
+    _ = takeBack(region)
     return region.leaseCount == 0 && region.holders.isEmpty && region.answer != .reached
   }
 
@@ -354,8 +401,11 @@ final class Regions {
   /// Does what waits until no process reaches a region's memory, or looks again later.
   func followUp(_ region: AttachedRegion) {
     forgetIdleHolders(of: region)
+    let isAnyFree = takeBack(region)
     switch region.answer {
-    case .reached: return watchReach(of: region)
+    case .reached:
+      watchReach(of: region)
+      if isAnyFree { observer.memoryChanged() }
     case .unknown:
       // Nothing will tell. What ends now ends with a record of what is outstanding.
       forgetIfGone(region)

@@ -6,18 +6,15 @@ import LinuxSystem
 import PCIDevices
 import SystemPackage
 
-/// The open, locked file of a BAR that is mapped from.
+/// The open file of a BAR that is mapped from: `resourceN_wc` where there is one, else `resourceN`.
 ///
-/// One user of a BAR: the lock is on `resourceN`, exclusive. What is mapped is `resourceN_wc` where
-/// there is one; on real sysfs that is a file of its own, so it is locked as well.
-///
+/// A BAR has one user among genpool processes: ``DeviceDirectory/lock(_:)``, on no file of the BAR.
 /// What is passed on to other processes is opened anew. An open file description lives as long as
-/// any duplicate or mapping of it, in any process, and a file lease tells whether there is one
-/// beside ours: so it is known whether a process still reaches the BAR, and a daemon that starts
-/// again does not open memory that an orphan of its predecessor still maps. Where the kernel grants
-/// no file leases the answer is ``WitnessAnswer/unknown``. A shared lock on the byte where the
-/// range begins can only add that something is there: its holder can take it off, so its absence
-/// means nothing.
+/// any duplicate or mapping of it, in any process. Of a file that can be polled, as sysfs's are,
+/// ``DescriptionWitness`` tells which descriptions are left; of a regular file a file lease tells
+/// whether there is one beside ours. A file lease also keeps a daemon that starts again from memory
+/// that an orphan of its predecessor still maps, where the kernel grants one (not for sysfs since
+/// Linux 7.0).
 final class BARFiles: Sendable {
   /// How the CPU treats accesses through ``descriptor()``.
   let caching: Caching
@@ -25,34 +22,64 @@ final class BARFiles: Sendable {
   /// ``WitnessAnswer/unknown``.
   let witnessAtOpening: WitnessAnswer
 
+  /// Whether descriptions of the mapped file can be watched one by one.
+  let isWatchable: Bool
+
   /// What is mapped from.
   private let mapped: Descriptor
   private let mappedName: String
   private let directory: DeviceDirectory
-  /// `resourceN` when that is another file; only its lock matters.
-  private let lock: Descriptor?
+  private let bar: BAR.Index
 
-  /// Opens and locks the files of `bar`, and sees that they can be mapped.
+  /// A file that can be mapped, and what is known of it.
+  private struct Mappable: ~Copyable {
+    let file: Descriptor
+    let name: String
+    let caching: Caching
+    let witnessAtOpening: WitnessAnswer
+  }
+
+  /// Opens the files of `bar`, locks it, and sees that it can be mapped.
   init(
     _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory
   ) throws(DeviceError) {
+    try directory.lock(bar.index)
+    let mappable: Mappable
+    do throws(DeviceError) {
+      mappable = try Self.mappable(bar, of: device, for: contents, in: directory)
+    } catch {
+      // An object that was not made has no deinit.
+      directory.unlock(bar.index)
+      throw error
+    }
+    self.directory = directory
+    self.bar = bar.index
+    caching = mappable.caching
+    witnessAtOpening = mappable.witnessAtOpening
+    isWatchable = DescriptionWitness.canWatch(mappable.file)
+    mappedName = mappable.name
+    mapped = mappable.file
+  }
+
+  deinit { directory.unlock(bar) }
+
+  private static func mappable(
+    _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory
+  ) throws(DeviceError) -> Mappable {
     let subject = "BAR \(bar.index) of \(device.address)"
     let page = Int(pageSize)
-    self.directory = directory
-    let resource = try Self.open(bar.resourceFile, bar, directory)
-    let answer = try Self.lock(resource, bar, subject, contents)
+    let resource = try open(bar.resourceFile, bar, directory)
+    let answer = try refuseReached(resource, subject, contents)
     if bar.hasWriteCombiningFile && contents != .registers {
       let file = try directory.open(bar.writeCombiningFile)
-      // In an emulated tree the two are names of one file, and one lock.
+      // In an emulated tree the two are names of one file.
       if !file.isSameFile(as: resource) {
-        let fileAnswer = try Self.lock(file, bar, subject, contents)
+        let fileAnswer = try refuseReached(file, subject, contents)
         if gs_probe(file.rawValue, 0, page) == 0 {
-          witnessAtOpening = answer.joined(with: fileAnswer)
-          mapped = file
-          mappedName = bar.writeCombiningFile
-          lock = consume resource
-          caching = directory.isEmulated ? .cached : .writeCombining
-          return
+          return Mappable(
+            file: file, name: bar.writeCombiningFile,
+            caching: directory.isEmulated ? .cached : .writeCombining,
+            witnessAtOpening: answer.joined(with: fileAnswer))
         }
         // The processor may forbid it where the kernel maps the BAR uncached: then uncached it is,
         // unless that fails as well and tells why.
@@ -63,13 +90,11 @@ final class BARFiles: Sendable {
       throw .system(
         SystemError(
           operation: "map", subject: subject, errno: Errno(rawValue: -result),
-          cause: Self.cause(of: -result, device)))
+          cause: cause(of: -result, device)))
     }
-    witnessAtOpening = answer
-    mapped = resource
-    mappedName = bar.resourceFile
-    lock = nil
-    caching = directory.isEmulated ? .cached : .uncached
+    return Mappable(
+      file: resource, name: bar.resourceFile,
+      caching: directory.isEmulated ? .cached : .uncached, witnessAtOpening: answer)
   }
 
   /// A new descriptor to map the BAR by, closed on exec.
@@ -81,26 +106,16 @@ final class BARFiles: Sendable {
     }
   }
 
-  /// A new descriptor to map the range from `offset` on by, for other processes.
-  func lend(_ offset: UInt64) throws(DeviceError) -> Descriptor {
-    let file = try directory.open(mappedName)
-    try DeviceError.attempt("lock", mappedName, try file.lock(byte: offset, isShared: true))
-    return file
-  }
+  /// A descriptor of an open file description of its own, for other processes.
+  func lend() throws(DeviceError) -> Descriptor { try directory.open(mappedName) }
 
-  /// Whether anything made of ``lend(_:)`` reaches the BAR.
-  ///
-  /// A file lease sees the whole file. A lock on the range's byte is evidence that something is
-  /// there.
-  func witness(_ offset: UInt64) -> WitnessAnswer {
-    if (try? mapped.isLocked(byte: offset, count: 1)) == true { return .reached }
-    return WitnessAnswer(of: mapped)
-  }
+  /// Whether the whole file has another open file description, by a file lease.
+  func witness() -> WitnessAnswer { WitnessAnswer(of: mapped) }
 
   private static func open(
     _ name: String, _ bar: BAR, _ directory: DeviceDirectory
   ) throws(DeviceError) -> Descriptor {
-    let file = try directory.openOnce(name)
+    let file = try directory.open(name)
     let size = try DeviceError.attempt(
       "examine", "\(name) of \(directory.address)", try file.fileSize())
     // Past the end of an emulated file every access would be a SIGBUS.
@@ -112,31 +127,22 @@ final class BARFiles: Sendable {
     return file
   }
 
-  /// Keeps other genpool processes from the file.
-  /// - Returns: ``WitnessAnswer/free``, or ``WitnessAnswer/unknown`` where the kernel cannot tell whether a
-  ///   process still has it open. Not asked of registers, which are lent to no process: the file of a
-  ///   device's first BAR, where those of many are, is open in all that use the device (``DeviceDirectory``).
-  private static func lock(
-    _ file: borrowing Descriptor, _ bar: BAR, _ subject: String, _ contents: BARRequest.Contents
+  /// Asks the kernel whether a process has the file open or mapped. Not for registers, which are
+  /// lent to no process.
+  /// - Returns: ``WitnessAnswer/free``, or ``WitnessAnswer/unknown`` where the kernel cannot tell.
+  /// - Throws: EBUSY when one has.
+  private static func refuseReached(
+    _ file: borrowing Descriptor, _ subject: String, _ contents: BARRequest.Contents
   ) throws(DeviceError) -> WitnessAnswer {
-    do throws(Errno) {
-      try file.lockFile()
-      let answer: WitnessAnswer =
-        try file.isLocked(byte: 0, count: bar.size.rawValue)
-        ? .reached : contents == .registers ? .unknown : DeviceDirectory.witnessOfOthers(file)
-      guard answer == .reached else { return answer }
-      file.unlockFile()
-      throw .wouldBlock
-    } catch .wouldBlock {
+    let answer: WitnessAnswer =
+      contents == .registers ? .unknown : DeviceDirectory.witnessOfOthers(file)
+    guard answer != .reached else {
       throw .system(
         SystemError(
           operation: "lock", subject: subject, errno: .resourceBusy,
-          cause: "another genpool user has it open, or a process still maps memory of it"))
-    } catch {
-      throw .system(
-        SystemError(
-          operation: "lock", subject: subject, errno: error, cause: DeviceError.cause(of: error)))
+          cause: "a process has it open, or still maps memory of it"))
     }
+    return answer
   }
 
   /// Why the kernel does not let a BAR be mapped. Linux: `pci_mmap_resource`.

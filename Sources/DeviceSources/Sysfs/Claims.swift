@@ -3,6 +3,7 @@ import GenPool
 import LinuxSystem
 import PCIDevices
 import Synchronization
+import SystemPackage
 
 /// Which ranges of which devices a source has handed out. Keeps the devices attached and their
 /// files locked until the last range of each is given back.
@@ -56,7 +57,7 @@ final class Claims: Sendable {
       if let known = attached.files[bar.index] {
         files = known
         // The answer of its opening is of another time.
-        answer = known.witness(range.lowerBound)
+        answer = known.witness()
       } else {
         files = try BARFiles(bar, of: device, for: contents, in: attached.attachment.directory)
         attached.files[bar.index] = files
@@ -112,6 +113,9 @@ final class Claim: Sendable {
   /// claimed.
   let witnessAtOpening: WitnessAnswer
 
+  /// Which descriptions that were lent are left, where they can be watched.
+  fileprivate let lent: DescriptionWitness?
+
   private let claims: Claims
 
   fileprivate init(
@@ -123,6 +127,7 @@ final class Claim: Sendable {
     self.device = device
     self.files = files
     self.witnessAtOpening = witnessAtOpening
+    lent = files.isWatchable ? DescriptionWitness() : nil
     self.claims = claims
   }
 
@@ -130,15 +135,34 @@ final class Claim: Sendable {
 }
 
 extension Claim: DescriptorLender {
-  func lend() throws(SystemError) -> Descriptor {
+  func lend(for lending: Lending) throws(SystemError) -> Descriptor {
+    let descriptor: Descriptor
     do throws(DeviceError) {
-      return try files.lend(range.lowerBound)
-    } catch .system(let error) {
-      throw error
+      descriptor = try files.lend()
     } catch {
-      throw SystemError(operation: "open", subject: "BAR \(bar) of \(device)", errno: error.errno)
+      throw error.asSystemError
     }
+    guard let lent else { return descriptor }
+    do throws(Errno) {
+      // Before it is passed on: what is not watched is not lent.
+      try lent.watch(descriptor, key: lending.rawValue)
+    } catch {
+      throw SystemError(
+        operation: "watch", subject: "BAR \(bar) of \(device)", errno: error,
+        cause: error == .noSpace ? "too many watches: fs.epoll.max_user_watches" : nil)
+    }
+    return descriptor
   }
 
-  func witness() -> WitnessAnswer { files.witness(range.lowerBound) }
+  func witness() -> WitnessAnswer {
+    guard let lent else { return files.witness() }
+    return WitnessAnswer { () throws(Errno) in try lent.holdsAny() }
+  }
+
+  func witness(of lending: Lending) -> WitnessAnswer {
+    guard let lent else { return .unknown }
+    return WitnessAnswer { () throws(Errno) in try lent.holds(key: lending.rawValue) }
+  }
+
+  func forget(_ lending: Lending) { lent?.forget(key: lending.rawValue) }
 }

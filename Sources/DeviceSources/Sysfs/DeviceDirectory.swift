@@ -20,21 +20,7 @@ package final class DeviceDirectory: Sendable {
   private let directory: Directory
   private let path: String
   private let config: Descriptor
-  /// The file of the device's first BAR. Only its locks matter; all who use the device agree on it,
-  /// and nobody but root can open it and get in their way.
-  private let lock: Descriptor
-  private let lockName: String
-
-  /// The bytes of ``lock`` that are locked: past all BARs, whose own bytes ``BARFiles`` locks.
-  private enum LockedByte {
-    /// For the length of a change.
-    static let changing: UInt64 = 1 << 62
-    /// For as long as the device is in use: shared through sysfs, exclusive through VFIO.
-    static let inUse: UInt64 = changing + 1
-  }
-
-  /// How long to wait for another process that is attaching or detaching the device: 5 s.
-  private static let patience = (attempts: 500, microseconds: 10_000 as UInt32)
+  private let lock: DeviceLock
 
   /// Opens the directory of `device`.
   package init(of device: Device) throws(DeviceError) {
@@ -43,13 +29,7 @@ package final class DeviceDirectory: Sendable {
     directory = try DeviceError.attempt("open", path, try Directory(path))
     isEmulated = try !DeviceError.attempt("examine", path, try directory.isSysfs())
     config = try DeviceError.attempt("open", "\(path)/config", try Self.openConfig(directory))
-    guard let bar = device.bars.first(where: \.hasResourceFile) else {
-      throw .invalid(subject: "\(address)", problem: "sysfs has no file for any of its BARs")
-    }
-    lockName = bar.resourceFile
-    let file = "\(path)/\(bar.resourceFile)"
-    lock = try DeviceError.attempt(
-      "open", file, try directory.open(bar.resourceFile, isWritable: true))
+    lock = try DeviceLock(of: device, isEmulated: isEmulated)
   }
 
   /// For reading only where it cannot be written: enough as long as nothing has to be changed.
@@ -70,65 +50,29 @@ package final class DeviceDirectory: Sendable {
 
   // MARK: Who else is there
 
-  /// Does `body` while no other genpool process attaches or detaches the device.
-  ///
-  /// Two locks: one for the length of a change, and a shared one for as long as the device is in
-  /// use, so that the last user knows to be the last, even after others have crashed.
+  /// Runs `body` while no other genpool process attaches or detaches the device.
   package func changing<Result>(
     _ body: () throws(DeviceError) -> Result
   ) throws(DeviceError) -> Result {
-    var attempts = Self.patience.attempts
-    while true {
-      do throws(Errno) {
-        try lock.lock(byte: LockedByte.changing, isShared: false)
-        break
-      } catch {
-        if error == .resourceTemporarilyUnavailable, attempts > 0 {
-          attempts -= 1
-          usleep(Self.patience.microseconds)
-          continue
-        }
-        let isBusy = error == .resourceTemporarilyUnavailable
-        throw .system(
-          SystemError(
-            operation: "lock", subject: "\(address)", errno: isBusy ? .resourceBusy : error,
-            cause: isBusy ? "another process has been attaching or binding it for 5 s" : nil))
-      }
-    }
-    defer { lock.unlock(byte: LockedByte.changing) }
-    return try body()
+    try lock.changing(body)
   }
 
   /// Whether no other genpool process uses the device; if so none can join until this one does, or
   /// this object ends. Only while ``changing(_:)``.
-  package func isAlone() -> Bool {
-    (try? lock.lock(byte: LockedByte.inUse, isShared: false)) != nil
-  }
+  package func isAlone() -> Bool { lock.isAlone() }
 
   /// Whether other genpool processes use the device through sysfs. Only while ``changing(_:)``.
-  package func isShared() throws(DeviceError) -> Bool {
-    try DeviceError.attempt(
-      "lock", "\(address)", try lock.isLockedShared(byte: LockedByte.inUse))
-  }
+  package func isShared() throws(DeviceError) -> Bool { try lock.isShared() }
 
   /// Lets others know that the device is in use, until this object ends. Only while
   /// ``changing(_:)``.
-  /// - Throws: EBUSY when another genpool process has the device for itself.
-  func join() throws(DeviceError) {
-    do throws(Errno) {
-      try lock.lock(byte: LockedByte.inUse, isShared: true)
-    } catch .resourceTemporarilyUnavailable {
-      throw .system(
-        SystemError(
-          operation: "lock", subject: "\(address)", errno: .resourceBusy,
-          cause: "another process has it open through VFIO, or is binding it to another driver"))
-    } catch {
-      throw .system(
-        SystemError(
-          operation: "lock", subject: "\(address)", errno: error,
-          cause: DeviceError.cause(of: error)))
-    }
-  }
+  func join() throws(DeviceError) { try lock.join() }
+
+  /// Keeps other genpool processes from a BAR, until ``unlock(_:)``.
+  func lock(_ bar: BAR.Index) throws(DeviceError) { try lock.lock(bar) }
+
+  /// Ends ``lock(_:)``.
+  func unlock(_ bar: BAR.Index) { lock.unlock(bar) }
 
   // MARK: Files
 
@@ -146,7 +90,7 @@ package final class DeviceDirectory: Sendable {
   func refuseReached(_ device: Device) throws(DeviceError) {
     for bar in device.bars where bar.hasResourceFile {
       for name in [bar.resourceFile] + (bar.hasWriteCombiningFile ? [bar.writeCombiningFile] : []) {
-        guard Self.witnessOfOthers(try openOnce(name)) == .reached else { continue }
+        guard Self.witnessOfOthers(try open(name)) == .reached else { continue }
         throw .system(
           SystemError(
             operation: "open through VFIO", subject: "\(address)", errno: .resourceBusy,
@@ -159,17 +103,6 @@ package final class DeviceDirectory: Sendable {
   func open(_ name: String) throws(DeviceError) -> Descriptor {
     try DeviceError.attempt(
       "open", subject(name), try directory.open(name, isWritable: true))
-  }
-
-  /// Opens `name`, a BAR's file, for as long as this object lives: of the file that is open for its
-  /// locks no second description, so that others' can be told.
-  func openOnce(_ name: String) throws(DeviceError) -> Descriptor {
-    guard name == lockName else { return try open(name) }
-    do throws(SystemError) {
-      return try lock.duplicate()
-    } catch {
-      throw .system(error)
-    }
   }
 
   /// The only line of attribute `name`, nil when there is no such file.
@@ -213,13 +146,18 @@ package final class DeviceDirectory: Sendable {
 }
 
 extension WitnessAnswer {
+  /// The kernel's answer to `isReached`. An error means that the kernel cannot tell.
+  init(_ isReached: () throws(Errno) -> Bool) {
+    do throws(Errno) {
+      self = try isReached() ? .reached : .free
+    } catch {
+      self = .unknown
+    }
+  }
+
   /// Whether another open file description of `file` is there. An error means that the kernel
   /// cannot tell.
   init(of file: borrowing Descriptor) {
-    guard let isOpen = try? file.isOpenElsewhere() else {
-      self = .unknown
-      return
-    }
-    self = isOpen ? .reached : .free
+    self.init { () throws(Errno) in try file.isOpenElsewhere() }
   }
 }

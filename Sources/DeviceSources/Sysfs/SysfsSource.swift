@@ -72,16 +72,20 @@ public final class SysfsSource: Sendable {
       descriptor: try claim.files.descriptor(), mapOffset: offset, size: size,
       physical: whole.first + offset, bus: bar.bus.map { $0 + offset },
       caching: claim.files.caching, isolation: .uidExclusive, source: .sysfs, label: "\(request)",
-      lender: claim, witness: claim.witnessAtOpening == .unknown ? .none : .fileLease,
+      lender: claim,
+      witness: claim.files.isWatchable
+        ? .perLease : claim.witnessAtOpening == .unknown ? .none : .fileLease,
       witnessAtOpening: claim.witnessAtOpening, attachment: claim)
   }
 
-  /// The means to tell whether memory of `device` that is handed out is still reached. Asks for a
-  /// file lease on the device's `resource`, which changes nothing; takes no privilege.
+  /// The means to tell whether memory of `device` that is handed out is still reached. Watches the
+  /// device's `resource` for a moment, or asks for a file lease on it, which changes nothing; takes
+  /// no privilege.
   public static func witness(of device: Device) -> Witness {
     guard let directory = try? Directory(device.path.string),
       let file = try? directory.open("resource", isWritable: false)
     else { return .none }
+    if DescriptionWitness.canWatch(file) { return .perLease }
     do throws(Errno) {
       _ = try file.isOpenElsewhere()
       return .fileLease

@@ -157,7 +157,7 @@ final class VFIOClaim: Sendable {
 }
 
 extension VFIOClaim: DescriptorLender {
-  func lend() throws(SystemError) -> Descriptor {
+  func lend(for lending: Lending) throws(SystemError) -> Descriptor {
     device.group.noteIssue(of: device.address)
     return try device.duplicate()
   }

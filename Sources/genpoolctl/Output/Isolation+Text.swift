@@ -5,13 +5,14 @@ extension Witness {
   /// The condition under which another user may lease from a pool that one user at a time may use.
   var handover: String {
     switch self {
-    case .fileLease: "when the kernel sees that no process reaches the memory any more"
+    case .perLease, .fileLease:
+      "when the kernel sees that no process reaches the memory any more"
     case .reopening:
       "after pool detach and attach, which fails while a process still maps it, or keeps it for its user "
         + "while another pool uses the IOMMU group; meanwhile it cannot be seen (VFIO)"
     case .none:
-      "after pool detach and attach by an admin: it cannot be seen which processes map it (no file leases: "
-        + "sysfs since Linux 7.0, overlayfs)"
+      "after pool detach and attach by an admin: it cannot be seen which processes map it (its file system "
+        + "is none that tells, such as overlayfs)"
     }
   }
 }
@@ -23,7 +24,7 @@ extension Broker1.Pool {
     guard isolation == Isolation.uidExclusive.rawValue else { return nil }
     let witness = witness.flatMap(Witness.init(rawValue:))
     // What was lent before it was attached, by another source: this witness does not answer for it.
-    if reach == WitnessAnswer.unknown.rawValue, witness == .fileLease {
+    if reach == WitnessAnswer.unknown.rawValue, witness == .fileLease || witness == .perLease {
       return Witness.none.handover
     }
     return witness?.handover
@@ -38,7 +39,8 @@ extension Broker1.Pool {
 
   /// The note for an admin about a pool that the kernel cannot always answer for; nil for others.
   var isolationLimit: String? {
-    guard witness != Witness.fileLease.rawValue || reach == WitnessAnswer.unknown.rawValue,
+    let answers = [Witness.fileLease, .perLease].map(\.rawValue)
+    guard !answers.contains(witness ?? "") || reach == WitnessAnswer.unknown.rawValue,
       let handover
     else { return nil }
     return "another user may lease \(handover)"
