@@ -1,6 +1,5 @@
 public import BrokerLeases
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 public import GenPool
 public import LinuxSystem
@@ -46,16 +45,15 @@ public final class LeaseBroker {
 
   /// Ends a broker from any thread.
   public final class Stopper: Sendable {
-    fileprivate let event: Descriptor
+    fileprivate let event: EventCounter
 
     fileprivate init() throws(SystemError) {
-      event = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
+      event = try attempt("create", "an event", try EventCounter())
     }
 
     /// Makes ``LeaseBroker/run()`` return soon.
     public func stop() {
-      // Fails only for a descriptor that is no event.
-      _ = gl_event_raise(event.rawValue)
+      event.raise()
     }
   }
 

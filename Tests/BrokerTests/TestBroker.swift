@@ -1,6 +1,5 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
@@ -104,22 +103,20 @@ final class TestBroker: Sendable {
 
 /// News that tests make up.
 private final class News: Sendable {
-  let event: Descriptor
+  let event: EventCounter
   private let waiting = Mutex<[DeviceNews]>([])
 
   init() throws {
-    let event = gl_event_create()
-    guard event >= 0 else { throw Errno(rawValue: -event) }
-    self.event = Descriptor(owning: event)
+    event = try EventCounter()
   }
 
   func add(_ news: DeviceNews) {
     waiting.withLock { $0.append(news) }
-    _ = gl_event_raise(event.rawValue)
+    event.raise()
   }
 
   func take() -> [DeviceNews] {
-    _ = gl_event_clear(event.rawValue)
+    event.clear()
     return waiting.withLock { waiting in
       defer { waiting = [] }
       return waiting

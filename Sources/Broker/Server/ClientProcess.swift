@@ -1,6 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
 import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
@@ -12,7 +11,7 @@ final class ClientProcess {
 
   let id: ID
   let pid: PID
-  private let pidfd: Descriptor
+  private let pidfd: ProcessDescriptor
   /// The watch of its end.
   var watch: EventLoop.Watch?
   /// Its open connections.
@@ -21,12 +20,12 @@ final class ClientProcess {
   init(id: ID, peer: consuming Peer) {
     self.id = id
     pid = peer.pid
-    pidfd = peer.takePidfd()
+    pidfd = peer.takeProcess()
   }
 
   /// What becomes readable when it dies.
   var deathDescriptor: CInt { pidfd.rawValue }
 
-  /// Whether it has died, noticed yet or not. On doubt it lives: nothing may be freed then.
-  var hasDied: Bool { gl_has_died(pidfd.rawValue) == 1 }
+  /// Whether it has died, noticed yet or not. If unsure, it lives: nothing may be freed then.
+  var hasDied: Bool { pidfd.hasDied }
 }

@@ -1,6 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Glibc
 import LinuxSystem
@@ -95,12 +94,12 @@ final class Server {
     }
   }
 
-  private func accept(_ connection: consuming Descriptor) {
-    guard let user = Peer.user(of: connection.rawValue) else { return }
+  private func accept(_ connection: consuming StreamSocket) {
+    guard let user = Peer.user(of: connection) else { return }
     // Check the quota first: it is the only work that a flood can cause.
     if let excess = quota.excess(of: user) { return reject(connection, of: user, because: excess) }
     do throws(SystemError) {
-      let peer = try Peer(of: connection.rawValue)
+      let peer = try Peer(of: connection)
       let isAdmin = isAdmin(user, peer.groups)
       let process = try register(peer)
       lastNumber += 1
@@ -128,7 +127,7 @@ final class Server {
     }
   }
 
-  private func isAdmin(_ user: UID, _ groups: [gid_t]) -> Bool {
+  private func isAdmin(_ user: UID, _ groups: [UInt32]) -> Bool {
     user == .root || user.rawValue == geteuid()
       || limits.adminGroup.map(groups.contains) ?? false
   }
@@ -152,7 +151,7 @@ final class Server {
   /// Closes a connection that is one too many, and says why: the answer to whatever it was going to
   /// call. It does not wait for that call, or such connections would be held open for nothing.
   private func reject(
-    _ connection: borrowing Descriptor, of user: UID, because excess: BrokerError
+    _ connection: borrowing StreamSocket, of user: UID, because excess: BrokerError
   ) {
     limiter.log(
       .notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(excess)"])
@@ -161,14 +160,12 @@ final class Server {
     farewell.append(OutputQueue.Message(bytes: reply))
     // An empty socket takes it; a peer that has gone already does not need it. What came has to be
     // taken, or the peer would learn of a reset instead: unix_release_sock() in net/unix/af_unix.c.
-    try? farewell.flush(to: connection.rawValue)
+    try? farewell.flush(to: connection)
     shutdown(connection.rawValue, CInt(SHUT_RD))
-    var bytes = [UInt8](repeating: 0, count: Session.receiveSize)
     for _ in 0..<Self.farewellRounds {
-      let count = unsafe bytes.withUnsafeMutableBytes { room in
-        unsafe gl_receive(connection.rawValue, room.baseAddress, room.count, nil, nil)
-      }
-      guard count > 0 else { return }
+      guard let bytes = try? connection.receiveBytes(capacity: Session.receiveSize),
+        !bytes.isEmpty
+      else { return }
     }
   }
 

@@ -1,6 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
 import LinuxSystem
 import Logging
 import SystemPackage
@@ -20,7 +19,7 @@ final class Session {
   let user: UID
   let isAdmin: Bool
 
-  private let socket: Descriptor
+  private let socket: StreamSocket
   var watch: EventLoop.Watch?
 
   private var decoder = FrameDecoder(limit: FrameDecoder.callLimit)
@@ -49,7 +48,7 @@ final class Session {
   static let receiveSize = 16 * 1024
 
   init(
-    id: ID, name: String, socket: consuming Descriptor, process: ClientProcess, user: UID,
+    id: ID, name: String, socket: consuming StreamSocket, process: ClientProcess, user: UID,
     isAdmin: Bool
   ) {
     self.id = id
@@ -83,25 +82,24 @@ final class Session {
   /// Receives once. Returns whether anything came. Descriptors that come along are closed by the
   /// kernel: no method takes any.
   func receive() throws(SystemError) -> Bool {
-    var bytes = [UInt8](repeating: 0, count: Self.receiveSize)
-    let count = unsafe bytes.withUnsafeMutableBytes { room in
-      unsafe gl_receive(descriptor, room.baseAddress, room.count, nil, nil)
-    }
-    guard count >= 0 else {
-      let errno = Errno(rawValue: CInt(-count))
-      if errno == .wouldBlock { return false }
+    let bytes: [UInt8]
+    do throws(Errno) {
+      bytes = try socket.receiveBytes(capacity: Self.receiveSize)
+    } catch .wouldBlock {
+      return false
+    } catch {
       // It closed without reading all. That is said once; what it sent before is still to be read.
-      if errno == .connectionReset, !wasReset {
+      if error == .connectionReset, !wasReset {
         wasReset = true
         return try receive()
       }
-      throw SystemError(operation: "receive", subject: "a call", errno: errno)
+      throw SystemError(operation: "receive", subject: "a call", errno: error)
     }
-    guard count > 0 else {
+    guard !bytes.isEmpty else {
       inputHasEnded = true
       return false
     }
-    decoder.append(bytes[..<count])
+    decoder.append(bytes[...])
     return true
   }
 
@@ -123,7 +121,7 @@ final class Session {
   }
 
   /// Sends what the peer takes.
-  func flush() throws(SystemError) { try output.flush(to: descriptor) }
+  func flush() throws(SystemError) { try output.flush(to: socket) }
 }
 
 extension Session {
