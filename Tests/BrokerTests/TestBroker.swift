@@ -78,7 +78,9 @@ final class TestBroker: Sendable {
       }
       ended.signal()
     }
-    started.wait()
+    guard started.wait(timeout: .now() + 30) == .success else {
+      throw NotStarted(socket: path)
+    }
     stopper = try #require(result.withLock { $0 }).get()
   }
 
@@ -99,6 +101,13 @@ final class TestBroker: Sendable {
 
   /// Lets the broker hear of devices.
   func tell(_ news: DeviceNews) { self.news.add(news) }
+}
+
+/// A broker did not serve within 30 s. Its thread may hang still.
+struct NotStarted: Error, CustomStringConvertible {
+  let socket: String
+
+  var description: String { "the broker at \(socket) did not start within 30 s" }
 }
 
 /// News that tests make up.
