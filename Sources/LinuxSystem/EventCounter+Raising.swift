@@ -1,7 +1,8 @@
 import CLinux
 
 extension EventCounter {
-  /// Adds one: a thread that waits for the counter goes on. Never waits; a full counter stays as it is.
+  /// Adds one: a thread that waits for the counter goes on. Never waits; a full counter stays as it
+  /// is.
   package func raise() { _ = gl_event_raise(rawValue) }
 
   /// Waits until the counter is not 0, and sets it to 0.

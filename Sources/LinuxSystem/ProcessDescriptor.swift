@@ -12,8 +12,8 @@ package struct ProcessDescriptor: ~Copyable, Sendable {
   /// and its number may be another's by then; but a peer that had died would have hung up, so if it
   /// has not, the number was its own when the pidfd was opened. What remains is a dead peer whose
   /// forked child keeps the connection: then a stranger's death is waited for.
-  /// - Throws: ESRCH when the peer is gone, or in a pid namespace that this process cannot see; EMFILE,
-  ///   ENFILE.
+  /// - Throws: ESRCH when the peer is gone, or in a pid namespace that this process cannot see;
+  ///   EMFILE, ENFILE.
   package init(peerOf socket: borrowing StreamSocket, pid: Int32) throws(Errno) {
     let result = gl_peer_pidfd(socket.rawValue)
     guard result == -ENOPROTOOPT else {

@@ -11,8 +11,8 @@ package struct SocketListener: ~Copyable, Sendable {
   /// - Parameters:
   ///   - mode: permission bits.
   ///   - group: the group of the file; nil for that of the process.
-  /// - Throws: EADDRINUSE when `path` exists; ENAMETOOLONG; EACCES, EPERM and what else bind(2), chown(2) and
-  ///   chmod(2) give.
+  /// - Throws: EADDRINUSE when `path` exists; ENAMETOOLONG; EACCES, EPERM and what else bind(2),
+  ///   chown(2) and chmod(2) give.
   package init(path: String, mode: UInt32, group: UInt32? = nil) throws(Errno) {
     // -1 is "leave it", here and in chown(2).
     descriptor = try Descriptor(result: unsafe gl_listen(path, mode, group ?? .max))
