@@ -12,10 +12,8 @@ final class ClientProcess {
   let id: ID
   let pid: PID
   private let pidfd: ProcessDescriptor
-  /// The watch of its end.
-  var watch: EventLoop.Watch?
   /// Its open connections.
-  var sessions: Set<Session.ID> = []
+  private(set) var sessions: Set<Session.ID> = []
 
   init(id: ID, peer: consuming Peer) {
     self.id = id
@@ -23,9 +21,15 @@ final class ClientProcess {
     pidfd = peer.takeProcess()
   }
 
-  /// What becomes readable when it dies.
+  /// The descriptor that becomes readable when it dies.
   var deathDescriptor: CInt { pidfd.rawValue }
 
   /// Whether it has died, noticed yet or not. If unsure, it lives: nothing may be freed then.
   var hasDied: Bool { pidfd.hasDied }
+
+  /// A connection of it begins.
+  func add(_ session: Session.ID) { sessions.insert(session) }
+
+  /// A connection of it has ended.
+  func remove(_ session: Session.ID) { sessions.remove(session) }
 }
