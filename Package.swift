@@ -145,9 +145,8 @@ let package = Package(
     .target(
       name: "Broker",
       dependencies: [
-        "GenPool", "CLinux", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
-        "BrokerLeases", logging,
-        system,
+        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
+        logging, system,
       ],
       exclude: ["Leases"], swiftSettings: house),
     .target(
@@ -231,9 +230,10 @@ let package = Package(
       name: "LocatedJSONTests", dependencies: ["LocatedJSON"], swiftSettings: house),
     .testTarget(
       name: "OptionTextTests", dependencies: ["OptionText"], swiftSettings: house),
+    .target(name: "CTestMemory", path: "Tests/CTestMemory"),
     .target(
-      name: "LinuxFixtures", dependencies: ["LinuxSystem", system], path: "Tests/LinuxFixtures",
-      swiftSettings: house),
+      name: "LinuxFixtures", dependencies: ["CTestMemory", "LinuxSystem", system],
+      path: "Tests/LinuxFixtures", swiftSettings: house),
     .testTarget(
       name: "LinuxSystemTests", dependencies: ["LinuxSystem", "LinuxFixtures", system],
       swiftSettings: house),
@@ -313,14 +313,14 @@ let package = Package(
       dependencies: [
         "Broker", "BrokerLeases", "BrokerProtocol", "GenPoolClient", "DeviceMemory", "LinuxSystem",
         "PCIDevices",
-        "GenPool", "CLinux", "CTestProcess", "Reference", "genpool-bench", logging, system,
+        "GenPool", "LinuxFixtures", "CTestProcess", "Reference", "genpool-bench", logging, system,
       ],
       swiftSettings: house),
     .testTarget(
       name: "GenPoolClientTests",
       dependencies: [
-        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux",
-        system,
+        "GenPoolClient", "BrokerProtocol", "DeviceMemory", "LinuxSystem", "LinuxFixtures",
+        "GenPool", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -347,7 +347,7 @@ let package = Package(
       dependencies: [
         "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
         "GenPoolClient",
-        "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "CLinux", "TestSupport",
+        "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "TestSupport",
       ],
       path: "Tests/EndToEnd",
       exclude: [

@@ -1,18 +1,8 @@
 import BrokerLeases
 import BrokerProtocol
-import GenPool
-import LinuxSystem
 import Logging
 
-// Acquire: the decision is the leases', the answer is ours.
-
-/// The connection and the call of an Acquire that waits for memory.
-struct ParkedCall {
-  let session: Session
-  let call: ReceivedCall
-  /// Looks at it when its time is up; nil when it waits as long as memory is being scrubbed for it.
-  let timer: EventLoop.Timer?
-}
+// Acquire: the leases decide, the regions have the memory, the server answers.
 
 extension LeaseBroker {
   /// The reply to an Acquire; nil when it comes later.
@@ -21,7 +11,7 @@ extension LeaseBroker {
   ) throws(BrokerError) -> OutputQueue.Message? {
     // No process could take the descriptor.
     guard !session.isHungUp else { return nil }
-    let parameters: Broker1.Acquire.Parameters = try parameters(of: call)
+    let parameters = try call.parameters(as: Broker1.Acquire.Parameters.self)
     if let lease = try leases.repeated(parameters, of: session.id) { return try grant(lease) }
     try parameters.check()
 
@@ -37,80 +27,62 @@ extension LeaseBroker {
     case .mustWait(let wait):
       wait.erasures.forEach(erase)
       if time == .zero { throw wait.failure }
-      park(call, of: session, request, for: wait)
+      queue(call, of: session, request, for: wait)
       return nil
     }
   }
 
-  /// Lets an Acquire wait. The session takes no further call until it is answered.
-  private func park(
+  /// Lets an Acquire wait.
+  private func queue(
     _ call: ReceivedCall, of session: Session, _ request: LeaseRequest, for wait: Wait
   ) {
-    session.isParked = true
-    let timer = request.parameters.wait.map { time in
-      loop.after(time.duration) { [unowned self, id = session.id] in
-        leases.expire(id)
-        retryParked()
-      }
+    let timeout = request.parameters.wait?.duration
+    let pending = PendingCall(call, of: session, on: loop, timeout: timeout) {
+      [unowned self, id = session.id] in
+      leases.expire(id)
+      retry()
     }
-    leases.park(
-      request, for: wait, timer == nil ? .scrubbing : .unexpired,
-      ParkedCall(session: session, call: call, timer: timer))
+    leases.park(request, for: wait, timeout == nil ? .scrubbing : .unexpired, pending)
     logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
     regions.watchAwaited()
   }
 
   /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and
   /// when the time of one is up.
-  func retryParked() {
+  func retry() {
     let settled = leases.retry(
       over: regions.all, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
     for (pending, result) in settled {
-      let (session, call) = (pending.waiting.session, pending.waiting.call)
-      do throws(BrokerError) {
-        let message = try handOut(try result.get())
-        if !call.oneway { session.send(message) }
-      } catch {
-        refuse(call, of: session, because: error)
-      }
-      end(wait: pending.waiting)
+      server.answer(pending.waiting) { () throws(BrokerError) in try handOut(result.get()) }
+      pending.waiting.end()
     }
     regions.watchAwaited()
     for (pending, _) in settled { server.proceed(pending.waiting.session) }
   }
 
+  /// Decides anew on all that wait in the loop's next round.
+  func scheduleRetry() {
+    loop.after(.zero) { [unowned self] in retry() }
+  }
+
   /// Takes a session's Acquire out of the line, unanswered: its connection ends.
-  func unpark(_ session: Session) {
-    guard session.isParked else { return }
-    for pending in leases.unpark(session.id) { end(wait: pending.waiting) }
-    session.isParked = false
+  func endWait(of session: Session) {
+    guard session.isWaiting else { return }
+    for pending in leases.unpark(session.id) { pending.waiting.end() }
+    session.endWait()
     // Those behind it may be first now.
     scheduleRetry()
   }
 
-  private func end(wait: ParkedCall) {
-    wait.session.isParked = false
-    if let timer = wait.timer { loop.cancel(timer) }
-  }
+  private func lookAgain(_ id: RegionID) { regions[id].map(regions.followUp) }
 
-  /// Looks at all that wait in the loop's next round.
-  func scheduleRetry() {
-    loop.after(.zero) { [unowned self] in retryParked() }
-  }
-
-  private func lookAgain(_ id: RegionID) {
-    regions[id].map(regions.followUp)
-  }
-
-  private func erase(_ id: RegionID) {
-    regions[id].map(regions.erase)
-  }
+  private func erase(_ id: RegionID) { regions[id].map(regions.erase) }
 
   /// The reply that hands a new lease out. If there is none, nor is the lease.
   private func handOut(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
-    logger.notice("lease", metadata: metadata(of: lease))
+    logger.notice("lease", metadata: regions.metadata(of: lease))
     if let region = regions[lease.region], region.noticePressure() {
-      publish(Broker1.Event(event: .pressure, pool: region.name, available: region.available))
+      server.publish(region.pressure)
     }
     do throws(BrokerError) {
       return try grant(lease)
@@ -121,22 +93,10 @@ extension LeaseBroker {
   }
 
   private func grant(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
-    guard let region = regions[lease.region], let description = describe(lease)
-    else { throw .noSuchLease(lease: lease.id) }
-    return OutputQueue.Message(
-      bytes: try encode(Broker1.Acquire.Reply(lease: description, descriptor: 0)),
-      descriptor: try region.lendDescriptor(for: lease))
-  }
-
-  /// Counts what was refused for want of memory: by the pool that the caller is told of, and once,
-  /// however often its allocator was asked.
-  func count(_ failure: BrokerError) {
-    switch failure {
-    case .poolFull(let pool, _, _), .poolTooSmall(let pool, _, _):
-      try? regions.named(pool).countFailure(isFragmented: false)
-    case .poolFragmented(let pool, _, _, _, _, _):
-      try? regions.named(pool).countFailure(isFragmented: true)
-    default: break
-    }
+    guard let region = regions[lease.region] else { throw .noSuchLease(lease: lease.id) }
+    var reply = try OutputQueue.Message(
+      Broker1.Acquire.Reply(lease: region.describe(lease), descriptor: 0))
+    reply.descriptor = try region.lendDescriptor(for: lease)
+    return reply
   }
 }

@@ -1,135 +1,89 @@
+import BrokerLeases
 import BrokerProtocol
-import Glibc
 import Logging
 
-// From a frame to an answer.
+// A call comes, or a client goes.
 
-extension LeaseBroker {
-  /// Methods that change nothing.
-  private static let questions: Set = [
-    VarlinkService.GetInfo.name, VarlinkService.GetInterfaceDescription.name,
-    Broker1.ListDevices.name, Broker1.ListPools.name, Broker1.DescribePool.name,
-    Broker1.ListLeases.name,
-  ]
-
-  /// Answers a call, now or, if it has to wait for memory, later. Throws when it is none.
-  func answer(_ frame: [UInt8], of session: Session) throws(MalformedMessage) {
-    let call = try ReceivedCall(frame: frame)
-    // The bound on replies that wait does not hold back who wants none, and questions can be
-    // costly.
-    if call.oneway || session.isHungUp, Self.questions.contains(call.method) { return }
-    do throws(BrokerError) {
-      guard let message = try reply(to: call, of: session) else { return }
-      if !call.oneway { session.send(message) }
-    } catch {
-      refuse(call, of: session, because: error)
-    }
-  }
-
-  /// Answers a call with an error.
-  func refuse(_ call: ReceivedCall, of session: Session, because failure: BrokerError) {
-    var metadata = session.metadata(cause: failure.description)
-    metadata["method"] = "\(printable(call.method))"
-    metadata["error"] = "\(failure.name)"
-    limiter.log(.notice, "refused", of: session.user, metadata)
-    count(failure)
-    guard !call.oneway else { return }
-    do throws(UnencodableMessage) {
-      session.send(OutputQueue.Message(bytes: try Reply.frame(error: failure)))
-    } catch {
-      abandon(session, because: error)
-    }
-  }
-
-  /// Ends a connection whose call cannot be answered: leaving it out would shift all later answers.
-  func abandon(_ session: Session, because error: UnencodableMessage) {
-    logger.error("no answer", metadata: session.metadata(cause: "\(error)"))
-    server.close(session)
-  }
-
-  /// The reply; nil when it comes later.
-  private func reply(
+extension LeaseBroker: CallHandler {
+  func reply(
     to call: ReceivedCall, of session: Session
   ) throws(BrokerError) -> OutputQueue.Message? {
-    // No method leads out of varlink. There is no error for that; this one is the closest.
-    let isKnown =
-      Broker1.methods.contains(call.method) || VarlinkService.methods.contains(call.method)
-    if call.upgrade, isKnown { throw .methodNotImplemented(method: call.method) }
     switch call.method {
-    case VarlinkService.GetInfo.name:
-      return try answer(call, VarlinkService.GetInfo.self) { _ in information }
-    case VarlinkService.GetInterfaceDescription.name:
-      return OutputQueue.Message(bytes: try describeInterface(parameters(of: call)))
-    case Broker1.Hello.name:
-      return try answer(call, Broker1.Hello.self) { greet(session, $0) }
     case Broker1.ListDevices.name:
-      return try answer(call, Broker1.ListDevices.self) { _ throws(BrokerError) in try listDevices()
+      return try call.reply(of: Broker1.ListDevices.self) { _ throws(BrokerError) in
+        Broker1.ListDevices.Reply(devices: try regions.devices())
       }
     case Broker1.ListPools.name:
-      return try answer(call, Broker1.ListPools.self) { _ in listPools() }
+      return try call.reply(of: Broker1.ListPools.self) { _ in
+        Broker1.ListPools.Reply(pools: pools)
+      }
     case Broker1.DescribePool.name:
-      return try answer(call, Broker1.DescribePool.self, with: describePool)
+      return try call.reply(of: Broker1.DescribePool.self) { parameters throws(BrokerError) in
+        try regions.named(parameters.pool).details
+      }
     case Broker1.ListLeases.name:
-      return try answer(call, Broker1.ListLeases.self) { parameters throws(BrokerError) in
+      return try call.reply(of: Broker1.ListLeases.self) { parameters throws(BrokerError) in
         try listLeases(parameters, for: session)
       }
     case Broker1.Acquire.name:
       return try acquire(call, for: session)
     case Broker1.Release.name:
-      return try answer(call, Broker1.Release.self) { parameters throws(BrokerError) in
+      return try call.reply(of: Broker1.Release.self) { parameters throws(BrokerError) in
         try release(parameters, by: session)
       }
     case Broker1.ForceRelease.name:
-      return try answer(call, Broker1.ForceRelease.self) { parameters throws(BrokerError) in
-        try forceRelease(parameters, by: session)
+      return try call.reply(of: Broker1.ForceRelease.self) { parameters throws(BrokerError) in
+        try session.requireAdmin()
+        return try forceRelease(parameters, by: session)
       }
-    case Broker1.Monitor.name:
-      return try monitor(call, by: session)
     case Broker1.Attach.name:
-      return try answer(call, Broker1.Attach.self) { parameters throws(BrokerError) in
-        try attach(parameters, by: session)
+      return try call.reply(of: Broker1.Attach.self) { parameters throws(BrokerError) in
+        try session.requireAdmin()
+        let region = try regions.attach(parameters, audit: session.metadata)
+        return Broker1.Attach.Reply(pool: region.description)
       }
     case Broker1.Detach.name:
-      return try answer(call, Broker1.Detach.self) { parameters throws(BrokerError) in
-        try detach(parameters, by: session)
+      return try call.reply(of: Broker1.Detach.self) { parameters throws(BrokerError) in
+        try session.requireAdmin()
+        return try regions.detach(pool: parameters.pool, audit: session.metadata)
       }
-    default:
-      guard [Broker1.interface, VarlinkService.interface].contains(call.interface) else {
-        throw .interfaceNotFound(interface: call.interface)
-      }
-      throw .methodNotFound(method: call.method)
+    default: throw call.unknownMethod
     }
   }
 
-  /// The reply of a method that answers at once.
-  private func answer<Method: VarlinkMethod>(
-    _ call: ReceivedCall, _ method: Method.Type,
-    with body: (Method.Parameters) throws(BrokerError) -> Method.Reply
-  ) throws(BrokerError) -> OutputQueue.Message {
-    let reply = try body(parameters(of: call))
-    return OutputQueue.Message(bytes: try encode(reply))
+  private func listLeases(
+    _ parameters: Broker1.ListLeases.Parameters, for session: Session
+  ) throws(BrokerError) -> Broker1.ListLeases.Reply {
+    let only = try parameters.pool.map { name throws(BrokerError) in try regions.named(name).id }
+    let shown = leases.entries(in: only, for: session.user, isAdmin: session.isAdmin)
+    return Broker1.ListLeases.Reply(leases: shown.compactMap(regions.describe))
   }
 
-  /// A call's parameters, checked for type and name.
-  func parameters<Parameters: VarlinkParameters>(
-    of call: ReceivedCall
-  ) throws(BrokerError) -> Parameters {
-    do {
-      return try call.parameters(as: Parameters.self)
-    } catch {
-      throw error
+  func refused(because failure: BrokerError) { regions.count(failure) }
+
+  // MARK: The end of connections and processes
+
+  func hangUp(of session: Session) { endWait(of: session) }
+
+  /// Its leases stay its process's until that dies.
+  func end(of session: Session) {
+    endWait(of: session)
+    for lease in leases.orphan(session.id) {
+      limiter.log(.info, "orphaned", of: lease.user, regions.metadata(of: lease))
     }
   }
 
-  /// A reply's bytes. What cannot be said is a fault of ours or of the device's description.
-  func encode(
-    _ reply: some Encodable, continues: Bool = false
-  ) throws(BrokerError) -> [UInt8] {
-    do {
-      return try Reply.frame(reply, continues: continues)
-    } catch {
-      throw .deviceError(
-        operation: "describe", subject: error.field, errno: EOVERFLOW, cause: "too large")
+  /// Its leases end, but for what its children and others have of them.
+  func death(of process: ProcessID) {
+    for lease in leases.held(by: process) {
+      logger.notice("reclaim", metadata: regions.metadata(of: lease))
+      end(lease)
     }
+    regions.removeHolder(process)
+    scheduleRetry()
+  }
+
+  func isHolder(_ process: ProcessID) -> Bool {
+    regions.isHolder(process) || leases.isHolder(process)
   }
 }

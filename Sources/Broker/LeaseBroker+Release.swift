@@ -1,30 +1,38 @@
 import BrokerLeases
 import BrokerProtocol
-import DeviceMemory
-import GenPool
 import Logging
 
-// The end of leases: by their process's will, or by its death.
+// The end of leases: by their process's will or its death, by an admin, or with their region.
 
 extension LeaseBroker {
   /// Ends a lease of the caller's process.
   func release(
     _ parameters: Broker1.Release.Parameters, by session: Session
   ) throws(BrokerError) -> EmptyReply {
-    guard let lease = leases[parameters.lease], lease.isHeld else {
-      throw .noSuchLease(lease: parameters.lease)
-    }
-    // The owner is the process, not the connection: one that had to connect again may still
-    // release.
-    guard lease.process == session.process.id, lease.user == session.user else {
-      throw .permissionDenied
-    }
-    guard lease.generation == parameters.generation else {
-      throw .staleGeneration(lease: lease.id, generation: lease.generation)
-    }
-    logger.notice("release", metadata: metadata(of: lease))
+    let lease = try leases.releasable(parameters, by: session.process.id, session.user)
+    logger.notice("release", metadata: regions.metadata(of: lease))
     end(lease)
     return EmptyReply()
+  }
+
+  /// Revokes a lease for an admin; its holder is told.
+  ///
+  /// The holder may still map the memory and reach it by its descriptor, and nothing takes either
+  /// from it. So the memory is scrubbed and leased again only when the holder has released the
+  /// lease or died, as with any other.
+  func forceRelease(
+    _ parameters: Broker1.ForceRelease.Parameters, by session: Session
+  ) throws(BrokerError) -> Broker1.ForceRelease.Reply {
+    let lease = try leases.held(parameters.lease)
+    guard let region = regions[lease.region] else { throw .noSuchLease(lease: lease.id) }
+    if leases.revoke(lease.id) {
+      var metadata = regions.metadata(of: lease)
+      metadata["admin"] = "\(session.user)"
+      metadata["adminPid"] = "\(session.process.pid)"
+      logger.notice("force release", metadata: metadata)
+      server.publish(region.revocation(of: lease, because: "an admin took it back"))
+    }
+    return Broker1.ForceRelease.Reply(lease: region.describe(try leases.held(lease.id)))
   }
 
   /// Ends a lease: once nothing reaches its memory that goes to the scrubber, and only then back to
@@ -39,19 +47,13 @@ extension LeaseBroker {
 }
 
 extension LeaseBroker: RegionObserver {
-  func voidLeases(of region: AttachedRegion) {
-    for lease in leases.entries(in: region.id) { leases.remove(lease.id) }
-  }
+  func publish(_ event: Broker1.Event) { server.publish(event) }
+
+  func voidLeases(of region: AttachedRegion) { leases.removeAll(in: region.id) }
 
   func revokeLeases(of region: AttachedRegion, because cause: String) {
-    for lease in leases.entries(in: region.id) {
-      guard lease.isHeld else {
-        leases.remove(lease.id)
-        continue
-      }
-      leases.revoke(lease.id)
-      // The holder of one that was revoked before has been told.
-      if lease.state != .revoked { publishRevocation(of: lease, because: cause) }
+    for lease in leases.revokeAll(in: region.id) {
+      server.publish(region.revocation(of: lease, because: cause))
     }
   }
 
@@ -64,7 +66,7 @@ extension LeaseBroker: RegionObserver {
 
   func memoryChanged() { scheduleRetry() }
 
-  func scrubbed() { retryParked() }
+  func scrubbed() { retry() }
 
   func forget(_ processes: [ProcessID]) { processes.forEach(server.forgetIfIdle) }
 

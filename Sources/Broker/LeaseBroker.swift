@@ -1,94 +1,43 @@
-public import BrokerLeases
+import BrokerLeases
 import BrokerProtocol
-import CLinux
-import DeviceMemory
-public import GenPool
 public import LinuxSystem
 public import Logging
 
 /// Leases device memory to processes: all of genpoold but its command line.
 ///
+/// A call comes to the server, the leases decide on it, the regions have the memory, and the server
+/// answers; the broker itself only asks the three.
+///
 /// One thread and one loop: calls are answered one after the other, so nothing here is locked. Only
 /// scrubbing, which takes as long as the device does, has a thread of its own. Not Sendable: made,
 /// run and ended on one thread; ``stopper`` reaches it from others.
 public final class LeaseBroker {
-  /// What is decided from outside.
-  public struct Configuration: Sendable {
-    /// What Hello and GetInfo say.
-    public var version: String
-    /// Whose members may attach and detach, beside root and the broker's own user; nil for nobody.
-    public var adminGroup: UInt32?
-    /// Connections at a time of all users but root, who gets in whatever they do. Whoever is one
-    /// too many is told so.
-    public var connectionLimit = 1024
-    /// Leases at a time, those being scrubbed included.
-    public var leaseLimit = 65_536
-    /// What each user may have of all that.
-    public var quotas = Quotas()
-    /// How long a connection may leave replies unread.
-    public var stallLimit: Duration = .seconds(30)
-    /// For how long lines of the log are counted that a user brings about by what is refused.
-    public var logPeriod: Duration = .seconds(10)
-    /// How much is zeroed before its memory can be leased.
-    public var scrubSlice = ByteCount.mebibytes(1)
-    /// Where each pool's calls are written to a file of its own, for `genpool-bench replay`; nil
-    /// for nowhere.
-    public var recordDirectory: String?
-    /// The directory for records of outstanding memory, which later runs read; nil to keep them as
-    /// long as the broker lives. Made if missing; the broker's user alone may write to it.
-    public var runtimeDirectory: String?
-
-    public init(version: String, adminGroup: UInt32? = nil) {
-      self.version = version
-      self.adminGroup = adminGroup
-    }
-  }
-
-  /// Ends a broker from any thread.
-  public final class Stopper: Sendable {
-    fileprivate let event: Descriptor
-
-    fileprivate init() throws(SystemError) {
-      event = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
-    }
-
-    /// Makes ``LeaseBroker/run()`` return soon.
-    public func stop() {
-      // Fails only for a descriptor that is no event.
-      _ = gl_event_raise(event.rawValue)
-    }
-  }
-
   /// Ends it from any thread.
   public let stopper: Stopper
 
-  /// Told the address of a device that was added, or of one that was removed once its memory is not
-  /// held any more: pools of it that are wanted can be attached now, if it is there.
+  /// Called with the address of a device that was added, or of one that was removed once its memory
+  /// is not held any more: pools of it that are wanted can be attached now, if it is there.
   public var onDeviceReady: (LeaseBroker, String) -> Void = { _, _ in }
 
-  let provider: any DeviceProvider
-  /// What is decided from outside. Changed by ``reconfigure(_:)``.
-  private(set) var configuration: Configuration
+  /// Called with the name of a pool that was drained and is detached now.
+  public var onDrained: (String) -> Void = { _ in }
+
+  /// Changed by ``reconfigure(_:)``.
+  private var configuration: Configuration
   let logger: Logger
 
   let loop: EventLoop
   /// Rate-limited lines of users. Changed by ``reconfigure(_:)``.
   let limiter: LogRateLimiter
-  /// Those that serve the broker and are made with it.
+  /// Made with the broker, which they call.
   private var parts: (server: Server, regions: Regions)?
-  let leases: Leases<ParkedCall>
-  /// Told the name of a pool that was drained and is detached now.
-  public var onDrained: (String) -> Void = { _ in }
+  let leases: Leases<PendingCall>
 
-  /// The replies of GetInterfaceDescription that were asked for, by interface.
-  var encodedDescriptions: [String: [UInt8]] = [:]
-
-  /// A broker without pools that nobody can reach yet. Signals should be blocked by now: the
+  /// A broker without pools and without a socket. Signals should be blocked by now: the
   /// scrubber's thread starts here.
   public init(
     provider: any DeviceProvider, configuration: Configuration, logger: Logger
   ) throws(SystemError) {
-    self.provider = provider
     self.configuration = configuration
     self.logger = logger
     leases = Leases(capacity: configuration.leaseLimit, quotas: configuration.quotas)
@@ -96,10 +45,10 @@ public final class LeaseBroker {
     loop = try EventLoop()
     limiter = LogRateLimiter(logger, on: loop, period: configuration.logPeriod)
     parts = (
-      Server(on: loop, configuration.serverLimits, logger, limiter, for: self),
-      try Regions(on: loop, configuration, logger, for: self)
+      Server(on: loop, configuration.ofServer, logger, limiter, for: self),
+      try Regions(of: provider, on: loop, configuration, logger, for: self)
     )
-    _ = try loop.add(stopper.event.rawValue, .readable) { [unowned self] _ in loop.stop() }
+    _ = try loop.add(stopper.descriptor, .readable) { [unowned self] _ in loop.stop() }
   }
 
   /// The connections.
@@ -122,7 +71,7 @@ public final class LeaseBroker {
   /// once the broker itself goes.
   public func run() throws(SystemError) {
     try loop.run()
-    detachAll()
+    regions.detachAll()
   }
 
   /// Calls `handler` when `descriptor`, a signalfd say, has something to read, between two calls of
@@ -138,23 +87,34 @@ public final class LeaseBroker {
     loop.stop()
   }
 
-  /// Decides anew. Limits and quotas hold from the next call on: nobody loses what it has. The
-  /// admins' group is that of new connections. Pools that are there are recorded from what they
-  /// hold now.
+  /// Changes the settings. Limits and quotas hold from the next call on: no client loses what it
+  /// has. The admins' group is that of new connections. Pools that are there are recorded from what
+  /// they hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
     change(&configuration)
     regions.record(in: configuration.recordDirectory)
     leases.reconfigure(capacity: configuration.leaseLimit, quotas: configuration.quotas)
     limiter.period = configuration.logPeriod
-    server.reconfigure(configuration.serverLimits)
+    server.reconfigure(configuration.ofServer)
     scheduleRetry()
   }
-}
 
-extension LeaseBroker.Configuration {
-  /// The part that is the server's.
-  fileprivate var serverLimits: Server.Limits {
-    Server.Limits(
-      quotas: quotas, connections: connectionLimit, stall: stallLimit, adminGroup: adminGroup)
+  // MARK: The service
+
+  /// Calls `action` every `interval` while ``run()`` serves, on its thread: never when the loop
+  /// hangs, which is what a watchdog must find out.
+  public func every(_ interval: Duration, do action: @escaping () -> Void) {
+    loop.every(interval, do: action)
+  }
+
+  /// The numbers of what it serves at this moment, for people: "2 pools, 5 leases, 3 connections".
+  public var status: String {
+    func count(_ number: Int, _ noun: String) -> String {
+      "\(number) \(noun)\(number == 1 ? "" : "s")"
+    }
+    return [
+      count(regions.all.count, "pool"), count(leases.heldCount, "lease"),
+      count(server.sessionCount, "connection"),
+    ].joined(separator: ", ")
   }
 }

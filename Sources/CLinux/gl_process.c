@@ -5,20 +5,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <unistd.h>
-
-int gl_memfd(const char *name, uint64_t size) {
-  int descriptor = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (descriptor < 0) return -errno;
-  if (ftruncate(descriptor, (off_t)size) != 0) {
-    int error = errno;
-    close(descriptor);
-    return -error;
-  }
-  return descriptor;
-}
 
 int gl_group(const char *name, gid_t *group) {
   for (size_t room = 1024; room <= 1024 * 1024; room *= 4) {

@@ -1,6 +1,5 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Foundation
 import GenPool

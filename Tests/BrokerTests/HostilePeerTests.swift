@@ -1,10 +1,10 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import CTestProcess
 import DeviceMemory
 import Foundation
 import GenPool
+import LinuxFixtures
 import LinuxSystem
 import Reference
 import SystemPackage
@@ -65,7 +65,7 @@ extension BrokerTests {
       let broker = try TestBroker()
       let client = try broker.client()
       let name = "genpool-test-stray-\(UUID().uuidString)"
-      let stray = Descriptor(owning: unsafe gl_memfd(name, 4096))
+      let stray = try Descriptor(memory: name, size: 4096)
       let bytes = try Call(Broker1.Hello.self, .init()).frame()
       for _ in 0..<20 {
         try client.send(bytes, descriptors: [CInt](repeating: stray.rawValue, count: 16))

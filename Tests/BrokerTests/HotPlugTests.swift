@@ -1,6 +1,5 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import GenPool
 import Glibc
@@ -15,23 +14,23 @@ extension BrokerTests {
 
     /// A source of news, and the devices that it has made the broker look at.
     private final class News: Sendable {
-      private let event: Descriptor
+      private let event: EventCounter
       private let news = Mutex<[DeviceNews]>([])
       private let ready = Mutex<[String]>([])
 
       init() throws {
-        event = Descriptor(owning: gl_event_create())
+        event = try EventCounter()
       }
 
       func tell(_ item: DeviceNews) {
         news.withLock { $0.append(item) }
-        _ = gl_event_raise(event.rawValue)
+        event.raise()
       }
 
       /// Attaches what comes as a pool of the device's name.
       func connect(to broker: LeaseBroker) throws {
         try broker.watchDevices(event.rawValue) {
-          _ = gl_event_clear(self.event.rawValue)
+          self.event.clear()
           return self.news.withLock { news in
             defer { news = [] }
             return news

@@ -1,9 +1,9 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import GenPool
 import Glibc
+import LinuxFixtures
 import LinuxSystem
 import PCIDevices
 import Synchronization
@@ -63,9 +63,9 @@ final class MemoryProvider: DeviceProvider, Sendable {
     for device in devices {
       let size = device.mapOffset + device.size
       let memory =
-        last.map { dup($0.memory(of: device.address)) }
-        ?? (unsafe gl_memfd("genpool-test-\(device.address)", size.rawValue))
-      guard memory >= 0 else { throw Errno(rawValue: -memory) }
+        try last.map { dup($0.memory(of: device.address)) }
+        ?? Descriptor(memory: "genpool-test-\(device.address)", size: size.rawValue).release()
+      guard memory >= 0 else { throw Errno(rawValue: errno) }
       memories[device.address] = memory
     }
     self.memories = Mutex(memories)

@@ -1,6 +1,5 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
@@ -45,25 +44,23 @@ extension BrokerTests {
 
     /// Has a broker record somewhere else, as a reload does.
     private final class Change: Sendable {
-      private let event: Descriptor
+      private let event: EventCounter
       private let directory = Mutex<String?>(nil)
 
       init() throws {
-        let event = gl_event_create()
-        guard event >= 0 else { throw Errno(rawValue: -event) }
-        self.event = Descriptor(owning: event)
+        event = try EventCounter()
       }
 
       func join(_ broker: LeaseBroker) throws {
         try broker.watch(event.rawValue) { [self] broker in
-          _ = gl_event_clear(event.rawValue)
+          event.clear()
           broker.reconfigure { $0.recordDirectory = directory.withLock { $0 } }
         }
       }
 
       func record(in directory: String?) {
         self.directory.withLock { $0 = directory }
-        _ = gl_event_raise(event.rawValue)
+        event.raise()
       }
     }
 

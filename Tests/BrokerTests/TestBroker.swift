@@ -1,6 +1,5 @@
 import Broker
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Foundation
 import GenPool
@@ -79,7 +78,9 @@ final class TestBroker: Sendable {
       }
       ended.signal()
     }
-    started.wait()
+    guard started.wait(timeout: .now() + 30) == .success else {
+      throw NotStarted(socket: path)
+    }
     stopper = try #require(result.withLock { $0 }).get()
   }
 
@@ -102,24 +103,29 @@ final class TestBroker: Sendable {
   func tell(_ news: DeviceNews) { self.news.add(news) }
 }
 
+/// A broker did not serve within 30 s. Its thread may hang still.
+struct NotStarted: Error, CustomStringConvertible {
+  let socket: String
+
+  var description: String { "the broker at \(socket) did not start within 30 s" }
+}
+
 /// News that tests make up.
 private final class News: Sendable {
-  let event: Descriptor
+  let event: EventCounter
   private let waiting = Mutex<[DeviceNews]>([])
 
   init() throws {
-    let event = gl_event_create()
-    guard event >= 0 else { throw Errno(rawValue: -event) }
-    self.event = Descriptor(owning: event)
+    event = try EventCounter()
   }
 
   func add(_ news: DeviceNews) {
     waiting.withLock { $0.append(news) }
-    _ = gl_event_raise(event.rawValue)
+    event.raise()
   }
 
   func take() -> [DeviceNews] {
-    _ = gl_event_clear(event.rawValue)
+    event.clear()
     return waiting.withLock { waiting in
       defer { waiting = [] }
       return waiting

@@ -1,5 +1,4 @@
 import BrokerProtocol
-import CLinux
 import CTestProcess
 import DeviceMemory
 import Foundation
@@ -29,20 +28,18 @@ final class TestClient: @unchecked Sendable {
   struct Silence: Error {}
   struct Closed: Error {}
 
-  let socket: Descriptor
+  let socket: StreamSocket
   private var decoder = FrameDecoder(limit: FrameDecoder.replyLimit)
   private var descriptors: [CInt] = []
   private static let patience: CInt = 10_000
 
   init(path: String) throws {
-    let connected = unsafe gl_connect(path)
-    guard connected >= 0 else { throw Errno(rawValue: -connected) }
-    socket = Descriptor(owning: connected)
+    socket = try StreamSocket(connectingTo: path)
   }
 
   /// The near end of a process that is connected.
   init(owning control: CInt) {
-    socket = Descriptor(owning: control)
+    socket = StreamSocket(Descriptor(owning: control))
   }
 
   deinit {
@@ -105,12 +102,7 @@ final class TestClient: @unchecked Sendable {
     var rest = bytes[...]
     var descriptors = descriptors
     while !rest.isEmpty {
-      let count = unsafe Array(rest).withUnsafeBytes { bytes in
-        unsafe gl_send(
-          socket.rawValue, bytes.baseAddress, bytes.count, descriptors, CInt(descriptors.count))
-      }
-      guard count > 0 else { throw Errno(rawValue: CInt(-count)) }
-      rest = rest.dropFirst(count)
+      rest = rest.dropFirst(try socket.send(rest, descriptors: descriptors))
       descriptors = []
     }
   }
@@ -136,15 +128,11 @@ final class TestClient: @unchecked Sendable {
   private func receiveBytes() throws {
     var end = pollfd(fd: socket.rawValue, events: Int16(POLLIN), revents: 0)
     guard unsafe poll(&end, 1, Self.patience) == 1 else { throw Silence() }
-    var bytes = [UInt8](repeating: 0, count: 65_536)
-    var numbers = [CInt](repeating: -1, count: Int(GL_DESCRIPTORS_MAX))
-    var count = CInt(numbers.count)
-    let received = unsafe bytes.withUnsafeMutableBytes { room in
-      unsafe gl_receive(socket.rawValue, room.baseAddress, room.count, &numbers, &count)
+    guard let received = try? socket.receive(capacity: 65_536), !received.bytes.isEmpty else {
+      throw Closed()
     }
-    guard received > 0 else { throw Closed() }
-    descriptors += numbers.prefix(Int(count))
-    decoder.append(bytes[..<received])
+    descriptors += received.descriptors
+    decoder.append(received.bytes[...])
   }
 }
 

@@ -1,6 +1,6 @@
-import CLinux
 import Foundation
 import GenPool
+import LinuxSystem
 import TestSupport
 import Testing
 
@@ -137,9 +137,7 @@ import Testing
     let before = try open()
     for _ in 0..<20 { _ = try machine.control("lease", "acquire", "--size", "4K", "--dump=16") }
     for _ in 0..<500 {
-      let connection = unsafe gl_connect(machine.socket)
-      #expect(connection >= 0)
-      close(connection)
+      _ = try StreamSocket(connectingTo: machine.socket)
     }
     try wait(for: "all to be closed") { try open() == before }
     #expect(daemon.end() == 0)
@@ -151,13 +149,14 @@ import Testing
       machine, ["-c", "ulimit -n 40; exec \"$0\" \"$@\"", Executable.genpoold] + attachment,
       path: "/bin/sh")
     try daemon.waitUntilReady(at: machine.socket)
-    let crowd = (0..<70).map { _ in unsafe gl_connect(machine.socket) }
-    #expect(crowd.allSatisfy { $0 >= 0 })
-    let ticks = try processorTime(of: daemon)
-    usleep(1_500_000)
-    // In hundredths of a second.
-    #expect(try processorTime(of: daemon) - ticks < 20)
-    for connection in crowd { close(connection) }
+    do {
+      let crowd = try (0..<70).map { _ in try ConnectedSocket(to: machine.socket) }
+      let ticks = try processorTime(of: daemon)
+      usleep(1_500_000)
+      // In hundredths of a second.
+      #expect(try processorTime(of: daemon) - ticks < 20)
+      withExtendedLifetime(crowd) {}
+    }
     #expect(try machine.control("lease", "acquire", "--size", "4K", "--dump=16").status == 0)
     #expect(daemon.end() == 0)
   }
@@ -173,9 +172,7 @@ import Testing
   @Test func `it serves a socket that it is passed`() throws {
     let directory = (machine.socket as NSString).deletingLastPathComponent
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-    let listener = unsafe gl_listen(machine.socket, 0o600, .max)
-    try #require(listener >= 0)
-    defer { close(listener) }
+    let listener = try SocketListener(path: machine.socket, mode: 0o600)
     // As the service manager does: descriptor 3, and variables that name the process.
     let script = """
       exec 3<&0 </dev/null
@@ -183,7 +180,7 @@ import Testing
       """
     let daemon = try RunningDaemon(
       machine, ["-c", script, Executable.genpoold] + attachment, path: "/bin/sh",
-      input: FileHandle(fileDescriptor: listener))
+      input: FileHandle(fileDescriptor: listener.rawValue))
     #expect(try machine.control("pool", "list").output.contains("cmb"))
     #expect(daemon.end() == 0)
     // It is the manager's: the next daemon will be passed it.

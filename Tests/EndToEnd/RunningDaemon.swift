@@ -1,5 +1,5 @@
-import CLinux
 import Foundation
+import LinuxSystem
 import TestSupport
 import Testing
 
@@ -92,11 +92,7 @@ final class RunningDaemon {
   /// Waits until the socket accepts connections.
   func waitUntilReady(at path: String) throws {
     for _ in 0..<1000 {
-      let connection = unsafe gl_connect(path)
-      if connection >= 0 {
-        close(connection)
-        return
-      }
+      if (try? StreamSocket(connectingTo: path)) != nil { return }
       try #require(process.isRunning, "\(readLog())")
       usleep(10_000)
     }
@@ -112,4 +108,11 @@ final class RunningDaemon {
   func readLog() -> String {
     String(decoding: log.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
   }
+}
+
+/// A connection without calls. Closed with the last reference to it.
+final class ConnectedSocket {
+  private let socket: StreamSocket
+
+  init(to path: String) throws { socket = try StreamSocket(connectingTo: path) }
 }

@@ -1,8 +1,8 @@
 import BrokerProtocol
-import CLinux
 import DeviceMemory
 import Foundation
 import Glibc
+import LinuxFixtures
 import LinuxSystem
 import Synchronization
 import SystemPackage
@@ -26,15 +26,14 @@ final class FakeBroker: Sendable {
   init(_ script: @escaping @Sendable (FakeSession) throws -> Void) throws {
     let path = "@genpool-fake-\(getpid())-\(UInt64.random(in: 0 ... .max))"
     socket = BrokerSocket(path: path)
-    let listening = unsafe gl_listen(path, 0o600, gid_t.max)
-    guard listening >= 0 else { throw Errno(rawValue: -listening) }
+    let listener = Listener(try SocketListener(path: path, mode: 0o600))
     let thread = Thread { [self] in
-      let listener = Descriptor(owning: listening)
       do {
-        try waitForBytes(listener)
-        let accepted = gl_accept(listener.rawValue)
-        guard accepted >= 0 else { throw Errno(rawValue: -accepted) }
-        try script(FakeSession(Descriptor(owning: accepted), log: { self.log($0) }))
+        try waitForBytes(listener.socket.rawValue)
+        guard let accepted = try listener.socket.accept() else {
+          throw Errno.resourceTemporarilyUnavailable
+        }
+        try script(FakeSession(StreamSocket(accepted), log: { self.log($0) }))
       } catch {
         state.withLock { $0.failure = error }
       }
@@ -63,15 +62,22 @@ final class FakeBroker: Sendable {
   }
 }
 
+/// The socket of a broker's thread.
+private final class Listener: Sendable {
+  let socket: SocketListener
+
+  init(_ socket: consuming SocketListener) { self.socket = socket }
+}
+
 /// One client of a ``FakeBroker``.
 final class FakeSession {
-  private let socket: Descriptor
+  private let socket: StreamSocket
   private let log: (String) -> Void
   private var decoder = FrameDecoder(limit: FrameDecoder.callLimit)
   /// Set when the client has closed its end.
   private(set) var isClosed = false
 
-  init(_ socket: consuming Descriptor, log: @escaping (String) -> Void) {
+  init(_ socket: consuming StreamSocket, log: @escaping (String) -> Void) {
     self.socket = socket
     self.log = log
   }
@@ -84,13 +90,11 @@ final class FakeSession {
         log(call.method.replacing(Broker1.interface + ".", with: "") + (call.oneway ? "!" : ""))
         return call
       }
-      try waitForBytes(socket)
-      var bytes = [UInt8](repeating: 0, count: 4096)
-      let count = unsafe bytes.withUnsafeMutableBytes {
-        unsafe gl_receive(socket.rawValue, $0.baseAddress, $0.count, nil, nil)
+      try waitForBytes(socket.rawValue)
+      guard let bytes = try? socket.receiveBytes(capacity: 4096), !bytes.isEmpty else {
+        return nil
       }
-      guard count > 0 else { return nil }
-      decoder.append(bytes.prefix(count))
+      decoder.append(bytes[...])
     }
   }
 
@@ -113,9 +117,8 @@ final class FakeSession {
   }
 
   func send(_ bytes: [UInt8], descriptors: [CInt] = []) throws {
-    let sent = unsafe gl_send(
-      socket.rawValue, bytes, bytes.count, descriptors, CInt(descriptors.count))
-    guard sent == bytes.count else { throw Errno(rawValue: EIO) }
+    let sent = try socket.send(bytes[...], descriptors: descriptors)
+    guard sent == bytes.count else { throw Errno.ioError }
   }
 
   /// Takes whatever the client still says, until it closes.
@@ -125,8 +128,8 @@ final class FakeSession {
 }
 
 /// Waits ten seconds for something to read.
-private func waitForBytes(_ descriptor: borrowing Descriptor) throws {
-  var entry = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+private func waitForBytes(_ descriptor: CInt) throws {
+  var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
   guard unsafe poll(&entry, 1, 10_000) == 1 else { throw Errno(rawValue: ETIMEDOUT) }
 }
 
@@ -135,8 +138,7 @@ final class FakeMemory: Sendable {
   let descriptor: CInt
 
   init(size: UInt64) throws {
-    descriptor = unsafe gl_memfd("fake", size)
-    guard descriptor >= 0 else { throw Errno(rawValue: -descriptor) }
+    descriptor = try Descriptor(memory: "fake", size: size).release()
   }
 
   deinit { close(descriptor) }

@@ -72,6 +72,35 @@ package final class Leases<Waiting> {
     return lease
   }
 
+  /// The leases that a user may know of, of a pool or all: its own, or as an admin all.
+  package func entries(
+    in region: RegionID?, for user: UID, isAdmin: Bool
+  ) -> [LeaseTable.Entry] {
+    table.entries(in: region).filter { isAdmin || $0.user == user }
+  }
+
+  /// The lease that a client may release. Its owner is the process, not the connection: one that
+  /// had to connect again may still release.
+  /// - Throws: NoSuchLease; PermissionDenied for a lease of another process or user;
+  ///   StaleGeneration.
+  package func releasable(
+    _ release: Broker1.Release.Parameters, by process: ProcessID, _ user: UID
+  ) throws(BrokerError) -> LeaseTable.Entry {
+    let lease = try held(release.lease)
+    guard lease.process == process, lease.user == user else { throw .permissionDenied }
+    guard lease.generation == release.generation else {
+      throw .staleGeneration(lease: lease.id, generation: lease.generation)
+    }
+    return lease
+  }
+
+  /// The lease `id`, if a process still has it.
+  /// - Throws: NoSuchLease.
+  package func held(_ id: LeaseID) throws(BrokerError) -> LeaseTable.Entry {
+    guard let lease = table[id], lease.isHeld else { throw .noSuchLease(lease: id) }
+    return lease
+  }
+
   /// Whether an Acquire waits for memory of a pool.
   package func isAwaited(_ region: RegionID) -> Bool {
     pending.contains { $0.wait.pools[region] != nil }
@@ -293,7 +322,25 @@ package final class Leases<Waiting> {
   }
 
   /// A lease's holder must use it no longer, but has it still.
-  package func revoke(_ id: LeaseID) { table.setState(.revoked, of: id) }
+  /// - Returns: whether that is news for the holder.
+  package func revoke(_ id: LeaseID) -> Bool {
+    let isNews = table[id].map { $0.state != .revoked } ?? false
+    table.setState(.revoked, of: id)
+    return isNews
+  }
+
+  /// A pool's device does not answer: its leases are revoked, and those that ended are forgotten.
+  /// - Returns: the leases whose holders have to be told.
+  package func revokeAll(in region: RegionID) -> [LeaseTable.Entry] {
+    let all = table.entries(in: region)
+    for lease in all where !lease.isHeld { remove(lease.id) }
+    return all.filter { $0.isHeld && revoke($0.id) }
+  }
+
+  /// A pool is gone: its leases are forgotten.
+  package func removeAll(in region: RegionID) {
+    for lease in table.entries(in: region) { remove(lease.id) }
+  }
 
   /// A lease has ended; something may reach its memory yet.
   package func end(_ id: LeaseID) {

@@ -1,7 +1,7 @@
-import CLinux
 import DeviceMemory
 import GenPool
 import LinuxSystem
+import SystemPackage
 
 /// Memory that was handed out, and that a process may still reach although no kernel interface can
 /// tell.
@@ -75,10 +75,13 @@ struct OutstandingMemory: Codable, Hashable {
 extension OutstandingMemory.Reach {
   /// The memory that the descriptors of an opened BAR reach.
   init(of open: borrowing OpenBAR) throws(SystemError) {
-    var identity = gl_file()
-    let result = unsafe gl_file_identity(open.range.descriptor.rawValue, &identity)
-    try check(result, "identify", open.range.label)
-    if result == 1 {
+    let identity: FileIdentity?
+    do throws(Errno) {
+      identity = try FileIdentity(of: open.range.descriptor)
+    } catch {
+      throw SystemError(operation: "identify", subject: open.range.label, errno: error)
+    }
+    if let identity {
       self = .file(device: identity.device, inode: identity.inode, born: identity.born)
       return
     }

@@ -6,22 +6,31 @@ import Glibc
 import LinuxSystem
 import Logging
 
-/// Decides whether memory may become a pool: not while a process that it was lent to may still map
-/// it without the kernel telling.
+/// Decides whether memory may become a pool: not while another pool's descriptors reach it, and not
+/// while a process that it was lent to may still map it without the kernel telling.
 struct RegionAdmission {
-  let outstanding: OutstandingRecords
-  let logger: Logger
+  private let outstanding: OutstandingRecords
+  private let logger: Logger
+
+  init(outstanding: OutstandingRecords, logger: Logger) {
+    self.outstanding = outstanding
+    self.logger = logger
+  }
 
   /// Agrees to a region that is about to be attached, or refuses it because memory of it is
   /// outstanding and the kernel cannot tell whether a process still maps it.
   ///
   /// After an end in order, when every process that was lent memory had died, its user goes on
   /// alone.
-  /// - Parameter isForced: an admin says that no process maps it any more.
+  /// - Parameters:
+  ///   - regions: those that are attached.
+  ///   - isForced: an admin vouches that no process maps it any more.
   /// - Returns: the user that alone may lease of it until an admin detaches it; nil for all.
   func admit(
-    _ region: AttachedRegion, _ specification: String, isForced: Bool, _ audit: Logger.Metadata
+    _ region: AttachedRegion, besides regions: [AttachedRegion], _ specification: String,
+    isForced: Bool, _ audit: Logger.Metadata
   ) throws(BrokerError) -> UID? {
+    try refuseConflicts(of: region, with: regions)
     if region.witnessAtOpening == .reached {
       throw busy(region, "a process still maps memory of its BAR")
     }
@@ -44,6 +53,35 @@ struct RegionAdmission {
     }
     if !relevant.isEmpty { region.inherit(relevant) }
     return region.isolation == .uidExclusive ? users.first.map(UID.init(rawValue:)) : nil
+  }
+
+  /// - Throws: PoolExists; DeviceError when a process that may reach one of `regions` would reach
+  ///   this.
+  private func refuseConflicts(
+    of region: AttachedRegion, with regions: [AttachedRegion]
+  ) throws(BrokerError) {
+    guard !regions.contains(where: { $0.name == region.name }) else {
+      throw .poolExists(pool: region.name)
+    }
+    // The provider locks BARs against other processes. That descriptors of two pools of ours would
+    // reach one BAR, and two users by them, is ours to refuse.
+    if let other = regions.first(where: { $0.isInReach(of: region) }) {
+      throw .deviceError(
+        operation: "attach", subject: region.label, errno: EADDRINUSE,
+        cause:
+          "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
+          + "and a descriptor reaches all of it")
+    }
+    // A process that holds memory of a device that was removed would reach this one by it. Through
+    // VFIO the kernel's answer at the opening rules that out.
+    if let old = regions.first(where: {
+      $0.isRevoked && $0.overlaps(region)
+        && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
+    }) {
+      throw .deviceError(
+        operation: "attach", subject: region.label, errno: EBUSY,
+        cause: "processes still hold pool \(old.name), which is revoked, at these addresses")
+    }
   }
 
   /// The records of memory that `region` reaches. Removes those that the kernel's answer has made
@@ -110,6 +148,24 @@ extension AttachedRegion {
     case .none:
       "it cannot be seen whether a process still maps it: its file system is none that tells"
     }
+  }
+}
+
+extension AttachedRegion {
+  /// Whether what reaches one may reach the other, by its device or by its physical addresses.
+  fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
+    if reach.overlaps(other.reach) { return true }
+    guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
+      let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
+    else { return false }
+    return mine.overlaps(others)
+  }
+
+  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed
+  /// are the kernel's matter.
+  fileprivate func isInReach(of other: AttachedRegion) -> Bool {
+    guard device == other.device, !isAwaitedByKernel else { return false }
+    return bar == other.bar || source == .vfio || other.source == .vfio
   }
 }
 

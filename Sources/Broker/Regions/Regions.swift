@@ -2,35 +2,8 @@ import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
-import Glibc
 import LinuxSystem
 import Logging
-
-/// Events of regions that concern leases, connections and the configuration.
-protocol RegionObserver: AnyObject {
-  /// A region was attached, revoked or removed.
-  func publish(_ event: Broker1.Event)
-  /// A region has been given up: its leases are void.
-  func voidLeases(of region: AttachedRegion)
-  /// A region's device does not answer, or not as memory: its leases must be used no longer.
-  func revokeLeases(of region: AttachedRegion, because cause: String)
-  /// Nothing reaches an ended lease's memory any more: it is being scrubbed.
-  func leaseIsUnreached(_ lease: LeaseID)
-  /// An ended lease's memory is clean.
-  func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion)
-  /// Memory came free, or will not any more: those that wait may be served.
-  func memoryChanged()
-  /// Scrubbed slices were taken in: those that wait may be served at once.
-  func scrubbed()
-  /// Processes hold nothing of a region any more.
-  func forget(_ processes: [ProcessID])
-  /// Whether an Acquire waits for memory of a region.
-  func isAwaited(_ region: RegionID) -> Bool
-  /// A region that was drained is detached now.
-  func drained(_ name: String)
-  /// A device's memory is not held any more: it may be attached again.
-  func deviceReady(_ device: String)
-}
 
 /// The attached regions, and all that happens to their memory between leases: admission, scrubbing,
 /// revocation, draining, and who still reaches it.
@@ -45,8 +18,7 @@ final class Regions {
   private let loop: EventLoop
   private let logger: Logger
   private unowned let observer: any RegionObserver
-  private let outstanding: OutstandingRecords
-  private let admission: RegionAdmission
+  private let opener: RegionOpener
   private let recorder: PoolRecorder
   /// Made with the regions, whose memory it scrubs.
   private var scrubs: ScrubQueue?
@@ -55,14 +27,14 @@ final class Regions {
   private var lastNumber = 0
 
   init(
-    on loop: EventLoop, _ configuration: LeaseBroker.Configuration, _ logger: Logger,
-    for observer: any RegionObserver
+    of provider: any DeviceProvider, on loop: EventLoop,
+    _ configuration: LeaseBroker.Configuration, _ logger: Logger, for observer: any RegionObserver
   ) throws(SystemError) {
     self.loop = loop
     self.logger = logger
     self.observer = observer
-    outstanding = try OutstandingRecords(directory: configuration.runtimeDirectory)
-    admission = RegionAdmission(outstanding: outstanding, logger: logger)
+    opener = RegionOpener(
+      provider, try OutstandingRecords(directory: configuration.runtimeDirectory), logger)
     recorder = PoolRecorder(directory: configuration.recordDirectory, logger)
     scrubs = try ScrubQueue(on: loop, slice: configuration.scrubSlice) { [unowned self] slices in
       takeIn(slices)
@@ -91,14 +63,48 @@ final class Regions {
   /// Whether a process may reach memory of a region.
   func isHolder(_ process: ProcessID) -> Bool { regions.contains { $0.holders[process] != nil } }
 
+  /// The machine's devices that have memory, attached or not.
+  func devices() throws(BrokerError) -> [Broker1.Device] { try opener.devices() }
+
+  /// Describes a lease; nil if its region has gone.
+  func describe(_ lease: LeaseTable.Entry) -> Broker1.Lease? {
+    self[lease.region]?.describe(lease)
+  }
+
+  /// A lease in the log.
+  func metadata(of lease: LeaseTable.Entry) -> Logger.Metadata {
+    [
+      "lease": "\(lease.id)", "generation": "\(lease.generation)",
+      "pool": "\(self[lease.region]?.name ?? "detached")", "offset": "\(lease.offset)",
+      "size": "\(lease.size)", "uid": "\(lease.user)", "pid": "\(lease.pid)",
+    ]
+  }
+
+  /// Counts a request that was refused for want of memory: by the pool that the caller is told of,
+  /// and once, however often its allocator was asked.
+  func count(_ failure: BrokerError) {
+    switch failure {
+    case .poolFull(let pool, _, _), .poolTooSmall(let pool, _, _):
+      try? named(pool).countFailure(isFragmented: false)
+    case .poolFragmented(let pool, _, _, _, _, _):
+      try? named(pool).countFailure(isFragmented: true)
+    default: break
+    }
+  }
+
   // MARK: Attaching
 
-  /// Makes a region of opened memory. It is erased, and comes free as it is scrubbed.
-  /// - Returns: the region, and the user that alone may lease of it for now; nil for all.
+  /// Makes a region of the memory that an Attach names. It is erased, and comes free as it is
+  /// scrubbed.
+  /// - Parameters:
+  ///   - isolation: less than the opened memory promises, if that is wanted.
+  ///   - isSearched: whether a search chose the device, which then was not named by its address.
   func attach(
-    _ open: consuming OpenBAR, named name: String, _ granule: GranuleSize, _ isolation: Isolation?,
-    specification: String, isForced: Bool, audit: Logger.Metadata
-  ) throws(BrokerError) -> (region: AttachedRegion, onlyUser: UID?) {
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false,
+    audit: Logger.Metadata = .broker
+  ) throws(BrokerError) -> AttachedRegion {
+    let open = try opener.open(
+      parameters, isSearched: isSearched, besides: regions, taken: names)
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
       for old in regions where old.device == open.device && old.isAwaitedByKernel {
@@ -107,37 +113,14 @@ final class Regions {
       }
     }
     lastNumber += 1
-    let region = try AttachedRegion(
-      id: RegionID(rawValue: lastNumber), name: name, granule: granule, isolation: isolation,
-      records: outstanding, open: open)
-    guard !regions.contains(where: { $0.name == region.name }) else {
-      throw .poolExists(pool: region.name)
-    }
-    // The provider locks BARs against other processes. That descriptors of two pools of ours would
-    // reach one BAR, and two users by them, is ours to refuse.
-    if let other = regions.first(where: { $0.isInReach(of: region) }) {
-      throw .deviceError(
-        operation: "attach", subject: region.label, errno: EADDRINUSE,
-        cause:
-          "pool \(other.name) has a part of this \(other.bar == region.bar ? "BAR" : "device"), "
-          + "and a descriptor reaches all of it")
-    }
-    // A process that holds memory of a device that was removed would reach this one by it. Through
-    // VFIO the kernel's answer at the opening rules that out.
-    if let old = regions.first(where: {
-      $0.isRevoked && $0.overlaps(region)
-        && !($0.source == .vfio && region.source == .vfio && region.witnessAtOpening == .free)
-    }) {
-      throw .deviceError(
-        operation: "attach", subject: region.label, errno: EBUSY,
-        cause: "processes still hold pool \(old.name), which is revoked, at these addresses")
-    }
-    let onlyUser = try admission.admit(
-      region, specification, isForced: isForced, audit)
+    let (region, metadata) = try opener.makeRegion(
+      RegionID(rawValue: lastNumber), of: open, parameters, isolation, besides: regions, audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
-    return (region, onlyUser)
+    logger.notice("attach", metadata: metadata)
+    observer.publish(Broker1.Event(event: .regionAdded, pool: region.name))
+    return region
   }
 
   /// Records pools in another directory from now on, or in none.
@@ -273,6 +256,37 @@ final class Regions {
     }
   }
 
+  // MARK: Devices
+
+  /// Acts on news of a device.
+  func handle(_ news: DeviceNews) {
+    switch news {
+    case .added(let device):
+      logger.debug("device added", metadata: ["device": "\(printable(device))"])
+      observer.deviceReady(device)
+    case .removed(let device):
+      // The kernel has seen to it that no process holds what it waited for.
+      for region in regions where region.device == device && region.source == .vfio {
+        forgetHolders(of: region)
+      }
+      deviceRemoved { $0.device == device }
+    case .requested(let device): deviceRequested { $0.device == device && $0.source == .vfio }
+    case .lost: reviewDevices()
+    }
+  }
+
+  /// Finds out which devices have come and gone.
+  private func reviewDevices() {
+    do throws(BrokerError) {
+      let present = try devices().map(\.address)
+      let known = Set(regions.map(\.device))
+      deviceRemoved { !present.contains($0.device) }
+      for device in present where !known.contains(device) { observer.deviceReady(device) }
+    } catch {
+      logger.error("list devices", metadata: ["cause": "\(error)"])
+    }
+  }
+
   // MARK: Revoking
 
   /// Gives a region up: its device does not answer, or not as memory. The others go on.
@@ -291,7 +305,7 @@ final class Regions {
   /// A device was removed: its regions are revoked. What holds them, a mapping over an address that
   /// may soon be another device's, keeps them in the list, so that nothing is attached in their
   /// place.
-  func deviceRemoved(_ hasGone: (AttachedRegion) -> Bool) {
+  private func deviceRemoved(_ hasGone: (AttachedRegion) -> Bool) {
     for region in regions where hasGone(region) {
       revoke(region, because: "device \(region.device) was removed")
       region.lose()
@@ -299,14 +313,9 @@ final class Regions {
     }
   }
 
-  /// The kernel has seen to it that no process holds what it waited for.
-  func holdersHaveLetGo(of isWaitedFor: (AttachedRegion) -> Bool) {
-    for region in regions where isWaitedFor(region) { forgetHolders(of: region) }
-  }
-
   /// The kernel wants a device back: its regions are revoked and let go of at once. The kernel
   /// waits for that, and for the holders, who are told.
-  func deviceRequested(_ isWanted: (AttachedRegion) -> Bool) {
+  private func deviceRequested(_ isWanted: (AttachedRegion) -> Bool) {
     for region in regions where isWanted(region) {
       revoke(region, because: "device \(region.device) is being removed, or its driver unbound")
       region.close()
@@ -336,16 +345,44 @@ final class Regions {
   // MARK: Detaching
 
   /// Whether a region can be given back: no lease, no holder, and nothing that the kernel sees.
-  func isIdle(_ region: AttachedRegion) -> Bool {
+  private func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
     _ = takeBack(region)
     return region.leaseCount == 0 && region.holders.isEmpty && region.answer != .reached
   }
 
+  /// Gives a region back for an admin. Its BAR is closed on return.
+  /// - Returns: the user whose processes may still map it, where the kernel cannot tell.
+  /// - Throws: NoSuchPool; PoolBusy.
+  func detach(
+    pool name: String, audit: Logger.Metadata
+  ) throws(BrokerError) -> Broker1.Detach.Reply {
+    let region = try named(name)
+    guard isIdle(region) else { throw region.busy }
+    var reply = Broker1.Detach.Reply()
+    if region.answer == .unknown {
+      reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
+    }
+    detach(region, byAdmin: true, audit: audit)
+    return reply
+  }
+
+  /// Gives every region back, whatever still reaches it: the broker ends, and all leases are void.
+  func detachAll() {
+    for region in regions {
+      var metadata = Logger.Metadata.broker
+      metadata["cause"] = "the broker ends"
+      metadata["leases"] = "\(region.leaseCount)"
+      detach(region, audit: metadata)
+    }
+  }
+
   /// Gives a region back.
   /// - Parameter byAdmin: whether an admin asked for it, who is told what cannot be seen: nothing is kept on
   ///   record then.
-  func detach(_ region: AttachedRegion, byAdmin: Bool = false, audit: Logger.Metadata) {
+  private func detach(
+    _ region: AttachedRegion, byAdmin: Bool = false, audit: Logger.Metadata
+  ) {
     observer.voidLeases(of: region)
     regions.removeAll { $0 === region }
     recorder.endRecord(of: region)
@@ -364,16 +401,19 @@ final class Regions {
   }
 
   /// Detaches a region as soon as no process reaches its memory; none is leased of it meanwhile.
-  /// - Returns: whether it is detached already. If not, the observer will be told.
-  func drain(_ region: AttachedRegion, audit: Logger.Metadata) -> Bool {
-    region.drain(audit)
+  /// - Returns: the reason why it is not detached yet, in which case the observer will be told;
+  ///   else nil.
+  /// - Throws: NoSuchPool.
+  func drain(pool name: String) throws(BrokerError) -> BrokerError? {
+    let region = try named(name)
+    region.drain(.broker)
     observer.memoryChanged()
     guard isIdle(region) else {
       watchReach(of: region)
-      return false
+      return region.busy
     }
-    detach(region, audit: audit)
-    return true
+    detach(region, audit: .broker)
+    return nil
   }
 
   /// Detaches a region that is draining when its last holder has gone.
@@ -463,23 +503,5 @@ final class Regions {
         "pool": "\(region.name)", "uid": "\(region.lastUser?.description ?? "none")",
         "cause": "a process that was not lent its memory still reaches it",
       ])
-  }
-}
-
-extension AttachedRegion {
-  /// Whether what reaches one may reach the other, by its device or by its physical addresses.
-  fileprivate func overlaps(_ other: AttachedRegion) -> Bool {
-    if reach.overlaps(other.reach) { return true }
-    guard let mine = physical.flatMap({ AddressRange(start: $0, size: size) }),
-      let others = other.physical.flatMap({ AddressRange(start: $0, size: other.size) })
-    else { return false }
-    return mine.overlaps(others)
-  }
-
-  /// Whether a descriptor of either reaches the other's memory. Those that were revoked and closed
-  /// are the kernel's matter.
-  fileprivate func isInReach(of other: AttachedRegion) -> Bool {
-    guard device == other.device, !isAwaitedByKernel else { return false }
-    return bar == other.bar || source == .vfio || other.source == .vfio
   }
 }

@@ -1,4 +1,3 @@
-import CLinux
 import DeviceMemory
 import GenPool
 import LinuxSystem
@@ -55,26 +54,26 @@ final class Scrubber: Sendable {
   }
 
   private let work = Mutex(Work())
-  private let workEvent: Descriptor
-  private let finishedDescriptor: Descriptor
+  private let workEvent: EventCounter
+  private let finishedCounter: EventCounter
 
   init() throws(SystemError) {
-    workEvent = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
-    finishedDescriptor = try Descriptor(owningResult: gl_event_create(), of: "create", "an event")
+    workEvent = try attempt("create", "an event", try EventCounter())
+    finishedCounter = try attempt("create", "an event", try EventCounter())
   }
 
   /// Readable when there are finished slices.
-  var finishedEvent: CInt { finishedDescriptor.rawValue }
+  var finishedEvent: CInt { finishedCounter.rawValue }
 
   /// Adds a job behind those there are.
   func submit(_ job: Job) {
     work.withLock { $0.queue.append(job) }
-    _ = gl_event_raise(workEvent.rawValue)
+    workEvent.raise()
   }
 
   /// Takes the slices that have been finished since, in the order in which they were.
   func takeFinished() -> [FinishedSlice] {
-    _ = gl_event_clear(finishedDescriptor.rawValue)
+    finishedCounter.clear()
     return work.withLock { work in
       defer { work.finished = [] }
       return work.finished
@@ -84,7 +83,7 @@ final class Scrubber: Sendable {
   /// Ends ``run()``, after the slice at hand.
   func stop() {
     work.withLock { $0.isStopped = true }
-    _ = gl_event_raise(workEvent.rawValue)
+    workEvent.raise()
   }
 
   /// The thread's life.
@@ -95,7 +94,7 @@ final class Scrubber: Sendable {
       }
       if isStopped { return }
       guard let job else {
-        _ = gl_event_wait(workEvent.rawValue)
+        workEvent.wait()
         continue
       }
       finish(job)
@@ -120,6 +119,6 @@ final class Scrubber: Sendable {
       work.finished.append(slice)
       if rest.size > .zero { work.queue.append(rest) }
     }
-    _ = gl_event_raise(finishedDescriptor.rawValue)
+    finishedCounter.raise()
   }
 }

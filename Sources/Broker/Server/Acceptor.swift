@@ -1,4 +1,3 @@
-import CLinux
 import DeviceMemory
 import Glibc
 import LinuxSystem
@@ -14,7 +13,7 @@ final class Acceptor {
   private let socket: ListeningSocket
   private let loop: EventLoop
   private let logger: Logger
-  private let handler: (consuming Descriptor) -> Void
+  private let handler: (consuming StreamSocket) -> Void
   private var watch: EventLoop.Watch?
   private var isPaused = false
   /// Whether a timer will end the pause.
@@ -23,7 +22,7 @@ final class Acceptor {
   /// Calls `handler` for each connection, once the loop runs.
   init(
     _ socket: consuming ListeningSocket, on loop: EventLoop, _ logger: Logger,
-    handler: @escaping (consuming Descriptor) -> Void
+    handler: @escaping (consuming StreamSocket) -> Void
   ) throws(SystemError) {
     self.socket = socket
     self.loop = loop
@@ -34,13 +33,13 @@ final class Acceptor {
 
   private func accept() {
     for _ in 0..<Self.batch {
-      let result = gl_accept(socket.descriptor)
-      switch -result {
-      case ...0: handler(Descriptor(owning: result))
-      case EAGAIN: return
-      // No descriptors or memory left. The connection stays in the queue and the socket stays
-      // readable, so without a pause the loop would spin.
-      default: return pause(because: Errno(rawValue: -result))
+      do throws(Errno) {
+        guard let connection = try socket.accept() else { return }
+        handler(StreamSocket(connection))
+      } catch {
+        // No descriptors or memory left. The connection stays in the queue and the socket stays
+        // readable, so without a pause the loop would spin.
+        return pause(because: error)
       }
     }
   }

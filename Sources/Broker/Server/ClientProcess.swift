@@ -1,6 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
 import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
@@ -12,21 +11,25 @@ final class ClientProcess {
 
   let id: ID
   let pid: PID
-  private let pidfd: Descriptor
-  /// The watch of its end.
-  var watch: EventLoop.Watch?
+  private let pidfd: ProcessDescriptor
   /// Its open connections.
-  var sessions: Set<Session.ID> = []
+  private(set) var sessions: Set<Session.ID> = []
 
   init(id: ID, peer: consuming Peer) {
     self.id = id
     pid = peer.pid
-    pidfd = peer.takePidfd()
+    pidfd = peer.takeProcess()
   }
 
-  /// What becomes readable when it dies.
+  /// The descriptor that becomes readable when it dies.
   var deathDescriptor: CInt { pidfd.rawValue }
 
-  /// Whether it has died, noticed yet or not. On doubt it lives: nothing may be freed then.
-  var hasDied: Bool { gl_has_died(pidfd.rawValue) == 1 }
+  /// Whether it has died, noticed yet or not. If unsure, it lives: nothing may be freed then.
+  var hasDied: Bool { pidfd.hasDied }
+
+  /// A connection of it begins.
+  func add(_ session: Session.ID) { sessions.insert(session) }
+
+  /// A connection of it has ended.
+  func remove(_ session: Session.ID) { sessions.remove(session) }
 }

@@ -55,6 +55,15 @@ final class EventLoop {
     return Watch(token: lastToken)
   }
 
+  /// Calls `handler` whenever `descriptor` has something to read, until it returns false. The
+  /// descriptor must stay open until then.
+  func add(_ descriptor: CInt, while handler: @escaping () -> Bool) throws(SystemError) {
+    var watch: Watch?
+    watch = try add(descriptor, .readable) { [unowned self] _ in
+      if !handler(), let watch { remove(watch) }
+    }
+  }
+
   /// Asks for something else from now on. Costs a system call only if it differs.
   func change(_ watch: Watch, to interest: Readiness) {
     guard let present = watched[watch.token], present.interest != interest else { return }
@@ -77,6 +86,14 @@ final class EventLoop {
       timer: Timer(token: lastToken), deadline: .now + delay, handler: handler)
     timers.insert(pending, at: Self.place(of: pending.deadline, in: timers))
     return pending.timer
+  }
+
+  /// Calls `action` every `interval` while ``run()`` serves: never when the loop hangs.
+  func every(_ interval: Duration, do action: @escaping () -> Void) {
+    after(interval) { [unowned self] in
+      action()
+      every(interval, do: action)
+    }
   }
 
   /// The first place whose timer is due at `deadline` or before.

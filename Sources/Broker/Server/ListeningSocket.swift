@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 public import LinuxSystem
 import SystemPackage
@@ -10,21 +9,18 @@ public struct ListeningSocket: ~Copyable {
   private let path: String?
   /// Which file that was, lest another broker's socket that has taken its place is removed.
   private let inode: (device: UInt, number: UInt)?
-  private let socket: Descriptor
+  private let socket: SocketListener
 
   /// A socket that is listening already: socket activation. Made non-blocking, with a queue as
   /// short as that of our own.
   public init(inherited socket: consuming Descriptor) throws(SystemError) {
-    let flags = fcntl(socket.rawValue, F_GETFL)
-    guard flags >= 0, fcntl(socket.rawValue, F_SETFL, flags | O_NONBLOCK) == 0,
-      Glibc.listen(socket.rawValue, CInt(GL_BACKLOG)) == 0
-    else {
-      throw SystemError(
-        operation: "use", subject: "the inherited socket", errno: Errno(rawValue: errno))
+    do throws(Errno) {
+      self.socket = try SocketListener(inherited: socket)
+    } catch {
+      throw SystemError(operation: "use", subject: "the inherited socket", errno: error)
     }
     path = nil
     inode = nil
-    self.socket = socket
   }
 
   /// Makes a socket at `path`, for its owner and `group` to connect to. Its directory is made if it
@@ -34,9 +30,8 @@ public struct ListeningSocket: ~Copyable {
     let isAbstract = path.hasPrefix("@")
     let directory = isAbstract ? nil : try Self.lockDirectory(of: path)
     try Self.makeWay(at: path)
-    // -1 is "leave it", here and in chown(2).
-    let result = unsafe gl_listen(path, 0o660, group ?? .max)
-    socket = try Descriptor(owningResult: result, of: "listen on", path)
+    socket = try attempt(
+      "listen on", path, try SocketListener(path: path, mode: 0o660, group: group))
     self.path = isAbstract ? nil : path
     inode = Self.inode(of: path)
     _ = consume directory
@@ -54,6 +49,9 @@ public struct ListeningSocket: ~Copyable {
   }
 
   var descriptor: CInt { socket.rawValue }
+
+  /// Accepts the next connection; nil when none waits.
+  func accept() throws(Errno) -> Descriptor? { try socket.accept() }
 
   /// Keeps others from looking at, removing and making the same socket at the same moment.
   private static func lockDirectory(of path: String) throws(SystemError) -> Descriptor {
@@ -82,22 +80,24 @@ public struct ListeningSocket: ~Copyable {
   /// Removes a socket at `path` that nobody answers at any more. Throws EADDRINUSE where a broker
   /// answers: to be found out before a device is touched that one will not serve.
   public static func makeWay(at path: String) throws(SystemError) {
-    let connection = unsafe gl_connect(path)
-    guard connection < 0 else {
-      close(connection)
-      throw SystemError(
-        operation: "listen on", subject: path, errno: .addressInUse,
-        cause: "another broker answers there; stop it, or give another --socket")
+    do throws(Errno) {
+      _ = try StreamSocket(connectingTo: path)
+    } catch .noSuchFileOrDirectory {
+      return
+    } catch .connectionRefused {
+      // No process listens. A file that is no socket is refused like this too.
+      guard isSocket(path) else {
+        throw SystemError(
+          operation: "listen on", subject: path, errno: .fileExists, cause: "it is no socket")
+      }
+      _ = unsafe unlink(path)
+      return
+    } catch {
+      throw SystemError(operation: "look for a broker at", subject: path, errno: error)
     }
-    switch Errno(rawValue: -connection) {
-    case .noSuchFileOrDirectory: return
-    // Nobody listens. A file that is no socket is refused like this too.
-    case .connectionRefused where isSocket(path): _ = unsafe unlink(path)
-    case .connectionRefused:
-      throw SystemError(
-        operation: "listen on", subject: path, errno: .fileExists, cause: "it is no socket")
-    case let errno: try check(-errno.rawValue, "look for a broker at", path)
-    }
+    throw SystemError(
+      operation: "listen on", subject: path, errno: .addressInUse,
+      cause: "another broker answers there; stop it, or give another --socket")
   }
 
   private static func isSocket(_ path: String) -> Bool {

@@ -1,4 +1,3 @@
-import CLinux
 import LinuxSystem
 import SystemPackage
 
@@ -30,14 +29,17 @@ struct OutputQueue {
   }
 
   /// Sends what `socket` takes. Throws when nothing can be sent any more.
-  mutating func flush(to socket: CInt) throws(SystemError) {
+  mutating func flush(to socket: borrowing StreamSocket) throws(SystemError) {
     while first < messages.count {
-      // The descriptor goes with the first byte.
-      let count = Self.send(messages[first], from: sent, to: socket)
-      guard count > 0 else {
-        if Errno(rawValue: CInt(-count)) == .wouldBlock { return }
-        throw SystemError(
-          operation: "send", subject: "a reply", errno: Errno(rawValue: CInt(-count)))
+      let count: Int
+      do throws(Errno) {
+        // The descriptor goes with the first byte.
+        let descriptors = sent == 0 ? messages[first].descriptor.map { [$0.rawValue] } : nil
+        count = try socket.send(messages[first].bytes[sent...], descriptors: descriptors ?? [])
+      } catch .wouldBlock {
+        return
+      } catch {
+        throw SystemError(operation: "send", subject: "a reply", errno: error)
       }
       sent += count
       sentByteCount += count
@@ -54,16 +56,5 @@ struct OutputQueue {
     guard first * 2 >= messages.count else { return }
     messages.removeFirst(first)
     first = 0
-  }
-
-  private static func send(_ message: Message, from start: Int, to socket: CInt) -> Int {
-    let descriptors = start == 0 ? message.descriptor.map { [$0.rawValue] } ?? [] : []
-    return unsafe message.bytes.withUnsafeBytes { bytes in
-      unsafe descriptors.withUnsafeBufferPointer { numbers in
-        let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
-        return unsafe gl_send(
-          socket, rest.baseAddress, rest.count, numbers.baseAddress, CInt(numbers.count))
-      }
-    }
   }
 }

@@ -1,7 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
-import DeviceMemory
 import Glibc
 import LinuxSystem
 import Logging
@@ -9,8 +7,12 @@ import SystemPackage
 
 /// What a server serves: the calls of its sessions, and what their ends mean.
 protocol CallHandler: AnyObject {
-  /// Answers a call, now or later. Throws when it is none.
-  func answer(_ frame: [UInt8], of session: Session) throws(MalformedMessage)
+  /// The reply to a call that concerns leases or pools; nil when it comes later.
+  func reply(
+    to call: ReceivedCall, of session: Session
+  ) throws(BrokerError) -> OutputQueue.Message?
+  /// A call was refused.
+  func refused(because failure: BrokerError)
   /// No reply can reach the session any more. It may still have calls that were made before.
   func hangUp(of session: Session)
   /// The session has ended; its process lives on, for all that is known.
@@ -21,13 +23,14 @@ protocol CallHandler: AnyObject {
   func isHolder(_ process: ProcessID) -> Bool
 }
 
-/// The connections: accepts them, limits them by user, takes their calls in turn, sends what they
-/// are to hear, and knows the processes at their other ends.
+/// The connections: accepts them, limits them by user, takes their calls in turn, sends replies and
+/// events, and knows the processes at their other ends.
 ///
 /// Invariant: a connection's end is not its process's end, which alone frees memory.
 final class Server {
-  /// The limits, from outside.
-  struct Limits {
+  /// What the configuration says.
+  struct Settings {
+    /// The limits of each user.
     var quotas: Quotas
     /// Connections at a time of all users but root.
     var connections: Int
@@ -35,49 +38,51 @@ final class Server {
     var stall: Duration
     /// The group whose members are admins, beside root and the broker's own user.
     var adminGroup: UInt32?
+    /// The broker's version, for clients that ask.
+    var version: String
   }
 
   /// The time for which calls of one connection after its first are begun before the next one in
   /// the line gets its turn.
   private static let turnTime = Duration.microseconds(200)
-  /// How much of what a peer sent is taken before its connection is closed: more than fits a
-  /// socket.
-  private static let farewellRounds = 16
 
   private let loop: EventLoop
   private let logger: Logger
   private let limiter: LogRateLimiter
   private unowned let handler: any CallHandler
 
-  private var limits: Limits
+  private var settings: Settings
   private var acceptor: Acceptor?
   private var sessions: [SessionID: Session] = [:]
   private var quota = ConnectionQuota()
-  /// Made with the server, whose sessions it serves.
-  private var backlog: Backlog?
-  /// Those that hear events.
+  private lazy var backlog = Backlog(on: loop) { [unowned self] id in serveTurn(of: id) }
+  private lazy var dispatcher = Dispatcher(
+    self, handler, version: settings.version, logger, limiter)
+  /// The sessions that get events.
   private var monitors: Set<SessionID> = []
-  private var processes: [ProcessID: ClientProcess] = [:]
+  private lazy var processes = ClientProcesses(on: loop) { [unowned self] process in
+    end(process)
+  }
   private var lastNumber = 0
 
   init(
-    on loop: EventLoop, _ limits: Limits, _ logger: Logger, _ limiter: LogRateLimiter,
+    on loop: EventLoop, _ settings: Settings, _ logger: Logger, _ limiter: LogRateLimiter,
     for handler: any CallHandler
   ) {
     self.loop = loop
-    self.limits = limits
+    self.settings = settings
     self.logger = logger
     self.limiter = limiter
     self.handler = handler
-    reconfigure(limits)
-    backlog = Backlog(on: loop) { [unowned self] id in serveTurn(of: id) }
+    reconfigure(settings)
   }
 
   /// Limits from now on: no connection is closed by them. Admins are those of new connections.
-  func reconfigure(_ limits: Limits) {
-    self.limits = limits
-    quota.quotas = limits.quotas
-    quota.limit = limits.connections
+  func reconfigure(_ settings: Settings) {
+    self.settings = settings
+    quota.quotas = settings.quotas
+    quota.limit = settings.connections
+    dispatcher.version = settings.version
     acceptor?.resume()
   }
 
@@ -95,25 +100,27 @@ final class Server {
     }
   }
 
-  private func accept(_ connection: consuming Descriptor) {
-    guard let user = Peer.user(of: connection.rawValue) else { return }
+  private func accept(_ connection: consuming StreamSocket) {
+    guard let user = Peer.user(of: connection) else { return }
     // Check the quota first: it is the only work that a flood can cause.
-    if let excess = quota.excess(of: user) { return reject(connection, of: user, because: excess) }
+    if let excess = quota.excess(of: user) {
+      limiter.log(
+        .notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(excess)"])
+      return connection.reject(because: excess)
+    }
     do throws(SystemError) {
-      let peer = try Peer(of: connection.rawValue)
+      let peer = try Peer(of: connection)
       let isAdmin = isAdmin(user, peer.groups)
-      let process = try register(peer)
+      let process = try processes.register(peer)
       lastNumber += 1
       let session = Session(
         id: SessionID(rawValue: lastNumber), name: randomName(), socket: connection,
         process: process, user: user, isAdmin: isAdmin)
-      process.sessions.insert(session.id)
+      process.add(session.id)
       sessions[session.id] = session
       quota.add(user)
       do throws(SystemError) {
-        session.watch = try loop.add(session.descriptor, session.interest) {
-          [unowned self] readiness in serve(session, readiness)
-        }
+        try session.watch(on: loop) { [unowned self] readiness in serve(session, readiness) }
       } catch {
         close(session)
         throw error
@@ -128,48 +135,9 @@ final class Server {
     }
   }
 
-  private func isAdmin(_ user: UID, _ groups: [gid_t]) -> Bool {
+  private func isAdmin(_ user: UID, _ groups: [UInt32]) -> Bool {
     user == .root || user.rawValue == geteuid()
-      || limits.adminGroup.map(groups.contains) ?? false
-  }
-
-  /// The one object for a peer's process, however often it connects. Two living processes cannot
-  /// have the same number; a dead one whose number was reused is reaped first.
-  private func register(_ peer: consuming Peer) throws(SystemError) -> ClientProcess {
-    if peer.pid.rawValue > 0, let known = processes.values.first(where: { $0.pid == peer.pid }) {
-      if !known.hasDied { return known }
-      reap(known)
-    }
-    lastNumber += 1
-    let process = ClientProcess(id: ProcessID(rawValue: lastNumber), peer: peer)
-    process.watch = try loop.add(process.deathDescriptor, .readable) { [unowned self] _ in
-      reap(process)
-    }
-    processes[process.id] = process
-    return process
-  }
-
-  /// Closes a connection that is one too many, and says why: the answer to whatever it was going to
-  /// call. It does not wait for that call, or such connections would be held open for nothing.
-  private func reject(
-    _ connection: borrowing Descriptor, of user: UID, because excess: BrokerError
-  ) {
-    limiter.log(
-      .notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(excess)"])
-    guard let reply = try? Reply.frame(error: excess) else { return }
-    var farewell = OutputQueue()
-    farewell.append(OutputQueue.Message(bytes: reply))
-    // An empty socket takes it; a peer that has gone already does not need it. What came has to be
-    // taken, or the peer would learn of a reset instead: unix_release_sock() in net/unix/af_unix.c.
-    try? farewell.flush(to: connection.rawValue)
-    shutdown(connection.rawValue, CInt(SHUT_RD))
-    var bytes = [UInt8](repeating: 0, count: Session.receiveSize)
-    for _ in 0..<Self.farewellRounds {
-      let count = unsafe bytes.withUnsafeMutableBytes { room in
-        unsafe gl_receive(connection.rawValue, room.baseAddress, room.count, nil, nil)
-      }
-      guard count > 0 else { return }
-    }
+      || settings.adminGroup.map(groups.contains) ?? false
   }
 
   // MARK: Serving
@@ -192,7 +160,7 @@ final class Server {
 
   private func serveTurn(of id: SessionID) {
     guard let session = sessions[id] else { return }
-    session.isScheduled = false
+    session.endTurn()
     if session.isHungUp {
       finish(session, for: Self.turnTime)
     } else {
@@ -200,12 +168,19 @@ final class Server {
     }
   }
 
+  /// Answers a call that waited with the result or the error of `body`.
+  func answer(
+    _ pending: PendingCall, by body: () throws(BrokerError) -> OutputQueue.Message?
+  ) {
+    dispatcher.answer(pending.call, of: pending.session, by: body)
+  }
+
   /// Takes a call of a connection, or several for as long as `time`, and sends what it is to hear.
   /// Does nothing for a session that has ended.
   func proceed(_ session: Session, for time: Duration = .zero) {
     guard isThere(session.id) else { return }
     takeCalls(of: session, for: time)
-    guard isThere(session.id), let watch = session.watch else { return }
+    guard isThere(session.id) else { return }
     do throws(SystemError) {
       try session.flush()
     } catch {
@@ -213,17 +188,17 @@ final class Server {
     }
     if session.isDone { return close(session) }
     if session.takesCalls, session.hasUntakenCalls { schedule(session) }
-    loop.change(watch, to: session.interest)
+    session.updateWatch(on: loop)
     if !session.output.isEmpty { watchForStall(session) }
   }
 
   private func takeCalls(of session: Session, for time: Duration) {
-    session.hasUntakenCalls = true
+    session.expectUntakenCalls()
     let end = ContinuousClock.now + time
     while session.takesCalls {
       do throws(MalformedMessage) {
-        if let frame = try session.nextFrame() { try handler.answer(frame, of: session) }
-        session.hasUntakenCalls = try session.hasFrame()
+        if let frame = try session.nextFrame() { try dispatcher.answer(frame, of: session) }
+        try session.findUntakenCalls()
         guard session.hasUntakenCalls, .now < end else { return }
       } catch {
         limiter.log(
@@ -256,20 +231,17 @@ final class Server {
 
   /// Goes on with a connection when those that are in line have had their turn.
   private func schedule(_ session: Session) {
-    guard !session.isScheduled else { return }
-    session.isScheduled = true
-    backlog?.append(session.id)
+    if session.beginTurn() { backlog.append(session.id) }
   }
 
-  /// Drops a connection that has not read a byte in ``Limits/stall``. Its memory stays its
+  /// Drops a connection that has not read a byte in ``Settings/stall``. Its memory stays its
   /// process's.
   private func watchForStall(_ session: Session) {
-    guard !session.isStallWatched else { return }
-    session.isStallWatched = true
+    guard session.beginStallWatch() else { return }
     let sent = session.output.sentByteCount
-    loop.after(limits.stall) { [unowned self, id = session.id] in
+    loop.after(settings.stall) { [unowned self, id = session.id] in
       guard let session = sessions[id] else { return }
-      session.isStallWatched = false
+      session.endStallWatch()
       guard !session.output.isEmpty else { return }
       guard session.output.sentByteCount == sent else { return watchForStall(session) }
       drop(session)
@@ -283,18 +255,29 @@ final class Server {
 
   // MARK: Monitors
 
-  /// Makes a session hear events. It takes no further call.
+  /// Sends events to a session from now on. It takes no further call.
   func addMonitor(_ session: Session) {
-    session.isMonitoring = true
+    session.beginMonitoring()
     monitors.insert(session.id)
   }
 
-  var hasMonitors: Bool { !monitors.isEmpty }
+  /// Sends an event to the monitors. An event of a lease is for its user and for admins, as in
+  /// ListLeases.
+  func publish(_ event: Broker1.Event) {
+    guard !monitors.isEmpty else { return }
+    do throws(BrokerError) {
+      let reply = Broker1.Monitor.Reply(event: event)
+      send(try OutputQueue.Message(reply, continues: true)) { session in
+        session.isAdmin || event.uid == nil || event.uid == session.user
+      }
+    } catch {
+      logger.error("no event", metadata: ["cause": "\(error)"])
+    }
+  }
 
-  /// Sends an event to the monitors that may hear it.
-  func publish(_ message: OutputQueue.Message, to mayHear: (Session) -> Bool) {
-    for session in monitors.compactMap({ sessions[$0] }) where mayHear(session) {
-      // It missed something in any case, and shall know that.
+  private func send(_ message: OutputQueue.Message, to isAllowed: (Session) -> Bool) {
+    for session in monitors.compactMap({ sessions[$0] }) where isAllowed(session) {
+      // It missed something in any case, and its end shows that.
       guard session.output.pendingByteCount < Session.outputMark else {
         drop(session)
         continue
@@ -310,10 +293,9 @@ final class Server {
   func close(_ session: Session) {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
     quota.remove(session.user)
-    if let watch = session.watch { loop.remove(watch) }
-    session.watch = nil
+    session.endWatch(on: loop)
     monitors.remove(session.id)
-    session.process.sessions.remove(session.id)
+    session.process.remove(session.id)
     handler.end(of: session)
     logger.debug("disconnect", metadata: session.metadata)
     forgetIfIdle(session.process.id)
@@ -321,8 +303,7 @@ final class Server {
   }
 
   /// A process has died: its connections end, and its memory is free to be scrubbed.
-  private func reap(_ process: ClientProcess) {
-    forget(process)
+  private func end(_ process: ClientProcess) {
     for id in process.sessions { sessions[id].map(close) }
     handler.death(of: process.id)
   }
@@ -332,12 +313,6 @@ final class Server {
     guard let process = processes[id], process.sessions.isEmpty, !handler.isHolder(id) else {
       return
     }
-    forget(process)
-  }
-
-  private func forget(_ process: ClientProcess) {
-    if let watch = process.watch { loop.remove(watch) }
-    process.watch = nil
-    processes[process.id] = nil
+    processes.forget(process)
   }
 }

@@ -1,6 +1,5 @@
 import BrokerLeases
 import BrokerProtocol
-import CLinux
 import LinuxSystem
 import Logging
 import SystemPackage
@@ -8,8 +7,8 @@ import SystemPackage
 /// One connection: bytes in, frames out, replies back in the order of their calls.
 ///
 /// Invariant: what it keeps of a peer's bytes is bounded (``FrameDecoder``), and calls are taken
-/// only while less than ``outputMark`` of replies wait. A session that waits for memory is parked:
-/// it takes no further call, so its replies stay in order.
+/// only while less than ``outputMark`` of replies wait. A session that waits for memory takes no
+/// further call, so its replies stay in order.
 final class Session {
   typealias ID = SessionID
 
@@ -20,28 +19,28 @@ final class Session {
   let user: UID
   let isAdmin: Bool
 
-  private let socket: Descriptor
-  var watch: EventLoop.Watch?
+  private let socket: StreamSocket
+  private var watch: EventLoop.Watch?
 
   private var decoder = FrameDecoder(limit: FrameDecoder.callLimit)
   private(set) var output = OutputQueue()
 
-  /// An Acquire of its is waiting for memory.
-  var isParked = false
-  /// It hears events, and makes no further call.
-  var isMonitoring = false
+  /// Whether an Acquire from this session waits for memory.
+  private(set) var isWaiting = false
+  /// Whether events are sent to it. It makes no further call.
+  private(set) var isMonitoring = false
   /// The peer sends no more. It may still read.
   private(set) var inputHasEnded = false
   /// The peer closed with answers unread.
   private var wasReset = false
   /// The peer neither sends nor reads any more.
   private(set) var isHungUp = false
-  /// Calls may have been received that were not taken yet.
-  var hasUntakenCalls = false
-  /// It is in line for its next turn.
-  var isScheduled = false
-  /// The stall timer runs.
-  var isStallWatched = false
+  /// Whether calls may have been received that were not taken yet.
+  private(set) var hasUntakenCalls = false
+  /// Whether it is in line for its next turn.
+  private var isScheduled = false
+  /// Whether the stall timer runs.
+  private var isStallWatched = false
 
   /// No further call is taken while this much output waits.
   static let outputMark = 256 * 1024
@@ -49,7 +48,7 @@ final class Session {
   static let receiveSize = 16 * 1024
 
   init(
-    id: ID, name: String, socket: consuming Descriptor, process: ClientProcess, user: UID,
+    id: ID, name: String, socket: consuming StreamSocket, process: ClientProcess, user: UID,
     isAdmin: Bool
   ) {
     self.id = id
@@ -60,16 +59,16 @@ final class Session {
     self.isAdmin = isAdmin
   }
 
-  var descriptor: CInt { socket.rawValue }
+  private var descriptor: CInt { socket.rawValue }
 
   /// Whether another call may be taken now.
   var takesCalls: Bool {
-    !isParked && !isMonitoring && output.pendingByteCount < Self.outputMark
+    !isWaiting && !isMonitoring && output.pendingByteCount < Self.outputMark
   }
 
   /// Whether everything that will ever come has been answered.
   var isDone: Bool {
-    inputHasEnded && !isParked && !isMonitoring && !hasUntakenCalls && output.isEmpty
+    inputHasEnded && !isWaiting && !isMonitoring && !hasUntakenCalls && output.isEmpty
   }
 
   /// What to wait for.
@@ -83,56 +82,112 @@ final class Session {
   /// Receives once. Returns whether anything came. Descriptors that come along are closed by the
   /// kernel: no method takes any.
   func receive() throws(SystemError) -> Bool {
-    var bytes = [UInt8](repeating: 0, count: Self.receiveSize)
-    let count = unsafe bytes.withUnsafeMutableBytes { room in
-      unsafe gl_receive(descriptor, room.baseAddress, room.count, nil, nil)
-    }
-    guard count >= 0 else {
-      let errno = Errno(rawValue: CInt(-count))
-      if errno == .wouldBlock { return false }
+    let bytes: [UInt8]
+    do throws(Errno) {
+      bytes = try socket.receiveBytes(capacity: Self.receiveSize)
+    } catch .wouldBlock {
+      return false
+    } catch {
       // It closed without reading all. That is said once; what it sent before is still to be read.
-      if errno == .connectionReset, !wasReset {
+      if error == .connectionReset, !wasReset {
         wasReset = true
         return try receive()
       }
-      throw SystemError(operation: "receive", subject: "a call", errno: errno)
+      throw SystemError(operation: "receive", subject: "a call", errno: error)
     }
-    guard count > 0 else {
+    guard !bytes.isEmpty else {
       inputHasEnded = true
       return false
     }
-    decoder.append(bytes[..<count])
+    decoder.append(bytes[...])
     return true
   }
 
   /// The next whole frame that has come.
   func nextFrame() throws(MalformedMessage) -> [UInt8]? { try decoder.next() }
 
-  /// Whether there is one.
-  func hasFrame() throws(MalformedMessage) -> Bool { try decoder.hasFrame() }
+  /// Looks for a whole frame that has come. Until then there may be one.
+  func findUntakenCalls() throws(MalformedMessage) { hasUntakenCalls = try decoder.hasFrame() }
 
-  /// Queues a reply, if there is anybody to read it.
+  /// Frames may have come since the last look.
+  func expectUntakenCalls() { hasUntakenCalls = true }
+
+  /// Queues a reply, unless the peer has gone.
   func send(_ message: OutputQueue.Message) {
     if !isHungUp { output.append(message) }
   }
 
-  /// Nobody reads from now on.
+  /// The peer has gone: no reply is queued from now on.
   func hangUp() {
     isHungUp = true
     output = OutputQueue()
   }
 
   /// Sends what the peer takes.
-  func flush() throws(SystemError) { try output.flush(to: descriptor) }
+  func flush() throws(SystemError) { try output.flush(to: socket) }
+
+  // MARK: States
+
+  /// An Acquire of it waits for memory: no further call is taken.
+  func beginWait() { isWaiting = true }
+
+  /// Its Acquire waits no longer.
+  func endWait() { isWaiting = false }
+
+  /// Events are sent to it from now on.
+  func beginMonitoring() { isMonitoring = true }
+
+  /// It gets in line. Returns false when it was.
+  func beginTurn() -> Bool {
+    defer { isScheduled = true }
+    return !isScheduled
+  }
+
+  /// Its turn has come.
+  func endTurn() { isScheduled = false }
+
+  /// The stall timer starts. Returns false when it ran.
+  func beginStallWatch() -> Bool {
+    defer { isStallWatched = true }
+    return !isStallWatched
+  }
+
+  /// The stall timer has ended.
+  func endStallWatch() { isStallWatched = false }
+
+  // MARK: Readiness
+
+  /// Calls `handler` when the connection is ready for what it is interested in.
+  func watch(
+    on loop: EventLoop, handler: @escaping (EventLoop.Readiness) -> Void
+  ) throws(SystemError) {
+    watch = try loop.add(descriptor, interest, handler: handler)
+  }
+
+  /// Waits for what the connection is interested in by now.
+  func updateWatch(on loop: EventLoop) {
+    if let watch { loop.change(watch, to: interest) }
+  }
+
+  /// Waits for nothing any more.
+  func endWatch(on loop: EventLoop) {
+    if let watch { loop.remove(watch) }
+    watch = nil
+  }
 }
 
 extension Session {
-  /// What the log says of it.
+  /// - Throws: PermissionDenied for a user that is no admin.
+  func requireAdmin() throws(BrokerError) {
+    guard isAdmin else { throw .permissionDenied }
+  }
+
+  /// Its identity in the log.
   var metadata: Logger.Metadata {
     ["session": "\(id.rawValue)", "uid": "\(user)", "pid": "\(process.pid)"]
   }
 
-  /// The same, and why.
+  /// The same, and a cause.
   func metadata(cause: String) -> Logger.Metadata {
     metadata.merging(["cause": "\(printable(cause))"]) { _, new in new }
   }

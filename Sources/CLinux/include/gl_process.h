@@ -1,15 +1,13 @@
 /*
  * What a daemon asks of the system for itself.
  *
- * Why C: memfd_create's flags and the rlimit enum do not import as they are used, and getgrnam_r
- * and getpwnam_r want a buffer that grows.
+ * Why C: the rlimit enum does not import as it is used, and getgrnam_r and getpwnam_r want a buffer
+ * that grows.
  */
 #pragma once
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Memory with a descriptor (closed on exec), `size` bytes of zeros; seals may be added. Or -errno. */
-int gl_memfd(const char *name, uint64_t size);
 /* The group called `name`: 0, -ENOENT when there is none, or -errno. */
 int gl_group(const char *name, gid_t *group);
 /* The user called `name`, likewise. */

@@ -1,0 +1,53 @@
+public import BrokerProtocol
+public import DeviceMemory
+public import LinuxSystem
+import Logging
+
+// Pools and devices, for the process that runs the broker.
+
+extension LeaseBroker {
+  /// The pools, revoked ones too, in the order in which they were attached.
+  public var pools: [Broker1.Pool] { regions.all.map(\.description) }
+
+  /// The pools' names that are taken.
+  public var poolNames: [String] { regions.names }
+
+  /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
+  ///
+  /// `isolation` may promise clients less than the device's opener does: `cooperative`.
+  /// `isSearched` tells that a search chose the device, which was not named by its address.
+  public func attach(
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
+  ) throws(BrokerError) -> Broker1.Pool {
+    try regions.attach(parameters, isolation: isolation, isSearched: isSearched).description
+  }
+
+  /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns
+  /// what keeps it, if anything does: then ``onDrained`` will be called.
+  public func drain(pool name: String) throws(BrokerError) -> BrokerError? {
+    try regions.drain(pool: name)
+  }
+
+  /// Takes a ``drain(pool:)`` back that has not come to its end.
+  public func keep(pool name: String) throws(BrokerError) {
+    try regions.named(name).keep()
+  }
+
+  /// Reads news from `drain` whenever `descriptor` has some, until `drain` returns nil: the source
+  /// has ended. The descriptor must stay open until then.
+  public func watchDevices(
+    _ descriptor: CInt, drain: @escaping () -> [DeviceNews]?
+  ) throws(SystemError) {
+    try loop.add(descriptor) { [unowned self] in
+      guard let news = drain() else {
+        logger.error("hot-plug is not watched any more")
+        return false
+      }
+      for item in news { hear(item) }
+      return true
+    }
+  }
+
+  /// Acts on news of a device.
+  public func hear(_ news: DeviceNews) { regions.handle(news) }
+}

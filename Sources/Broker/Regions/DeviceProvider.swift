@@ -1,0 +1,15 @@
+public import BrokerProtocol
+
+/// The seam to the code that knows and opens devices. The broker itself cannot: it maps what it is
+/// given.
+///
+/// Called on the broker's thread, so an implementation must not wait for anything slower than
+/// sysfs.
+public protocol DeviceProvider: AnyObject {
+  /// The machine's devices that have memory, attached or not.
+  func devices() throws(BrokerError) -> [Broker1.Device]
+
+  /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
+  /// undone when the range ends.
+  func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR
+}

@@ -1,0 +1,96 @@
+import BrokerLeases
+import BrokerProtocol
+import DeviceMemory
+import Glibc
+import Logging
+import PCIDevices
+
+/// Opens the memory that an Attach names, and makes a region of it.
+struct RegionOpener {
+  private let provider: any DeviceProvider
+  private let outstanding: OutstandingRecords
+  private let admission: RegionAdmission
+
+  init(_ provider: any DeviceProvider, _ outstanding: OutstandingRecords, _ logger: Logger) {
+    self.provider = provider
+    self.outstanding = outstanding
+    admission = RegionAdmission(outstanding: outstanding, logger: logger)
+  }
+
+  /// The machine's devices that have memory, attached or not.
+  func devices() throws(BrokerError) -> [Broker1.Device] { try provider.devices() }
+
+  /// Checks the parameters of an Attach and opens the memory.
+  /// - Parameters:
+  ///   - regions: those that are attached.
+  ///   - names: the pools' names that are taken.
+  /// - Throws: InvalidParameter; PoolExists; the provider's error.
+  func open(
+    _ parameters: Broker1.Attach.Parameters, isSearched: Bool, besides regions: [AttachedRegion],
+    taken names: [String]
+  ) throws(BrokerError) -> OpenBAR {
+    _ = try parameters.checkedGranule()
+    try parameters.checkName()
+    if let name = parameters.name, names.contains(name) { throw .poolExists(pool: name) }
+    let request = try AttachRequest(parameters, isSearched: isSearched)
+    do throws(BrokerError) {
+      return try provider.open(request)
+    } catch {
+      throw refusal(by: regions, of: error) ?? error
+    }
+  }
+
+  /// The error for memory that is a pool already, which names the pool: trying again is no use. Nil
+  /// when `error` has another cause.
+  private func refusal(by regions: [AttachedRegion], of error: BrokerError) -> BrokerError? {
+    guard case .deviceError(let operation, let subject, EBUSY, _) = error,
+      let pool = regions.first(where: { subject == "BAR \($0.bar) of \($0.device)" })
+    else { return nil }
+    return .deviceError(
+      operation: operation, subject: subject, errno: EADDRINUSE,
+      cause: "pool \(pool.name) has it: genpoolctl pool detach \(pool.name)")
+  }
+
+  /// Makes a region of opened memory.
+  /// - Returns: the region, and the line of the log for it.
+  /// - Throws: PoolExists; DeviceError when processes may reach the memory by another pool, or by
+  ///   what an earlier one handed out.
+  func makeRegion(
+    _ id: RegionID, of open: consuming OpenBAR, _ parameters: Broker1.Attach.Parameters,
+    _ isolation: Isolation?, besides regions: [AttachedRegion], _ audit: Logger.Metadata
+  ) throws(BrokerError) -> (region: AttachedRegion, metadata: Logger.Metadata) {
+    let part = try parameters.id().part
+    let device = open.device
+    let region = try AttachedRegion(
+      id: id, name: parameters.name ?? "\(device)/\(part)",
+      granule: try parameters.checkedGranule(), isolation: isolation, records: outstanding,
+      open: open)
+    let onlyUser = try admission.admit(
+      region, besides: regions, "\(device):\(part)", isForced: parameters.force == true, audit)
+    return (region, metadata(of: region, parameters, onlyUser).merging(audit) { $1 })
+  }
+
+  private func metadata(
+    of region: AttachedRegion, _ parameters: Broker1.Attach.Parameters, _ onlyUser: UID?
+  ) -> Logger.Metadata {
+    var metadata: Logger.Metadata = [
+      "pool": "\(region.name)", "memory": "\(printable(region.label))", "size": "\(region.size)",
+      "caching": "\(region.caching.rawValue)", "isolation": "\(region.isolation.rawValue)",
+    ]
+    if let source = region.source { metadata["source"] = "\(source.rawValue)" }
+    if let allowed = parameters.allow, !allowed.isEmpty {
+      metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
+    }
+    if parameters.force == true { metadata["forced"] = "yes" }
+    if let onlyUser { metadata["onlyUid"] = "\(onlyUser)" }
+    if region.witness != .fileLease, region.isolation == .uidExclusive {
+      metadata["unseen"] = "\(region.blindness)"
+    }
+    return metadata
+  }
+}
+
+extension Logger.Metadata {
+  /// The broker as the one that acts, for what no connection asked for.
+  static var broker: Self { ["uid": "\(geteuid())", "pid": "\(getpid())"] }
+}
