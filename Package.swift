@@ -177,7 +177,8 @@ let package = Package(
       swiftSettings: house),
     // What the bench measures genpool against.
     .target(name: "CBaselines"),
-    // What the bench and the tests compare its answers with: the plainest model, seeded numbers. No product.
+    // What the bench and the tests compare its answers with: the plainest model, seeded numbers; and
+    // threads that stress a pool. No product.
     .target(name: "Reference", dependencies: ["GenPool"], swiftSettings: house),
     .executableTarget(
       name: "genpool-nvme",
@@ -203,6 +204,11 @@ let package = Package(
         "BrokerProtocol", "GenPoolClient", "Reference", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
+
+    // What the thread sanitizer watches. Of few modules: each is compiled once more for it.
+    .executableTarget(
+      name: "thread-stress", dependencies: ["Reference"], path: "Tests/Threads",
+      swiftSettings: house),
 
     // How a driver begins. The same in C is beside it, and no target: Tests/ABI/run compiles it.
     .executableTarget(

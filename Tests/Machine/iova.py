@@ -16,9 +16,9 @@ BOARD = ("-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intrema
 STRICT = replace(
     nvme.MACHINE, name="iova", modules=MODULES, board=BOARD,
     # The check of the timer through remapped interrupts counts on a host that is not busy.
-    kernel_arguments="intel_iommu=on iommu.passthrough=0 iommu.strict=1 no_timer_check")
+    kernel_arguments="intel_iommu=on iommu.passthrough=0 iommu.strict=1")
 PASSTHROUGH = replace(
-    STRICT, name="passthrough", kernel_arguments="intel_iommu=on iommu=pt no_timer_check")
+    STRICT, name="passthrough", kernel_arguments="intel_iommu=on iommu=pt")
 ROUNDS = 100
 
 

@@ -28,7 +28,7 @@ MACHINE = Machine(
         Slot("ivs", 6, "ivshmem-plain,memdev=m0", port_options=",pref64-reserve=4G")),
     board=("-machine", "q35,kernel-irqchip=split", "-device", "intel-iommu,intremap=on"),
     # The check of the timer through remapped interrupts counts on a host that is not busy.
-    kernel_arguments="intel_iommu=on iommu.passthrough=0 iommu.strict=1 no_timer_check")
+    kernel_arguments="intel_iommu=on iommu.passthrough=0 iommu.strict=1")
 
 WINDOWS = {"ivs": Window("ivs", 1 * MIB, 8 * MIB), "cmb": Window("nv0", 4 * MIB, 256 * KIB)}
 

@@ -1,5 +1,5 @@
 import ArgumentParser
-import GenPool
+import Reference
 
 /// `genpool-bench stress`: many threads on one pool, every granule handed out to one of them only.
 struct StressCommand: ParsableCommand {
@@ -8,8 +8,7 @@ struct StressCommand: ParsableCommand {
     abstract: "Hammers one pool from several threads and looks for granules handed out twice.",
     discussion: """
       Each thread allocates with every fit and an own one, frees whole and in parts, queries, and meanwhile chunks \
-      are added. The last line is "N operations, M violations"; exit status 0 only if M is 0. Build \
-      with --sanitize=thread to have every access watched.
+      are added. The last line is "N operations, M violations"; exit status 0 only if M is 0.
       """)
 
   @Option(help: "Threads.")

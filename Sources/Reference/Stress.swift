@@ -1,11 +1,10 @@
 import GenPool
 import Glibc
-import Reference
 import Synchronization
 
 /// Threads that share one pool and mark every granule they get in a board of their own: a granule
 /// that already bears a mark was handed out twice.
-final class Stress: Sendable {
+package final class Stress: Sendable {
   private static let granule = GranuleSize(order: 12)
   private static let granulesInChunk = 4096
   private static let chunkCount = 4
@@ -19,7 +18,7 @@ final class Stress: Sendable {
   private let violations = Atomic<Int>(0)
   private let reports = Mutex<[String]>([])
 
-  init(threads: Int, operations: Int, seed: UInt64) {
+  package init(threads: Int, operations: Int, seed: UInt64) {
     self.threads = threads
     self.operations = operations
     self.seed = seed
@@ -27,7 +26,7 @@ final class Stress: Sendable {
   }
 
   /// Runs all threads to the end; what went wrong.
-  func run() -> [String] {
+  package func run() -> [String] {
     addChunk(0)
     var handles: [pthread_t] = []
     for index in 0..<threads {
