@@ -56,6 +56,16 @@ final class PCIProvider: DeviceProvider {
   }
 
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
+    try Self.open(request, by: opener)
+  }
+
+  func opening(of request: AttachRequest) -> Opening {
+    { [opener] () throws(BrokerError) in try Self.open(request, by: opener) }
+  }
+
+  private static func open(
+    _ request: AttachRequest, by opener: DeviceOpener
+  ) throws(BrokerError) -> OpenBAR {
     let address = request.memory.device
     // Only a hint, so a device that is gone meanwhile is for the source to notice.
     let device = try? opener.tree.device(at: address)

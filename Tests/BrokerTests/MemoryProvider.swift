@@ -95,6 +95,10 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
   }
 
+  func opening(of request: AttachRequest) -> Opening {
+    { () throws(BrokerError) in try self.open(request) }
+  }
+
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
     let name = "\(request.memory.device)"
     guard let device = present[name] else { throw .noSuchDevice(device: name, bar: nil) }
@@ -103,6 +107,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
     let bar = index.rawValue
     if let failure = device.failure, request.allow.isEmpty { throw failure }
+    if let failure = failures.withLock({ $0[name] }) { throw failure }
     let offset = request.memory.offset
     guard offset < device.size else { throw .invalidParameter(parameter: "offset") }
     let size = request.memory.size ?? (device.size - offset)
@@ -132,6 +137,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
 
   /// What the kernel answers when devices are opened, where a test decides that.
   let witnessesAtOpening = Mutex<[String: WitnessAnswer]>([:])
+  /// The errors that opening devices ends with, where a test decides that.
+  let failures = Mutex<[String: BrokerError]>([:])
 
   /// Opens a memfd anew, and tells by locks whether that is still open.
   private final class Lender: DescriptorLender {

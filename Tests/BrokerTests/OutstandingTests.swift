@@ -42,6 +42,8 @@ extension BrokerTests {
     func `memory that the kernel cannot account for stays with its user`(witness: Witness) throws {
       let broker = try TestBroker([Self.device(witness)])
       let watcher = try broker.client()
+      // Another pool has the device's group open whenever this one is opened anew.
+      broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
       #expect(try watcher.pool().reach == "free")
       #expect(try watcher.pool().witness == witness.rawValue)
       try leaseAndDie(broker)
@@ -56,8 +58,66 @@ extension BrokerTests {
       // An admin takes it out of that state, and is told what cannot be seen.
       let reply = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
       #expect(reply.unseenUid == UID(rawValue: 1001) && reply.witness == witness.rawValue)
+      broker.provider.witnessesAtOpening.withLock { $0 = [:] }
       _ = try watcher.call(Broker1.Attach.self, Self.attach)
       #expect(try bob.connection().acquire(4096).lease.uid == UID(rawValue: 1002))
+    }
+
+    @Test func `what VFIO lent is asked about when another user wants it`() throws {
+      let broker = try TestBroker([Self.device(.reopening)])
+      let watcher = try broker.client()
+      try leaseAndDie(broker)
+      #expect(try watcher.pool().reach == "unknown")
+      let bob = try TestProcess(broker, uid: 1002)
+      #expect(try bob.connection().acquire(4096).lease.uid == UID(rawValue: 1002))
+      #expect(broker.provider.openCount.value == 1, "the memory of before was given back")
+      #expect(try watcher.pool().exclusiveUid == UID(rawValue: 1002))
+    }
+
+    @Test func `VFIO's memory that is still mapped is for no user, and then for the next`() throws {
+      let broker = try TestBroker([Self.device(.reopening)])
+      let watcher = try broker.client()
+      try leaseAndDie(broker)
+      let busy = BrokerError.deviceError(
+        operation: "open", subject: "/dev/vfio/1", errno: EBUSY, cause: nil)
+      broker.provider.failures.withLock { $0[Self.address] = busy }
+      let bob = try TestProcess(broker, uid: 1002)
+      for client in [try bob.connection(), watcher] {
+        #expect(
+          throws: ReplyError.broker(
+            .poolBusy(
+              pool: "pool0", reason: .uidExclusive, uid: UID(rawValue: 1001), leases: 0,
+              holders: 0))
+        ) {
+          try client.acquire(
+            .init(pool: "pool0", bytes: 4096, wait: Milliseconds(rawValue: 400)))
+        }
+      }
+      #expect(broker.provider.openCount.value == 0)
+      #expect(try watcher.pool().reach == "reached")
+      broker.provider.failures.withLock { $0 = [:] }
+      let lease = try bob.connection().acquire(
+        .init(pool: "pool0", bytes: 4096, wait: Milliseconds(rawValue: 5000))
+      ).lease
+      #expect(lease.uid == UID(rawValue: 1002))
+      #expect(broker.provider.openCount.value == 1)
+    }
+
+    @Test func `a pool that VFIO does not open any more is revoked, or detached`() throws {
+      for isGone in [true, false] {
+        let broker = try TestBroker([Self.device(.reopening)])
+        let watcher = try broker.client()
+        try leaseAndDie(broker)
+        broker.provider.failures.withLock {
+          $0[Self.address] = .deviceError(
+            operation: "open", subject: "/dev/vfio/1", errno: isGone ? ENODEV : EBUSY, cause: nil)
+        }
+        let bob = try TestProcess(broker, uid: 1002)
+        #expect(throws: ReplyError.self) { try bob.connection().acquire(4096) }
+        if isGone { #expect(try watcher.pool().state == .revoked) }
+        _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+        #expect(broker.provider.openCount.value == 0)
+      }
     }
 
     @Test func `an Acquire that waits gets nothing that is unseen`() throws {

@@ -18,11 +18,19 @@ extension AttachedRegion: LeasablePool {
       .poolBusy(
         pool: name, reason: reason, uid: other, leases: leaseCount, holders: strayCount)
     }
+    // Closed, it is for no user, that of its last holders included.
+    if let lastUser, reopening == .underWay || reopening == .refused {
+      let term: Wait.Term = reopening == .underWay ? .brief : .lasting
+      return .mustWait(Wait(pools: [id: term], failure: busy(.uidExclusive, lastUser)))
+    }
     var other = holders.values.joined().first { $0 != user } ?? lendings.user(otherThan: user)
     if other == nil, holders.isEmpty, lendings.isEmpty, let lastUser, lastUser != user {
       switch answer {
       case .free: break
       case .reached: other = lastUser
+      case .unknown where canReopen:
+        // The kernel will be asked while the Acquire waits.
+        return .mustWait(Wait(pools: [id: .brief], failure: busy(.uidExclusive, lastUser)))
       // No wait ends that, so it keeps no place in the line either.
       case .unknown: return .denied(busy(.unseen, lastUser))
       }

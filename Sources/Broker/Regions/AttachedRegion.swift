@@ -40,6 +40,10 @@ final class AttachedRegion {
   let releasedSources: Set<MemorySource>
   /// The memory that a descriptor of it reaches.
   let reach: OutstandingMemory.Reach
+  /// Opens its memory anew.
+  let opening: DeviceProvider.Opening
+  /// Whether its memory is being given back and opened anew, to be told whether anything reaches it.
+  private(set) var reopening = Reopening.no
   private var lender: (any DescriptorLender)?
   /// What leases are sent: without a lender always the same, else from the first holder to the
   /// last.
@@ -107,6 +111,18 @@ final class AttachedRegion {
   /// Slices that did not stay zero while somebody could still write to them.
   private(set) var contested: [Scrubber.FinishedSlice] = []
 
+  /// The stages of opening memory anew.
+  enum Reopening {
+    /// It is open.
+    case no
+    /// Another thread is at it.
+    case underWay
+    /// It is closed: the kernel did not open it, since something reaches it.
+    case refused
+    /// It is open, but the kernel could not tell: another pool has the device's group open.
+    case inVain
+  }
+
   /// A piece of dirty memory on its way to be clean.
   struct Scrub {
     var remaining: ByteCount
@@ -118,9 +134,11 @@ final class AttachedRegion {
   /// to promise less than the opened range does; nil promises what it can.
   init(
     id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
-    records: OutstandingRecords, open: consuming OpenBAR
+    records: OutstandingRecords, opening: @escaping DeviceProvider.Opening,
+    open: consuming OpenBAR
   ) throws(BrokerError) {
     self.id = id
+    self.opening = opening
     self.records = records
     device = open.device
     bar = open.bar
@@ -202,6 +220,7 @@ final class AttachedRegion {
     if holders[lease.process] == nil { moment.holderChanges += 1 }
     holders[lease.process, default: []].insert(lease.user)
     hasLent = true
+    reopening = .no
   }
 
   /// A lease has ended: ``takeUnreached(limit:)`` returns it once nothing reaches its memory.
@@ -268,7 +287,11 @@ final class AttachedRegion {
       record.state = .ended
       if record.users.isEmpty { record.users = lastUser.map { [$0.rawValue] } ?? [] }
       try save(record)
-    case .reached: return
+    case .reached:
+      // What ended leases left is accounted for, and so is its user. Lessees that live are not.
+      guard isWatchedPerLease, leaseCount == 0, var record = outstanding?.record else { return }
+      record.state = .ended
+      try save(record)
     }
     outstanding = nil
   }
@@ -292,6 +315,7 @@ final class AttachedRegion {
     holders = [:]
     stopLending()
     hasLent = false
+    reopening = .no
     inherited.removeAll { $0.record.isRefuted(by: reach, source) }
     moment.holderChanges += 1
   }
@@ -307,6 +331,39 @@ final class AttachedRegion {
     // Ours would count. The next lessee gets another one.
     stopLending()
     if lender?.witness() == .free { removeAllHolders() }
+  }
+
+  // MARK: Reopening
+
+  /// Whether opening it anew would tell whether anything reaches it, and disturbs no lessee.
+  var canReopen: Bool {
+    witness == .reopening && holders.isEmpty && leaseCount == 0 && failure == nil && hasLent
+      && reopening != .underWay && reopening != .inVain
+  }
+
+  /// Whether the scrubber is done with it, too.
+  var isReadyToReopen: Bool { canReopen && dirty == .zero }
+
+  /// Its memory is about to be given back.
+  func beginReopening() {
+    reopening = .underWay
+    lent = nil
+    lender = nil
+  }
+
+  /// The kernel did not open it: something reaches it.
+  func refuseReopening() { reopening = .refused }
+
+  /// The memory is open again.
+  func finishReopening(_ reopened: ReopenQueue.Reopened) throws(SystemError) {
+    lender = reopened.lender
+    guard reopened.witnessAtOpening == .free else {
+      reopening = .inVain
+      return
+    }
+    reopening = .no
+    removeAllHolders()
+    try closeRecord()
   }
 
   private func stopLending() {
@@ -332,7 +389,8 @@ final class AttachedRegion {
   /// Whether anything that was lent may still reach the memory. Asks the kernel when all holders
   /// are gone: what is left then is a child of one, or was passed on.
   var answer: WitnessAnswer {
-    if !holders.isEmpty { return .reached }
+    if !holders.isEmpty || reopening == .refused { return .reached }
+    if reopening == .inVain { return .unknown }
     guard isOutstanding || !inherited.isEmpty else { return .free }
     let answer: WitnessAnswer =
       isWatchedPerLease

@@ -12,4 +12,10 @@ public protocol DeviceProvider: AnyObject {
   /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
   /// undone when the range ends.
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR
+
+  /// A function that does the same later, on any thread, while this provider is used.
+  func opening(of request: AttachRequest) -> Opening
+
+  /// Opens memory.
+  typealias Opening = @Sendable () throws(BrokerError) -> OpenBAR
 }

@@ -2,7 +2,7 @@ public import DeviceMemory
 public import GenPool
 
 /// A BAR, or a part of it, that has been opened.
-public struct OpenBAR: ~Copyable {
+public struct OpenBAR: ~Copyable, Sendable {
   /// The device's address in its one canonical form, `0000:01:00.0`.
   public let device: String
   /// 0 … 5.

@@ -65,6 +65,12 @@ final class RegionMemory: Sendable {
     state.withLock { $0.isStopped = true }
   }
 
+  /// The memory, closed before, is open again.
+  func reopen(_ region: consuming Region) {
+    var region: Region? = region
+    state.withLock { $0.region = region.take() }
+  }
+
   /// Unmaps it and gives it back. Waits for the slice that is being scrubbed, if any.
   func close() {
     state.withLock { $0.region = nil }

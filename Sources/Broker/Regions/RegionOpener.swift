@@ -57,14 +57,16 @@ struct RegionOpener {
   ///   what an earlier one handed out.
   func makeRegion(
     _ id: RegionID, of open: consuming OpenBAR, _ parameters: Broker1.Attach.Parameters,
-    _ isolation: Isolation?, besides regions: [AttachedRegion], _ audit: Logger.Metadata
+    _ isolation: Isolation?, isSearched: Bool, besides regions: [AttachedRegion],
+    _ audit: Logger.Metadata
   ) throws(BrokerError) -> (region: AttachedRegion, metadata: Logger.Metadata) {
-    let part = try parameters.id().part
+    let request = try AttachRequest(parameters, isSearched: isSearched)
+    let part = request.memory.part
     let device = open.device
     let region = try AttachedRegion(
       id: id, name: parameters.name ?? "\(device)/\(part)",
       granule: try parameters.checkedGranule(), isolation: isolation, records: outstanding,
-      open: open)
+      opening: provider.opening(of: request), open: open)
     let onlyUser = try admission.admit(
       region, besides: regions, "\(device):\(part)", isForced: parameters.force == true, audit)
     return (region, metadata(of: region, parameters, onlyUser).merging(audit) { $1 })
@@ -83,7 +85,7 @@ struct RegionOpener {
     }
     if parameters.force == true { metadata["forced"] = "yes" }
     if let onlyUser { metadata["onlyUid"] = "\(onlyUser)" }
-    if region.witness != .fileLease, region.isolation == .uidExclusive {
+    if region.witness == .reopening || region.witness == .none, region.isolation == .uidExclusive {
       metadata["unseen"] = "\(region.blindness)"
     }
     return metadata

@@ -2,6 +2,7 @@ import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
+import Glibc
 import LinuxSystem
 import Logging
 
@@ -22,6 +23,8 @@ final class Regions {
   private let recorder: PoolRecorder
   /// Made with the regions, whose memory it scrubs.
   private var scrubs: ScrubQueue?
+  /// The same.
+  private var reopenings: ReopenQueue?
   /// In the order in which they were attached.
   private var regions: [AttachedRegion] = []
   private var lastNumber = 0
@@ -38,6 +41,9 @@ final class Regions {
     recorder = PoolRecorder(directory: configuration.recordDirectory, logger)
     scrubs = try ScrubQueue(on: loop, slice: configuration.scrubSlice) { [unowned self] slices in
       takeIn(slices)
+    }
+    reopenings = try ReopenQueue(on: loop) { [unowned self] finished in
+      finished.forEach(takeIn)
     }
   }
 
@@ -114,7 +120,8 @@ final class Regions {
     }
     lastNumber += 1
     let (region, metadata) = try opener.makeRegion(
-      RegionID(rawValue: lastNumber), of: open, parameters, isolation, besides: regions, audit)
+      RegionID(rawValue: lastNumber), of: open, parameters, isolation, isSearched: isSearched,
+      besides: regions, audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
@@ -287,6 +294,40 @@ final class Regions {
     }
   }
 
+  // MARK: Reopening
+
+  /// Has the kernel asked whether anything reaches a region's memory, by opening it anew.
+  private func reopen(_ region: AttachedRegion) {
+    region.beginReopening()
+    reopenings?.reopen(region, region.opening)
+  }
+
+  private func takeIn(_ finished: ReopenQueue.Finished) {
+    guard let region = self[finished.region], region.reopening == .underWay, !region.isRevoked
+    else {
+      // It was detached or revoked meanwhile.
+      return finished.memory.close()
+    }
+    switch finished.result {
+    case .success(let reopened):
+      do throws(SystemError) {
+        try region.finishReopening(reopened)
+      } catch {
+        // The record that is left claims too much, never too little.
+        logger.error("record of what was lent", metadata: ["cause": "\(error)"])
+      }
+      logger.info("reopened", metadata: ["pool": "\(region.name)", "reach": "\(region.answer)"])
+      followUp(region)
+      observer.memoryChanged()
+    case .failure(.deviceError(_, _, EBUSY, _)):
+      noteStrays(of: region)
+      region.refuseReopening()
+      watchReach(of: region)
+      observer.memoryChanged()
+    case .failure(let error): revoke(region, because: "\(error)")
+    }
+  }
+
   // MARK: Revoking
 
   /// Gives a region up: its device does not answer, or not as memory. The others go on.
@@ -348,7 +389,9 @@ final class Regions {
   private func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
     _ = takeBack(region)
-    return region.leaseCount == 0 && region.holders.isEmpty && region.answer != .reached
+    // Closed, it keeps nothing from the kernel, which answers whoever opens it next.
+    return region.leaseCount == 0 && region.holders.isEmpty
+      && (region.answer != .reached || region.reopening == .refused)
   }
 
   /// Gives a region back for an admin. Its BAR is closed on return.
@@ -446,6 +489,8 @@ final class Regions {
     case .reached:
       watchReach(of: region)
       if isAnyFree { observer.memoryChanged() }
+    case .unknown where region.canReopen && observer.isAwaited(region.id):
+      if region.isReadyToReopen { reopen(region) } else { watchReach(of: region) }
     case .unknown:
       // Nothing will tell. What ends now ends with a record of what is outstanding.
       forgetIfGone(region)
@@ -466,14 +511,22 @@ final class Regions {
   /// Follows up in a moment, if anything waits for that.
   private func watchReach(of region: AttachedRegion) {
     guard isEndAwaited(region), region.beginWatch() else { return }
-    loop.after(Self.interval) { [unowned self] in
+    loop.after(region.isReadyToReopen && region.reopening == .no ? .zero : Self.interval) {
+      [unowned self] in
       region.endWatch()
-      if contains(region) { followUp(region) }
+      guard contains(region) else { return }
+      // Only from here: an Acquire that looks again must not be what keeps itself waiting.
+      if region.reopening == .refused, region.canReopen {
+        reopen(region)
+      } else {
+        followUp(region)
+      }
     }
   }
 
   private func isEndAwaited(_ region: AttachedRegion) -> Bool {
-    if region.hasStrays { return true }
+    if region.hasStrays || region.reopening == .refused { return true }
+    if region.canReopen, observer.isAwaited(region.id) { return true }
     guard region.canForgetHolders else { return false }
     return region.hasGone || region.isDraining || observer.isAwaited(region.id)
   }
