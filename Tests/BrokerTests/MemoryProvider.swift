@@ -145,6 +145,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
     private let memory: CInt
     private let kind: Witness
     private let hasLent = Atomic(false)
+    /// Where the bytes of its own lendings begin: an earlier run's are not its business.
+    private let firstByte = off_t.random(in: 1...1 << 40)
 
     init(memory: CInt, _ kind: Witness) {
       self.memory = memory
@@ -158,7 +160,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
       }
       var lock = Glibc.flock()
       lock.l_type = Int16(F_RDLCK)
-      if kind == .perLease { (lock.l_start, lock.l_len) = (off_t(lending.rawValue), 1) }
+      if kind == .perLease { (lock.l_start, lock.l_len) = (byte(of: lending), 1) }
       _ = unsafe fcntl(file, Self.setLock, &lock)
       hasLent.store(true, ordering: .relaxed)
       return Descriptor(owning: file)
@@ -173,8 +175,10 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
 
     func witness(of lending: Lending) -> WitnessAnswer {
-      kind == .perLease ? locked(from: off_t(lending.rawValue), count: 1) : .unknown
+      kind == .perLease ? locked(from: byte(of: lending), count: 1) : .unknown
     }
+
+    private func byte(of lending: Lending) -> off_t { firstByte + off_t(lending.rawValue) }
 
     /// Whether a description that was lent has a lock on one of `count` bytes, 0 for all.
     private func locked(from start: off_t, count: off_t) -> WitnessAnswer {

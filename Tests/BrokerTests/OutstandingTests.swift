@@ -289,6 +289,44 @@ extension BrokerTests {
       _ = try bob.connection().acquire(4096)
     }
 
+    @Test func `what an earlier run lent stays unseen, whatever becomes of a later lease`() throws {
+      // Since Linux 7.0 sysfs answers for each lease of this run, and not for those before it.
+      let runs = Runs()
+      func start(over last: TestBroker? = nil) throws -> TestBroker {
+        let broker = try runs.start(.perLease, over: last)
+        broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
+        _ = try broker.client().call(Broker1.Attach.self, Self.attach)
+        return broker
+      }
+      let first = try start()
+      try leaseAndDie(first)
+      first.stop()
+      #expect(runs.records.isEmpty, "nothing was left of the lease")
+      let second = try start(over: first)
+      let alice = try TestProcess(second, uid: 1001)
+      // The descriptor is this process's too, as a child's would be.
+      let held = try alice.connection().acquire(4096)
+      alice.kill()
+      let leases = try second.client()
+      try wait(for: "alice's end") {
+        try leases.call(Broker1.ListLeases.self, .init()).leases.map(\.state) == [.reached]
+      }
+      second.stop()
+      #expect(runs.records.count == 1)
+      let third = try start(over: second)
+      let bob = try TestProcess(third, uid: 1002)
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      try leaseAndDie(third)
+      let watcher = try third.client()
+      try wait(for: "the later lease's end") { try watcher.waitUntilClean().leases == 0 }
+      #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
+      _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(runs.records.isEmpty)
+      _ = try watcher.call(Broker1.Attach.self, Self.attach)
+      _ = try bob.connection().acquire(4096)
+      _ = held.lease.size
+    }
+
     @Test func `what the kernel answers for needs no record`() throws {
       let runs = Runs()
       let first = try runs.start(.fileLease)

@@ -83,10 +83,10 @@ final class AttachedRegion {
   /// What was lent, where the kernel answers for each lease apart: there are no holders then.
   private(set) var lendings = Lendings()
   /// Whether anything was lent since the kernel last saw that nothing is left of what was, where it
-  /// answers for all leases as one.
+  /// answers for all leases as one; else whether an earlier run lent what nothing answers for.
   private var hasLent = false
   /// Whether the kernel has not seen yet that nothing is left of what was lent.
-  var isOutstanding: Bool { isWatchedPerLease ? !lendings.isEmpty : hasLent }
+  var isOutstanding: Bool { !lendings.isEmpty || hasLent }
   /// The records of what was lent before it was attached, where that may still be in reach. They
   /// stay until the kernel answers for their own source, or an admin has them forgotten.
   private var inherited: [(id: OutstandingRecords.ID, record: OutstandingMemory)] = []
@@ -392,10 +392,9 @@ final class AttachedRegion {
     if !holders.isEmpty || reopening == .refused { return .reached }
     if reopening == .inVain { return .unknown }
     guard isOutstanding || !inherited.isEmpty else { return .free }
+    if !lendings.isEmpty { return .reached }
     let answer: WitnessAnswer =
-      isWatchedPerLease
-      ? (lendings.isEmpty ? .free : .reached)
-      : isOutstanding ? lender?.witness() ?? .unknown : .free
+      !hasLent ? .free : isWatchedPerLease ? .unknown : lender?.witness() ?? .unknown
     return inherited.isEmpty ? answer : answer.joined(with: .unknown)
   }
 
