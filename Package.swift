@@ -341,7 +341,7 @@ let package = Package(
       name: "genpoolctlTests",
       dependencies: [
         "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "LinuxSystem", "GenPool",
-        system,
+        "TestSupport", system,
       ],
       swiftSettings: house),
     .testTarget(

@@ -1,6 +1,7 @@
 import Foundation
 import LinuxSystem
 import PCIDevices
+import TestSupport
 import Testing
 
 @testable import genpoolctl
@@ -128,6 +129,28 @@ import Testing
     try processes.addThread(2, of: 2, maps: "1000-2000 rw-s 0 ff:ff \(inode) /tree/resource2\n")
     let scan = try ProcessScan(for: [memory([file])], in: processes.path)
     #expect(scan.holders.map(\.process.pid) == [1])
+  }
+
+  /// No BAR: any file of sysfs has a number in each network namespace.
+  @Test(.enabled(if: getuid() == 0, "only root can mount"))
+  func `a file of another network namespace's sysfs is the same file`() throws {
+    let name = "kernel/uevent_seqnum"
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = [
+      "unshare", "--net", "--mount", "sh", "-ec",
+      "mount -t sysfs sysfs /mnt; exec 5</mnt/\(name); stat -L -c %d /dev/fd/5; exec sleep 30",
+    ]
+    process.standardOutput = output
+    try process.start()
+    defer { process.end() }
+    let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+    let number = try FileNumber(at: "/sys/" + name)
+    try #require(line.split(separator: "\n").first.map(String.init) != "\(number.minor)")
+    let memory = memory([.init(number: number, isSysfs: true, name: name)])
+    let scan = try ProcessScan(for: [memory])
+    #expect(scan.holders.contains { $0.process.pid == process.processIdentifier })
   }
 
   @Test func `a process that ends during the scan is left out`() throws {
