@@ -77,7 +77,8 @@ struct Daemon {
         notifier?.notify("READY=1")
       }
     }
-    // Before memory is erased: a broker that cannot serve touches none. Connections wait until it runs.
+    // Before memory is erased: a broker that cannot serve touches none. Connections wait until it
+    // runs.
     if let socket = inherited.take() {
       try broker.listen(on: ListeningSocket(inherited: socket))
     } else {
