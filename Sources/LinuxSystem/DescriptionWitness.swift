@@ -41,10 +41,16 @@ package final class DescriptionWitness: Sendable {
 
   package init() {}
 
-  /// Whether descriptions of `descriptor`'s file can be watched.
-  package static func canWatch(_ descriptor: borrowing Descriptor) -> Bool {
-    guard let set = try? WatchedSet() else { return false }
-    return gl_epoll_add(set.descriptor.rawValue, descriptor.rawValue, 0, 0) == 0
+  /// Whether descriptions of `descriptor`'s file can be watched, and asked about.
+  /// - Throws: what keeps the kernel from telling now, such as EMFILE; ENOENT without /proc.
+  package static func canWatch(_ descriptor: borrowing Descriptor) throws(Errno) -> Bool {
+    let set = try WatchedSet()
+    do throws(Errno) {
+      _ = try gl_epoll_add(set.descriptor.rawValue, descriptor.rawValue, 0, 0).orErrno()
+    } catch .notPermitted {
+      return false
+    }
+    return try gl_witness_holds(set.descriptor.rawValue, 0).orErrno() == 1
   }
 
   /// Watches the open file description of `descriptor` under `key`, which may have others. O(1).

@@ -128,7 +128,7 @@ final class MemoryProvider: DeviceProvider, Sendable {
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
         caching: .cached, isolation: device.isolation, source: device.source,
         label: "BAR \(bar) of \(device.address)",
-        lender: Lender(memory: self.memory(of: name), device.witness),
+        lender: Lender(memory: self.memory(of: name), device.witness, of: self),
         witness: device.witness,
         witnessAtOpening: witnessesAtOpening.withLock { $0[name] }
           ?? (device.witness == .none ? .unknown : .free),
@@ -137,6 +137,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
 
   /// What the kernel answers when devices are opened, where a test decides that.
   let witnessesAtOpening = Mutex<[String: WitnessAnswer]>([:])
+  /// The number of questions about single leases.
+  let questions = Atomic(0)
   /// The errors that opening devices ends with, where a test decides that.
   let failures = Mutex<[String: BrokerError]>([:])
 
@@ -145,10 +147,12 @@ final class MemoryProvider: DeviceProvider, Sendable {
     private let memory: CInt
     private let kind: Witness
     private let hasLent = Atomic(false)
+    private weak let provider: MemoryProvider?
     /// Where the bytes of its own lendings begin: an earlier run's are not its business.
     private let firstByte = off_t.random(in: 1...1 << 40)
 
-    init(memory: CInt, _ kind: Witness) {
+    init(memory: CInt, _ kind: Witness, of provider: MemoryProvider) {
+      self.provider = provider
       self.memory = memory
       self.kind = kind
     }
@@ -175,7 +179,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
     }
 
     func witness(of lending: Lending) -> WitnessAnswer {
-      kind == .perLease ? locked(from: byte(of: lending), count: 1) : .unknown
+      provider?.questions.add(1, ordering: .relaxed)
+      return kind == .perLease ? locked(from: byte(of: lending), count: 1) : .unknown
     }
 
     private func byte(of lending: Lending) -> off_t { firstByte + off_t(lending.rawValue) }

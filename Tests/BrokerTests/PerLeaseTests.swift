@@ -107,6 +107,54 @@ extension BrokerTests {
       #expect(try watcher.pool().reach == "free")
     }
 
+    @Test func `leases that outlive their process are asked about a few at a time`() throws {
+      let broker = try TestBroker([
+        .init(address: "0000:01:00.0", size: .mebibytes(64), witness: .perLease)
+      ])
+      let watcher = try broker.client()
+      let process = try TestProcess(broker)
+      var descriptors: [CInt] = []
+      defer { for descriptor in descriptors { close(descriptor) } }
+      for _ in 0..<500 {
+        let held = try process.connection().acquire(4096)
+        descriptors.append(dup(held.descriptor.rawValue))
+      }
+      let clock = ContinuousClock()
+      let time = try clock.measure {
+        process.kill()
+        try wait(for: "all leases to end") {
+          try states(watcher).allSatisfy { $0 == .reached }
+        }
+      }
+      // Once each, and then 64 in 20 ms.
+      let rounds = 2 + Int(time / Duration.milliseconds(20))
+      let questions = broker.provider.questions.load(ordering: .relaxed)
+      #expect(questions <= 500 + 64 * rounds, "\(questions) questions in \(time)")
+    }
+
+    @Test func `a lease is sent four times at most`() throws {
+      let broker = try TestBroker([Self.device])
+      let client = try broker.client()
+      let request = Broker1.Acquire.Parameters(pool: "pool0", bytes: 4096, requestKey: "again")
+      for _ in 0..<4 { _ = try client.acquire(request) }
+      let error = #expect(throws: ReplyError.self) { try client.acquire(request) }
+      guard case .broker(.deviceError(_, _, EDQUOT, _)) = error else {
+        Issue.record("refused with \(String(describing: error))")
+        return
+      }
+      #expect(try states(client) == [.leased])
+    }
+
+    @Test func `a client that does not read has one descriptor on the way to it`() throws {
+      let broker = try TestBroker([Self.device])
+      let watcher = try broker.client()
+      let client = try broker.client()
+      let call = try Call(Broker1.Acquire.self, .init(pool: "pool0", bytes: 4096)).frame()
+      for _ in 0..<3 { try client.send(call) }
+      for _ in 0..<3 { _ = try client.receiveLease() }
+      #expect(try watcher.pool().leases == 3)
+    }
+
     @Test func `a device that was removed is forgotten once nothing of a lease is left`() throws {
       let broker = try TestBroker([Self.device])
       let client = try broker.client()

@@ -98,10 +98,10 @@ import Testing
     let file = unsafe open("/proc/self/exe", O_RDONLY | O_CLOEXEC)
     let regular = Descriptor(owning: file)
     #expect(throws: Errno.notPermitted) { try DescriptionWitness().watch(regular, key: 1) }
-    let canWatchRegular = DescriptionWitness.canWatch(regular)
+    let canWatchRegular = try DescriptionWitness.canWatch(regular)
     #expect(!canWatchRegular)
     let pollable = try description()
-    let canWatch = DescriptionWitness.canWatch(pollable)
+    let canWatch = try DescriptionWitness.canWatch(pollable)
     #expect(canWatch)
   }
 

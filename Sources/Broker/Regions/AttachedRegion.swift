@@ -5,6 +5,7 @@ import GenPool
 import Glibc
 import LinuxSystem
 import Logging
+import SystemPackage
 
 /// An attached piece of a device's memory, and the pool over it.
 ///
@@ -221,19 +222,27 @@ final class AttachedRegion {
     if holders[lease.process] == nil { moment.holderChanges += 1 }
     holders[lease.process, default: []].insert(lease.user)
     hasLent = true
-    reopening = .no
+    allowReopening()
   }
 
   /// A lease has ended: ``takeUnreached(limit:)`` returns it once nothing reaches its memory.
   func endLending(of lease: LeaseTable.Entry) { lendings.end(lease.lending, of: lease) }
 
   /// Asks the kernel about at most `limit` ended leases, and takes those of which nothing is left.
-  func takeUnreached(limit: Int) -> [Lendings.Ended] {
-    guard let lender else { return [] }
-    let unreached = lendings.takeUnreached(limit: limit, lender.witness(of:))
+  /// - Parameter onlyFresh: asks about no lease again.
+  /// - Returns: those, and the number of questions.
+  func takeUnreached(
+    limit: Int, onlyFresh: Bool
+  ) -> (unreached: [Lendings.Ended], questions: Int) {
+    guard let lender else { return ([], 0) }
+    var questions = 0
+    let unreached = lendings.takeUnreached(limit: limit, onlyFresh: onlyFresh) { lending in
+      questions += 1
+      return lender.witness(of: lending)
+    }
     for one in unreached { lender.forget(one.lending) }
     if !unreached.isEmpty { moment.holderChanges += 1 }
-    return unreached
+    return (unreached, questions)
   }
 
   /// Processes may reach the memory, of what was lent before it was attached, and the kernel cannot
@@ -290,7 +299,9 @@ final class AttachedRegion {
       try save(record)
     case .reached:
       // What ended leases left is accounted for, and so is its user. Lessees that live are not.
-      guard isWatchedPerLease, leaseCount == 0, var record = outstanding?.record else { return }
+      guard isWatchedPerLease || reopening == .refused, leaseCount == 0,
+        var record = outstanding?.record
+      else { return }
       record.state = .ended
       try save(record)
     }
@@ -338,12 +349,19 @@ final class AttachedRegion {
 
   /// Whether opening it anew would tell whether anything reaches it, and disturbs no lessee.
   var canReopen: Bool {
-    witness == .reopening && holders.isEmpty && leaseCount == 0 && failure == nil && hasLent
-      && reopening != .underWay && reopening != .inVain
+    witness == .reopening && isolation == .uidExclusive && holders.isEmpty && leaseCount == 0
+      && failure == nil && (hasLent || !inherited.isEmpty) && reopening != .underWay
+      && reopening != .inVain
   }
 
-  /// Whether the scrubber is done with it, too.
-  var isReadyToReopen: Bool { canReopen && dirty == .zero }
+  /// Whether the scrubber is done with it, too. What did not stay zero may wait: a process that
+  /// writes is found out by this.
+  var isReadyToReopen: Bool { canReopen && scrubbing == .zero }
+
+  /// Another pool has let go of its device: the kernel may be able to tell now.
+  func allowReopening() {
+    if reopening == .inVain { reopening = .no }
+  }
 
   /// Its memory is about to be given back.
   func beginReopening() {
@@ -378,6 +396,11 @@ final class AttachedRegion {
     if let lent { return lent }
     guard let lender else { throw .poolRevoked(pool: name, cause: failure ?? "detached") }
     do throws(SystemError) {
+      guard !isWatchedPerLease || lendings.issue(lease.lending) else {
+        throw SystemError(
+          operation: "send", subject: "lease \(lease.id)", errno: Errno(rawValue: EDQUOT),
+          cause: "a lease is sent \(Lendings.mostIssues) times at most")
+      }
       let fresh = LentDescriptor(try lender.lend(for: lease.lending))
       // One of each lease's own is closed as soon as it was sent: it would count.
       if !isWatchedPerLease { lent = fresh }
@@ -404,6 +427,17 @@ final class AttachedRegion {
     isWatchedPerLease ? lendings.endedCount > 0 : holders.isEmpty && answer == .reached
   }
 
+  /// Whether the log has a line of ``hasStrays``.
+  private var areStraysNoted = false
+
+  /// Returns whether ``hasStrays`` is to be logged: once until ``forgetStrays()``.
+  func noteStrays() -> Bool {
+    defer { areStraysNoted = true }
+    return !areStraysNoted
+  }
+
+  func forgetStrays() { areStraysNoted = false }
+
   /// Whether a timer looks for the end of ``isReached``.
   private var isWatched = false
 
@@ -420,7 +454,7 @@ final class AttachedRegion {
 
   /// Gives the memory back. Nothing is lent, scrubbed or looked after any more.
   func close() {
-    memory.close()
+    memory.end()
     lent?.revoke()
     lent = nil
     // It keeps the range open.

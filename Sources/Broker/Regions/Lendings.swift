@@ -19,7 +19,12 @@ struct Lendings {
     let lease: LeaseTable.Entry?
   }
 
+  /// The most descriptors of one lease: each costs at every question about its neighbours.
+  static let mostIssues = 4
+
   private var users: [Lending: UID] = [:]
+  /// The descriptors that were lent of each.
+  private var issues: [Lending: Int] = [:]
   private var counts: [UID: Int] = [:]
   /// The ended ones that were not asked about yet.
   private var fresh: [Ended] = []
@@ -49,12 +54,19 @@ struct Lendings {
     counts[user, default: 0] += 1
   }
 
-  /// A lease has ended: ``takeUnreached(limit:_:)`` will ask about it.
+  /// One more descriptor is lent. Returns false when there were ``mostIssues``.
+  mutating func issue(_ lending: Lending) -> Bool {
+    guard issues[lending, default: 0] < Self.mostIssues else { return false }
+    issues[lending, default: 0] += 1
+    return true
+  }
+
+  /// A lease has ended: ``takeUnreached(limit:onlyFresh:_:)`` will ask about it.
   mutating func end(_ lending: Lending, of lease: LeaseTable.Entry) {
     if users[lending] != nil { fresh.append(Ended(lending: lending, lease: lease)) }
   }
 
-  /// All leases are void: ``takeUnreached(limit:_:)`` will ask about those that have not ended too.
+  /// All leases are void: ``takeUnreached(limit:onlyFresh:_:)`` will ask about those that have not ended too.
   /// O(lendings).
   mutating func endAll() {
     let known = Set((fresh + reached).map(\.lending))
@@ -63,11 +75,14 @@ struct Lendings {
 
   /// Asks about at most `limit` ended leases, those first that were not asked about, and takes
   /// those of which nothing is left.
-  mutating func takeUnreached(limit: Int, _ answer: (Lending) -> WitnessAnswer) -> [Ended] {
+  /// - Parameter onlyFresh: asks about no lease again.
+  mutating func takeUnreached(
+    limit: Int, onlyFresh: Bool = false, _ answer: (Lending) -> WitnessAnswer
+  ) -> [Ended] {
     var unreached: [Ended] = []
     var limit = limit
     // Each at most once.
-    var left = reached.count
+    var left = onlyFresh ? 0 : reached.count
     while limit > 0, let one = fresh.popLast() {
       limit -= 1
       if answer(one.lending) == .free { unreached.append(one) } else { reached.append(one) }
@@ -87,6 +102,7 @@ struct Lendings {
   }
 
   private mutating func remove(_ lending: Lending) {
+    issues[lending] = nil
     guard let user = users.removeValue(forKey: lending), let count = counts[user] else { return }
     counts[user] = count > 1 ? count - 1 : nil
   }

@@ -140,8 +140,7 @@ extension AttachedRegion {
     switch witness {
     case .fileLease: "the kernel did not tell whether a process still maps it"
     case .reopening:
-      "it cannot be seen whether a process still maps it: VFIO tells only who opens the device anew, once "
-        + "the pool is detached"
+      "it cannot be seen whether a process still maps it: VFIO tells only who opens the device anew"
     case .perLease:
       "it cannot be seen whether a process still maps what an earlier run lent: the kernel has no file "
         + "leases for it (sysfs since Linux 7.0)"

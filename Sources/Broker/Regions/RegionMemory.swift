@@ -2,8 +2,8 @@ import DeviceMemory
 import GenPool
 import Synchronization
 
-/// The memory of an attached region, used by two threads: the scrubber's touches it, the broker's
-/// closes it. The lock decides who is first, so that nobody touches memory that was given back.
+/// The memory of an attached region, used by three threads: the scrubber's touches it, the
+/// broker's closes it, the reopener's opens it anew. The lock decides who is first, so that nobody touches memory that was given back.
 final class RegionMemory: Sendable {
   /// How zeroing a piece of it went.
   enum Outcome: Sendable {
@@ -26,6 +26,8 @@ final class RegionMemory: Sendable {
   private struct State: ~Copyable {
     var region: Region?
     var isStopped = false
+    /// It is not opened again.
+    var hasEnded = false
   }
 
   private let state: Mutex<State>
@@ -65,14 +67,25 @@ final class RegionMemory: Sendable {
     state.withLock { $0.isStopped = true }
   }
 
-  /// The memory, closed before, is open again.
+  /// The memory, closed before, is open again; unless it has ended meanwhile, which gives it back.
   func reopen(_ region: consuming Region) {
     var region: Region? = region
-    state.withLock { $0.region = region.take() }
+    state.withLock { state in
+      if !state.hasEnded { state.region = region.take() }
+    }
+  }
+
+  /// Closes it for good.
+  func end() {
+    state.withLock { $0.hasEnded = true }
+    close()
   }
 
   /// Unmaps it and gives it back. Waits for the slice that is being scrubbed, if any.
   func close() {
-    state.withLock { $0.region = nil }
+    // Given back outside of the lock: a device takes its time.
+    var region: Region?
+    state.withLock { state in region = state.region.take() }
+    _ = consume region
   }
 }

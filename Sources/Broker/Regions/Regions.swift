@@ -5,6 +5,7 @@ import GenPool
 import Glibc
 import LinuxSystem
 import Logging
+import SystemPackage
 
 /// The attached regions, and all that happens to their memory between leases: admission, scrubbing,
 /// revocation, draining, and who still reaches it.
@@ -13,7 +14,9 @@ import Logging
 final class Regions {
   /// The time between two looks at who reaches memory, while that is waited for: no event tells.
   private static let interval = Duration.milliseconds(250)
-  /// The most leases of a region that the kernel is asked about at once, 30 us each.
+  /// The same while more leases are reached than are asked about at once.
+  private static let shortInterval = Duration.milliseconds(20)
+  /// The most leases that the kernel is asked about at once, 30 us each.
   private static let questionsAtOnce = 64
 
   private let loop: EventLoop
@@ -158,16 +161,16 @@ final class Regions {
     scrubs?.scrub(region, at: lease.offset, lease.size, lease: lease.id)
   }
 
+  /// The questions that the kernel may be asked before other clients get their turn.
+  private var questionsLeft = Regions.questionsAtOnce
   /// Regions that are asked about in the loop's next round.
   private var asked: Set<RegionID> = []
 
-  /// Asks the kernel about some of a region's ended leases, and goes on in the loop's next round:
-  /// other clients are served between.
+  /// Asks the kernel about leases that have just ended, and goes on in the loop's next round.
   private func askAboutEnded(of region: AttachedRegion) {
-    guard !asked.contains(region.id) else { return }
-    let isAnyFree = takeBack(region)
+    let isAnyFree = takeBack(region, onlyFresh: true)
     guard region.lendings.hasFresh || isAnyFree else { return watchReach(of: region) }
-    asked.insert(region.id)
+    guard asked.insert(region.id).inserted else { return }
     loop.after(.zero) { [unowned self] in
       asked.remove(region.id)
       guard contains(region) else { return }
@@ -180,9 +183,17 @@ final class Regions {
   }
 
   /// Takes back some of the ended leases that nothing reaches any more.
+  /// - Parameter onlyFresh: asks about no lease again.
   /// - Returns: whether there were any.
-  private func takeBack(_ region: AttachedRegion) -> Bool {
-    let unreached = region.takeUnreached(limit: Self.questionsAtOnce)
+  private func takeBack(_ region: AttachedRegion, onlyFresh: Bool) -> Bool {
+    let (unreached, questions) = region.takeUnreached(limit: questionsLeft, onlyFresh: onlyFresh)
+    if questions > 0 {
+      if questionsLeft == Self.questionsAtOnce {
+        loop.after(.zero) { [unowned self] in questionsLeft = Self.questionsAtOnce }
+      }
+      questionsLeft -= questions
+    }
+    noteStrays(of: region)
     guard !unreached.isEmpty else { return false }
     for one in unreached {
       guard let lease = one.lease, !region.isRevoked else { continue }
@@ -190,6 +201,8 @@ final class Regions {
     }
     // What has let go may have been what kept a slice from staying zero.
     scrubContested(of: region)
+    // Nothing is outstanding any more: nor is it on record.
+    if region.answer == .free { closeRecord(of: region) }
     observer.forget(unreached.compactMap(\.lease?.process))
     return true
   }
@@ -248,7 +261,9 @@ final class Regions {
         revoke(region, because: "\(fault)")
       }
     case .failed(let fault): revoke(region, because: "\(fault)")
-    case .closed: break
+    case .closed:
+      // It was closed to be opened anew, and the slice with it.
+      if !region.isRevoked { region.contest(slice) }
     }
   }
 
@@ -320,12 +335,16 @@ final class Regions {
       logger.info("reopened", metadata: ["pool": "\(region.name)", "reach": "\(region.answer)"])
       followUp(region)
       observer.memoryChanged()
-    case .failure(.deviceError(_, _, EBUSY, _)):
-      noteStrays(of: region)
+    case .failure(let error) where error.isLasting: revoke(region, because: "\(error)")
+    case .failure(let error):
       region.refuseReopening()
+      if error.errno == .resourceBusy {
+        noteStrays(of: region)
+      } else {
+        logger.warning("not reopened", metadata: ["pool": "\(region.name)", "cause": "\(error)"])
+      }
       watchReach(of: region)
       observer.memoryChanged()
-    case .failure(let error): revoke(region, because: "\(error)")
     }
   }
 
@@ -389,7 +408,7 @@ final class Regions {
   /// Whether a region can be given back: no lease, no holder, and nothing that the kernel sees.
   private func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
-    _ = takeBack(region)
+    _ = takeBack(region, onlyFresh: true)
     // Closed, it keeps nothing from the kernel, which answers whoever opens it next.
     return region.leaseCount == 0 && region.holders.isEmpty
       && (region.answer != .reached || region.reopening == .refused)
@@ -438,6 +457,7 @@ final class Regions {
     }
     closeRecord(of: region, forgets: byAdmin)
     region.close()
+    regions.forEach { $0.allowReopening() }
     logger.notice("detach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // An Acquire that waited for this pool has to hear that it is gone.
@@ -485,7 +505,7 @@ final class Regions {
   /// Does what waits until no process reaches a region's memory, or looks again later.
   func followUp(_ region: AttachedRegion) {
     forgetIdleHolders(of: region)
-    let isAnyFree = takeBack(region)
+    let isAnyFree = takeBack(region, onlyFresh: true)
     switch region.answer {
     case .reached:
       watchReach(of: region)
@@ -512,15 +532,20 @@ final class Regions {
   /// Follows up in a moment, if anything waits for that.
   private func watchReach(of region: AttachedRegion) {
     guard isEndAwaited(region), region.beginWatch() else { return }
-    loop.after(region.isReadyToReopen && region.reopening == .no ? .zero : Self.interval) {
-      [unowned self] in
+    let interval: Duration =
+      region.isReadyToReopen && region.reopening == .no
+      ? .zero
+      : region.lendings.endedCount > Self.questionsAtOnce ? Self.shortInterval : Self.interval
+    loop.after(interval) { [unowned self] in
       region.endWatch()
       guard contains(region) else { return }
       // Only from here: an Acquire that looks again must not be what keeps itself waiting.
       if region.reopening == .refused, region.canReopen {
         reopen(region)
       } else {
+        let isAnyFree = takeBack(region, onlyFresh: false)
         followUp(region)
+        if isAnyFree { observer.memoryChanged() }
       }
     }
   }
@@ -550,12 +575,23 @@ final class Regions {
   /// Logs that memory is reached although every process that it was lent to is gone. That the
   /// kernel cannot tell is no event: it is so after each lease, and the next user is told.
   private func noteStrays(of region: AttachedRegion) {
-    guard region.hasStrays else { return }
+    guard region.hasStrays else { return region.forgetStrays() }
+    guard region.noteStrays() else { return }
     logger.warning(
       "stray",
       metadata: [
         "pool": "\(region.name)", "uid": "\(region.lastUser?.description ?? "none")",
         "cause": "a process that was not lent its memory still reaches it",
       ])
+  }
+}
+
+extension BrokerError {
+  /// Whether memory that was not opened for this reason will not be later either.
+  fileprivate var isLasting: Bool {
+    switch self {
+    case .deviceError(_, _, let errno, _): [ENODEV, ENOENT, ESTALE, ENXIO].contains(errno)
+    default: true
+    }
   }
 }

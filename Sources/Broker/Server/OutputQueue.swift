@@ -18,6 +18,8 @@ struct OutputQueue {
 
   /// The bytes that wait.
   private(set) var pendingByteCount = 0
+  /// The descriptors that wait.
+  private(set) var pendingDescriptorCount = 0
   /// All bytes that ever went: whether it has grown says whether the peer reads.
   private(set) var sentByteCount = 0
 
@@ -26,6 +28,7 @@ struct OutputQueue {
   mutating func append(_ message: Message) {
     messages.append(message)
     pendingByteCount += message.bytes.count
+    if message.descriptor != nil { pendingDescriptorCount += 1 }
   }
 
   /// Sends what `socket` takes. Throws when nothing can be sent any more.
@@ -51,6 +54,7 @@ struct OutputQueue {
   /// O(1) in the long run, however many wait.
   private mutating func removeFirst() {
     sent = 0
+    if messages[first].descriptor != nil { pendingDescriptorCount -= 1 }
     messages[first] = Message(bytes: [])
     first += 1
     guard first * 2 >= messages.count else { return }

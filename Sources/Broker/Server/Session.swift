@@ -61,9 +61,11 @@ final class Session {
 
   private var descriptor: CInt { socket.rawValue }
 
-  /// Whether another call may be taken now.
+  /// Whether another call may be taken now. Not while a reply with a descriptor waits: each is one
+  /// of the broker's, of which a client that does not read must not have more.
   var takesCalls: Bool {
     !isWaiting && !isMonitoring && output.pendingByteCount < Self.outputMark
+      && (output.pendingDescriptorCount == 0 || isHungUp)
   }
 
   /// Whether everything that will ever come has been answered.

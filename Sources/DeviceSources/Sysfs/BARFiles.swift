@@ -37,6 +37,7 @@ final class BARFiles: Sendable {
     let name: String
     let caching: Caching
     let witnessAtOpening: WitnessAnswer
+    let isWatchable: Bool
   }
 
   /// Opens the files of `bar`, locks it, and sees that it can be mapped.
@@ -56,7 +57,7 @@ final class BARFiles: Sendable {
     self.bar = bar.index
     caching = mappable.caching
     witnessAtOpening = mappable.witnessAtOpening
-    isWatchable = DescriptionWitness.canWatch(mappable.file)
+    isWatchable = mappable.isWatchable
     mappedName = mappable.name
     mapped = mappable.file
   }
@@ -76,10 +77,12 @@ final class BARFiles: Sendable {
       if !file.isSameFile(as: resource) {
         let fileAnswer = try refuseReached(file, subject, contents)
         if gs_probe(file.rawValue, 0, page) == 0 {
+          let isWatchable = try isWatchable(file, subject)
           return Mappable(
             file: file, name: bar.writeCombiningFile,
             caching: directory.isEmulated ? .cached : .writeCombining,
-            witnessAtOpening: answer.joined(with: fileAnswer))
+            witnessAtOpening: answer.joined(with: fileAnswer),
+            isWatchable: isWatchable)
         }
         // The processor may forbid it where the kernel maps the BAR uncached: then uncached it is,
         // unless that fails as well and tells why.
@@ -92,9 +95,21 @@ final class BARFiles: Sendable {
           operation: "map", subject: subject, errno: Errno(rawValue: -result),
           cause: cause(of: -result, device)))
     }
+    let isWatchable = try isWatchable(resource, subject)
     return Mappable(
       file: resource, name: bar.resourceFile,
-      caching: directory.isEmulated ? .cached : .uncached, witnessAtOpening: answer)
+      caching: directory.isEmulated ? .cached : .uncached, witnessAtOpening: answer,
+      isWatchable: isWatchable)
+  }
+
+  private static func isWatchable(
+    _ file: borrowing Descriptor, _ subject: String
+  ) throws(DeviceError) -> Bool {
+    do throws(Errno) {
+      return try DescriptionWitness.canWatch(file)
+    } catch {
+      throw .system(SystemError(operation: "watch", subject: subject, errno: error))
+    }
   }
 
   /// A new descriptor to map the BAR by, closed on exec.

@@ -44,8 +44,12 @@ package final class DeviceDirectory: Sendable {
   /// Whether the device has not been removed, nor another one plugged in at its address. Opens no
   /// file of a BAR, which would count as one that is open elsewhere.
   func isInPlace() -> Bool {
-    guard let other = try? Directory(path) else { return false }
-    return directory.isSame(as: other)
+    do throws(Errno) {
+      return directory.isSame(as: try Directory(path))
+    } catch {
+      // Any other error says nothing of the device.
+      return ![.noSuchFileOrDirectory, Errno(rawValue: ENODEV), .notDirectory].contains(error)
+    }
   }
 
   // MARK: Who else is there

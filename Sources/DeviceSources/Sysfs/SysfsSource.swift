@@ -85,7 +85,7 @@ public final class SysfsSource: Sendable {
     guard let directory = try? Directory(device.path.string),
       let file = try? directory.open("resource", isWritable: false)
     else { return .none }
-    if DescriptionWitness.canWatch(file) { return .perLease }
+    if (try? DescriptionWitness.canWatch(file)) == true { return .perLease }
     do throws(Errno) {
       _ = try file.isOpenElsewhere()
       return .fileLease
