@@ -142,7 +142,6 @@ extension Broker1 {
       /// - Throws: ``BrokerError/invalidParameter(parameter:)``, also for registers, which are no
       ///   memory.
       public func id() throws(BrokerError) -> DeviceMemoryID {
-        guard let address = PCIAddress(device) else { throw .invalid("device") }
         let part: DeviceMemoryID.Part
         if let bar {
           guard memory == nil else { throw .invalid("memory") }
@@ -155,6 +154,7 @@ extension Broker1 {
           }
           part = known
         }
+        guard let address = PCIAddress(device) else { throw .invalid("device") }
         return DeviceMemoryID(device: address, part: part, offset: offset ?? .zero, size: size)
       }
     }
