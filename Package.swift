@@ -340,7 +340,8 @@ let package = Package(
     .testTarget(
       name: "genpoolctlTests",
       dependencies: [
-        "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "GenPool", system,
+        "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "LinuxSystem", "GenPool",
+        "TestSupport", system,
       ],
       swiftSettings: house),
     .testTarget(

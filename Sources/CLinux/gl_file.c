@@ -24,3 +24,20 @@ int gl_file_identity(int descriptor, struct gl_file *identity) {
     : 0;
   return 1;
 }
+
+int gl_file_number_at(const char *path, struct gl_file_number *number) {
+  struct statx status;
+  if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &status) != 0)
+    return -errno;
+  number->major = status.stx_dev_major;
+  number->minor = status.stx_dev_minor;
+  number->inode = status.stx_ino;
+  return 0;
+}
+
+int gl_is_sysfs_at(const char *path) {
+  struct statfs system;
+  while (statfs(path, &system) != 0)
+    if (errno != EINTR) return -errno;
+  return system.f_type == SYSFS_MAGIC;
+}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -40,6 +41,44 @@ int gl_peer_pidfd(int socket) {
 int gl_pidfd_open(pid_t pid) {
   long pidfd = syscall(SYS_pidfd_open, pid, 0);
   return pidfd >= 0 ? (int)pidfd : -errno;
+}
+
+int gl_want_senders(int socket) {
+  int yes = 1;
+  return setsockopt(socket, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) == 0 ? 0 : -errno;
+}
+
+ssize_t gl_receive_naming_sender(
+  int socket, void *bytes, size_t capacity, int milliseconds, pid_t *pid) {
+  struct pollfd end = {.fd = socket, .events = POLLIN};
+  int ready;
+  do ready = poll(&end, 1, milliseconds);
+  while (ready < 0 && errno == EINTR);
+  if (ready <= 0) return ready < 0 ? -errno : -EAGAIN;
+
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(struct ucred))];
+  } control;
+  struct iovec part = {.iov_base = bytes, .iov_len = capacity};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = control.room,
+                           .msg_controllen = sizeof control.room};
+  ssize_t received;
+  /* Descriptors find no room in the control buffer, and the kernel closes them. */
+  do received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  while (received < 0 && errno == EINTR);
+  if (received < 0) return -errno;
+  *pid = 0;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
+    struct ucred credentials;
+    memcpy(&credentials, CMSG_DATA(header), sizeof credentials);
+    *pid = credentials.pid;
+  }
+  return received;
 }
 
 /* The events that `descriptor` is ready for now, of `wanted` and those always reported; or -errno. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "tfd:        5 events:        0 data:               2a  pos:0 ino:… sdev:…": whether it is of `token`. */
+/* Whether a line is of `token`: "tfd:        5 events:        0 data:               2a  pos:0 …". */
 static int is_of(const char *line, uint64_t token) {
   unsigned descriptor, events;
   uint64_t data;

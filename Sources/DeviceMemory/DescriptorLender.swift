@@ -8,7 +8,7 @@ public import LinuxSystem
 /// knows when that ends.
 public protocol DescriptorLender: AnyObject, Sendable {
   /// Returns a descriptor to pass on, of an open file description of its own.
-  /// - Parameter lending: what it is lent for. Several descriptors may be lent for the same.
+  /// - Parameter lending: its purpose. Several descriptors may be lent for the same.
   func lend(for lending: Lending) throws(SystemError) -> Descriptor
 
   /// Whether a descriptor or mapping of anything lent lives, in any process, this one included. No
@@ -28,7 +28,7 @@ extension DescriptorLender {
   public func forget(_ lending: Lending) {}
 }
 
-/// What descriptors were lent for: one lease of one range.
+/// A purpose that descriptors are lent for: one lease of one range.
 public struct Lending: RawRepresentable, Hashable, Sendable {
   /// Unique among those of a range.
   public let rawValue: UInt64

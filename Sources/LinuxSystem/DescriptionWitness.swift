@@ -2,7 +2,8 @@ import CLinux
 import Synchronization
 package import SystemPackage
 
-/// The kernel's word on which open file descriptions are still there, each under a key of its owner.
+/// The kernel's word on which open file descriptions are still there, each under a key of its
+/// owner.
 ///
 /// epoll(7) watches a description without keeping it, and drops its item with the last reference:
 /// the last descriptor in any process and namespace, message in flight, registered file or mapping.

@@ -23,6 +23,33 @@ package struct PeerCredentials: Sendable {
     self.group = group
   }
 
+  /// Whether the user is no user that this process can tell from others: in a user namespace that
+  /// does not map all users the kernel reports every other one as the same overflow user.
+  package var isOverflowUser: Bool { user == Self.overflowUser }
+
+  /// The overflow user, 65534 as a rule; nil where every user is mapped to itself, and 65534 is a
+  /// user as any other. user_namespaces(7).
+  private static let overflowUser: UInt32? = {
+    let map = text(of: "/proc/self/uid_map").split(whereSeparator: \.isWhitespace)
+    if map == ["0", "0", "4294967295"] { return nil }
+    return UInt32(text(of: "/proc/sys/kernel/overflowuid").filter(\.isNumber)) ?? 65_534
+  }()
+
+  private static func text(of path: String) -> String {
+    do {
+      let file = try unsafe FileDescriptor.open(path, .readOnly)
+      return try file.closeAfter {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = try unsafe bytes.withUnsafeMutableBytes { room in
+          try unsafe file.read(into: room)
+        }
+        return String(decoding: bytes.prefix(count), as: UTF8.self)
+      }
+    } catch {
+      return ""
+    }
+  }
+
   /// The supplementary groups of the process; empty where the kernel does not tell.
   /// `SO_PEERGROUPS`.
   package static func supplementaryGroups(of socket: borrowing StreamSocket) -> [UInt32] {

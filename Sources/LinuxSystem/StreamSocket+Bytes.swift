@@ -14,4 +14,23 @@ extension StreamSocket {
     bytes.removeLast(capacity - (try result.orErrno()))
     return bytes
   }
+
+  /// Makes the kernel name the process that sends what is received from now on. `SO_PASSCRED`.
+  package func requestSenders() throws(Errno) {
+    _ = try gl_want_senders(rawValue).orErrno()
+  }
+
+  /// The process that sends the next bytes, which are dropped. Not always the one that listened,
+  /// which ``PeerCredentials`` has: a service manager listens for its services.
+  /// - Returns: nil when the other end has closed, or the process is in a pid namespace that this
+  ///   process cannot see.
+  /// - Throws: EAGAIN when no bytes come within `milliseconds`.
+  package func nextSender(milliseconds: CInt) throws(Errno) -> Int32? {
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    var pid: Int32 = 0
+    let result = unsafe bytes.withUnsafeMutableBytes { room in
+      unsafe gl_receive_naming_sender(rawValue, room.baseAddress, room.count, milliseconds, &pid)
+    }
+    return try result.orErrno() > 0 && pid > 0 ? pid : nil
+  }
 }

@@ -77,6 +77,13 @@ struct Daemon {
         notifier?.notify("READY=1")
       }
     }
+    // Before memory is erased: a broker that cannot serve touches none. Connections wait until it
+    // runs.
+    if let socket = inherited.take() {
+      try broker.listen(on: ListeningSocket(inherited: socket))
+    } else {
+      try broker.listen(on: ownSocket())
+    }
     broker.onDrained = { [unowned broker] _ in pools.reconcile(broker) }
     // Before anything is attached, so that nothing is missed.
     watchDevices(of: root, for: broker, pools)
@@ -91,11 +98,6 @@ struct Daemon {
     }
     reloader.apply(to: broker)
 
-    if let socket = inherited.take() {
-      try broker.listen(on: ListeningSocket(inherited: socket))
-    } else {
-      try broker.listen(on: ownSocket())
-    }
     notifier?.notify("READY=1", "STATUS=\(broker.status)")
     if let notifier, let interval = notifier.heartbeatInterval {
       broker.every(interval) { [unowned broker] in

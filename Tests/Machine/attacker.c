@@ -2,12 +2,19 @@
  * A client that keeps the memory it leased beyond its lease, for isolation.sh.
  *
  * attacker hold|keep --uid N --socket PATH --pool NAME --size BYTES [--wait MILLISECONDS]
- *                    [--unlock] [--release] [--descriptor]
+ *                    [--unlock] [--release] [--descriptor] [--way WAY]
  *
  * hold: the process that leases goes on. keep: its forked child does, and it dies itself.
  * --size: of the pool. A descriptor reaches all of a BAR, so the mapping is of the whole pool.
  * --unlock: takes the broker's lock off the descriptor. --release: gives the lease back.
  * --descriptor: keeps the descriptor; without it the mapping alone outlives death and release.
+ * --way, with keep: what the child has instead of the mapping, when the lessee has died:
+ *   descriptor  the descriptor      exec    the descriptor, in a program that it executes
+ *   flight      a message, not received, with the descriptor: a socket pair
+ *   nested      such a socket pair's end in a message of another one
+ *   ring        an io_uring with the file registered
+ *   unread      the connection, and in it the broker's reply with the descriptor, not received
+ *   namespace   the mapping, in a grandchild in user, PID and mount namespaces of its own
  *
  * It speaks varlink itself, since an attacker uses no library of ours. The first line it prints is
  * "granted", or "refused ERROR [REASON]", after which it ends with status 3. The next is "pid N", the
@@ -24,6 +31,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -32,6 +42,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -162,17 +173,85 @@ static void serve(const struct memory *m) {
   }
 }
 
+/* Ways to keep */
+
+static void send_descriptor(int socket, int descriptor) {
+  union {
+    struct cmsghdr header;
+    char space[CMSG_SPACE(sizeof(int))];
+  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+  memcpy(CMSG_DATA(&control.header), &descriptor, sizeof descriptor);
+  struct iovec piece = {"x", 1};
+  struct msghdr message = {
+      .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  if (sendmsg(socket, &message, 0) != 1) err(2, "send a descriptor");
+}
+
+static int in_flight(int descriptor) {
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) err(2, "socketpair");
+  send_descriptor(pair[0], descriptor);
+  close(descriptor);
+  close(pair[0]);
+  return pair[1];
+}
+
+static void register_in_ring(int descriptor) {
+  struct io_uring_params parameters = {0};
+  int ring = syscall(SYS_io_uring_setup, 4, &parameters);
+  if (ring < 0) err(2, "io_uring_setup");
+  if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES, &descriptor, 1) != 0)
+    err(2, "register a file");
+  close(descriptor);
+}
+
+/* Keeps what `way` says of the descriptor, and nothing else, until it is killed. */
+static void keep_by(const char *way, int descriptor) {
+  if (strcmp(way, "flight") == 0) {
+    in_flight(descriptor);
+  } else if (strcmp(way, "nested") == 0) {
+    in_flight(in_flight(descriptor));
+  } else if (strcmp(way, "ring") == 0) {
+    register_in_ring(descriptor);
+  } else if (strcmp(way, "exec") == 0) {
+    printf("pid %d\n", getpid());
+    if (fcntl(descriptor, F_SETFD, 0) != 0) err(2, "keep across exec");
+    execl("/proc/self/exe", "attacker", "pause", NULL);
+    err(2, "exec");
+  } else if (strcmp(way, "descriptor") != 0 && strcmp(way, "unread") != 0) {
+    errx(64, "no way %s", way);
+  }
+  printf("pid %d\n", getpid());
+  for (;;) pause();
+}
+
+/* Goes on as a grandchild in other namespaces. */
+static void leave_namespaces(void) {
+  if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS) != 0) err(2, "unshare");
+  pid_t child = fork();
+  if (child < 0) err(2, "fork");
+  if (child == 0) {
+    for (;;) pause();
+  }
+  printf("pid %d\n", child);
+  _exit(0);
+}
+
 int main(int count, char **arguments) {
-  enum { UID = 1, SOCKET, POOL, SIZE, WAIT };
+  if (count == 2 && strcmp(arguments[1], "pause") == 0) {
+    for (;;) pause();
+  }
+  enum { UID = 1, SOCKET, POOL, SIZE, WAIT, WAY };
   int unlock = 0, release = 0, descriptor = 0;
   const struct option options[] = {
       {"uid", required_argument, NULL, UID},   {"socket", required_argument, NULL, SOCKET},
       {"pool", required_argument, NULL, POOL}, {"size", required_argument, NULL, SIZE},
-      {"wait", required_argument, NULL, WAIT}, {"unlock", no_argument, &unlock, 1},
+      {"wait", required_argument, NULL, WAIT}, {"way", required_argument, NULL, WAY},
+      {"unlock", no_argument, &unlock, 1},
       {"release", no_argument, &release, 1},   {"descriptor", no_argument, &descriptor, 1},
       {0}};
   uid_t uid = 0;
-  const char *socket_path = NULL, *pool = NULL, *wait = "0";
+  const char *socket_path = NULL, *pool = NULL, *wait = "0", *way = NULL;
   struct memory memory = {0};
   for (int option; (option = getopt_long(count, arguments, "", options, NULL)) != -1;) {
     switch (option) {
@@ -182,6 +261,7 @@ int main(int count, char **arguments) {
       case POOL: pool = optarg; break;
       case SIZE: memory.size = strtoul(optarg, NULL, 10); break;
       case WAIT: wait = optarg; break;
+      case WAY: way = optarg; break;
       default: return 64;
     }
   }
@@ -196,6 +276,18 @@ int main(int count, char **arguments) {
   static struct connection c;
   char text[128], reason[128];
   connect_to(&c, socket_path);
+  if (way && strcmp(way, "unread") == 0) {
+    char message[1024];
+    int length = snprintf(message, sizeof message,
+                          "{\"method\":\"io.genpool.Broker1.Acquire\",\"parameters\":{\"pool\":\"%s\",\"bytes\":%d}}",
+                          pool, PAGE);
+    if (send(c.socket, message, length + 1, 0) != length + 1) err(2, "send");
+    struct pollfd reply = {.fd = c.socket, .events = POLLIN};
+    if (poll(&reply, 1, 5000) != 1) errx(2, "no reply comes");
+    puts("granted");
+    if (fork() == 0) keep_by(way, -1);
+    _exit(0);
+  }
   call(&c,
        "{\"method\":\"io.genpool.Broker1.Acquire\","
        "\"parameters\":{\"pool\":\"%s\",\"bytes\":%d,\"wait\":%s}}",
@@ -215,7 +307,8 @@ int main(int count, char **arguments) {
 
   struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
   if (unlock && fcntl(c.descriptor, F_OFD_SETLK, &whole) != 0) err(2, "take the lock off");
-  if ((keep || release) && !descriptor) close(c.descriptor);
+  int keeps_mapping = !way || strcmp(way, "namespace") == 0;
+  if ((keep || release) && !descriptor && keeps_mapping) close(c.descriptor);
   if (release) {
     string(&c, "\"lease\":\"", text, sizeof text);
     call(&c,
@@ -229,6 +322,11 @@ int main(int count, char **arguments) {
   if (child < 0) err(2, "fork");
   if (child > 0) _exit(0);
   if (keep) close(c.socket);
+  if (!keeps_mapping) {
+    munmap(mapped, memory.size);
+    keep_by(way, c.descriptor);
+  }
+  if (way) leave_namespaces();
   serve(&memory);
   return 0;
 }

@@ -42,7 +42,8 @@ final class AttachedRegion {
   let reach: OutstandingMemory.Reach
   /// Opens its memory anew.
   let opening: DeviceProvider.Opening
-  /// Whether its memory is being given back and opened anew, to be told whether anything reaches it.
+  /// Whether its memory is being given back and opened anew: the kernel tells by that whether
+  /// anything reaches it.
   private(set) var reopening = Reopening.no
   private var lender: (any DescriptorLender)?
   /// What leases are sent: without a lender always the same, else from the first holder to the
@@ -80,7 +81,7 @@ final class AttachedRegion {
   private(set) var holders: [ClientProcess.ID: Set<UID>] = [:]
   /// Whose processes could write here since it was last wholly zeroed.
   private(set) var lastUser: UID?
-  /// What was lent, where the kernel answers for each lease apart: there are no holders then.
+  /// The lendings, where the kernel answers for each lease apart: there are no holders then.
   private(set) var lendings = Lendings()
   /// Whether anything was lent since the kernel last saw that nothing is left of what was, where it
   /// answers for all leases as one; else whether an earlier run lent what nothing answers for.
@@ -113,13 +114,13 @@ final class AttachedRegion {
 
   /// The stages of opening memory anew.
   enum Reopening {
-    /// It is open.
+    /// The memory is open.
     case no
     /// Another thread is at it.
     case underWay
-    /// It is closed: the kernel did not open it, since something reaches it.
+    /// The memory is closed: the kernel did not open it, since something reaches it.
     case refused
-    /// It is open, but the kernel could not tell: another pool has the device's group open.
+    /// The memory is open, but the kernel could not tell: another pool has the device's group open.
     case inVain
   }
 
@@ -546,7 +547,7 @@ final class AttachedRegion {
 }
 
 extension LeaseTable.Entry {
-  /// What its descriptors are lent for.
+  /// The lending of its descriptors.
   fileprivate var lending: Lending { Lending(rawValue: UInt64(generation.rawValue)) }
 }
 

@@ -2,7 +2,8 @@ import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 
-/// What a region lent and has not back, where the kernel answers for each lease apart.
+/// The descriptors that a region lent and has not back, where the kernel answers for each lease
+/// apart.
 ///
 /// A lending begins with its lease. It ends when the lease has ended and the kernel has seen that
 /// nothing of the lease's descriptors is left. Invariant: of a lending that is not here nothing can

@@ -138,7 +138,8 @@ final class Regions {
 
   // MARK: Leases
 
-  /// A lease's memory goes to the scrubber, once nothing reaches it, and only then back to the pool.
+  /// Ends a lease. Its memory goes to the scrubber once nothing reaches it, and only then back to
+  /// the pool.
   /// - Returns: whether it will come back. Not if the region is revoked.
   func end(_ lease: LeaseTable.Entry, in region: AttachedRegion) -> Bool {
     region.endLease(of: lease.size)

@@ -33,7 +33,7 @@ final class ReopenQueue {
     let open: DeviceProvider.Opening
   }
 
-  /// What must be as it was, for what the region knows of its memory to hold.
+  /// The facts of the memory that the region keeps, and that must be as they were.
   struct Shape: Equatable, Sendable {
     let size: ByteCount
     let mapOffset: ByteCount

@@ -28,13 +28,13 @@ public struct ListeningSocket: ~Copyable {
   /// error, EADDRINUSE. A leading `@` is the abstract namespace, open to everybody.
   public init(path: String, group: UInt32? = nil) throws(SystemError) {
     let isAbstract = path.hasPrefix("@")
-    let directory = isAbstract ? nil : try Self.lockDirectory(of: path)
+    let lock = isAbstract ? nil : try Self.lockPlace(of: path)
     try Self.makeWay(at: path)
     socket = try attempt(
       "listen on", path, try SocketListener(path: path, mode: 0o660, group: group))
     self.path = isAbstract ? nil : path
     inode = Self.inode(of: path)
-    _ = consume directory
+    _ = consume lock
   }
 
   deinit {
@@ -53,8 +53,9 @@ public struct ListeningSocket: ~Copyable {
   /// Accepts the next connection; nil when none waits.
   func accept() throws(Errno) -> Descriptor? { try socket.accept() }
 
-  /// Keeps others from looking at, removing and making the same socket at the same moment.
-  private static func lockDirectory(of path: String) throws(SystemError) -> Descriptor {
+  /// Keeps other brokers from looking at, removing and making the same socket at the same moment.
+  /// The lock is on a file of mode 0600 beside the socket, which no client can open.
+  private static func lockPlace(of path: String) throws(SystemError) -> Descriptor {
     let directory = String(FilePath(path).removingLastComponent().string)
     let name = directory.isEmpty ? "." : directory
     guard unsafe mkdir(name, 0o755) == 0 || errno == EEXIST else {
@@ -62,18 +63,23 @@ public struct ListeningSocket: ~Copyable {
         operation: "make", subject: name, errno: Errno(rawValue: errno),
         cause: "for the socket; --socket or GENPOOL_SOCKET names another place")
     }
-    let opened = unsafe open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    let descriptor = try Descriptor(
-      owningResult: opened >= 0 ? opened : -errno, of: "open", name)
+    let lock = FilePath(path).lastComponent.map { "\($0).lock" } ?? ".lock"
+    let descriptor = try attempt(
+      "open", "\(name)/\(lock)", try Descriptor.openLock(lock, in: name, isTrusted: false))
     // Others hold it for as long as this takes; two seconds are for those who are stopped
     // meanwhile.
     for _ in 0..<40 {
-      if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 { return descriptor }
-      guard errno == EWOULDBLOCK || errno == EINTR else { break }
-      usleep(50_000)
+      do throws(Errno) {
+        try descriptor.lockFile()
+        return descriptor
+      } catch .wouldBlock {
+        usleep(50_000)
+      } catch {
+        throw SystemError(operation: "lock", subject: "\(name)/\(lock)", errno: error)
+      }
     }
     throw SystemError(
-      operation: "lock", subject: name, errno: Errno(rawValue: errno),
+      operation: "lock", subject: "\(name)/\(lock)", errno: .wouldBlock,
       cause: "another broker is starting there")
   }
 

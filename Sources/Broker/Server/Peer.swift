@@ -20,6 +20,13 @@ struct Peer: ~Copyable {
       throw SystemError(
         operation: "identify", subject: "the peer of a connection", errno: error)
     }
+    guard !credentials.isOverflowUser else {
+      throw SystemError(
+        operation: "identify", subject: "the user of process \(credentials.pid)",
+        errno: .permissionDenied,
+        cause: "it has no number in genpoold's user namespace, and cannot be told from others: run "
+          + "genpoold where every user is mapped")
+    }
     do throws(Errno) {
       process = try ProcessDescriptor(peerOf: socket, pid: credentials.pid)
     } catch {

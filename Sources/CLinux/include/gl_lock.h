@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 /*
- * Opens the file `name` of `directory` for locks: both are made, 0700 and 0600, when they are missing. Never
- * follows a link. -EPERM when `trusted` and another user than root and this one owns the directory, or can
- * write to it: then it could keep the locks from being locks.
+ * Opens the file `name` of `directory` for locks: both are made, 0700 and 0600, when they are
+ * missing. Never follows a link. -EPERM when `trusted` and another user than root and this one owns
+ * the directory, or can write to it: then it could keep the locks from being locks.
  */
 int gl_open_lock(const char *directory, const char *name, int trusted);
 

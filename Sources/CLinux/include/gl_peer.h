@@ -21,5 +21,18 @@ int gl_peer_pidfd(int socket);
 int gl_pidfd_open(pid_t pid);
 /* 1 when the pidfd's process has died, 0 when not. */
 int gl_has_died(int pidfd);
+/*
+ * Makes the kernel name the process that sends what is received from now on. Call it before the
+ * peer is asked for anything: what was sent earlier names no process.
+ */
+int gl_want_senders(int socket);
+/*
+ * Receives bytes, waiting up to `milliseconds`, and names the process that sent them, which need
+ * not be the one that listened: a service manager does that for its services. *pid is 0 when it is
+ * in a namespace out of sight. Returns the count, 0 at the peer's end; -EAGAIN when none came in
+ * time.
+ */
+ssize_t gl_receive_naming_sender(
+  int socket, void *bytes, size_t capacity, int milliseconds, pid_t *pid);
 /* 1 when the other end is closed in both directions, 0 when not. */
 int gl_is_hung_up(int socket);

@@ -6,8 +6,8 @@ import SystemPackage
 /// The lock file of a device: it keeps genpool processes apart, and tells each whether it is alone.
 ///
 /// Not a file of sysfs: those are passed on to clients, each of which could take a lock in the way.
-/// This one is for root only, keyed by the device's address: `/run/genpool-locks/0000:01:00.0`, and
-/// inside of an emulated tree its own, so that trees with devices of the same address do not meet. A
+/// This one is for root only, keyed by the device's address: `/run/genpool-locks/0000:01:00.0`. An
+/// emulated tree has its own inside, so that trees with devices of the same address do not meet. A
 /// container that uses a device together with its host must have the directory mounted.
 ///
 /// A lock lives as long as this object, and ends with its process, however that ends.
@@ -22,11 +22,11 @@ final class DeviceLock: Sendable {
 
   /// The bytes that are locked. The file is empty.
   private enum Byte {
-    /// For the length of a change.
+    /// Locked for the length of a change.
     static let changing: UInt64 = 0
-    /// As long as the device is in use: shared through sysfs, exclusive through VFIO.
+    /// Locked while the device is in use: shared through sysfs, exclusive through VFIO.
     static let inUse: UInt64 = 1
-    /// As long as a BAR is in use.
+    /// Locked while a BAR is in use.
     static func bar(_ bar: BAR.Index) -> UInt64 { 2 + UInt64(bar.rawValue) }
   }
 

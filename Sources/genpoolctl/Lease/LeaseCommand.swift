@@ -5,5 +5,5 @@ struct LeaseCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lease",
     abstract: "Leases device memory, and shows who has how much.",
-    subcommands: [LeaseAcquire.self, LeaseRelease.self, LeaseList.self])
+    subcommands: [LeaseAcquire.self, LeaseRelease.self, LeaseList.self, LeaseHolders.self])
 }

@@ -8,8 +8,8 @@ extension Witness {
     case .perLease, .fileLease:
       "when the kernel sees that no process reaches the memory any more"
     case .reopening:
-      "after pool detach and attach, which fails while a process still maps it, or keeps it for its user "
-        + "while another pool uses the IOMMU group; meanwhile it cannot be seen (VFIO)"
+      "when VFIO opens the device anew, which it does not while a process maps its memory; the broker has it "
+        + "do so when another user asks (while another pool uses the IOMMU group: after pool detach and attach)"
     case .none:
       "after pool detach and attach by an admin: it cannot be seen which processes map it (its file system "
         + "is none that tells, such as overlayfs)"

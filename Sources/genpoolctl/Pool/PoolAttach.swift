@@ -23,8 +23,8 @@ struct PoolAttach: ParsableCommand {
       that they are: `genpoolctl nvme show`. The controller is enabled to use them meanwhile. Offset and \
       size take a part of it, as of a BAR.
 
-      Where the kernel cannot tell which processes map the memory (sysfs since Linux 7.0, overlayfs), it is \
-      not attached after a genpoold that had lent it was killed. --force does it all the same: say so only \
+      Where the kernel cannot tell which processes map what an earlier genpoold lent (sysfs since Linux 7.0, \
+      overlayfs), it is not attached after a genpoold that had lent it was killed. --force does it all the same: say so only \
       when no process maps it any more. It is logged.
 
       EXAMPLES

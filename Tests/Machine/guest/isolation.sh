@@ -234,6 +234,15 @@ kept() {
   esac
 }
 
+# by WAY POOL: the holder is dead, and its child has what the attacker calls WAY.
+by() {
+  cell="kept by $1"
+  lease "$2" keep --way "$1"
+  denied "$2" "meanwhile"
+  end "attacker-$2"
+  served "$2" "once it has gone"
+}
+
 # killed: the broker dies, and another one starts, while children map memory of which the lock is off.
 killed() {
   cell="a killed broker"
@@ -311,6 +320,9 @@ released vfio
 by_root vfio group
 renew vfio
 kept vfio off --unlock
+for way in descriptor exec flight nested ring unread namespace; do
+  for pool in $pools; do by $way "$pool"; done
+done
 killed
 stopped
 

@@ -160,7 +160,7 @@ check "a completion queue does not go into a CMB whose registers do not say so" 
   fails_with 1 'cannot keep completion queues there' \
   genpool-nvme identify "$nv0" --completions "$nv0:cmb" --allow hotplug
 check "a persistent memory region is not used unless erase=yes is said" \
-  fails_with 1 "$nv1:pmr" genpool-nvme identify "$nv0" --data "$nv1:pmr" --allow hotplug
+  fails_with 1 "say erase=yes" genpool-nvme identify "$nv0" --data "$nv1:pmr" --allow hotplug
 check "after all that every device is as it was" equal "$(states)" "$before"
 
 # The same memories leased by the daemon, wherever the registers say that they are.

@@ -241,7 +241,8 @@ survivor() { # OPTIONS...
   rm -f /run/more /run/said
   mkfifo /run/more
   su member -c "exec /dma-proof outlive --pool ivs $*" < /run/more > /run/said & survivor=$!
-  exec 9> /run/more
+  # For reading as well: then the open does not wait, and no signal interrupts it.
+  exec 9<> /run/more
   check "a process leases of ivs to outlive it ($cycle)" within 10 grep -q held /run/said
   unplug ivs "$ivs_slot"
   check "it hears that its lease is revoked ($cycle)" within 10 grep -q revoked /run/said
