@@ -53,7 +53,9 @@ extension FuzzTarget {
     precondition((piece.bar == nil) != (piece.memory == nil), "a BAR or a memory, and not both")
     precondition(0...5 ~= piece.bar ?? 0, "a BAR has a number from 0 to 5")
     var text = "\(piece.device):\(piece.bar.map(String.init) ?? piece.memory ?? "")"
-    precondition(original.utf8.starts(with: text.utf8), "a place has one spelling")
+    // 01:00.0:bar0 is 0000:01:00.0:0.
+    let place = String(decoding: original.utf8.prefix { $0 != UInt8(ascii: ",") }, as: UTF8.self)
+    precondition(DeviceMemoryID(place)?.description == text, "a place is what its name says")
     for (key, size) in [("offset", piece.offset), ("size", piece.size), ("granule", piece.granule)]
     {
       if let size { text += ",\(key)=\(size)" }

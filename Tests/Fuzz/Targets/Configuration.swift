@@ -41,8 +41,6 @@ extension FuzzTarget {
       checkLine(line)
     }
     for pool in configuration.pools {
-      precondition((pool.bar == nil) != (pool.memory == nil), "a BAR or a memory, and not both")
-      precondition(0...5 ~= pool.bar ?? 0, "a BAR has a number from 0 to 5")
       for size in [pool.offset, pool.size, pool.granule].compactMap({ $0 }) {
         precondition(size.isMultiple(of: 4096), "memory is mapped in pages")
       }
