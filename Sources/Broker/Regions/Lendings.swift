@@ -66,7 +66,8 @@ struct Lendings {
     if users[lending] != nil { fresh.append(Ended(lending: lending, lease: lease)) }
   }
 
-  /// All leases are void: ``takeUnreached(limit:onlyFresh:_:)`` will ask about those that have not ended too.
+  /// All leases are void: ``takeUnreached(limit:onlyFresh:_:)`` will ask about those that have not
+  /// ended too.
   /// O(lendings).
   mutating func endAll() {
     let known = Set((fresh + reached).map(\.lending))

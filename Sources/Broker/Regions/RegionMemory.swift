@@ -2,8 +2,9 @@ import DeviceMemory
 import GenPool
 import Synchronization
 
-/// The memory of an attached region, used by three threads: the scrubber's touches it, the
-/// broker's closes it, the reopener's opens it anew. The lock decides who is first, so that nobody touches memory that was given back.
+/// The memory of an attached region, used by three threads: the scrubber's touches it, the broker's
+/// closes it, the reopener's opens it anew. The lock decides which is first, so that no thread
+/// touches memory that was given back.
 final class RegionMemory: Sendable {
   /// How zeroing a piece of it went.
   enum Outcome: Sendable {
@@ -26,7 +27,7 @@ final class RegionMemory: Sendable {
   private struct State: ~Copyable {
     var region: Region?
     var isStopped = false
-    /// It is not opened again.
+    /// Whether it is closed for good.
     var hasEnded = false
   }
 
