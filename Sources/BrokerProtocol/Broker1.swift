@@ -69,7 +69,7 @@ public enum Broker1 {
     /// Its connection closed while its process lives on, with the mapping perhaps.
     public static let orphaned = Self(rawValue: "orphaned")
     /// It ended; its memory waits for the scrubber.
-    /// It has ended, but the kernel sees that something of it still reaches its memory.
+    /// Ended, but the kernel sees that something of it still reaches its memory.
     public static let reached = Self(rawValue: "reached")
     public static let quarantine = Self(rawValue: "quarantine")
     /// The device stopped answering while it was leased, or an admin took it back.

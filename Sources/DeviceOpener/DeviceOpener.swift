@@ -8,8 +8,8 @@ import Synchronization
 /// Opens the memory that a ``DeviceMemoryID`` names: the one place that knows which source and
 /// which controller that takes.
 ///
-/// It has one source of each kind, because the locks that keep other processes out keep out a
-/// second source of the same process as well; and one object of each NVMe controller some of whose
+/// One source of each kind, because the locks that keep other processes out keep out a second
+/// source of the same process as well; and one object of each NVMe controller some of whose
 /// memory is open, which that memory keeps. Safe to use from many threads.
 public final class DeviceOpener: Sendable {
   /// The devices.
@@ -142,11 +142,11 @@ public final class DeviceOpener: Sendable {
   }
 }
 
-/// How memory is to be opened.
+/// The choices of an opening.
 public struct OpeningOptions: Hashable, Sendable {
   /// The interface of the kernel that opens it.
   public var source: MemorySource
-  /// How the device was chosen.
+  /// The way in which the device was chosen.
   public var naming: BARRequest.Naming
   /// Attach rules that may be broken this once.
   public var allowed: Set<String>

@@ -30,24 +30,15 @@ package struct PeerCredentials: Sendable {
   /// The overflow user, 65534 as a rule; nil where every user is mapped to itself, and 65534 is a
   /// user as any other. user_namespaces(7).
   private static let overflowUser: UInt32? = {
-    let map = text(of: "/proc/self/uid_map").split(whereSeparator: \.isWhitespace)
+    let map = text(of: "uid_map", in: "/proc/self").split(whereSeparator: \.isWhitespace)
     if map == ["0", "0", "4294967295"] { return nil }
-    return UInt32(text(of: "/proc/sys/kernel/overflowuid").filter(\.isNumber)) ?? 65_534
+    return UInt32(text(of: "overflowuid", in: "/proc/sys/kernel").filter(\.isNumber)) ?? 65_534
   }()
 
-  private static func text(of path: String) -> String {
-    do {
-      let file = try unsafe FileDescriptor.open(path, .readOnly)
-      return try file.closeAfter {
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = try unsafe bytes.withUnsafeMutableBytes { room in
-          try unsafe file.read(into: room)
-        }
-        return String(decoding: bytes.prefix(count), as: UTF8.self)
-      }
-    } catch {
-      return ""
-    }
+  /// The text of a file of /proc; empty when it cannot be read.
+  private static func text(of name: String, in directory: String) -> String {
+    let bytes = try? Directory(directory).attribute(name, limit: 4096)
+    return String(decoding: bytes ?? [], as: UTF8.self)
   }
 
   /// The supplementary groups of the process; empty where the kernel does not tell.

@@ -225,7 +225,8 @@ final class AttachedRegion {
     allowReopening()
   }
 
-  /// A lease has ended: ``takeUnreached(limit:)`` returns it once nothing reaches its memory.
+  /// A lease has ended: ``takeUnreached(limit:onlyFresh:)`` returns it once nothing reaches its
+  /// memory.
   func endLending(of lease: LeaseTable.Entry) { lendings.end(lease.lending, of: lease) }
 
   /// Asks the kernel about at most `limit` ended leases, and takes those of which nothing is left.
@@ -298,7 +299,7 @@ final class AttachedRegion {
       if record.users.isEmpty { record.users = lastUser.map { [$0.rawValue] } ?? [] }
       try save(record)
     case .reached:
-      // What ended leases left is accounted for, and so is its user. Lessees that live are not.
+      // The user of ended leases is on record. Lessees that live are not accounted for.
       guard isWatchedPerLease || reopening == .refused, leaseCount == 0,
         var record = outstanding?.record
       else { return }
@@ -328,6 +329,7 @@ final class AttachedRegion {
     stopLending()
     hasLent = false
     reopening = .no
+    forgetStrays()
     inherited.removeAll { $0.record.isRefuted(by: reach, source) }
     moment.holderChanges += 1
   }
@@ -380,7 +382,6 @@ final class AttachedRegion {
       reopening = .inVain
       return
     }
-    reopening = .no
     removeAllHolders()
     try closeRecord()
   }

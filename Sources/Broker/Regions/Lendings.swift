@@ -22,9 +22,13 @@ struct Lendings {
   /// The most descriptors of one lease: each costs at every question about its neighbours.
   static let mostIssues = 4
 
-  private var users: [Lending: UID] = [:]
-  /// The descriptors that were lent of each.
-  private var issues: [Lending: Int] = [:]
+  private struct Lent {
+    let user: UID
+    /// The number of descriptors.
+    var issues = 0
+  }
+
+  private var lent: [Lending: Lent] = [:]
   private var counts: [UID: Int] = [:]
   /// The ended ones that were not asked about yet.
   private var fresh: [Ended] = []
@@ -34,7 +38,7 @@ struct Lendings {
   private var next = 0
 
   /// Whether nothing of what was lent is left.
-  var isEmpty: Bool { users.isEmpty }
+  var isEmpty: Bool { lent.isEmpty }
 
   /// The number of ended leases that are reached, as far as is known.
   var endedCount: Int { fresh.count + reached.count }
@@ -50,20 +54,20 @@ struct Lendings {
 
   /// Descriptors are about to be lent.
   mutating func begin(_ lending: Lending, of user: UID) {
-    guard users.updateValue(user, forKey: lending) == nil else { return }
+    guard lent.updateValue(Lent(user: user), forKey: lending) == nil else { return }
     counts[user, default: 0] += 1
   }
 
-  /// One more descriptor is lent. Returns false when there were ``mostIssues``.
+  /// Counts one more descriptor. Returns false when there were ``mostIssues``.
   mutating func issue(_ lending: Lending) -> Bool {
-    guard issues[lending, default: 0] < Self.mostIssues else { return false }
-    issues[lending, default: 0] += 1
+    guard let issues = lent[lending]?.issues, issues < Self.mostIssues else { return false }
+    lent[lending]?.issues += 1
     return true
   }
 
   /// A lease has ended: ``takeUnreached(limit:onlyFresh:_:)`` will ask about it.
   mutating func end(_ lending: Lending, of lease: LeaseTable.Entry) {
-    if users[lending] != nil { fresh.append(Ended(lending: lending, lease: lease)) }
+    if lent[lending] != nil { fresh.append(Ended(lending: lending, lease: lease)) }
   }
 
   /// All leases are void: ``takeUnreached(limit:onlyFresh:_:)`` will ask about those that have not
@@ -71,7 +75,7 @@ struct Lendings {
   /// O(lendings).
   mutating func endAll() {
     let known = Set((fresh + reached).map(\.lending))
-    fresh += users.keys.filter { !known.contains($0) }.map { Ended(lending: $0, lease: nil) }
+    fresh += lent.keys.filter { !known.contains($0) }.map { Ended(lending: $0, lease: nil) }
   }
 
   /// Asks about at most `limit` ended leases, those first that were not asked about, and takes
@@ -103,8 +107,9 @@ struct Lendings {
   }
 
   private mutating func remove(_ lending: Lending) {
-    issues[lending] = nil
-    guard let user = users.removeValue(forKey: lending), let count = counts[user] else { return }
+    guard let user = lent.removeValue(forKey: lending)?.user, let count = counts[user] else {
+      return
+    }
     counts[user] = count > 1 ? count - 1 : nil
   }
 }

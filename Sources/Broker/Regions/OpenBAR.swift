@@ -7,7 +7,7 @@ public struct OpenBAR: ~Copyable, Sendable {
   public let device: String
   /// 0 … 5.
   public let bar: Int
-  /// Where in the BAR the range starts.
+  /// The range's start, from the BAR's.
   public let offset: ByteCount
   /// The NUMA node that the device is close to.
   public let numaNode: Int?

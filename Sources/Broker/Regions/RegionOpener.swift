@@ -20,19 +20,24 @@ struct RegionOpener {
   /// The machine's devices that have memory, attached or not.
   func devices() throws(BrokerError) -> [Broker1.Device] { try provider.devices() }
 
-  /// Checks the parameters of an Attach and opens the memory.
-  /// - Parameters:
-  ///   - regions: those that are attached.
-  ///   - names: the pools' names that are taken.
-  /// - Throws: InvalidParameter; PoolExists; the provider's error.
-  func open(
-    _ parameters: Broker1.Attach.Parameters, isSearched: Bool, besides regions: [AttachedRegion],
-    taken names: [String]
-  ) throws(BrokerError) -> OpenBAR {
+  /// Checks the parameters of an Attach.
+  /// - Parameter names: the pools' names that are taken.
+  /// - Throws: InvalidParameter; PoolExists.
+  func request(
+    _ parameters: Broker1.Attach.Parameters, isSearched: Bool, taken names: [String]
+  ) throws(BrokerError) -> AttachRequest {
     _ = try parameters.checkedGranule()
     try parameters.checkName()
     if let name = parameters.name, names.contains(name) { throw .poolExists(pool: name) }
-    let request = try AttachRequest(parameters, isSearched: isSearched)
+    return try AttachRequest(parameters, isSearched: isSearched)
+  }
+
+  /// Opens the memory.
+  /// - Parameter regions: those that are attached.
+  /// - Throws: the provider's error.
+  func open(
+    _ request: AttachRequest, besides regions: [AttachedRegion]
+  ) throws(BrokerError) -> OpenBAR {
     do throws(BrokerError) {
       return try provider.open(request)
     } catch {
@@ -56,11 +61,10 @@ struct RegionOpener {
   /// - Throws: PoolExists; DeviceError when processes may reach the memory by another pool, or by
   ///   what an earlier one handed out.
   func makeRegion(
-    _ id: RegionID, of open: consuming OpenBAR, _ parameters: Broker1.Attach.Parameters,
-    _ isolation: Isolation?, isSearched: Bool, besides regions: [AttachedRegion],
-    _ audit: Logger.Metadata
+    _ id: RegionID, of open: consuming OpenBAR, _ request: AttachRequest,
+    _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?,
+    besides regions: [AttachedRegion], _ audit: Logger.Metadata
   ) throws(BrokerError) -> (region: AttachedRegion, metadata: Logger.Metadata) {
-    let request = try AttachRequest(parameters, isSearched: isSearched)
     let part = request.memory.part
     let device = open.device
     let region = try AttachedRegion(

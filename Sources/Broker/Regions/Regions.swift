@@ -112,8 +112,8 @@ final class Regions {
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false,
     audit: Logger.Metadata = .broker
   ) throws(BrokerError) -> AttachedRegion {
-    let open = try opener.open(
-      parameters, isSearched: isSearched, besides: regions, taken: names)
+    let request = try opener.request(parameters, isSearched: isSearched, taken: names)
+    let open = try opener.open(request, besides: regions)
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
       for old in regions where old.device == open.device && old.isAwaitedByKernel {
@@ -123,8 +123,8 @@ final class Regions {
     }
     lastNumber += 1
     let (region, metadata) = try opener.makeRegion(
-      RegionID(rawValue: lastNumber), of: open, parameters, isolation, isSearched: isSearched,
-      besides: regions, audit)
+      RegionID(rawValue: lastNumber), of: open, request, parameters, isolation, besides: regions,
+      audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
@@ -186,6 +186,7 @@ final class Regions {
   /// - Parameter onlyFresh: asks about no lease again.
   /// - Returns: whether there were any.
   private func takeBack(_ region: AttachedRegion, onlyFresh: Bool) -> Bool {
+    guard region.isWatchedPerLease else { return false }
     let (unreached, questions) = region.takeUnreached(limit: questionsLeft, onlyFresh: onlyFresh)
     if questions > 0 {
       if questionsLeft == Self.questionsAtOnce {
@@ -199,7 +200,7 @@ final class Regions {
       guard let lease = one.lease, !region.isRevoked else { continue }
       scrub(lease, of: region)
     }
-    // What has let go may have been what kept a slice from staying zero.
+    // One of their holders may have kept a slice from staying zero.
     scrubContested(of: region)
     // Nothing is outstanding any more: nor is it on record.
     if region.answer == .free { closeRecord(of: region) }
@@ -262,7 +263,7 @@ final class Regions {
       }
     case .failed(let fault): revoke(region, because: "\(fault)")
     case .closed:
-      // It was closed to be opened anew, and the slice with it.
+      // The memory was closed to be opened anew, under the scrubber.
       if !region.isRevoked { region.contest(slice) }
     }
   }
@@ -321,7 +322,7 @@ final class Regions {
   private func takeIn(_ finished: ReopenQueue.Finished) {
     guard let region = self[finished.region], region.reopening == .underWay, !region.isRevoked
     else {
-      // It was detached or revoked meanwhile.
+      // The region was detached or revoked meanwhile.
       return finished.memory.close()
     }
     switch finished.result {
@@ -409,7 +410,7 @@ final class Regions {
   private func isIdle(_ region: AttachedRegion) -> Bool {
     forgetIdleHolders(of: region)
     _ = takeBack(region, onlyFresh: true)
-    // Closed, it keeps nothing from the kernel, which answers whoever opens it next.
+    // While its memory is closed nothing of the region is in the way of the next opening.
     return region.leaseCount == 0 && region.holders.isEmpty
       && (region.answer != .reached || region.reopening == .refused)
   }

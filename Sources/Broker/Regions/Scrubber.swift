@@ -1,7 +1,6 @@
 import DeviceMemory
 import GenPool
 import LinuxSystem
-import Synchronization
 
 /// Zeroes device memory on a thread of its own, so that nobody waits for a BAR but those who want
 /// its memory.
@@ -47,78 +46,39 @@ final class Scrubber: Sendable {
     let since: Moment
   }
 
-  private struct Work {
-    var queue: [Job] = []
-    var finished: [FinishedSlice] = []
-    var isStopped = false
-  }
-
-  private let work = Mutex(Work())
-  private let workEvent: EventCounter
-  private let finishedCounter: EventCounter
+  private let work: WorkQueue<Job, FinishedSlice>
 
   init() throws(SystemError) {
-    workEvent = try attempt("create", "an event", try EventCounter())
-    finishedCounter = try attempt("create", "an event", try EventCounter())
+    work = try WorkQueue()
   }
 
   /// Readable when there are finished slices.
-  var finishedEvent: CInt { finishedCounter.rawValue }
+  var finishedEvent: CInt { work.finishedEvent }
 
   /// Adds a job behind those there are.
-  func submit(_ job: Job) {
-    work.withLock { $0.queue.append(job) }
-    workEvent.raise()
-  }
+  func submit(_ job: Job) { work.submit(job) }
 
   /// Takes the slices that have been finished since, in the order in which they were.
-  func takeFinished() -> [FinishedSlice] {
-    finishedCounter.clear()
-    return work.withLock { work in
-      defer { work.finished = [] }
-      return work.finished
-    }
-  }
+  func takeFinished() -> [FinishedSlice] { work.takeFinished() }
 
   /// Ends ``run()``, after the slice at hand.
-  func stop() {
-    work.withLock { $0.isStopped = true }
-    workEvent.raise()
-  }
+  func stop() { work.stop() }
 
-  /// The thread's life.
+  /// The thread's life: does a job's next slice, and puts the rest at the end of the queue.
   func run() {
-    while true {
-      let (job, isStopped) = work.withLock { work in
-        (work.queue.isEmpty ? nil : work.queue.removeFirst(), work.isStopped)
+    work.run { job in
+      let count = min(job.slice, job.size)
+      let outcome = job.memory.scrub(at: job.offset, count: count)
+      let slice = FinishedSlice(
+        job: job.id, offset: job.offset, size: count, outcome: outcome, since: job.since)
+      var rest = job
+      rest.offset += count
+      rest.size -= count
+      switch outcome {
+      // Memory that does not answer will not do so 4 KiB further on either.
+      case .failed, .closed: return (slice, nil)
+      case .clean, .notZero: return (slice, rest.size > .zero ? rest : nil)
       }
-      if isStopped { return }
-      guard let job else {
-        workEvent.wait()
-        continue
-      }
-      finish(job)
     }
-  }
-
-  /// Does a job's next slice and puts the rest at the end of the queue.
-  private func finish(_ job: Job) {
-    let count = min(job.slice, job.size)
-    let outcome = job.memory.scrub(at: job.offset, count: count)
-    let slice = FinishedSlice(
-      job: job.id, offset: job.offset, size: count, outcome: outcome, since: job.since)
-    var rest = job
-    rest.offset += count
-    rest.size -= count
-    switch outcome {
-    // Memory that does not answer will not do so 4 KiB further on either.
-    case .failed, .closed: rest.size = .zero
-    case .clean, .notZero: break
-    }
-    work.withLock { [rest] work in
-      work.finished.append(slice)
-      if rest.size > .zero { work.queue.append(rest) }
-    }
-    finishedCounter.raise()
   }
 }
