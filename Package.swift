@@ -312,7 +312,8 @@ let package = Package(
     .target(name: "CTestProcess", path: "Tests/CTestProcess"),
     // Without a device and without a socket.
     .testTarget(
-      name: "BrokerLeasesTests", dependencies: ["BrokerLeases", "BrokerProtocol", "GenPool"],
+      name: "BrokerLeasesTests",
+      dependencies: ["BrokerLeases", "BrokerProtocol", "GenPool", "Reference"],
       swiftSettings: house),
     .testTarget(
       name: "BrokerTests",

@@ -12,15 +12,15 @@ extension LeaseBroker {
     // No process could take the descriptor.
     guard !session.isHungUp else { return nil }
     let parameters = try call.parameters(as: Broker1.Acquire.Parameters.self)
-    if let lease = try leases.repeated(parameters, of: session.id) { return try grant(lease) }
+    let request = LeaseRequest(
+      parameters, session: session.id, process: session.process.id, user: session.user,
+      account: session.account, pid: session.process.pid)
+    if let lease = try leases.repeated(request) { return try grant(lease) }
     try parameters.check()
 
     let time = parameters.wait?.duration
-    let request = LeaseRequest(
-      parameters, session: session.id, process: session.process.id, user: session.user,
-      pid: session.process.pid)
     switch leases.decide(
-      request, isPatient: time.map { $0 > .zero } ?? false, over: regions.all, lookAgain: lookAgain)
+      request, isPatient: time.map { $0 > .zero } ?? false, over: regions, lookAgain: lookAgain)
     {
     case .granted(let lease): return try handOut(lease)
     case .denied(let failure): throw failure
@@ -43,32 +43,44 @@ extension LeaseBroker {
       retry()
     }
     leases.park(request, for: wait, timeout == nil ? .scrubbing : .unexpired, pending)
-    logger.debug("parked", metadata: session.metadata(cause: wait.failure.description))
-    regions.watchAwaited()
+    logger.debug("waits", metadata: session.metadata(cause: wait.failure.description))
+    regions.watchAwaited(by: wait.pools.keys)
   }
 
-  /// Decides anew on all Acquires that wait. Called when memory came free or will not any more, and
-  /// when the time of one is up.
+  /// The most Acquires that are decided on anew before others have their turn.
+  private static let retriesAtOnce = 16
+
+  /// Decides anew on Acquires that wait for what changed. Called when memory came free or will not
+  /// any more, and when the time of one is up.
   func retry() {
+    guard leases.hasChanges else { return }
     let settled = leases.retry(
-      over: regions.all, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
+      over: regions, limit: Self.retriesAtOnce, isThere: server.isThere, lookAgain: lookAgain,
+      erase: erase)
+    if leases.hasChanges { scheduleRetry() }
     for (pending, result) in settled {
-      server.answer(pending.waiting) { () throws(BrokerError) in try handOut(result.get()) }
+      server.answer(pending.waiting.call, of: pending.waiting.session) { () throws(BrokerError) in
+        try handOut(result.get())
+      }
       pending.waiting.end()
     }
-    regions.watchAwaited()
     for (pending, _) in settled { server.proceed(pending.waiting.session) }
   }
 
-  /// Decides anew on all that wait in the loop's next round.
+  /// Decides anew in the loop's next round.
   func scheduleRetry() {
-    loop.after(.zero) { [unowned self] in retry() }
+    guard !isRetryScheduled, leases.hasChanges else { return }
+    isRetryScheduled = true
+    loop.afterThis { [unowned self] in
+      isRetryScheduled = false
+      retry()
+    }
   }
 
   /// Takes a session's Acquire out of the line, unanswered: its connection ends.
   func endWait(of session: Session) {
     guard session.isWaiting else { return }
-    for pending in leases.unpark(session.id) { pending.waiting.end() }
+    leases.unpark(session.id)?.waiting.end()
     session.endWait()
     // Those behind it may be first now.
     scheduleRetry()
@@ -80,7 +92,7 @@ extension LeaseBroker {
 
   /// The reply that hands a new lease out. If there is none, nor is the lease.
   private func handOut(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
-    logger.notice("lease", metadata: regions.metadata(of: lease))
+    auditor.log("lease", of: lease.account, regions.metadata(of: lease))
     if let region = regions[lease.region], region.noticePressure() {
       server.publish(region.pressure)
     }

@@ -10,21 +10,15 @@ extension LeaseBroker: CallHandler {
   ) throws(BrokerError) -> OutputQueue.Message? {
     switch call.method {
     case Broker1.ListDevices.name:
-      return try call.reply(of: Broker1.ListDevices.self) { _ throws(BrokerError) in
-        Broker1.ListDevices.Reply(devices: try regions.devices())
-      }
+      return try listDevices(call, for: session)
     case Broker1.ListPools.name:
-      return try call.reply(of: Broker1.ListPools.self) { _ in
-        Broker1.ListPools.Reply(pools: pools)
-      }
+      return try listPools(call, for: session)
     case Broker1.DescribePool.name:
       return try call.reply(of: Broker1.DescribePool.self) { parameters throws(BrokerError) in
         try regions.named(parameters.pool).details
       }
     case Broker1.ListLeases.name:
-      return try call.reply(of: Broker1.ListLeases.self) { parameters throws(BrokerError) in
-        try listLeases(parameters, for: session)
-      }
+      return try listLeases(call, for: session)
     case Broker1.Acquire.name:
       return try acquire(call, for: session)
     case Broker1.Release.name:
@@ -51,14 +45,6 @@ extension LeaseBroker: CallHandler {
     }
   }
 
-  private func listLeases(
-    _ parameters: Broker1.ListLeases.Parameters, for session: Session
-  ) throws(BrokerError) -> Broker1.ListLeases.Reply {
-    let only = try parameters.pool.map { name throws(BrokerError) in try regions.named(name).id }
-    let shown = leases.entries(in: only, for: session.user, isAdmin: session.isAdmin)
-    return Broker1.ListLeases.Reply(leases: shown.compactMap(regions.describe))
-  }
-
   func refused(because failure: BrokerError) { regions.count(failure) }
 
   // MARK: The end of connections and processes
@@ -68,20 +54,14 @@ extension LeaseBroker: CallHandler {
   /// Its leases stay its process's until that dies.
   func end(of session: Session) {
     endWait(of: session)
-    for lease in leases.orphan(session.id) {
-      limiter.log(.info, "orphaned", of: lease.user, regions.metadata(of: lease))
-    }
+    let count = leases.orphan(session.id)
+    guard count > 0 else { return }
+    var metadata = session.metadata
+    metadata["leases"] = "\(count)"
+    limiter.log(.info, "orphaned", of: session.account, metadata)
   }
 
-  /// Its leases end, but for what its children and others have of them.
-  func death(of process: ProcessID) {
-    for lease in leases.held(by: process) {
-      logger.notice("reclaim", metadata: regions.metadata(of: lease))
-      end(lease)
-    }
-    regions.removeHolder(process)
-    scheduleRetry()
-  }
+  func death(of process: ProcessID) { bury(process) }
 
   func isHolder(_ process: ProcessID) -> Bool {
     regions.isHolder(process) || leases.isHolder(process)

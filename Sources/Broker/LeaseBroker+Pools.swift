@@ -7,7 +7,7 @@ import Logging
 
 extension LeaseBroker {
   /// The pools, revoked ones too, in the order in which they were attached.
-  public var pools: [Broker1.Pool] { regions.all.map(\.description) }
+  public var pools: [Broker1.Pool] { regions.list.map(\.description) }
 
   /// The pools' names that are taken.
   public var poolNames: [String] { regions.names }
@@ -31,6 +31,7 @@ extension LeaseBroker {
   /// Takes a ``drain(pool:)`` back that has not come to its end.
   public func keep(pool name: String) throws(BrokerError) {
     try regions.named(name).keep()
+    regionsChanged()
   }
 
   /// Reads news from `drain` whenever `descriptor` has some, until `drain` returns nil: the source

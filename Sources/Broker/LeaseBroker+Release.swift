@@ -10,7 +10,7 @@ extension LeaseBroker {
     _ parameters: Broker1.Release.Parameters, by session: Session
   ) throws(BrokerError) -> EmptyReply {
     let lease = try leases.releasable(parameters, by: session.process.id, session.user)
-    logger.notice("release", metadata: regions.metadata(of: lease))
+    auditor.log("release", of: lease.account, regions.metadata(of: lease))
     end(lease)
     return EmptyReply()
   }
@@ -44,6 +44,21 @@ extension LeaseBroker {
     // No memory, but room in the table and in a quota.
     scheduleRetry()
   }
+
+  /// Ends the leases of a process that has died, a few at a time, but for what its children and
+  /// others have of them.
+  func bury(_ process: ProcessID) {
+    loop.inSlices { [unowned self] in
+      guard let lease = leases.held(by: process, limit: 1).first else {
+        regions.removeHolder(process)
+        scheduleRetry()
+        return false
+      }
+      auditor.log("reclaim", of: lease.account, regions.metadata(of: lease))
+      end(lease)
+      return true
+    }
+  }
 }
 
 extension LeaseBroker: RegionObserver {
@@ -64,9 +79,20 @@ extension LeaseBroker: RegionObserver {
     logger.debug("clean", metadata: ["lease": "\(lease)", "pool": "\(region.name)"])
   }
 
-  func memoryChanged() { scheduleRetry() }
+  func memoryChanged(of region: AttachedRegion) {
+    leases.noteChange(of: region.id)
+    scheduleRetry()
+  }
 
-  func scrubbed() { retry() }
+  func regionsChanged() {
+    leases.noteChange(of: nil)
+    scheduleRetry()
+  }
+
+  func scrubbed(_ region: AttachedRegion) {
+    leases.noteChange(of: region.id)
+    retry()
+  }
 
   func forget(_ processes: [ProcessID]) { processes.forEach(server.forgetIfIdle) }
 

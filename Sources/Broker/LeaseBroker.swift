@@ -32,6 +32,10 @@ public final class LeaseBroker {
   /// Made with the broker, which they call.
   private var parts: (server: Server, regions: Regions)?
   let leases: Leases<PendingCall>
+  /// Lines of who got and gave back memory.
+  let auditor: AuditLog
+  /// Whether Acquires that wait are decided on anew in the loop's next round.
+  var isRetryScheduled = false
 
   /// A broker without pools and without a socket. Signals should be blocked by now: the
   /// scrubber's thread starts here.
@@ -44,6 +48,7 @@ public final class LeaseBroker {
     stopper = try Stopper()
     loop = try EventLoop()
     limiter = LogRateLimiter(logger, on: loop, period: configuration.logPeriod)
+    auditor = AuditLog(logger, on: loop, period: configuration.logPeriod)
     parts = (
       Server(on: loop, configuration.ofServer, logger, limiter, for: self),
       try Regions(of: provider, on: loop, configuration, logger, for: self)
@@ -95,6 +100,7 @@ public final class LeaseBroker {
     regions.record(in: configuration.recordDirectory)
     leases.reconfigure(capacity: configuration.leaseLimit, quotas: configuration.quotas)
     limiter.period = configuration.logPeriod
+    auditor.period = configuration.logPeriod
     server.reconfigure(configuration.ofServer)
     scheduleRetry()
   }
@@ -113,7 +119,7 @@ public final class LeaseBroker {
       "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
     return [
-      count(regions.all.count, "pool"), count(leases.heldCount, "lease"),
+      count(regions.list.count, "pool"), count(leases.heldCount, "lease"),
       count(server.sessionCount, "connection"),
     ].joined(separator: ", ")
   }

@@ -13,7 +13,8 @@
 
 static uint32_t to_epoll(uint32_t events) {
   return (events & GL_READABLE ? (uint32_t)EPOLLIN : 0) |
-         (events & GL_WRITABLE ? (uint32_t)EPOLLOUT : 0);
+         (events & GL_WRITABLE ? (uint32_t)EPOLLOUT : 0) |
+         (events & GL_EDGE ? (uint32_t)EPOLLET : 0);
 }
 
 static uint32_t from_epoll(uint32_t events) {

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
@@ -41,6 +43,15 @@ int gl_peer_pidfd(int socket) {
 int gl_pidfd_open(pid_t pid) {
   long pidfd = syscall(SYS_pidfd_open, pid, 0);
   return pidfd >= 0 ? (int)pidfd : -errno;
+}
+
+int64_t gl_pidfd_inode(int pidfd) {
+  /* include/uapi/linux/magic.h: PID_FS_MAGIC. Before, all pidfds were one anonymous inode's. */
+  static const long pidfs = 0x50494446;
+  struct statfs system;
+  struct stat status;
+  if (fstatfs(pidfd, &system) != 0 || system.f_type != pidfs) return -ENOTSUP;
+  return fstat(pidfd, &status) == 0 ? (int64_t)status.st_ino : -errno;
 }
 
 int gl_want_senders(int socket) {

@@ -2,8 +2,10 @@
 #include "gl_socket.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -111,6 +113,11 @@ ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descript
   do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
   while (sent < 0 && errno == EINTR);
   return sent >= 0 ? sent : -errno;
+}
+
+int gl_unreceived(int socket) {
+  int count = 0;
+  return ioctl(socket, SIOCOUTQ, &count) == 0 && count > 0 ? count : 0;
 }
 
 ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,

@@ -11,12 +11,12 @@ extension Connection {
 
   /// The machine's PCI devices that have memory, attached or not.
   public func devices() throws(ClientError) -> [Broker1.Device] {
-    try call(Broker1.ListDevices.self, .init()).devices
+    try collect(Broker1.ListDevices.self, .init()).flatMap(\.devices)
   }
 
   /// The pools, in the order in which they were attached.
   public func pools() throws(ClientError) -> [Broker1.Pool] {
-    try call(Broker1.ListPools.self, .init()).pools
+    try collect(Broker1.ListPools.self, .init()).flatMap(\.pools)
   }
 
   /// One pool with its chunks and free memory.
@@ -24,9 +24,11 @@ extension Connection {
     try call(Broker1.DescribePool.self, .init(pool: pool))
   }
 
-  /// This user's leases of `pool`, or of all pools; everyone's for admins.
+  /// This user's leases of `pool`, or of all pools, by pool and offset; all users' for admins. One
+  /// that is there from the beginning of the call to its end is listed once.
   public func leases(of pool: String? = nil) throws(ClientError) -> [Broker1.Lease] {
-    try call(Broker1.ListLeases.self, .init(pool: pool)).leases
+    try collect(Broker1.ListLeases.self, .init(pool: pool)).flatMap(\.leases)
+      .sorted { ($0.pool, $0.offset) < ($1.pool, $1.offset) }
   }
 
   /// Makes a pool of a BAR or a part of it, which is erased. For admins.

@@ -116,6 +116,39 @@ public final class Connection: Sendable {
     }
   }
 
+  /// Calls `method` for its replies, and waits for the last. The connection can be used afterwards.
+  package func collect<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws(ClientError) -> [Method.Reply] {
+    try refuseForkedChild(method)
+    let frame = try frame(Call(method, parameters, more: true))
+    return try state.withLock { (state) throws(ClientError) in
+      try refuseBroken(state, method)
+      state.isBroken = true
+      try settleOwed(&state, method, before: .now + timeout)
+      try send(frame, of: method, on: state.wire, before: .now + timeout)
+      var replies: [Method.Reply] = []
+      var continues = true
+      while continues {
+        // Descriptors that nobody expects.
+        var descriptors = ReceivedDescriptors()
+        let received = try receive(method, on: &state, &descriptors, before: .now + timeout)
+        do throws(ReplyError) {
+          replies.append(try received.result(of: method))
+        } catch {
+          if case .malformed = error {} else { state.isBroken = false }
+          throw clientError(error, method)
+        }
+        continues = received.continues
+      }
+      guard !state.wire.hasUnaskedBytes else {
+        throw violation(method, "more than one came after the last")
+      }
+      state.isBroken = false
+      return replies
+    }
+  }
+
   /// Calls `method` for several replies, without an end but the connection's, unless `handle`
   /// returns false. Nobody can use the connection afterwards: replies may still come.
   func stream<Method: VarlinkMethod>(
@@ -266,9 +299,11 @@ extension Connection {
         if case .late = error { state.isBroken = false }
         throw clientError(error, method)
       }
+      let reply = try? ReceivedReply(frame: answer)
+      // More of the same answer are owed.
+      if reply?.continues == true { continue }
       state.owed.removeFirst()
-      guard owed == .acquire,
-        let lease = try? ReceivedReply(frame: answer).result(of: Broker1.Acquire.self).lease
+      guard owed == .acquire, let lease = try? reply?.result(of: Broker1.Acquire.self).lease
       else { continue }
       let release = Call(
         Broker1.Release.self, .init(lease: lease.lease, generation: lease.generation), oneway: true)

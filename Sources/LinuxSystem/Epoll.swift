@@ -1,7 +1,8 @@
 import CLinux
 package import SystemPackage
 
-/// A set of descriptors that one thread waits for at once. Level-triggered. epoll(7).
+/// A set of descriptors that one thread waits for at once: until they are not ready any more, or
+/// for changes. epoll(7).
 package struct Epoll: ~Copyable, Sendable {
   /// Readiness for input or output.
   package struct Readiness: OptionSet, Sendable {
@@ -13,6 +14,9 @@ package struct Epoll: ~Copyable, Sendable {
 
     package static let readable = Self(rawValue: UInt32(GL_READABLE))
     package static let writable = Self(rawValue: UInt32(GL_WRITABLE))
+    /// Reported when the other end has taken bytes, and once when that is asked for; not for as long
+    /// as there is room.
+    package static let drained = Self(rawValue: UInt32(GL_WRITABLE) | UInt32(GL_EDGE))
     /// Both directions are closed. Always reported.
     package static let hangUp = Self(rawValue: UInt32(GL_HANG_UP))
     /// Always reported.

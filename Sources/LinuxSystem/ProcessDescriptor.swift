@@ -28,6 +28,18 @@ package struct ProcessDescriptor: ~Copyable, Sendable {
   /// The pidfd: readable once the process has died.
   package var rawValue: CInt { descriptor.rawValue }
 
+  /// The process's identity; nil where the kernel shows none: before Linux 6.9, of a process in a
+  /// pid namespace that this process cannot see.
+  /// - Parameter pid: the process's number, 0 in such a namespace.
+  package func identity(pid: Int32) -> ProcessIdentity? {
+    let inode = gl_pidfd_inode(rawValue)
+    if inode > 0 { return .inode(UInt64(inode)) }
+    guard pid > 0 else { return nil }
+    let start = ProcessIdentity.start(of: pid)
+    // Of a process that has not died the number was its own meanwhile.
+    return .number(pid, start: hasDied ? nil : start)
+  }
+
   /// Whether the process has died. False where the kernel does not tell.
   package var hasDied: Bool { gl_has_died(rawValue) == 1 }
 }

@@ -27,6 +27,10 @@ package struct StreamSocket: ~Copyable, Sendable {
     guard fcntl(rawValue, F_SETFL, O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
   }
 
+  /// The bytes that were sent and that the other end has not received, with what the kernel needs to
+  /// keep them; 0 when it has received all. `SIOCOUTQ`, unix(7).
+  package var unreceivedByteCount: Int { Int(gl_unreceived(rawValue)) }
+
   /// Sends bytes as far as the socket takes them, and the descriptors with the first of them. Never
   /// raises SIGPIPE.
   /// - Returns: the number of bytes that were sent; if any was, so were all descriptors.

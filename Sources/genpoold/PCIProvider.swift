@@ -7,14 +7,13 @@ import GenPool
 import LinuxSystem
 import Logging
 import PCIDevices
-import PCINames
 import SystemPackage
 
 /// The devices of a sysfs root, for the broker. Their memory is opened through sysfs, or through
 /// VFIO where that is asked for.
 final class PCIProvider: DeviceProvider {
   private let opener: DeviceOpener
-  private let names: PCINames?
+  private let facts: DeviceFacts
 
   /// No other client is served while a controller is waited for.
   private static let timeout = Duration.seconds(5)
@@ -25,35 +24,13 @@ final class PCIProvider: DeviceProvider {
       logger.error("not restored", metadata: ["cause": "\(failure)"])
     }
     requests = try opener.removalRequests()
-    names = PCINames()
+    facts = DeviceFacts(of: opener.tree)
   }
 
   /// The devices that the kernel wants back.
   let requests: RemovalRequests
 
-  func devices() throws(BrokerError) -> [Broker1.Device] {
-    let listing: DeviceTree.Listing
-    do {
-      listing = try opener.tree.list()
-    } catch {
-      throw BrokerError(error)
-    }
-    return listing.devices.compactMap { device in
-      let bars = device.bars.compactMap(Broker1.BAR.init)
-      return bars.isEmpty ? nil : describe(device, bars)
-    }
-  }
-
-  private func describe(_ device: Device, _ bars: [Broker1.BAR]) -> Broker1.Device {
-    let identity = device.identity
-    return Broker1.Device(
-      address: device.address.description, vendorID: identity.vendor, deviceID: identity.device,
-      classCode: device.classCode.rawValue,
-      className: names?.name(class: UInt16(truncatingIfNeeded: device.classCode.rawValue >> 8)),
-      name: names?.name(vendor: identity.vendor, device: identity.device),
-      driver: device.driver, iommuGroup: device.iommuGroup.map { Int($0.number) },
-      numaNode: device.numaNode?.rawValue, powerState: device.powerState?.rawValue, bars: bars)
-  }
+  var listing: Listing { { [facts] () throws(BrokerError) in try facts.devices() } }
 
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR {
     try Self.open(request, by: opener)
@@ -100,16 +77,6 @@ extension PCIProvider {
   private static func releasedSources(_ device: Device?) -> Set<MemorySource> {
     guard let device, device.driver != IOMMUGroup.vfioDriver else { return [] }
     return [.vfio]
-  }
-}
-
-extension Broker1.BAR {
-  /// A BAR that is memory and has an address; nil for any other.
-  fileprivate init?(_ bar: BAR) {
-    guard bar.kind == .memory, let physical = bar.physical else { return nil }
-    self.init(
-      index: bar.index.rawValue, physical: physical.first, bus: bar.bus, size: bar.size,
-      kind: bar.kind.rawValue, prefetchable: bar.isPrefetchable, width64: bar.is64Bit)
   }
 }
 

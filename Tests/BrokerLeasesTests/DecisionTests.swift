@@ -16,26 +16,30 @@ struct DecisionTests {
       .init(
         pool: pool, bytes: bytes, requestKey: key, wait: wait.map(Milliseconds.init(rawValue:))),
       session: SessionID(rawValue: session), process: ProcessID(rawValue: session),
-      user: UID(rawValue: uid), pid: PID(rawValue: 1))
+      user: UID(rawValue: uid), account: UID(rawValue: uid), pid: PID(rawValue: 1))
   }
 
   private func decide(
     _ request: LeaseRequest, isPatient: Bool = false, _ pools: [PlainPool]? = nil
   ) -> LeaseDecision<LeaseTable.Entry> {
-    leases.decide(request, isPatient: isPatient, over: pools ?? [pool], lookAgain: { _ in })
+    leases.decide(
+      request, isPatient: isPatient, over: PlainPools(pools ?? [pool]), lookAgain: { _ in })
   }
 
   private func retry(
     _ pools: [PlainPool]? = nil, isThere: (SessionID) -> Bool = { _ in true },
     erase: (RegionID) -> Void = { _ in }
   ) -> [(name: String, failure: BrokerError?)] {
-    leases.retry(over: pools ?? [pool], isThere: isThere, lookAgain: { _ in }, erase: erase)
-      .map { settled in
-        switch settled.result {
-        case .success: (settled.pending.waiting, nil)
-        case .failure(let failure): (settled.pending.waiting, failure)
-        }
+    leases.noteChange(of: nil)
+    return leases.retry(
+      over: PlainPools(pools ?? [pool]), limit: 100, isThere: isThere, lookAgain: { _ in },
+      erase: erase
+    ).map { settled in
+      switch settled.result {
+      case .success: (settled.pending.waiting, nil)
+      case .failure(let failure): (settled.pending.waiting, failure)
       }
+    }
   }
 
   private func wait(in decision: LeaseDecision<LeaseTable.Entry>) throws -> Wait {
@@ -148,7 +152,7 @@ struct DecisionTests {
     #expect(retry(isThere: { _ in true }).isEmpty, "all of them have time")
     // Its time is what its timer says, not what the clock does.
     leases.expire(SessionID(rawValue: 2))
-    #expect(leases.unpark(SessionID(rawValue: 3)).map(\.waiting) == ["3"])
+    #expect(leases.unpark(SessionID(rawValue: 3))?.waiting == "3")
     let settled = retry(isThere: { $0 != SessionID(rawValue: 1) })
     #expect(settled.map(\.name) == ["2"] && settled.first?.failure != nil)
     #expect(retry().isEmpty && !leases.isAwaited(pool.id))
@@ -159,17 +163,25 @@ struct DecisionTests {
       Issue.record("not granted")
       return
     }
-    let session = SessionID(rawValue: 1)
-    #expect(
-      try leases.repeated(request(4096, wait: 5, key: "k").parameters, of: session)?.id == lease.id)
+    #expect(try leases.repeated(request(4096, wait: 5, key: "k"))?.id == lease.id)
     #expect(throws: BrokerError.invalidParameter(parameter: "requestKey")) {
-      try leases.repeated(request(8192, key: "k").parameters, of: session)
+      try leases.repeated(request(8192, key: "k"))
     }
     #expect(
-      try leases.repeated(
-        request(4096, key: "k").parameters, of: SessionID(rawValue: 2)) == nil)
+      try leases.repeated(request(4096, session: 2, key: "k")) == nil, "another process's")
+    // The key is the process's: it gives the lease again to a later connection, whose it is then,
+    // and also when an admin has revoked it.
+    #expect(leases.orphan(SessionID(rawValue: 1)) == 1)
+    let later = LeaseRequest(
+      request(4096, key: "k").parameters, session: SessionID(rawValue: 7),
+      process: ProcessID(rawValue: 1), user: UID(rawValue: 1001), account: UID(rawValue: 1001),
+      pid: PID(rawValue: 1))
+    #expect(try leases.repeated(later)?.state == .leased)
+    #expect(leases.orphan(SessionID(rawValue: 7)) == 1)
+    #expect(leases.revoke(lease.id))
+    #expect(try leases.repeated(later)?.state == .revoked)
     leases.quarantine(lease.id)
-    #expect(try leases.repeated(request(4096, key: "k").parameters, of: session) == nil)
+    #expect(try leases.repeated(later) == nil)
   }
 
   @Test func `a quota counts what is not clean yet, and scrubbing makes the wait brief`() throws {
@@ -202,8 +214,49 @@ struct DecisionTests {
   @Test func `the leases of a connection that ended are orphans, once`() {
     _ = decide(request(4096, session: 1))
     _ = decide(request(4096, session: 2))
-    #expect(leases.orphan(SessionID(rawValue: 1)).count == 1)
-    #expect(leases.orphan(SessionID(rawValue: 1)).isEmpty)
-    #expect(leases.held(by: ProcessID(rawValue: 1)).map(\.state) == [.orphaned])
+    #expect(leases.orphan(SessionID(rawValue: 1)) == 1)
+    #expect(leases.orphan(SessionID(rawValue: 1)) == 0)
+    #expect(leases.held(by: ProcessID(rawValue: 1), limit: 8).map(\.state) == [.orphaned])
+  }
+
+  @Test func `one that is there from the first page to the last is listed once`() {
+    leases.reconfigure(capacity: 100, quotas: Quotas())
+    let all = (1...10).compactMap { _ -> LeaseID? in
+      guard case .granted(let lease) = decide(request(4096)) else { return nil }
+      return lease.id
+    }
+    var place = 0
+    var listed: [LeaseID] = []
+    for round in 0... {
+      let (entries, isLast) = leases.page(
+        from: &place, limit: 3, steps: 4, of: UID(rawValue: 1001), in: pool.id)
+      listed += entries.map(\.id)
+      if isLast { break }
+      // One ends and another begins between any two pages.
+      leases.remove(all[round])
+      _ = decide(request(4096))
+    }
+    #expect(Set(listed).count == listed.count)
+    #expect(Set(listed).isSuperset(of: all.suffix(5)))
+    place = 0
+    #expect(
+      leases.page(from: &place, limit: 3, steps: 100, of: UID(rawValue: 1), in: nil)
+        .entries.isEmpty)
+  }
+
+  @Test func `a subordinate user counts for the one who has its number`() {
+    let owner = UID(rawValue: 1000)
+    let users = SubordinateUsers([
+      .init(owner: owner, first: 100_000, count: 65_536),
+      .init(owner: UID(rawValue: 1001), first: 165_536, count: 65_536),
+    ])
+    let own = UID(rawValue: 165_535)
+    let quotas = Quotas(overrides: [own: .init(leases: 1)], subordinates: users)
+    func account(_ uid: UInt32) -> UInt32 { quotas.account(of: UID(rawValue: uid)).rawValue }
+    #expect(
+      [99_999, 100_000, 165_534, 165_536, 231_072].map(account) == [
+        99_999, 1000, 1000, 1001, 231_072,
+      ])
+    #expect(account(165_535) == 165_535, "it has a quota of its own")
   }
 }

@@ -73,3 +73,14 @@ final class PlainPool: LeasablePool {
 
   func isBeingScrubbed(_ lease: LeaseID) -> Bool { scrubbing > .zero }
 }
+
+/// Pools in an order.
+struct PlainPools: LeasablePools {
+  let list: [PlainPool]
+
+  init(_ list: [PlainPool]) { self.list = list }
+
+  func pool(named name: String) -> PlainPool? { list.first { $0.name == name } }
+
+  subscript(id: RegionID) -> PlainPool? { list.first { $0.id == id } }
+}

@@ -223,10 +223,25 @@ extension BrokerTests {
       #expect(try client.acquire(8192, key: "a").lease.lease != first.lease.lease)
     }
 
-    @Test func `a request key belongs to its connection`() throws {
+    @Test func `a request key belongs to its process, and survives its connection`() throws {
       let broker = try TestBroker()
-      let (one, other) = try (broker.client(), broker.client())
-      #expect(try one.acquire(1, key: "a").lease.lease != other.acquire(1, key: "a").lease.lease)
+      var one: TestClient? = try broker.client()
+      let lease = try #require(try one?.acquire(1, key: "a").lease)
+      one = nil
+      let other = try broker.client()
+      let again = try other.acquire(1, key: "a").lease
+      #expect(again.lease == lease.lease && again.state == .leased)
+      let stranger = try TestProcess(broker)
+      #expect(try stranger.connection().acquire(1, key: "a").lease.lease != lease.lease)
+    }
+
+    @Test func `a request key gives a lease again that an admin has revoked`() throws {
+      let broker = try TestBroker()
+      let client = try broker.client()
+      let lease = try client.acquire(1, key: "a").lease
+      _ = try broker.client().call(Broker1.ForceRelease.self, .init(lease: lease.lease))
+      let again = try client.acquire(1, key: "a").lease
+      #expect(again.lease == lease.lease && again.state == .revoked)
     }
 
     @Test func `only the right lease of the right generation is released, once`() throws {

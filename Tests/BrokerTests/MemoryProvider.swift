@@ -83,7 +83,9 @@ final class MemoryProvider: DeviceProvider, Sendable {
     return devicesByAddress.filter { !absent.contains($0.key) }
   }
 
-  func devices() throws(BrokerError) -> [Broker1.Device] {
+  var listing: Listing { { () throws(BrokerError) in self.devices() } }
+
+  private func devices() -> [Broker1.Device] {
     present.values.sorted { $0.address < $1.address }.map { device in
       Broker1.Device(
         address: device.address, vendorID: 0x1b36, deviceID: 0x10, classCode: 0x01_08_02,

@@ -15,7 +15,7 @@ extension BrokerTests {
       address: "0000:01:00.0", size: .mebibytes(1), witness: .perLease)
 
     private func states(_ client: TestClient) throws -> [Broker1.LeaseState] {
-      try client.call(Broker1.ListLeases.self, .init()).leases.map(\.state)
+      try client.leases().map(\.state)
     }
 
     @Test func `released memory that is still mapped is leased to no one`() throws {

@@ -94,10 +94,10 @@ extension BrokerTests {
       try wait(for: "room") { (try? broker.client().call(Broker1.Hello.self, .init())) != nil }
     }
 
-    @Test func `a user may have a quarter of all connections unless more is said`() {
-      let all = LeaseBroker.Configuration(version: "").connectionLimit
+    @Test func `a user may have a quarter of all leases and connections unless more is said`() {
+      let all = LeaseBroker.Configuration(version: "")
       let limits = Quotas().limits(of: UID(rawValue: 6))
-      #expect(limits == .init(connections: all / 4))
+      #expect(limits == .init(leases: all.leaseLimit / 4, connections: all.connectionLimit / 4))
       #expect(Quotas().limits(of: UID(rawValue: 0)) == .unlimited)
     }
 

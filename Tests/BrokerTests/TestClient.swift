@@ -55,6 +55,23 @@ final class TestClient: @unchecked Sendable {
     return try receive().result(of: method)
   }
 
+  /// The replies to one call that takes several.
+  func list<Method: VarlinkMethod>(
+    _ method: Method.Type, _ parameters: Method.Parameters
+  ) throws -> [Method.Reply] {
+    try send(Call(method, parameters, more: true).frame())
+    var replies: [Method.Reply] = []
+    while true {
+      let reply = try receive()
+      replies.append(try reply.result(of: method))
+      guard reply.continues else { return replies }
+    }
+  }
+
+  func leases() throws -> [Broker1.Lease] {
+    try list(Broker1.ListLeases.self, .init()).flatMap(\.leases)
+  }
+
   /// Acquires, and takes the descriptor.
   @discardableResult
   func acquire(_ parameters: Broker1.Acquire.Parameters) throws -> Held {

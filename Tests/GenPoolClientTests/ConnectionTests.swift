@@ -133,7 +133,7 @@ import Testing
     ("\0", "not a JSON object"),
     ("{}\0", "pools"),
     (#"{"parameters":{"pools":[{"name":1}]}}"# + "\0", "pools[0].name"),
-    (#"{"parameters":{"pools":[]},"continues":true}"# + "\0", "more than one"),
+    (#"{"parameters":{"pools":[]},"continues":true}"# + "\0{}\0", "pools"),
     (#"{"parameters":{"pools":[]}}"# + "\0{", "more than one"),
     (#"{"error":"io.genpool.Broker1.PoolFull","parameters":{}}"# + "\0", "lacks"),
     (#"{"error":"io.genpool.Broker1.PoolFull","parameters":{"bytes":-1}}"# + "\0", "lacks"),

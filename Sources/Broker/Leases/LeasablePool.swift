@@ -41,3 +41,13 @@ package protocol LeasablePool: AnyObject {
   /// to it.
   func isBeingScrubbed(_ lease: LeaseID) -> Bool
 }
+
+/// The attached pools as the lease policy sees them.
+package protocol LeasablePools {
+  associatedtype Pool: LeasablePool
+
+  /// In the order in which they were attached.
+  var list: [Pool] { get }
+  func pool(named name: String) -> Pool?
+  subscript(id: RegionID) -> Pool? { get }
+}

@@ -7,16 +7,19 @@ package struct LeaseRequest {
   package let session: SessionID
   package let process: ProcessID
   package let user: UID
+  /// The user on whose account it is.
+  package let account: UID
   package let pid: PID
 
   package init(
     _ parameters: Broker1.Acquire.Parameters, session: SessionID, process: ProcessID, user: UID,
-    pid: PID
+    account: UID, pid: PID
   ) {
     self.parameters = parameters
     self.session = session
     self.process = process
     self.user = user
+    self.account = account
     self.pid = pid
   }
 }

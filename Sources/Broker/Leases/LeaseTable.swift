@@ -4,7 +4,10 @@ package import GenPool
 /// The leases: one entry each.
 ///
 /// Invariants: a lease has one entry from Acquire until its memory is clean again; no two entries
-/// of a region overlap; an identity is never used twice.
+/// of a region overlap; an identity is never used twice; an entry keeps its slot, so that one that
+/// is there from the first page of a list to the last is listed exactly once.
+///
+/// Indexed by process, user and region: what one of them does costs what is its own.
 package struct LeaseTable {
   /// One lease.
   package struct Entry {
@@ -16,9 +19,11 @@ package struct LeaseTable {
     /// Whole granules.
     package let size: ByteCount
     package let process: ProcessID
-    /// The connection that acquired it, open or not.
-    package let session: SessionID
+    /// The connection that acquired it, or asked for it again, open or not.
+    package fileprivate(set) var session: SessionID
     package let user: UID
+    /// The user on whose account it is.
+    package let account: UID
     package let pid: PID
     /// The request, to recognise a repetition of it.
     package let request: Broker1.Acquire.Parameters
@@ -28,76 +33,159 @@ package struct LeaseTable {
     package var isHeld: Bool { state == .leased || state == .orphaned || state == .revoked }
   }
 
+  /// The place of an entry, from 0 on.
+  private typealias Slot = Int
+
   /// The most entries.
   var capacity: Int
 
-  private var entries: [LeaseID: Entry] = [:]
-  /// The sums over the entries of each user who has some.
+  private var slots: [Entry?] = []
+  private var freeSlots: [Slot] = []
+  private var places: [LeaseID: Slot] = [:]
+  /// The entries that a process still has.
+  private var held: [ProcessID: Set<Slot>] = [:]
+  /// The entries of each account that ended, but are not clean yet.
+  private var quarantined: [UID: Set<Slot>] = [:]
+  private var regions: [RegionID: Set<Slot>] = [:]
+  /// The connections that are open and have leases of this process, with their number.
+  private var sessions: [SessionID: Int] = [:]
+  /// The sums over the entries of each account that has some.
   private var usages: [UID: Usage] = [:]
-  /// The number of leases that each process still has.
-  private var heldCounts: [ProcessID: Int] = [:]
+  /// The number of leases that a process still has.
+  private(set) var heldCount = 0
 
   init(capacity: Int) {
     self.capacity = capacity
   }
 
-  var isFull: Bool { entries.count >= capacity }
+  var count: Int { places.count }
 
-  subscript(id: LeaseID) -> Entry? { entries[id] }
+  var isFull: Bool { count >= capacity }
 
-  /// The entries of a region, or all, by region and offset. O(n log n).
-  func entries(in region: RegionID? = nil) -> [Entry] {
-    entries.values.filter { region == nil || $0.region == region }
-      .sorted { ($0.region, $0.offset) < ($1.region, $1.offset) }
+  subscript(id: LeaseID) -> Entry? { places[id].flatMap { self[$0] } }
+
+  private subscript(slot: Slot) -> Entry? {
+    guard var entry = slots[slot] else { return nil }
+    if entry.state == .leased, sessions[entry.session] == nil { entry.state = .orphaned }
+    return entry
   }
 
-  /// The held leases that fulfil a condition. O(n).
-  func held(where condition: (Entry) -> Bool) -> [Entry] {
-    entries.values.filter { $0.isHeld && condition($0) }
+  /// The entries of a region, by offset. O(n log n) in their number.
+  func entries(in region: RegionID) -> [Entry] {
+    (regions[region] ?? []).compactMap { self[$0] }.sorted { $0.offset < $1.offset }
+  }
+
+  /// At most `limit` entries of a user or all, of a region or all, in no order that means anything.
+  /// - Parameters:
+  ///   - place: where to begin; afterwards where to go on. Zero is the beginning.
+  ///   - steps: the most places to look at.
+  /// - Returns: the entries, and whether there are no others.
+  func page(
+    from place: inout Int, limit: Int, steps: Int, of user: UID?, in region: RegionID?
+  ) -> (entries: [Entry], isLast: Bool) {
+    var entries: [Entry] = []
+    let end = steps < slots.count - place ? place + steps : slots.count
+    while place < end {
+      // Field by field: copying an entry costs more than looking at it.
+      if let itsUser = slots[place]?.user, user == nil || itsUser == user,
+        region == nil || slots[place]?.region == region, let entry = self[place]
+      {
+        // The next page begins with it, if there is one.
+        guard entries.count < limit else { return (entries, false) }
+        entries.append(entry)
+      }
+      place += 1
+    }
+    return (entries, place >= slots.count)
+  }
+
+  /// At most `limit` of the leases that a process still has. O(limit).
+  func held(by process: ProcessID, limit: Int) -> [Entry] {
+    (held[process] ?? []).prefix(limit).compactMap { self[$0] }
   }
 
   /// Whether a process still has a lease. O(1).
-  func isHolder(_ process: ProcessID) -> Bool { heldCounts[process] != nil }
+  func isHolder(_ process: ProcessID) -> Bool { held[process] != nil }
 
-  /// The sum over the entries of a user, in any state. O(1).
-  func usage(of user: UID) -> Usage { usages[user] ?? Usage() }
+  /// The sum over the entries of an account, in any state. O(1).
+  func usage(of account: UID) -> Usage { usages[account] ?? Usage() }
 
-  /// A user's leases that ended, but are not clean yet. O(n).
-  func quarantined(of user: UID) -> [Entry] {
-    entries.values.filter { $0.user == user && $0.state == .quarantine }
+  /// An account's leases that ended, but are not clean yet. O(n) in their number.
+  func quarantined(of account: UID) -> some Sequence<Entry> {
+    (quarantined[account] ?? []).lazy.compactMap { self[$0] }
   }
 
   mutating func insert(_ entry: Entry) {
-    precondition(entries[entry.id] == nil, "a lease's identity is never used twice")
-    entries[entry.id] = entry
-    if entry.isHeld { countHeld(1, entry.process) }
-    usages[entry.user, default: Usage()].bytes += entry.size
-    usages[entry.user, default: Usage()].leases += 1
+    precondition(places[entry.id] == nil, "a lease's identity is never used twice")
+    let slot = freeSlots.popLast() ?? slots.count
+    if slot == slots.count { slots.append(entry) } else { slots[slot] = entry }
+    places[entry.id] = slot
+    regions[entry.region, default: []].insert(slot)
+    sessions[entry.session, default: 0] += 1
+    index(entry, slot)
+    usages[entry.account, default: Usage()].bytes += entry.size
+    usages[entry.account, default: Usage()].leases += 1
+  }
+
+  private mutating func index(_ entry: Entry, _ slot: Slot) {
+    if entry.isHeld {
+      held[entry.process, default: []].insert(slot)
+      heldCount += 1
+    }
+    if entry.state == .quarantine { quarantined[entry.account, default: []].insert(slot) }
+  }
+
+  private mutating func unindex(_ entry: Entry, _ slot: Slot) {
+    if entry.isHeld {
+      held.remove(slot, of: entry.process)
+      heldCount -= 1
+    }
+    if entry.state == .quarantine { quarantined.remove(slot, of: entry.account) }
   }
 
   mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
-    guard var entry = entries[id] else { return }
-    let wasHeld = entry.isHeld
-    entry.state = state
-    entries[id] = entry
-    if wasHeld != entry.isHeld { countHeld(wasHeld ? -1 : 1, entry.process) }
+    guard let slot = places[id], let entry = slots[slot] else { return }
+    unindex(entry, slot)
+    slots[slot]?.state = state
+    if let changed = slots[slot] { index(changed, slot) }
   }
 
-  private mutating func countHeld(_ change: Int, _ process: ProcessID) {
-    let count = heldCounts[process, default: 0] + change
-    heldCounts[process] = count > 0 ? count : nil
+  /// A connection ended: the leases that it acquired are orphaned. Returns their number. O(1).
+  mutating func orphan(_ session: SessionID) -> Int {
+    sessions.removeValue(forKey: session) ?? 0
+  }
+
+  /// A lease is another connection's of its process from now on.
+  mutating func adopt(_ id: LeaseID, by session: SessionID) {
+    guard let slot = places[id], let past = slots[slot]?.session else { return }
+    if let count = sessions[past] { sessions[past] = count - 1 }
+    sessions[session, default: 0] += 1
+    slots[slot]?.session = session
   }
 
   @discardableResult
   mutating func remove(_ id: LeaseID) -> Entry? {
-    guard let entry = entries.removeValue(forKey: id) else { return nil }
-    if entry.isHeld { countHeld(-1, entry.process) }
-    if var usage = usages[entry.user] {
+    guard let slot = places.removeValue(forKey: id), let entry = slots[slot] else { return nil }
+    unindex(entry, slot)
+    regions.remove(slot, of: entry.region)
+    slots[slot] = nil
+    freeSlots.append(slot)
+    if let count = sessions[entry.session] { sessions[entry.session] = count - 1 }
+    if var usage = usages[entry.account] {
       usage.bytes -= entry.size
       usage.leases -= 1
-      usages[entry.user] = usage.leases > 0 ? usage : nil
+      usages[entry.account] = usage.leases > 0 ? usage : nil
     }
     return entry
+  }
+}
+
+extension Dictionary where Value == Set<Int> {
+  /// Takes a place out of one of the sets, and the set with its last.
+  fileprivate mutating func remove(_ place: Int, of key: Key) {
+    guard let index = index(forKey: key) else { return }
+    values[index].remove(place)
+    if values[index].isEmpty { remove(at: index) }
   }
 }
 

@@ -13,8 +13,8 @@ package final class Leases<Waiting> {
   package struct Pending {
     package let request: LeaseRequest
     package let waiting: Waiting
-    fileprivate var patience: Patience
-    fileprivate var wait: Wait
+    var patience: Patience
+    var wait: Wait
   }
 
   /// The time that an Acquire is ready to wait.
@@ -29,10 +29,9 @@ package final class Leases<Waiting> {
 
   private var table: LeaseTable
   private var quotas: Quotas
-  /// First come first.
-  private var pending: [Pending] = []
-  /// The leases that Acquires with a request key got, by session and key.
-  private var keys: [SessionID: [String: LeaseID]] = [:]
+  private var line = WaitingLine<Waiting>()
+  /// The leases that Acquires with a request key got, by process and key.
+  private var keys: [ProcessID: [String: LeaseID]] = [:]
 
   package init(capacity: Int, quotas: Quotas) {
     table = LeaseTable(capacity: capacity)
@@ -42,41 +41,36 @@ package final class Leases<Waiting> {
   // MARK: Queries
 
   /// The number of leases that a process still has.
-  package var heldCount: Int { table.held { _ in true }.count }
+  package var heldCount: Int { table.heldCount }
 
   package subscript(id: LeaseID) -> LeaseTable.Entry? { table[id] }
 
   /// Whether a process still has a lease. O(1).
   package func isHolder(_ process: ProcessID) -> Bool { table.isHolder(process) }
 
-  /// The leases of a pool, or all, by pool and offset. O(n log n).
-  package func entries(in region: RegionID? = nil) -> [LeaseTable.Entry] {
-    table.entries(in: region)
+  /// At most `limit` of the leases that a process still has. O(limit).
+  package func held(by process: ProcessID, limit: Int) -> [LeaseTable.Entry] {
+    table.held(by: process, limit: limit)
   }
 
-  /// The leases that a process still has. O(n).
-  package func held(by process: ProcessID) -> [LeaseTable.Entry] {
-    table.held { $0.process == process }
-  }
-
-  /// The lease that a session has by a request key already; nil when there is none.
+  /// The lease that a process has by a request key already, however often it connected since; nil
+  /// when there is none. It is `session`'s from now on.
   /// - Throws: InvalidParameter when it was asked for otherwise.
-  package func repeated(
-    _ parameters: Broker1.Acquire.Parameters, of session: SessionID
-  ) throws(BrokerError) -> LeaseTable.Entry? {
-    guard let key = parameters.requestKey, let id = keys[session]?[key], let lease = table[id],
-      lease.state == .leased
+  package func repeated(_ request: LeaseRequest) throws(BrokerError) -> LeaseTable.Entry? {
+    guard let key = request.parameters.requestKey, let id = keys[request.process]?[key],
+      let lease = table[id], lease.isHeld, lease.user == request.user
     else { return nil }
     // The same key for something else is a client's mistake, and no repetition.
-    guard lease.request.isSame(as: parameters) else { throw .invalid("requestKey") }
-    return lease
+    guard lease.request.isSame(as: request.parameters) else { throw .invalid("requestKey") }
+    table.adopt(id, by: request.session)
+    return table[id]
   }
 
-  /// The leases that a user may know of, of a pool or all: its own, or as an admin all.
-  package func entries(
-    in region: RegionID?, for user: UID, isAdmin: Bool
-  ) -> [LeaseTable.Entry] {
-    table.entries(in: region).filter { isAdmin || $0.user == user }
+  /// Some of the leases of a user or all, of a pool or all: see ``LeaseTable/page(from:limit:steps:of:in:)``.
+  package func page(
+    from place: inout Int, limit: Int, steps: Int, of user: UID?, in region: RegionID?
+  ) -> (entries: [LeaseTable.Entry], isLast: Bool) {
+    table.page(from: &place, limit: limit, steps: steps, of: user, in: region)
   }
 
   /// The lease that a client may release. Its owner is the process, not the connection: one that
@@ -101,10 +95,8 @@ package final class Leases<Waiting> {
     return lease
   }
 
-  /// Whether an Acquire waits for memory of a pool.
-  package func isAwaited(_ region: RegionID) -> Bool {
-    pending.contains { $0.wait.pools[region] != nil }
-  }
+  /// Whether an Acquire waits for memory of a pool. O(1).
+  package func isAwaited(_ region: RegionID) -> Bool { line.isAwaited(region) }
 
   // MARK: Deciding
 
@@ -115,18 +107,19 @@ package final class Leases<Waiting> {
   ///   - isPatient: whether it may wait for more than the scrubber.
   ///   - lookAgain: called for a pool that other users occupy, which may have changed.
   package func decide(
-    _ request: LeaseRequest, isPatient: Bool, over pools: [any LeasablePool],
+    _ request: LeaseRequest, isPatient: Bool, over pools: some LeasablePools,
     lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
-    decide(request, isPatient: isPatient, over: pools, behind: line(), lookAgain: lookAgain)
+    decide(request, isPatient: isPatient, over: pools, ahead: nil, lookAgain: lookAgain)
   }
 
   private func decide(
-    _ request: LeaseRequest, isPatient: Bool, over pools: [any LeasablePool], behind line: Line,
+    _ request: LeaseRequest, isPatient: Bool, over pools: some LeasablePools, ahead place: Int?,
     lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let wanted = request.parameters.pool
-    let candidates = pools.filter { !$0.isDraining && (wanted == nil || $0.name == wanted) }
+    let named = wanted.map { [pools.pool(named: $0)].compactMap(\.self) } ?? pools.list
+    let candidates = named.filter { !$0.isDraining }
     guard !candidates.isEmpty else {
       return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
     }
@@ -139,7 +132,7 @@ package final class Leases<Waiting> {
     var failures: [BrokerError] = []
     var (terms, quota, erasures) = ([RegionID: Wait.Term](), Wait.Term?.none, [RegionID]())
     for pool in candidates {
-      switch decide(request, from: pool, pools: pools, behind: line, lookAgain: lookAgain) {
+      switch decide(request, from: pool, pools: pools, ahead: place, lookAgain: lookAgain) {
       case .granted(let lease): return .granted(lease)
       case .denied(let failure): failures.append(failure)
       case .mustWait(let wait):
@@ -161,8 +154,8 @@ package final class Leases<Waiting> {
   }
 
   private func decide(
-    _ request: LeaseRequest, from pool: any LeasablePool, pools: [any LeasablePool],
-    behind line: Line, lookAgain: (RegionID) -> Void
+    _ request: LeaseRequest, from pool: any LeasablePool, pools: some LeasablePools,
+    ahead place: Int?, lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let user = request.user
     do throws(BrokerError) {
@@ -178,15 +171,15 @@ package final class Leases<Waiting> {
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
       }
-      switch quotaDecision(on: user, size: size, pools) {
+      switch quotaDecision(on: request.account, size: size, pools) {
       case .granted: break
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
       }
-      if let term = line.users[user] {
+      if let term = line.term(of: request.account, ahead: place) {
         return .mustWait(Wait(quota: term, failure: pool.queued))
       }
-      if let term = line.pools[pool.id] {
+      if let term = line.term(of: pool.id, ahead: place) {
         return .mustWait(Wait(pools: [pool.id: term], failure: pool.queued))
       }
       if pool.isDirty(for: user) {
@@ -202,22 +195,20 @@ package final class Leases<Waiting> {
     }
   }
 
-  /// Whether a user's quota has room for one more lease of `size`. O(1) within the quota, else
-  /// O(leases).
+  /// Whether an account's quota has room for one more lease of `size`. O(1) within the quota, else
+  /// O(n) in its leases that are not clean yet.
   private func quotaDecision(
-    on user: UID, size: ByteCount, _ pools: [any LeasablePool]
+    on account: UID, size: ByteCount, _ pools: some LeasablePools
   ) -> LeaseDecision<Void> {
-    let limits = quotas.limits(of: user)
-    let usage = table.usage(of: user)
+    let limits = quotas.limits(of: account)
+    let usage = table.usage(of: account)
     guard let excess = usage.excess(over: limits, with: size) else { return .granted(()) }
     let failure = excess
     // Whatever it ends.
     if Usage().excess(over: limits, with: size) != nil { return .denied(failure) }
     var lasting = usage
-    for lease in table.quarantined(of: user) {
-      guard let pool = pools.first(where: { $0.id == lease.region }),
-        pool.isBeingScrubbed(lease.id)
-      else { continue }
+    for lease in table.quarantined(of: account) {
+      guard let pool = pools[lease.region], pool.isBeingScrubbed(lease.id) else { continue }
       lasting.bytes -= lease.size
       lasting.leases -= 1
     }
@@ -231,78 +222,74 @@ package final class Leases<Waiting> {
     let lease = LeaseTable.Entry(
       id: .random(), generation: pool.nextGeneration(), region: pool.id, offset: offset,
       size: size, process: request.process, session: request.session, user: request.user,
-      pid: request.pid, request: request.parameters, state: .leased)
+      account: request.account, pid: request.pid, request: request.parameters, state: .leased)
     table.insert(lease)
     pool.begin(lease)
     if let key = request.parameters.requestKey {
-      keys[request.session, default: [:]][key] = lease.id
+      keys[request.process, default: [:]][key] = lease.id
     }
     return lease
   }
 
   // MARK: Waiting
 
-  private func line() -> Line {
-    pending.reduce(into: Line()) { $0.join($1.wait, $1.request.user) }
-  }
-
   /// Lets an Acquire wait, at the end of the line.
   package func park(
     _ request: LeaseRequest, for wait: Wait, _ patience: Patience, _ waiting: Waiting
   ) {
-    pending.append(Pending(request: request, waiting: waiting, patience: patience, wait: wait))
+    line.append(Pending(request: request, waiting: waiting, patience: patience, wait: wait))
   }
 
-  /// Ends the patience of a session's Acquire: the next ``retry(over:isThere:lookAgain:erase:)``
+  /// Ends the patience of a session's Acquire: ``retry(over:limit:isThere:lookAgain:erase:)``
   /// settles it.
-  package func expire(_ session: SessionID) {
-    for index in pending.indices where pending[index].request.session == session {
-      pending[index].patience = .expired
-    }
+  package func expire(_ session: SessionID) { line.expire(session) }
+
+  /// Memory of a pool came free, or will not any more; nil of any.
+  package func noteChange(of pool: RegionID?) {
+    if let pool { line.noteChange(of: pool) } else { line.noteChangeOfAll() }
   }
 
-  /// Decides anew on all that wait, first come first. Call it when memory came free or will not any
-  /// more, and when the time of one is up.
+  /// Whether Acquires have to be decided on anew.
+  package var hasChanges: Bool { line.hasChanges }
+
+  /// Decides anew on those that wait for what changed, first come first, at most on `limit` of them:
+  /// ``hasChanges`` tells whether some are left.
   /// - Parameter isThere: whether a connection is still there. The Acquire of one that is not is dropped.
   /// - Returns: those that wait no longer, and how each ended.
   package func retry(
-    over pools: [any LeasablePool], isThere: (SessionID) -> Bool, lookAgain: (RegionID) -> Void,
-    erase: (RegionID) -> Void
+    over pools: some LeasablePools, limit: Int, isThere: (SessionID) -> Bool,
+    lookAgain: (RegionID) -> Void, erase: (RegionID) -> Void
   ) -> [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] {
-    var line = Line()
     var settled: [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] = []
-    let all = pending
-    // The list is empty meanwhile, so that none can be settled twice.
-    pending = []
-    var stillPending: [Pending] = []
-    for var one in all where isThere(one.request.session) {
+    for _ in 0..<limit {
+      guard let (place, one) = line.next() else { break }
+      guard isThere(one.request.session) else {
+        line.settle(place)
+        continue
+      }
       switch decide(
-        one.request, isPatient: one.patience == .unexpired, over: pools, behind: line,
+        one.request, isPatient: one.patience == .unexpired, over: pools, ahead: place,
         lookAgain: lookAgain)
       {
-      case .granted(let lease): settled.append((one, .success(lease)))
-      case .denied(let failure): settled.append((one, .failure(failure)))
+      case .granted(let lease):
+        line.settle(place)
+        settled.append((one, .success(lease)))
+      case .denied(let failure):
+        line.settle(place)
+        settled.append((one, .failure(failure)))
+      case .mustWait(let wait) where one.patience == .expired:
+        line.settle(place)
+        settled.append((one, .failure(wait.failure)))
       case .mustWait(let wait):
+        line.keep(place, for: wait)
         wait.erasures.forEach(erase)
-        if one.patience == .expired {
-          settled.append((one, .failure(wait.failure)))
-          continue
-        }
-        line.join(wait, one.request.user)
-        one.wait = wait
-        stillPending.append(one)
       }
     }
-    pending = stillPending + pending
     return settled
   }
 
-  /// Takes the Acquires of a session out of the line, unanswered.
-  package func unpark(_ session: SessionID) -> [Pending] {
-    let ended = pending.filter { $0.request.session == session }
-    pending.removeAll { $0.request.session == session }
-    return ended
-  }
+  /// Takes the Acquire of a session out of the line, unanswered.
+  package func unpark(_ session: SessionID) -> Pending? { line.remove(session) }
 
   // MARK: Changing
 
@@ -310,16 +297,11 @@ package final class Leases<Waiting> {
   package func reconfigure(capacity: Int, quotas: Quotas) {
     table.capacity = capacity
     self.quotas = quotas
+    line.noteChangeOfAll()
   }
 
-  /// A session's connection ended: its request keys are void, and its leases orphaned, which are
-  /// returned.
-  package func orphan(_ session: SessionID) -> [LeaseTable.Entry] {
-    keys[session] = nil
-    let orphans = table.held { $0.session == session && $0.state == .leased }
-    for lease in orphans { table.setState(.orphaned, of: lease.id) }
-    return orphans
-  }
+  /// A session's connection ended: its leases are orphaned, whose number is returned. O(1).
+  package func orphan(_ session: SessionID) -> Int { table.orphan(session) }
 
   /// A lease's holder must use it no longer, but has it still.
   /// - Returns: whether that is news for the holder.
@@ -357,14 +339,17 @@ package final class Leases<Waiting> {
   /// Forgets a lease: its memory is clean, or gone.
   package func remove(_ id: LeaseID) {
     forgetKey(of: id)
-    table.remove(id)
+    let wasFull = table.isFull
+    guard let lease = table.remove(id) else { return }
+    line.noteChange(of: lease.account)
+    if wasFull { line.noteChangeOfAll() }
   }
 
   private func forgetKey(of id: LeaseID) {
     guard let lease = table[id], let key = lease.request.requestKey,
-      keys[lease.session]?[key] == id
+      keys[lease.process]?[key] == id
     else { return }
-    keys[lease.session]?[key] = nil
-    if keys[lease.session]?.isEmpty == true { keys[lease.session] = nil }
+    keys[lease.process]?[key] = nil
+    if keys[lease.process]?.isEmpty == true { keys[lease.process] = nil }
   }
 }

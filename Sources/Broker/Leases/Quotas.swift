@@ -25,20 +25,33 @@ public struct Quotas: Hashable, Sendable {
     /// No limits.
     public static let unlimited = Self()
 
-    /// What holds unless something is said: connections alone are limited, to a quarter of those
-    /// that all users have, so that one who takes them all leaves some.
-    public static let standard = Self(connections: 256)
+    /// What holds unless something is said: a quarter of the leases and of the connections that all
+    /// users have, so that one who takes them all leaves some. A connection has one Acquire that
+    /// waits and one descriptor on its way at most, so these are limited with it.
+    public static let standard = Self(leases: 16_384, connections: 256)
   }
 
-  /// For every user without an override but root, who can open the BARs without asking, so that a
-  /// limit would only lock out who comes to put things right. An override for uid 0 does count.
+  /// For every account without an override but root's, who can open the BARs without asking, so that
+  /// a limit would only lock out who comes to put things right. An override for uid 0 does count.
   public var defaults: Limits
   /// For single users, instead of the defaults: what is nil here is unlimited.
   public var overrides: [UID: Limits]
+  /// The users that belong to others.
+  public var subordinates: SubordinateUsers
 
-  public init(defaults: Limits = .standard, overrides: [UID: Limits] = [:]) {
+  public init(
+    defaults: Limits = .standard, overrides: [UID: Limits] = [:],
+    subordinates: SubordinateUsers = SubordinateUsers()
+  ) {
     self.defaults = defaults
     self.overrides = overrides
+    self.subordinates = subordinates
+  }
+
+  /// The user on whose account `user` is: itself, or the one whose subordinate it is. One without an
+  /// override of its own, which makes it a user as any other.
+  package func account(of user: UID) -> UID {
+    overrides[user] == nil ? subordinates.owner(of: user) ?? user : user
   }
 
   /// What `user` may have.

@@ -8,9 +8,6 @@ package struct Wait {
     case brief
     /// A lease has to end, which may never be.
     case lasting
-
-    /// The longer of two: what those behind will wait for.
-    func joined(with other: Self) -> Self { self == .lasting ? self : other }
   }
 
   /// The pools that may serve it.
@@ -33,18 +30,4 @@ package struct Wait {
 
   /// Whether scrubbing alone may end it.
   var isBrief: Bool { pools.values.contains(.brief) || quota == .brief }
-}
-
-/// The Acquires that wait ahead of another. Memory of a pool that one ahead waits for goes to no
-/// other, nor does anything of a quota that one ahead waits for.
-package struct Line {
-  private(set) var pools: [RegionID: Wait.Term] = [:]
-  private(set) var users: [UID: Wait.Term] = [:]
-
-  package init() {}
-
-  mutating func join(_ wait: Wait, _ user: UID) {
-    pools.merge(wait.pools) { $0.joined(with: $1) }
-    if let term = wait.quota { users.merge([user: term]) { $0.joined(with: $1) } }
-  }
 }

@@ -6,8 +6,8 @@ public import BrokerProtocol
 /// Called on the broker's thread, so an implementation must not wait for anything slower than
 /// sysfs.
 public protocol DeviceProvider: AnyObject {
-  /// The machine's devices that have memory, attached or not.
-  func devices() throws(BrokerError) -> [Broker1.Device]
+  /// A function that lists the machine's devices that have memory, attached or not, on any thread.
+  var listing: Listing { get }
 
   /// Opens a BAR or a part of it, after the attach policy has agreed. What the opening changed is
   /// undone when the range ends.
@@ -15,6 +15,9 @@ public protocol DeviceProvider: AnyObject {
 
   /// A function that does the same later, on any thread, while this provider is used.
   func opening(of request: AttachRequest) -> Opening
+
+  /// Lists devices.
+  typealias Listing = @Sendable () throws(BrokerError) -> [Broker1.Device]
 
   /// Opens memory.
   typealias Opening = @Sendable () throws(BrokerError) -> OpenBAR

@@ -13,10 +13,12 @@ protocol RegionObserver: AnyObject {
   func leaseIsUnreached(_ lease: LeaseID)
   /// An ended lease's memory is clean.
   func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion)
-  /// Memory came free, or will not any more: those that wait may be served.
-  func memoryChanged()
-  /// Scrubbed slices were taken in: those that wait may be served at once.
-  func scrubbed()
+  /// Memory of a region came free, or will not any more: those that wait may be served.
+  func memoryChanged(of region: AttachedRegion)
+  /// There is a new region, or one may be leased of again.
+  func regionsChanged()
+  /// A scrubbed slice was taken in: those that wait may be served at once.
+  func scrubbed(_ region: AttachedRegion)
   /// Processes hold nothing of a region any more.
   func forget(_ processes: [ProcessID])
   /// Whether an Acquire waits for memory of a region.

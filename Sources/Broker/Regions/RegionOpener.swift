@@ -17,9 +17,6 @@ struct RegionOpener {
     admission = RegionAdmission(outstanding: outstanding, logger: logger)
   }
 
-  /// The machine's devices that have memory, attached or not.
-  func devices() throws(BrokerError) -> [Broker1.Device] { try provider.devices() }
-
   /// Checks the parameters of an Attach.
   /// - Parameter names: the pools' names that are taken.
   /// - Throws: InvalidParameter; PoolExists.

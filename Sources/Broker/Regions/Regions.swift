@@ -28,8 +28,8 @@ final class Regions {
   private var scrubs: ScrubQueue?
   /// The same.
   private var reopenings: ReopenQueue?
-  /// In the order in which they were attached.
-  private var regions: [AttachedRegion] = []
+  private let lister: DeviceLister
+  private var regions = RegionList()
   private var lastNumber = 0
 
   init(
@@ -41,39 +41,38 @@ final class Regions {
     self.observer = observer
     opener = RegionOpener(
       provider, try OutstandingRecords(directory: configuration.runtimeDirectory), logger)
+    lister = try DeviceLister(provider.listing, on: loop)
     recorder = PoolRecorder(directory: configuration.recordDirectory, logger)
-    scrubs = try ScrubQueue(on: loop, slice: configuration.scrubSlice) { [unowned self] slices in
-      takeIn(slices)
+    scrubs = try ScrubQueue(on: loop, slice: configuration.scrubSlice) { [unowned self] slice in
+      takeIn(slice)
     }
-    reopenings = try ReopenQueue(on: loop) { [unowned self] finished in
-      finished.forEach(takeIn)
-    }
+    reopenings = try ReopenQueue(on: loop) { [unowned self] in takeIn($0) }
   }
 
   // MARK: Queries
 
   /// In the order in which they were attached.
-  var all: [AttachedRegion] { regions }
+  var list: [AttachedRegion] { regions.all }
 
-  subscript(id: RegionID) -> AttachedRegion? { regions.first { $0.id == id } }
+  subscript(id: RegionID) -> AttachedRegion? { regions[id] }
 
   func named(_ name: String) throws(BrokerError) -> AttachedRegion {
-    guard let region = regions.first(where: { $0.name == name }) else {
-      throw .noSuchPool(pool: name)
-    }
+    guard let region = regions.named(name) else { throw .noSuchPool(pool: name) }
     return region
   }
 
-  private func contains(_ region: AttachedRegion) -> Bool { regions.contains { $0 === region } }
+  private func contains(_ region: AttachedRegion) -> Bool { regions[region.id] != nil }
 
   /// The pools' names that are taken.
-  var names: [String] { regions.filter { !$0.isAwaitedByKernel }.map(\.name) }
+  var names: [String] { regions.all.filter { !$0.isAwaitedByKernel }.map(\.name) }
 
   /// Whether a process may reach memory of a region.
-  func isHolder(_ process: ProcessID) -> Bool { regions.contains { $0.holders[process] != nil } }
+  func isHolder(_ process: ProcessID) -> Bool {
+    regions.all.contains { $0.holders[process] != nil }
+  }
 
-  /// The machine's devices that have memory, attached or not.
-  func devices() throws(BrokerError) -> [Broker1.Device] { try opener.devices() }
+  /// Calls `handler` with the machine's devices that have memory, attached or not.
+  func listDevices(_ handler: @escaping (DeviceLister.Result) -> Void) { lister.list(handler) }
 
   /// Describes a lease; nil if its region has gone.
   func describe(_ lease: LeaseTable.Entry) -> Broker1.Lease? {
@@ -113,30 +112,32 @@ final class Regions {
     audit: Logger.Metadata = .broker
   ) throws(BrokerError) -> AttachedRegion {
     let request = try opener.request(parameters, isSearched: isSearched, taken: names)
-    let open = try opener.open(request, besides: regions)
+    let open = try opener.open(request, besides: regions.all)
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
-      for old in regions where old.device == open.device && old.isAwaitedByKernel {
+      for old in regions.all where old.device == open.device && old.isAwaitedByKernel {
         forgetHolders(of: old)
         forgetIfGone(old)
       }
     }
     lastNumber += 1
     let (region, metadata) = try opener.makeRegion(
-      RegionID(rawValue: lastNumber), of: open, request, parameters, isolation, besides: regions,
+      RegionID(rawValue: lastNumber), of: open, request, parameters, isolation,
+      besides: regions.all,
       audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
     logger.notice("attach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionAdded, pool: region.name))
+    observer.regionsChanged()
     return region
   }
 
   /// Records pools in another directory from now on, or in none.
   func record(in directory: String?) {
     recorder.directory = directory
-    regions.forEach(recorder.record)
+    regions.all.forEach(recorder.record)
   }
 
   // MARK: Leases
@@ -171,7 +172,7 @@ final class Regions {
     let isAnyFree = takeBack(region, onlyFresh: true)
     guard region.lendings.hasFresh || isAnyFree else { return watchReach(of: region) }
     guard asked.insert(region.id).inserted else { return }
-    loop.after(.zero) { [unowned self] in
+    loop.afterThis { [unowned self] in
       asked.remove(region.id)
       guard contains(region) else { return }
       if region.lendings.hasFresh {
@@ -190,7 +191,7 @@ final class Regions {
     let (unreached, questions) = region.takeUnreached(limit: questionsLeft, onlyFresh: onlyFresh)
     if questions > 0 {
       if questionsLeft == Self.questionsAtOnce {
-        loop.after(.zero) { [unowned self] in questionsLeft = Self.questionsAtOnce }
+        loop.afterThis { [unowned self] in questionsLeft = Self.questionsAtOnce }
       }
       questionsLeft -= questions
     }
@@ -210,7 +211,7 @@ final class Regions {
 
   /// A process has died: it reaches nothing any more. What it passed on may.
   func removeHolder(_ process: ProcessID) {
-    for region in regions where region.removeHolder(process) {
+    for region in regions.all where region.removeHolder(process) {
       // The process may have been the one that kept a slice from staying zero.
       scrubContested(of: region)
       noteStrays(of: region)
@@ -229,13 +230,11 @@ final class Regions {
 
   // MARK: Scrubbing
 
-  private func takeIn(_ slices: [Scrubber.FinishedSlice]) {
-    for slice in slices {
-      // None: its region was revoked or detached since.
-      guard let region = regions.first(where: { $0.scrubs[slice.job] != nil }) else { continue }
-      takeIn(slice, of: region)
-    }
-    observer.scrubbed()
+  private func takeIn(_ slice: Scrubber.FinishedSlice) {
+    // None: its region was revoked or detached since.
+    guard let region = self[slice.region], region.scrubs[slice.job] != nil else { return }
+    takeIn(slice, of: region)
+    observer.scrubbed(region)
   }
 
   private func takeIn(_ slice: Scrubber.FinishedSlice, of region: AttachedRegion) {
@@ -254,6 +253,8 @@ final class Regions {
       let answer = region.answer
       if answer != .free {
         region.contest(slice)
+        // A quota that waits for it waits longer now.
+        observer.regionsChanged()
         if answer == .unknown { scrubContestedLater(of: region) }
       } else if slice.since.holderChanges < region.moment.holderChanges {
         scrubs?.scrubAgain(slice, of: region)
@@ -290,7 +291,7 @@ final class Regions {
       observer.deviceReady(device)
     case .removed(let device):
       // The kernel has seen to it that no process holds what it waited for.
-      for region in regions where region.device == device && region.source == .vfio {
+      for region in regions.all where region.device == device && region.source == .vfio {
         forgetHolders(of: region)
       }
       deviceRemoved { $0.device == device }
@@ -301,13 +302,15 @@ final class Regions {
 
   /// Finds out which devices have come and gone.
   private func reviewDevices() {
-    do throws(BrokerError) {
-      let present = try devices().map(\.address)
-      let known = Set(regions.map(\.device))
-      deviceRemoved { !present.contains($0.device) }
-      for device in present where !known.contains(device) { observer.deviceReady(device) }
-    } catch {
-      logger.error("list devices", metadata: ["cause": "\(error)"])
+    listDevices { [unowned self] result in
+      switch result {
+      case .success(let devices):
+        let present = Set(devices.map(\.address))
+        let known = Set(regions.all.map(\.device))
+        deviceRemoved { !present.contains($0.device) }
+        for device in present.subtracting(known).sorted() { observer.deviceReady(device) }
+      case .failure(let error): logger.error("list devices", metadata: ["cause": "\(error)"])
+      }
     }
   }
 
@@ -335,7 +338,7 @@ final class Regions {
       }
       logger.info("reopened", metadata: ["pool": "\(region.name)", "reach": "\(region.answer)"])
       followUp(region)
-      observer.memoryChanged()
+      observer.memoryChanged(of: region)
     case .failure(let error) where error.isLasting: revoke(region, because: "\(error)")
     case .failure(let error):
       region.refuseReopening()
@@ -345,7 +348,7 @@ final class Regions {
         logger.warning("not reopened", metadata: ["pool": "\(region.name)", "cause": "\(error)"])
       }
       watchReach(of: region)
-      observer.memoryChanged()
+      observer.memoryChanged(of: region)
     }
   }
 
@@ -361,14 +364,14 @@ final class Regions {
     recorder.endRecord(of: region)
     observer.publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     observer.revokeLeases(of: region, because: cause)
-    observer.memoryChanged()
+    observer.memoryChanged(of: region)
   }
 
   /// A device was removed: its regions are revoked. What holds them, a mapping over an address that
   /// may soon be another device's, keeps them in the list, so that nothing is attached in their
   /// place.
   private func deviceRemoved(_ hasGone: (AttachedRegion) -> Bool) {
-    for region in regions where hasGone(region) {
+    for region in regions.all where hasGone(region) {
       revoke(region, because: "device \(region.device) was removed")
       region.lose()
       followUp(region)
@@ -378,7 +381,7 @@ final class Regions {
   /// The kernel wants a device back: its regions are revoked and let go of at once. The kernel
   /// waits for that, and for the holders, who are told.
   private func deviceRequested(_ isWanted: (AttachedRegion) -> Bool) {
-    for region in regions where isWanted(region) {
+    for region in regions.all where isWanted(region) {
       revoke(region, because: "device \(region.device) is being removed, or its driver unbound")
       region.close()
       region.lose()
@@ -393,15 +396,15 @@ final class Regions {
       return
     }
     observer.voidLeases(of: region)
-    regions.removeAll { $0 === region }
+    regions.remove(region)
     closeRecord(of: region)
     region.close()
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
-    observer.memoryChanged()
+    observer.memoryChanged(of: region)
     // Its place may be taken by now. An observer that is told attaches, which is nothing for the
     // middle of a loop over regions.
-    loop.after(.zero) { [unowned self] in observer.deviceReady(region.device) }
+    loop.afterThis { [unowned self] in observer.deviceReady(region.device) }
   }
 
   // MARK: Detaching
@@ -433,7 +436,7 @@ final class Regions {
 
   /// Gives every region back, whatever still reaches it: the broker ends, and all leases are void.
   func detachAll() {
-    for region in regions {
+    for region in regions.all {
       var metadata = Logger.Metadata.broker
       metadata["cause"] = "the broker ends"
       metadata["leases"] = "\(region.leaseCount)"
@@ -448,7 +451,7 @@ final class Regions {
     _ region: AttachedRegion, byAdmin: Bool = false, audit: Logger.Metadata
   ) {
     observer.voidLeases(of: region)
-    regions.removeAll { $0 === region }
+    regions.remove(region)
     recorder.endRecord(of: region)
     var metadata = audit
     metadata["pool"] = "\(region.name)"
@@ -458,11 +461,11 @@ final class Regions {
     }
     closeRecord(of: region, forgets: byAdmin)
     region.close()
-    regions.forEach { $0.allowReopening() }
+    regions.all.forEach { $0.allowReopening() }
     logger.notice("detach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // An Acquire that waited for this pool has to hear that it is gone.
-    observer.memoryChanged()
+    observer.memoryChanged(of: region)
   }
 
   /// Detaches a region as soon as no process reaches its memory; none is leased of it meanwhile.
@@ -472,7 +475,7 @@ final class Regions {
   func drain(pool name: String) throws(BrokerError) -> BrokerError? {
     let region = try named(name)
     region.drain(.broker)
-    observer.memoryChanged()
+    observer.memoryChanged(of: region)
     guard isIdle(region) else {
       watchReach(of: region)
       return region.busy
@@ -485,7 +488,7 @@ final class Regions {
   private func finishDraining(_ region: AttachedRegion) {
     guard region.isDraining, isIdle(region) else { return }
     // An observer that is told may attach, which is nothing for the middle of a loop over regions.
-    loop.after(.zero) { [unowned self] in
+    loop.afterThis { [unowned self] in
       guard let audit = region.drainAudit, isIdle(region), contains(region) else { return }
       detach(region, audit: audit)
       observer.drained(region.name)
@@ -510,7 +513,7 @@ final class Regions {
     switch region.answer {
     case .reached:
       watchReach(of: region)
-      if isAnyFree { observer.memoryChanged() }
+      if isAnyFree { observer.memoryChanged(of: region) }
     case .unknown where region.canReopen && observer.isAwaited(region.id):
       if region.isReadyToReopen { reopen(region) } else { watchReach(of: region) }
     case .unknown:
@@ -521,13 +524,15 @@ final class Regions {
       scrubContested(of: region)
       forgetIfGone(region)
       finishDraining(region)
-      observer.memoryChanged()
+      observer.memoryChanged(of: region)
     }
   }
 
-  /// Follows up on all regions whose end is waited for.
-  func watchAwaited() {
-    for region in regions where region.isReached { watchReach(of: region) }
+  /// Follows up on regions that an Acquire waits for.
+  func watchAwaited(by ids: some Sequence<RegionID>) {
+    for region in ids.compactMap({ regions[$0] }) where region.isReached {
+      watchReach(of: region)
+    }
   }
 
   /// Follows up in a moment, if anything waits for that.
@@ -546,7 +551,7 @@ final class Regions {
       } else {
         let isAnyFree = takeBack(region, onlyFresh: false)
         followUp(region)
-        if isAnyFree { observer.memoryChanged() }
+        if isAnyFree { observer.memoryChanged(of: region) }
       }
     }
   }
@@ -595,4 +600,8 @@ extension BrokerError {
     default: true
     }
   }
+}
+
+extension Regions: LeasablePools {
+  func pool(named name: String) -> AttachedRegion? { regions.named(name) }
 }

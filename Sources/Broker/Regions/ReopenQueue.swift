@@ -40,27 +40,15 @@ final class ReopenQueue {
     let bus: BusAddress?
   }
 
-  private let work: WorkQueue<Job, Finished>
-  private let thread: WorkerThread
+  private let worker: Worker<Job, Finished>
 
-  /// Starts the thread. Calls `handler` on the loop with reopenings that are over.
-  init(
-    on loop: EventLoop, handler: @escaping ([Finished]) -> Void
-  ) throws(SystemError) {
-    work = try WorkQueue()
-    thread = try WorkerThread { [work] in
-      work.run { job in
+  /// Starts the thread. Calls `handler` on the loop with each reopening that is over.
+  init(on loop: EventLoop, handler: @escaping (Finished) -> Void) throws(SystemError) {
+    worker = try Worker(
+      on: loop,
+      body: { job in
         (Finished(region: job.region, memory: job.memory, result: Self.reopen(job)), nil)
-      }
-    }
-    _ = try loop.add(work.finishedEvent, .readable) { [work] _ in
-      handler(work.takeFinished())
-    }
-  }
-
-  deinit {
-    // The thread is joined when its property goes.
-    work.stop()
+      }, handler: handler)
   }
 
   private static func reopen(_ job: Job) -> Result<Reopened, BrokerError> {
@@ -87,7 +75,7 @@ final class ReopenQueue {
 
   /// Closes a region's memory and opens it anew by `open`.
   func reopen(_ region: AttachedRegion, _ open: @escaping DeviceProvider.Opening) {
-    work.submit(
+    worker.submit(
       Job(
         region: region.id, memory: region.memory,
         shape: Shape(

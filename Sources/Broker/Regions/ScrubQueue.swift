@@ -3,29 +3,19 @@ import DeviceMemory
 import GenPool
 import LinuxSystem
 
-/// The scrubber, its thread, and the jobs that it was given: from dirty memory to finished slices.
+/// The scrubber's thread, and the jobs that it was given: from dirty memory to finished slices.
 final class ScrubQueue {
-  private let scrubber: Scrubber
-  private let thread: WorkerThread
+  private let worker: Worker<Scrubber.Job, Scrubber.FinishedSlice>
   /// The bytes that are zeroed at a time.
   private let slice: ByteCount
   private var lastJob = 0
 
-  /// Starts the scrubber's thread. Calls `handler` on the loop with slices that have been finished.
+  /// Starts the thread. Calls `handler` on the loop with each slice that has been finished.
   init(
-    on loop: EventLoop, slice: ByteCount, handler: @escaping ([Scrubber.FinishedSlice]) -> Void
+    on loop: EventLoop, slice: ByteCount, handler: @escaping (Scrubber.FinishedSlice) -> Void
   ) throws(SystemError) {
     self.slice = slice
-    scrubber = try Scrubber()
-    thread = try WorkerThread { [scrubber] in scrubber.run() }
-    _ = try loop.add(scrubber.finishedEvent, .readable) { [scrubber] _ in
-      handler(scrubber.takeFinished())
-    }
-  }
-
-  deinit {
-    // The thread is joined when its property goes, and holds no region then.
-    scrubber.stop()
+    worker = try Worker(on: loop, body: Scrubber.scrub, handler: handler)
   }
 
   /// Hands a piece of a region's allocated memory to the scrubber. It comes back slice by slice.
@@ -47,9 +37,9 @@ final class ScrubQueue {
     _ job: Scrubber.JobID, _ region: AttachedRegion, at offset: ByteCount, _ size: ByteCount
   ) {
     let granule = region.granule.byteCount
-    scrubber.submit(
+    worker.submit(
       Scrubber.Job(
-        id: job, memory: region.memory, offset: offset, size: size,
+        id: job, region: region.id, memory: region.memory, offset: offset, size: size,
         slice: max(slice.roundedDown(to: granule), granule), since: region.moment))
   }
 }

@@ -1,14 +1,12 @@
-import DeviceMemory
+import BrokerLeases
 import GenPool
-import LinuxSystem
 
-/// Zeroes device memory on a thread of its own, so that nobody waits for a BAR but those who want
-/// its memory.
+/// The jobs of zeroing device memory, on a thread of its own, so that only those wait for a BAR who
+/// want its memory.
 ///
 /// Jobs are done slice by slice, each from its start upward, the jobs in turn: a small lease does
-/// not wait for a large BAR. Finished slices are collected by the broker's thread when
-/// ``finishedEvent`` is raised.
-final class Scrubber: Sendable {
+/// not wait for a large BAR.
+enum Scrubber {
   /// Names a job.
   struct JobID: Hashable, Sendable {
     let rawValue: Int
@@ -27,6 +25,7 @@ final class Scrubber: Sendable {
   /// A range that is to be zeroed.
   struct Job: Sendable {
     let id: JobID
+    let region: RegionID
     let memory: RegionMemory
     var offset: ByteCount
     var size: ByteCount
@@ -39,6 +38,7 @@ final class Scrubber: Sendable {
   /// A part of a job that is over.
   struct FinishedSlice: Sendable {
     let job: JobID
+    let region: RegionID
     let offset: ByteCount
     let size: ByteCount
     let outcome: RegionMemory.Outcome
@@ -46,39 +46,20 @@ final class Scrubber: Sendable {
     let since: Moment
   }
 
-  private let work: WorkQueue<Job, FinishedSlice>
-
-  init() throws(SystemError) {
-    work = try WorkQueue()
-  }
-
-  /// Readable when there are finished slices.
-  var finishedEvent: CInt { work.finishedEvent }
-
-  /// Adds a job behind those there are.
-  func submit(_ job: Job) { work.submit(job) }
-
-  /// Takes the slices that have been finished since, in the order in which they were.
-  func takeFinished() -> [FinishedSlice] { work.takeFinished() }
-
-  /// Ends ``run()``, after the slice at hand.
-  func stop() { work.stop() }
-
-  /// The thread's life: does a job's next slice, and puts the rest at the end of the queue.
-  func run() {
-    work.run { job in
-      let count = min(job.slice, job.size)
-      let outcome = job.memory.scrub(at: job.offset, count: count)
-      let slice = FinishedSlice(
-        job: job.id, offset: job.offset, size: count, outcome: outcome, since: job.since)
-      var rest = job
-      rest.offset += count
-      rest.size -= count
-      switch outcome {
-      // Memory that does not answer will not do so 4 KiB further on either.
-      case .failed, .closed: return (slice, nil)
-      case .clean, .notZero: return (slice, rest.size > .zero ? rest : nil)
-      }
+  /// Does a job's next slice. The rest goes to the end of the queue.
+  @Sendable static func scrub(_ job: Job) -> (finished: FinishedSlice, rest: Job?) {
+    let count = min(job.slice, job.size)
+    let outcome = job.memory.scrub(at: job.offset, count: count)
+    let slice = FinishedSlice(
+      job: job.id, region: job.region, offset: job.offset, size: count, outcome: outcome,
+      since: job.since)
+    var rest = job
+    rest.offset += count
+    rest.size -= count
+    switch outcome {
+    // Memory that does not answer will not do so 4 KiB further on either.
+    case .failed, .closed: return (slice, nil)
+    case .clean, .notZero: return (slice, rest.size > .zero ? rest : nil)
     }
   }
 }

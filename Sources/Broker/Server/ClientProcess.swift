@@ -4,13 +4,14 @@ import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
 ///
-/// It is known by its pidfd, so that its end is noticed without a race, and that of a process that
-/// got its number is not taken for it. One a process, however often it connects.
+/// Its end is told by its pidfd, so that of a process that got its number is not taken for it. One a
+/// process, however often it connects.
 final class ClientProcess {
   typealias ID = ProcessID
 
   let id: ID
   let pid: PID
+  let identity: ProcessIdentity?
   private let pidfd: ProcessDescriptor
   /// Its open connections.
   private(set) var sessions: Set<Session.ID> = []
@@ -18,6 +19,7 @@ final class ClientProcess {
   init(id: ID, peer: consuming Peer) {
     self.id = id
     pid = peer.pid
+    identity = peer.identity
     pidfd = peer.takeProcess()
   }
 

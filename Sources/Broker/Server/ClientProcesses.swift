@@ -4,11 +4,13 @@ import LinuxSystem
 
 /// The processes that have a connection or may reach memory, each once.
 ///
-/// Invariant: each is watched until it dies or is forgotten.
+/// Invariants: each is watched until it dies or is forgotten; two that live have no identity in
+/// common.
 final class ClientProcesses {
   private let loop: EventLoop
   private let onDeath: (ClientProcess) -> Void
   private var known: [ProcessID: (process: ClientProcess, watch: EventLoop.Watch)] = [:]
+  private var identities: [ProcessIdentity: ProcessID] = [:]
   private var lastNumber = 0
 
   /// Calls `onDeath` with a process that has died, and is forgotten by then.
@@ -19,12 +21,10 @@ final class ClientProcesses {
 
   subscript(id: ProcessID) -> ClientProcess? { known[id]?.process }
 
-  /// The one object for a peer's process, however often it connects. Two living processes cannot
-  /// have the same number; a dead one whose number was reused is reaped first. O(processes).
+  /// The one object for a peer's process, however often it connects. A dead one that had the same
+  /// identity, as far as the kernel shows it, is reaped first. O(1).
   func register(_ peer: consuming Peer) throws(SystemError) -> ClientProcess {
-    if peer.pid.rawValue > 0,
-      let process = known.values.first(where: { $0.process.pid == peer.pid })?.process
-    {
+    if let process = peer.identity.flatMap({ identities[$0] }).flatMap({ self[$0] }) {
       if !process.hasDied { return process }
       reap(process)
     }
@@ -34,6 +34,7 @@ final class ClientProcesses {
       reap(process)
     }
     known[process.id] = (process, watch)
+    if let identity = process.identity { identities[identity] = process.id }
     return process
   }
 
@@ -45,6 +46,9 @@ final class ClientProcesses {
   /// Ends the watch of a process.
   func forget(_ process: ClientProcess) {
     guard let (_, watch) = known.removeValue(forKey: process.id) else { return }
+    if let identity = process.identity, identities[identity] == process.id {
+      identities[identity] = nil
+    }
     loop.remove(watch)
   }
 }

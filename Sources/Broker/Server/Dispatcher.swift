@@ -52,11 +52,24 @@ final class Dispatcher {
     }
   }
 
+  /// Makes the next reply of a session's listing.
+  func answerMore(_ session: Session) {
+    guard let listing = session.listing else { return }
+    do throws(BrokerError) {
+      let page = try listing.next()
+      if page.isLast { session.endListing() }
+      if let message = page.message { session.send(message) }
+    } catch {
+      session.endListing()
+      refuse(listing.call, of: session, because: error)
+    }
+  }
+
   private func refuse(_ call: ReceivedCall, of session: Session, because failure: BrokerError) {
     var metadata = session.metadata(cause: failure.description)
     metadata["method"] = "\(printable(call.method))"
     metadata["error"] = "\(failure.name)"
-    limiter.log(.notice, "refused", of: session.user, metadata)
+    limiter.log(.notice, "refused", of: session.account, metadata)
     handler.refused(because: failure)
     guard !call.oneway else { return }
     do throws(UnencodableMessage) {
@@ -92,7 +105,7 @@ final class Dispatcher {
   {
     var metadata = session.metadata
     metadata["client"] = "\(printable(parameters.client ?? "unnamed"))"
-    limiter.log(.info, "hello", of: session.user, metadata)
+    limiter.log(.info, "hello", of: session.account, metadata)
     return Broker1.Hello.Reply(
       session: session.name, version: version, uid: session.user, pid: session.process.pid,
       admin: session.isAdmin)

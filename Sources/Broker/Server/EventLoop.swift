@@ -2,6 +2,9 @@ import LinuxSystem
 
 /// One thread that waits for many descriptors and for time to pass, and calls who asked for it.
 ///
+/// What is due by the clock is done between any two other handlers, so that no number of ready
+/// descriptors delays a heartbeat: only a single handler can, so each is short.
+///
 /// Invariant: a watch's handler is never called once the watch is removed, even if the kernel
 /// reported it in the same batch: tokens are never used twice.
 final class EventLoop {
@@ -36,7 +39,17 @@ final class EventLoop {
   /// The next one last, of two at the same moment the earlier made: what is due is taken off the
   /// end.
   private var timers: [Pending] = []
+  /// What is done after all that is ready now.
+  private var deferred: [() -> Void] = []
   private var isStopped = false
+
+  /// Long pieces of work, step by step.
+  private var chores = Queue<() -> Bool>()
+  /// The number of the present round: that of times that ready descriptors were asked for.
+  private(set) var round = 0
+
+  /// The time for which long work goes on before what is ready gets its turn.
+  private static let choreTime = Duration.milliseconds(1)
 
   init() throws(SystemError) {
     epoll = try attempt("create", "epoll", try Epoll())
@@ -77,8 +90,14 @@ final class EventLoop {
     epoll.remove(past.descriptor)
   }
 
-  /// Calls `handler` once, when `delay` has passed; for zero, after what is ready now. O(1) for one
-  /// that comes next, else O(n).
+  /// Calls `handler` once, after what is ready now. O(1).
+  func afterThis(_ handler: @escaping () -> Void) { deferred.append(handler) }
+
+  /// Calls `step` until it returns false, after what is ready now: steps of all long work in turn,
+  /// for a millisecond at a time.
+  func inSlices(_ step: @escaping () -> Bool) { chores.append(step) }
+
+  /// Calls `handler` once, when `delay` has passed. O(1) for one that comes next, else O(n).
   @discardableResult
   func after(_ delay: Duration, handler: @escaping () -> Void) -> Timer {
     lastToken += 1
@@ -121,18 +140,38 @@ final class EventLoop {
     while !isStopped {
       try serveBatch()
       fireTimers()
+      // Those that they add are the next round's.
+      let due = deferred
+      deferred = []
+      for handler in due where !isStopped {
+        handler()
+        fireTimers()
+      }
+      doChores()
     }
   }
 
   private func serveBatch() throws(SystemError) {
     let wait = millisecondsToNextTimer
+    round += 1
     let events = try attempt("wait for", "events", try epoll.wait(milliseconds: wait))
     for event in events where !isStopped {
       watched[event.token]?.handler(event.readiness)
+      fireTimers()
+    }
+  }
+
+  private func doChores() {
+    let end = ContinuousClock.now + Self.choreTime
+    while !isStopped, let step = chores.popFirst() {
+      if step() { chores.append(step) }
+      fireTimers()
+      if .now >= end { return }
     }
   }
 
   private var millisecondsToNextTimer: CInt {
+    guard deferred.isEmpty, chores.isEmpty else { return 0 }
     guard let next = timers.last else { return -1 }
     let remaining = ContinuousClock.now.duration(to: next.deadline)
     guard remaining > .zero else { return 0 }
@@ -141,7 +180,7 @@ final class EventLoop {
   }
 
   private func fireTimers() {
-    guard !timers.isEmpty else { return }
+    guard let next = timers.last, next.deadline <= .now else { return }
     // Those that they add are the next round's, even if they are due at once.
     let due = timers[Self.place(of: .now, in: timers)...]
     timers.removeLast(due.count)

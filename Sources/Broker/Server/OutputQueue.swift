@@ -9,10 +9,7 @@ struct OutputQueue {
     var descriptor: LentDescriptor?
   }
 
-  /// The places of those that have gone are still in it, before ``first``, until they are half of
-  /// it.
-  private var messages: [Message] = []
-  private var first = 0
+  private var messages = Queue<Message>()
   /// How many of the first message's bytes went.
   private var sent = 0
 
@@ -20,10 +17,15 @@ struct OutputQueue {
   private(set) var pendingByteCount = 0
   /// The descriptors that wait.
   private(set) var pendingDescriptorCount = 0
+  /// Whether the last message could not go because too many descriptors are on their way, of any
+  /// connection: they have to be received first.
+  private(set) var isCongested = false
+  /// Whether a descriptor went that the peer may not have received yet.
+  var hasSentDescriptor = false
   /// All bytes that ever went: whether it has grown says whether the peer reads.
   private(set) var sentByteCount = 0
 
-  var isEmpty: Bool { first == messages.count }
+  var isEmpty: Bool { messages.isEmpty }
 
   mutating func append(_ message: Message) {
     messages.append(message)
@@ -33,32 +35,31 @@ struct OutputQueue {
 
   /// Sends what `socket` takes. Throws when nothing can be sent any more.
   mutating func flush(to socket: borrowing StreamSocket) throws(SystemError) {
-    while first < messages.count {
+    while let message = messages.first {
       let count: Int
+      isCongested = false
       do throws(Errno) {
         // The descriptor goes with the first byte.
-        let descriptors = sent == 0 ? messages[first].descriptor.map { [$0.rawValue] } : nil
-        count = try socket.send(messages[first].bytes[sent...], descriptors: descriptors ?? [])
+        let descriptors = sent == 0 ? message.descriptor.map { [$0.rawValue] } : nil
+        count = try socket.send(message.bytes[sent...], descriptors: descriptors ?? [])
       } catch .wouldBlock {
+        return
+      } catch .tooManyReferences {
+        isCongested = true
         return
       } catch {
         throw SystemError(operation: "send", subject: "a reply", errno: error)
       }
+      if sent == 0, message.descriptor != nil { hasSentDescriptor = true }
       sent += count
       sentByteCount += count
       pendingByteCount -= count
-      if sent == messages[first].bytes.count { removeFirst() }
+      if sent == message.bytes.count { removeFirst() }
     }
   }
 
-  /// O(1) in the long run, however many wait.
   private mutating func removeFirst() {
     sent = 0
-    if messages[first].descriptor != nil { pendingDescriptorCount -= 1 }
-    messages[first] = Message(bytes: [])
-    first += 1
-    guard first * 2 >= messages.count else { return }
-    messages.removeFirst(first)
-    first = 0
+    if messages.popFirst()?.descriptor != nil { pendingDescriptorCount -= 1 }
   }
 }

@@ -7,6 +7,8 @@ struct Peer: ~Copyable {
   /// 0 when it lives in a pid namespace that this process cannot see.
   let pid: PID
   let user: UID
+  /// Nil where the kernel shows none: its connections are those of different processes then.
+  let identity: ProcessIdentity?
   /// Its effective group and the supplementary ones.
   let groups: [UInt32]
   private let process: ProcessDescriptor
@@ -34,6 +36,7 @@ struct Peer: ~Copyable {
         operation: "watch", subject: "process \(credentials.pid)", errno: error)
     }
     pid = PID(rawValue: credentials.pid)
+    identity = process.identity(pid: credentials.pid)
     user = UID(rawValue: credentials.user)
     groups = [credentials.group] + PeerCredentials.supplementaryGroups(of: socket)
   }

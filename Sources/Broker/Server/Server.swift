@@ -42,6 +42,8 @@ final class Server {
     var version: String
   }
 
+  /// The time between two looks at whether descriptors that are on their way were received.
+  private static let congestionPause = Duration.milliseconds(10)
   /// The time for which calls of one connection after its first are begun before the next one in
   /// the line gets its turn.
   private static let turnTime = Duration.microseconds(200)
@@ -55,7 +57,7 @@ final class Server {
   private var acceptor: Acceptor?
   private var sessions: [SessionID: Session] = [:]
   private var quota = ConnectionQuota()
-  private lazy var backlog = Backlog(on: loop) { [unowned self] id in serveTurn(of: id) }
+  private lazy var turns = Turns(on: loop) { [unowned self] id in serveTurn(of: id) }
   private lazy var dispatcher = Dispatcher(
     self, handler, version: settings.version, logger, limiter)
   /// The sessions that get events.
@@ -102,10 +104,11 @@ final class Server {
 
   private func accept(_ connection: consuming StreamSocket) {
     guard let user = Peer.user(of: connection) else { return }
+    let account = settings.quotas.account(of: user)
     // Check the quota first: it is the only work that a flood can cause.
-    if let excess = quota.excess(of: user) {
+    if let excess = quota.excess(of: account) {
       limiter.log(
-        .notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(excess)"])
+        .notice, "connection refused", of: account, ["uid": "\(user)", "cause": "\(excess)"])
       return connection.reject(because: excess)
     }
     do throws(SystemError) {
@@ -115,10 +118,10 @@ final class Server {
       lastNumber += 1
       let session = Session(
         id: SessionID(rawValue: lastNumber), name: randomName(), socket: connection,
-        process: process, user: user, isAdmin: isAdmin)
+        process: process, user: user, account: account, isAdmin: isAdmin)
       process.add(session.id)
       sessions[session.id] = session
-      quota.add(user)
+      quota.add(account)
       do throws(SystemError) {
         try session.watch(on: loop) { [unowned self] readiness in serve(session, readiness) }
       } catch {
@@ -128,7 +131,7 @@ final class Server {
       logger.debug("connect", metadata: session.metadata)
     } catch {
       limiter.log(
-        .notice, "connection refused", of: user, ["uid": "\(user)", "cause": "\(error)"])
+        .notice, "connection refused", of: account, ["uid": "\(user)", "cause": "\(error)"])
       if error.errno == .tooManyOpenFiles || error.errno == .tooManyOpenFilesInSystem {
         acceptor?.pause(because: error.errno)
       }
@@ -142,19 +145,19 @@ final class Server {
 
   // MARK: Serving
 
-  // A client that makes one call at a time is answered when it comes. One that makes more at a time
-  // gets in line with the rest of them, and as long as the line is, it keeps no client waiting that
-  // just came.
+  // A client that makes one call at a time is answered when it comes, as long as its user has not
+  // had more of the loop's time than others. One that makes more at a time gets in its user's line
+  // with the rest of them.
 
   /// A connection is ready for something.
   private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
-    guard readiness.isDisjoint(with: [.hangUp, .failed]) else { return finish(session) }
-    do throws(SystemError) {
-      if readiness.contains(.writable) { try session.flush() }
-      if readiness.contains(.readable) { _ = try session.receive() }
-      proceed(session)
-    } catch {
-      finish(session)
+    let hasGone = !readiness.isDisjoint(with: [.hangUp, .failed])
+    guard turns.mayBeServed(session.account) else {
+      if hasGone { hangUp(session) }
+      return schedule(session)
+    }
+    turns.charge(session.account) {
+      if hasGone { finish(session) } else { exchange(session) }
     }
   }
 
@@ -164,22 +167,39 @@ final class Server {
     if session.isHungUp {
       finish(session, for: Self.turnTime)
     } else {
-      proceed(session, for: Self.turnTime)
+      exchange(session, for: Self.turnTime)
+    }
+  }
+
+  /// Sends and receives what goes, and takes calls.
+  private func exchange(_ session: Session, for time: Duration = .zero) {
+    do throws(SystemError) {
+      if !session.output.isEmpty { try session.flush() }
+      session.awaitReceipt()
+      if session.interest.contains(.readable) { _ = try session.receive() }
+      proceed(session, for: time)
+    } catch {
+      finish(session)
     }
   }
 
   /// Answers a call that waited with the result or the error of `body`.
   func answer(
-    _ pending: PendingCall, by body: () throws(BrokerError) -> OutputQueue.Message?
+    _ call: ReceivedCall, of session: Session,
+    by body: () throws(BrokerError) -> OutputQueue.Message?
   ) {
-    dispatcher.answer(pending.call, of: pending.session, by: body)
+    dispatcher.answer(call, of: session, by: body)
   }
 
   /// Takes a call of a connection, or several for as long as `time`, and sends what it is to hear.
   /// Does nothing for a session that has ended.
   func proceed(_ session: Session, for time: Duration = .zero) {
     guard isThere(session.id) else { return }
-    takeCalls(of: session, for: time)
+    if session.listing != nil {
+      if session.output.isEmpty { dispatcher.answerMore(session) }
+    } else {
+      takeCalls(of: session, for: time)
+    }
     guard isThere(session.id) else { return }
     do throws(SystemError) {
       try session.flush()
@@ -187,14 +207,28 @@ final class Server {
       return finish(session)
     }
     if session.isDone { return close(session) }
-    if session.takesCalls, session.hasUntakenCalls { schedule(session) }
+    if session.hasUntakenCalls { session.awaitReceipt() }
+    let isNext =
+      session.listing != nil
+      ? session.output.isEmpty : session.takesCalls && session.hasUntakenCalls
+    if isNext { schedule(session) }
     session.updateWatch(on: loop)
+    if session.output.isCongested { retryLater(session) }
     if !session.output.isEmpty { watchForStall(session) }
+  }
+
+  /// Sends on when descriptors of others, of which too many are on their way, may have been
+  /// received.
+  private func retryLater(_ session: Session) {
+    loop.after(Self.congestionPause) { [unowned self, id = session.id] in
+      if let session = sessions[id], session.output.isCongested { proceed(session) }
+    }
   }
 
   private func takeCalls(of session: Session, for time: Duration) {
     session.expectUntakenCalls()
     let end = ContinuousClock.now + time
+    session.awaitReceipt()
     while session.takesCalls {
       do throws(MalformedMessage) {
         if let frame = try session.nextFrame() { try dispatcher.answer(frame, of: session) }
@@ -202,7 +236,7 @@ final class Server {
         guard session.hasUntakenCalls, .now < end else { return }
       } catch {
         limiter.log(
-          .notice, "malformed", of: session.user, session.metadata(cause: "\(error)"))
+          .notice, "malformed", of: session.account, session.metadata(cause: "\(error)"))
         // What was answered before is still owed.
         try? session.flush()
         return close(session)
@@ -213,8 +247,7 @@ final class Server {
 
   /// Ends a connection whose peer has gone. What it said before is done, but hears no answer.
   private func finish(_ session: Session, for time: Duration = .zero) {
-    session.hangUp()
-    handler.hangUp(of: session)
+    hangUp(session)
     do throws(SystemError) {
       takeCalls(of: session, for: time)
       guard isThere(session.id) else { return }
@@ -229,9 +262,15 @@ final class Server {
     close(session)
   }
 
+  private func hangUp(_ session: Session) {
+    guard !session.isHungUp else { return }
+    session.hangUp()
+    handler.hangUp(of: session)
+  }
+
   /// Goes on with a connection when those that are in line have had their turn.
   private func schedule(_ session: Session) {
-    if session.beginTurn() { backlog.append(session.id) }
+    if session.beginTurn() { turns.append(session.id, of: session.account) }
   }
 
   /// Drops a connection that has not read a byte in ``Settings/stall``. Its memory stays its
@@ -243,13 +282,15 @@ final class Server {
       guard let session = sessions[id] else { return }
       session.endStallWatch()
       guard !session.output.isEmpty else { return }
-      guard session.output.sentByteCount == sent else { return watchForStall(session) }
+      guard session.output.sentByteCount == sent, !session.output.isCongested else {
+        return watchForStall(session)
+      }
       drop(session)
     }
   }
 
   private func drop(_ session: Session) {
-    limiter.log(.notice, "dropped: it does not read", of: session.user, session.metadata)
+    limiter.log(.notice, "dropped: it does not read", of: session.account, session.metadata)
     close(session)
   }
 
@@ -278,7 +319,7 @@ final class Server {
   private func send(_ message: OutputQueue.Message, to isAllowed: (Session) -> Bool) {
     for session in monitors.compactMap({ sessions[$0] }) where isAllowed(session) {
       // It missed something in any case, and its end shows that.
-      guard session.output.pendingByteCount < Session.outputMark else {
+      guard session.output.pendingByteCount < Session.monitorMark else {
         drop(session)
         continue
       }
@@ -292,7 +333,7 @@ final class Server {
   /// Ends a connection. Its leases stay its process's until that dies.
   func close(_ session: Session) {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
-    quota.remove(session.user)
+    quota.remove(session.account)
     session.endWatch(on: loop)
     monitors.remove(session.id)
     session.process.remove(session.id)

@@ -7,8 +7,9 @@ import SystemPackage
 /// One connection: bytes in, frames out, replies back in the order of their calls.
 ///
 /// Invariant: what it keeps of a peer's bytes is bounded (``FrameDecoder``), and calls are taken
-/// only while less than ``outputMark`` of replies wait. A session that waits for memory takes no
-/// further call, so its replies stay in order.
+/// only while less than ``outputMark`` of replies wait, and no descriptor that was sent is still to
+/// be received: each is one of the broker's. A session that waits for memory takes no further call,
+/// so its replies stay in order.
 final class Session {
   typealias ID = SessionID
 
@@ -17,6 +18,8 @@ final class Session {
   let name: String
   let process: ClientProcess
   let user: UID
+  /// The user on whose account it is served.
+  let account: UID
   let isAdmin: Bool
 
   private let socket: StreamSocket
@@ -29,6 +32,10 @@ final class Session {
   private(set) var isWaiting = false
   /// Whether events are sent to it. It makes no further call.
   private(set) var isMonitoring = false
+  /// An answer of which replies are still to be made. It makes no further call meanwhile.
+  private(set) var listing: Listing?
+  /// Whether calls wait until a descriptor has been received.
+  private var isAwaitingReceipt = false
   /// The peer sends no more. It may still read.
   private(set) var inputHasEnded = false
   /// The peer closed with answers unread.
@@ -43,41 +50,53 @@ final class Session {
   private var isStallWatched = false
 
   /// No further call is taken while this much output waits.
-  static let outputMark = 256 * 1024
+  static let outputMark = 64 * 1024
+  /// A monitor that leaves so much unread has missed something.
+  static let monitorMark = 256 * 1024
   /// How much is received at once.
   static let receiveSize = 16 * 1024
 
   init(
     id: ID, name: String, socket: consuming StreamSocket, process: ClientProcess, user: UID,
-    isAdmin: Bool
+    account: UID, isAdmin: Bool
   ) {
     self.id = id
     self.name = name
     self.socket = socket
     self.process = process
     self.user = user
+    self.account = account
     self.isAdmin = isAdmin
   }
 
   private var descriptor: CInt { socket.rawValue }
 
-  /// Whether another call may be taken now. Not while a reply with a descriptor waits: each is one
-  /// of the broker's, of which a client that does not read must not have more.
+  /// Whether another call may be taken now. Not while a reply with a descriptor waits.
   var takesCalls: Bool {
-    !isWaiting && !isMonitoring && output.pendingByteCount < Self.outputMark
-      && (output.pendingDescriptorCount == 0 || isHungUp)
+    !isWaiting && !isMonitoring && listing == nil && output.pendingByteCount < Self.outputMark
+      && (output.pendingDescriptorCount == 0 && !isAwaitingReceipt || isHungUp)
+  }
+
+  /// Finds out whether a descriptor that was sent is still to be received. Until then no call is
+  /// taken.
+  func awaitReceipt() {
+    guard output.hasSentDescriptor else { return }
+    isAwaitingReceipt = socket.unreceivedByteCount > 0
+    output.hasSentDescriptor = isAwaitingReceipt
   }
 
   /// Whether everything that will ever come has been answered.
   var isDone: Bool {
-    inputHasEnded && !isWaiting && !isMonitoring && !hasUntakenCalls && output.isEmpty
+    inputHasEnded && !isWaiting && !isMonitoring && listing == nil && !hasUntakenCalls
+      && output.isEmpty
   }
 
   /// What to wait for.
   var interest: EventLoop.Readiness {
+    if isAwaitingReceipt, output.isEmpty { return .drained }
     var interest: EventLoop.Readiness = []
     if takesCalls, !inputHasEnded, !hasUntakenCalls { interest.insert(.readable) }
-    if !output.isEmpty { interest.insert(.writable) }
+    if !output.isEmpty, !output.isCongested { interest.insert(.writable) }
     return interest
   }
 
@@ -122,6 +141,7 @@ final class Session {
   /// The peer has gone: no reply is queued from now on.
   func hangUp() {
     isHungUp = true
+    listing = nil
     output = OutputQueue()
   }
 
@@ -138,6 +158,12 @@ final class Session {
 
   /// Events are sent to it from now on.
   func beginMonitoring() { isMonitoring = true }
+
+  /// It is answered in several replies from now on.
+  func begin(_ listing: Listing) { self.listing = listing }
+
+  /// The last of the replies was made.
+  func endListing() { listing = nil }
 
   /// It gets in line. Returns false when it was.
   func beginTurn() -> Bool {

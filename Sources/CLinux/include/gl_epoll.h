@@ -9,12 +9,13 @@
 #pragma once
 #include <stdint.h>
 
-/* What a descriptor is ready for; the last two are always reported. */
+/* What a descriptor is ready for. */
 enum {
   GL_READABLE = 1 << 0,
   GL_WRITABLE = 1 << 1,
-  GL_HANG_UP = 1 << 2, /* both directions are closed */
-  GL_FAILED = 1 << 3,
+  GL_HANG_UP = 1 << 2, /* both directions are closed; always reported */
+  GL_FAILED = 1 << 3, /* always reported */
+  GL_EDGE = 1 << 4, /* of an interest: reported when it changes, and once when it is asked for */
 };
 
 /* One descriptor that is ready. */
@@ -24,7 +25,7 @@ struct gl_ready {
 };
 
 int gl_epoll_create(void);
-/* Level-triggered. */
+/* Level-triggered without GL_EDGE. */
 int gl_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t token);
 int gl_epoll_change(int epoll, int descriptor, uint32_t events, uint64_t token);
 int gl_epoll_remove(int epoll, int descriptor);

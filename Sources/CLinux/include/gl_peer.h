@@ -7,6 +7,7 @@
  * All return 0 or a new descriptor (closed on exec), or -errno.
  */
 #pragma once
+#include <stdint.h>
 #include <sys/types.h>
 
 /* The process that called connect(), as it was then. pid 0: it is in a namespace out of sight. */
@@ -19,6 +20,11 @@ int gl_peer_groups(int socket, gid_t *groups, int *count);
  */
 int gl_peer_pidfd(int socket);
 int gl_pidfd_open(pid_t pid);
+/*
+ * The inode of a pidfd: that of no other process until the machine starts again. -ENOTSUP before
+ * Linux 6.9.
+ */
+int64_t gl_pidfd_inode(int pidfd);
 /* 1 when the pidfd's process has died, 0 when not. */
 int gl_has_died(int pidfd);
 /*

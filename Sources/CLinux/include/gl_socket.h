@@ -39,6 +39,8 @@ int gl_send_datagram(int sender, const char *path, const void *bytes, size_t cou
  */
 ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
                 int descriptor_count);
+/* SIOCOUTQ: what was sent and not received, 0 when that is nothing or the kernel does not tell. */
+int gl_unreceived(int socket);
 /*
  * Receives bytes, and the descriptors that came with them. `*descriptor_count` is the room on entry,
  * their number on return; they are one unit: if there are more than fit, all are closed and -EMSGSIZE

@@ -52,7 +52,7 @@ final class ConfiguredPools {
     guard !entries.isEmpty else { return [] }
     let devices: [Broker1.Device]
     do {
-      devices = try provider.devices()
+      devices = try provider.listing()
     } catch {
       report(.error, "no devices", "", ["cause": "\(error)"])
       return nil

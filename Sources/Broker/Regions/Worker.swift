@@ -1,0 +1,144 @@
+import LinuxSystem
+import Synchronization
+
+/// A thread that does the jobs that the broker's thread gives it, one after the other, and hands the
+/// results back on the loop, a millisecond's worth at a time.
+///
+/// Both are taken in the order in which they came. An event tells of each; one that was lost costs
+/// a second: as long as there is work, the worker and the results are looked after by a timer too.
+final class Worker<Job: Sendable, Finished: Sendable> {
+  private let work: Work<Job, Finished>
+  private let thread: WorkerThread
+  private let loop: EventLoop
+  private let handler: (Finished) -> Void
+  /// Results that were not handed back yet.
+  private var results = Queue<Finished>()
+  private var isHandingBack = false
+  private var isLookedAfter = false
+
+  /// Starts the thread.
+  /// - Parameters:
+  ///   - body: does a job: returns the result and, for one that is not done yet, the rest of it, which goes
+  ///     behind the others. Called on the worker's thread.
+  ///   - handler: called with each result on the loop.
+  init(
+    on loop: EventLoop, body: @escaping @Sendable (Job) -> (finished: Finished, rest: Job?),
+    handler: @escaping (Finished) -> Void
+  ) throws(SystemError) {
+    self.loop = loop
+    self.handler = handler
+    work = try Work()
+    thread = try WorkerThread { [work] in work.run(body) }
+    _ = try loop.add(work.finishedEvent, .readable) { [unowned self] _ in takeResults() }
+  }
+
+  deinit {
+    // The thread is joined when its property goes, after the job at hand.
+    work.stop()
+  }
+
+  /// Adds a job behind those there are.
+  func submit(_ job: Job) {
+    work.submit(job)
+    lookAfter()
+  }
+
+  private func takeResults() {
+    results.append(contentsOf: work.takeFinished())
+    guard !isHandingBack, !results.isEmpty else { return }
+    isHandingBack = true
+    loop.inSlices { [unowned self] in
+      if let result = results.popFirst() { handler(result) }
+      isHandingBack = !results.isEmpty
+      return isHandingBack
+    }
+  }
+
+  private func lookAfter() {
+    guard !isLookedAfter else { return }
+    isLookedAfter = true
+    loop.after(.seconds(1)) { [unowned self] in
+      isLookedAfter = false
+      guard !work.isIdle else { return }
+      work.nudge()
+      takeResults()
+      lookAfter()
+    }
+  }
+}
+
+/// Jobs and results, between two threads.
+private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
+  private struct State {
+    var jobs = Queue<Job>()
+    var finished: [Finished] = []
+    var isAtWork = false
+    var isStopped = false
+  }
+
+  private let state = Mutex(State())
+  private let jobEvent: EventCounter
+  private let finishedCounter: EventCounter
+
+  init() throws(SystemError) {
+    jobEvent = try attempt("create", "an event", try EventCounter())
+    finishedCounter = try attempt("create", "an event", try EventCounter())
+  }
+
+  // MARK: The broker's thread
+
+  /// Readable when there are results.
+  var finishedEvent: CInt { finishedCounter.rawValue }
+
+  /// Whether there are neither jobs nor results.
+  var isIdle: Bool {
+    state.withLock { $0.jobs.isEmpty && $0.finished.isEmpty && !$0.isAtWork }
+  }
+
+  func submit(_ job: Job) {
+    state.withLock { $0.jobs.append(job) }
+    jobEvent.raise()
+  }
+
+  /// Wakes the worker, whose event may have been lost.
+  func nudge() { jobEvent.raise() }
+
+  /// Takes the results since the last call.
+  func takeFinished() -> [Finished] {
+    finishedCounter.clear()
+    return state.withLock { state in
+      defer { state.finished = [] }
+      return state.finished
+    }
+  }
+
+  /// Ends ``run(_:)``, after the job at hand.
+  func stop() {
+    state.withLock { $0.isStopped = true }
+    jobEvent.raise()
+  }
+
+  // MARK: The worker's thread
+
+  func run(_ body: (Job) -> (finished: Finished, rest: Job?)) {
+    while true {
+      let (job, isStopped) = state.withLock { state in
+        let job = state.isStopped ? nil : state.jobs.popFirst()
+        state.isAtWork = job != nil
+        return (job, state.isStopped)
+      }
+      if isStopped { return }
+      guard let job else {
+        jobEvent.wait()
+        continue
+      }
+      let (finished, rest) = body(job)
+      state.withLock { state in
+        state.finished.append(finished)
+        if let rest { state.jobs.append(rest) }
+        state.isAtWork = false
+      }
+      finishedCounter.raise()
+    }
+  }
+}
