@@ -24,17 +24,18 @@ extension Connection {
     try call(Broker1.DescribePool.self, .init(pool: pool))
   }
 
-  /// This user's leases of `pool`, or of all pools; everyone's for admins.
+  /// This user's leases of `pool`, or of all pools; those of all users for admins.
   public func leases(of pool: String? = nil) throws(ClientError) -> [Broker1.Lease] {
     try call(Broker1.ListLeases.self, .init(pool: pool)).leases
   }
 
-  /// Makes a pool of a BAR or a part of it, which is erased. For admins.
+  /// Makes a pool of a BAR or a part of it, which is erased. For admins: connections to
+  /// `BrokerSocket.admin`.
   public func attach(_ piece: Broker1.Attach.Parameters) throws(ClientError) -> Broker1.Pool {
     try call(Broker1.Attach.self, piece).pool
   }
 
-  /// Gives a pool's BAR back. For admins. The reply contains what the kernel cannot tell about the
+  /// Gives a pool's BAR back. For admins: connections to `BrokerSocket.admin`. The reply contains what the kernel cannot tell about the
   /// memory.
   @discardableResult
   public func detach(pool: String) throws(ClientError) -> Broker1.Detach.Reply {

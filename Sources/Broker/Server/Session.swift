@@ -17,6 +17,7 @@ final class Session {
   let name: String
   let process: ClientProcess
   let user: UID
+  /// Whether it came by the admins' socket.
   let isAdmin: Bool
 
   private let socket: StreamSocket
@@ -179,7 +180,7 @@ final class Session {
 }
 
 extension Session {
-  /// - Throws: PermissionDenied for a user that is no admin.
+  /// - Throws: PermissionDenied for a session that did not come by the admins' socket, root's too.
   func requireAdmin() throws(BrokerError) {
     guard isAdmin else { throw .permissionDenied }
   }
