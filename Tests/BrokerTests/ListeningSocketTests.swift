@@ -36,7 +36,7 @@ extension BrokerTests {
       Thread.detachNewThread {
         defer { ended.store(1, ordering: .releasing) }
         guard ct_unmask_thread() == 0 else { return }
-        for _ in 0..<2000 { _ = try? ListeningSocket(path: path, for: audience) }
+        for _ in 0..<1000 { _ = try? ListeningSocket(path: path, for: audience) }
       }
       while ended.load(ordering: .acquiring) == 0 {
         if let mode = Self.mode(of: path) { _ = seen.withLock { $0.insert(mode) } }
