@@ -1,8 +1,8 @@
 /// Where the broker listens: the clients' socket, and the admins' beside it.
 ///
-/// One rule for everybody: `GENPOOL_SOCKET`; else `/run/genpool/io.genpool.Broker1` for root, and
-/// `$XDG_RUNTIME_DIR/genpool/io.genpool.Broker1` for others, whose own broker it is. That is the
-/// clients' socket. The ``admin`` socket has the same path and `.admin`.
+/// One rule for all programs: `GENPOOL_SOCKET`; else `/run/genpool/io.genpool.Broker1` for root,
+/// and `$XDG_RUNTIME_DIR/genpool/io.genpool.Broker1` for others, whose own broker it is. That is
+/// the clients' socket. The ``admin`` socket has the same path and `.admin`.
 public struct BrokerSocket: Hashable, Sendable, CustomStringConvertible {
   /// The suffix that makes a clients' path the admins'.
   static let adminSuffix = ".admin"

@@ -35,8 +35,8 @@ extension Connection {
     try call(Broker1.Attach.self, piece).pool
   }
 
-  /// Gives a pool's BAR back. For admins: connections to `BrokerSocket.admin`. The reply contains what the kernel cannot tell about the
-  /// memory.
+  /// Gives a pool's BAR back. For admins: connections to `BrokerSocket.admin`. The reply contains
+  /// what the kernel cannot tell about the memory.
   @discardableResult
   public func detach(pool: String) throws(ClientError) -> Broker1.Detach.Reply {
     try call(Broker1.Detach.self, .init(pool: pool))

@@ -48,8 +48,8 @@ public final class Connection: Sendable {
   ///
   /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet
   ///   it is still being scrubbed.
-  /// - Throws: `system`, where `isUnreachable` says that no broker listens; EACCES where this process
-  ///   may not connect.
+  /// - Throws: `system`, where `isUnreachable` says that no broker listens; EACCES where this
+  ///   process may not connect.
   public init(
     to socket: BrokerSocket = .standard, timeout: Duration = .seconds(30)
   ) throws(ClientError) {

@@ -36,8 +36,8 @@ package struct SocketListener: ~Copyable, Sendable {
     try (unsafe gl_is_served(path)).orErrno() == 1
   }
 
-  /// The path that the socket is bound to; a leading `@` is the abstract namespace. Nil for a socket
-  /// without a path.
+  /// The path that the socket is bound to; a leading `@` is the abstract namespace. Nil for a
+  /// socket without a path.
   package var path: String? {
     var bytes = [CChar](repeating: 0, count: 128)
     guard unsafe gl_socket_path(rawValue, &bytes, bytes.count) == 0 else { return nil }

@@ -190,7 +190,7 @@ import Testing
     let listed = client.wait()
     #expect(listed.status == 0 && listed.output.contains("cmb"), "\(listed)")
     #expect(try admin.pools().map(\.name) == ["cmb"])
-    #expect(try text() != "kept")
+    try wait(for: "the memory to be erased") { try text() != "kept" }
     #expect(daemon.end() == 0)
   }
 

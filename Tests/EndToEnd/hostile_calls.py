@@ -79,8 +79,9 @@ def release(broker, reply: dict | None) -> None:
 
 
 def wrong_types(report, broker) -> None:
+    """By the admin socket, where no method is refused for another reason."""
     wrong, count = [], 0
-    with Peer(broker.socket) as peer:
+    with Peer(broker.admin_socket) as peer:
         for method, parameters in METHODS.items():
             cases = [("parameters", value) for value in ("7", '"x"', "true", "[]", "[{}]")]
             for name, (kind, must) in parameters.items():

@@ -104,7 +104,7 @@ public struct ListeningSocket: ~Copyable {
   func accept() throws(Errno) -> Descriptor? { try socket.accept() }
 
   /// Lets another group connect to a socket for admins from now on. No process of the former group
-  /// can connect before the change is complete. Does nothing for a socket that another process made.
+  /// can connect before the change is complete. Does nothing for a socket of another process.
   mutating func admit(_ group: UInt32?) throws(SystemError) {
     let group = Self.grantable(group)
     guard audience == .admins, group != self.group, let file, file.isThere else { return }
