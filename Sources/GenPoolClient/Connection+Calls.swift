@@ -24,7 +24,7 @@ extension Connection {
     try call(Broker1.DescribePool.self, .init(pool: pool))
   }
 
-  /// This user's leases of `pool`, or of all pools; those of all users for admins.
+  /// This user's leases of `pool`, or of all pools; everyone's for admins.
   public func leases(of pool: String? = nil) throws(ClientError) -> [Broker1.Lease] {
     try call(Broker1.ListLeases.self, .init(pool: pool)).leases
   }
