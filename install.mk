@@ -22,6 +22,7 @@ link libgenpool.so.1           lib/libgenpool.so
 644 Sources/CGenPool/include/linux/genalloc.h       include/genpool/linux/genalloc.h
 644 systemd/genpoold.service   lib/systemd/system/genpoold.service
 644 systemd/genpoold.socket    lib/systemd/system/genpoold.socket
+644 systemd/genpoold-admin.socket  lib/systemd/system/genpoold-admin.socket
 644 systemd/genpool.target     lib/systemd/system/genpool.target
 644 systemd/sysusers.conf      lib/sysusers.d/genpool.conf
 644 systemd/tmpfiles.conf      lib/tmpfiles.d/genpool.conf

@@ -6,8 +6,8 @@ extension LeaseBroker {
   public struct Configuration: Sendable {
     /// The version that Hello and GetInfo return.
     public var version: String
-    /// The group whose members may attach and detach, beside root and the broker's own user; nil
-    /// for none.
+    /// The group whose members may connect to the admins' socket, beside root and the broker's own
+    /// user; nil for none.
     public var adminGroup: UInt32?
     /// Connections at a time of all users but root, which gets in regardless. One more is answered
     /// with an error.

@@ -67,7 +67,8 @@ public final class LeaseBroker {
     return parts
   }
 
-  /// Accepts connections from `socket` once the broker runs.
+  /// Accepts connections from `socket` once the broker runs. Those from a socket for admins are
+  /// admins' sessions, and no others are.
   public func listen(on socket: consuming ListeningSocket) throws(SystemError) {
     try server.listen(on: socket)
   }

@@ -88,8 +88,9 @@ extension BrokerError: CustomStringConvertible {
       "parameter \(parameter) is missing, wrong or unknown"
         + (Self.rules[parameter].map { ": it has to be \($0)" } ?? "")
     case .permissionDenied:
-      "permission denied: genpoold lets only root, its own user and the group genpool-admin (or whom its "
-        + "configuration names) attach, detach and take leases of others"
+      "permission denied: only a connection to genpoold's admin socket (its socket's path and "
+        + "\(BrokerSocket.adminSuffix)) may attach, detach and take leases of others; that socket is for "
+        + "root, genpoold's own user and the group genpool-admin (or the one that its configuration names)"
     case .expectedMore: "the method answers more than once and has to be called so"
     case .noSuchPool(let pool):
       "no pool \(pool) is attached; `genpoolctl pool list` shows those that are"

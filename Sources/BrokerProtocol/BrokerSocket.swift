@@ -1,8 +1,12 @@
-/// Where the broker listens.
+/// Where the broker listens: the clients' socket, and the admins' beside it.
 ///
-/// One rule for everybody: `GENPOOL_SOCKET`; else `/run/genpool/io.genpool.Broker1` for root, and
-/// `$XDG_RUNTIME_DIR/genpool/io.genpool.Broker1` for others, whose own broker it is.
+/// One rule for all programs: `GENPOOL_SOCKET`; else `/run/genpool/io.genpool.Broker1` for root,
+/// and `$XDG_RUNTIME_DIR/genpool/io.genpool.Broker1` for others, whose own broker it is. That is
+/// the clients' socket. The ``admin`` socket has the same path and `.admin`.
 public struct BrokerSocket: Hashable, Sendable, CustomStringConvertible {
+  /// The suffix that makes a clients' path the admins'.
+  static let adminSuffix = ".admin"
+
   /// The path of the Unix socket. A leading `@` is the abstract namespace.
   public let path: String
 
@@ -23,6 +27,17 @@ public struct BrokerSocket: Hashable, Sendable, CustomStringConvertible {
       path = "/run/genpool/io.genpool.Broker1"
     }
   }
+
+  /// The same broker's socket for admins: root, the broker's own user, and the group genpool-admin.
+  ///
+  /// A connection to it may attach, detach and take leases of others, and sees the leases and
+  /// events of all users. No connection to the clients' socket may, root's included: a container
+  /// that has that socket only has no rights over the machine's devices. An admins' socket is its
+  /// own ``admin``.
+  public var admin: Self { isAdmin ? self : Self(path: path + Self.adminSuffix) }
+
+  /// Whether it is an admins' socket, by its path.
+  public var isAdmin: Bool { path.hasSuffix(Self.adminSuffix) }
 
   public var description: String { path }
 }

@@ -39,9 +39,11 @@ int gl_listen(const char *path, mode_t mode, gid_t group) {
   if (result != 0) return result;
   int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (listener < 0) return -errno;
-  if (bind(listener, (struct sockaddr *)&address, length) != 0)
+  /* bind() gives the file the mode of the unbound socket, less the umask: never more than asked. */
+  if (fchmod(listener, mode & S_IRWXU) != 0 ||
+      bind(listener, (struct sockaddr *)&address, length) != 0)
     return close_and_return(listener, -errno);
-  /* bind() made it with the umask's mode, but until listen() every connect() is refused. */
+  /* The group's bits come after the group, and until listen() every connect() is refused. */
   if (path[0] != '@' && ((group != (gid_t)-1 && chown(path, (uid_t)-1, group) != 0) ||
                          chmod(path, mode) != 0))
     result = -errno;
@@ -64,6 +66,40 @@ int gl_connect(const char *path) {
   /* A connect() that was interrupted after all has connected. */
   if (result != 0 && errno != EISCONN) return close_and_return(connection, -errno);
   return connection;
+}
+
+int gl_is_served(const char *path) {
+  struct sockaddr_un address;
+  socklen_t length;
+  int result = address_of(path, &address, &length);
+  if (result != 0) return result;
+  int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (probe < 0) return -errno;
+  do result = connect(probe, (struct sockaddr *)&address, length);
+  while (result != 0 && errno == EINTR);
+  /* EAGAIN: it listens, and its queue is full. */
+  if (result == 0 || errno == EAGAIN) result = 1;
+  else
+    result = errno == ECONNREFUSED ? 0 : -errno;
+  return close_and_return(probe, result);
+}
+
+int gl_socket_path(int socket, char *path, size_t capacity) {
+  struct sockaddr_un address;
+  socklen_t length = sizeof address;
+  if (getsockname(socket, (struct sockaddr *)&address, &length) != 0) return -errno;
+  if (address.sun_family != AF_UNIX) return -EAFNOSUPPORT;
+  size_t start = offsetof(struct sockaddr_un, sun_path);
+  size_t count = length > start ? length - start : 0;
+  /* A path that fills the field has no NUL; a path in a directory counts the one it has. */
+  if (count > 0 && address.sun_path[0] != '\0') count = strnlen(address.sun_path, count);
+  if (count == 0) return -ENOENT;
+  if (count >= capacity) return -ENAMETOOLONG;
+  memcpy(path, address.sun_path, count);
+  if (path[0] == '\0') path[0] = '@';
+  if (memchr(path, '\0', count) != NULL) return -EINVAL;
+  path[count] = '\0';
+  return 0;
 }
 
 int gl_accept(int socket) {

@@ -31,13 +31,14 @@ extension Connection {
       .sorted { ($0.pool, $0.offset) < ($1.pool, $1.offset) }
   }
 
-  /// Makes a pool of a BAR or a part of it, which is erased. For admins.
+  /// Makes a pool of a BAR or a part of it, which is erased. For admins: connections to
+  /// `BrokerSocket.admin`.
   public func attach(_ piece: Broker1.Attach.Parameters) throws(ClientError) -> Broker1.Pool {
     try call(Broker1.Attach.self, piece).pool
   }
 
-  /// Gives a pool's BAR back. For admins. The reply contains what the kernel cannot tell about the
-  /// memory.
+  /// Gives a pool's BAR back. For admins: connections to `BrokerSocket.admin`. The reply contains
+  /// what the kernel cannot tell about the memory.
   @discardableResult
   public func detach(pool: String) throws(ClientError) -> Broker1.Detach.Reply {
     try call(Broker1.Detach.self, .init(pool: pool))

@@ -1,7 +1,7 @@
 public import BrokerProtocol
 
 extension Connection {
-  /// Hears what happens to pools, and to this user's leases; to everyone's for admins.
+  /// Hears what happens to pools, and to this user's leases; to those of all users for admins.
   ///
   /// Blocks, and all other calls on this connection throw from then on: use a connection of its own. The
   /// first event, `started`, comes at once. Returns when `handle` returns false; the connection can do
@@ -16,8 +16,8 @@ extension Connection {
   /// - Throws: when the broker does not answer; `handle` of ``monitor(_:)`` would hear `started` by then.
   public func events() throws(ClientError) -> EventStream { try EventStream(self) }
 
-  /// Takes a lease back from its holder, as it is then. For admins. The memory stays out of use until
-  /// the holder has released the lease or died.
+  /// Takes a lease back from its holder, as it is then. For admins: connections to
+  /// `BrokerSocket.admin`. The memory stays out of use until the holder has released the lease or died.
   public func forceRelease(_ lease: LeaseID) throws(ClientError) -> Broker1.Lease {
     try call(Broker1.ForceRelease.self, .init(lease: lease)).lease
   }

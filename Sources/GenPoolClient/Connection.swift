@@ -44,11 +44,12 @@ public final class Connection: Sendable {
   static let connecting = "connect"
   static let calling = "call"
 
-  /// Connects to the broker at `socket`.
+  /// Connects to the broker at `socket`: `.standard` as a client, `.standard.admin` as an admin.
   ///
   /// - Parameter timeout: how long a call may take. An Acquire waits while memory that would meet
   ///   it is still being scrubbed.
-  /// - Throws: `system`, where `isUnreachable` says that no broker listens.
+  /// - Throws: `system`, where `isUnreachable` says that no broker listens; EACCES where this
+  ///   process may not connect.
   public init(
     to socket: BrokerSocket = .standard, timeout: Duration = .seconds(30)
   ) throws(ClientError) {
@@ -56,7 +57,7 @@ public final class Connection: Sendable {
       .system(
         SystemError(
           operation: Self.connecting, subject: socket.path, errno: errno,
-          cause: errno.causeInConnecting))
+          cause: errno.cause(inConnectingTo: socket)))
     }
     let connected: StreamSocket
     do throws(Errno) {
@@ -389,12 +390,18 @@ extension Wire.Failure {
 
 extension Errno {
   /// What connect(2) means by it here, and what helps.
-  fileprivate var causeInConnecting: String? {
+  fileprivate func cause(inConnectingTo socket: BrokerSocket) -> String? {
     switch self {
     case .noSuchFileOrDirectory, .connectionRefused:
-      "is genpoold running? systemctl start genpoold, or genpoold --attach …; "
-        + "GENPOOL_SOCKET or --socket names another socket"
-    case .permissionDenied: "the socket is for root and the group genpool: usermod -aG genpool USER"
+      socket.isAdmin
+        ? "is genpoold running, with its admin socket? systemctl start genpoold-admin.socket genpoold, or "
+          + "genpoold --attach …; GENPOOL_SOCKET or --socket names another socket, and the admin socket with it"
+        : "is genpoold running? systemctl start genpoold, or genpoold --attach …; "
+          + "GENPOOL_SOCKET or --socket names another socket"
+    case .permissionDenied:
+      socket.isAdmin
+        ? "the admin socket is for root and the group genpool-admin: usermod -aG genpool-admin USER"
+        : "the socket is for root and the group genpool: usermod -aG genpool USER"
     case .fileNameTooLong: "a socket's path has at most 107 bytes; choose a shorter one"
     default: nil
     }

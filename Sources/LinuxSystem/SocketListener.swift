@@ -7,7 +7,8 @@ package struct SocketListener: ~Copyable, Sendable {
   private let descriptor: Descriptor
 
   /// Creates a non-blocking socket at `path`, which must not exist; a leading `@` is the abstract
-  /// namespace. No process can connect before the socket has its mode and group.
+  /// namespace. No process can connect before the socket has its mode and group, and its file never
+  /// has more permissions than `mode`, whatever the umask is.
   /// - Parameters:
   ///   - mode: permission bits.
   ///   - group: the group of the file; nil for that of the process.
@@ -27,6 +28,25 @@ package struct SocketListener: ~Copyable, Sendable {
       listen(socket.rawValue, CInt(GL_BACKLOG)) == 0
     else { throw Errno(rawValue: errno) }
     descriptor = socket
+  }
+
+  /// Whether a process listens at `path`. Does not wait, however long the queue there is.
+  /// - Throws: ENOENT when no file is there; EACCES and what else connect(2) gives.
+  package static func isServed(_ path: String) throws(Errno) -> Bool {
+    try (unsafe gl_is_served(path)).orErrno() == 1
+  }
+
+  /// The path that the socket is bound to; a leading `@` is the abstract namespace. Nil for a
+  /// socket without a path.
+  package var path: String? {
+    var bytes = [CChar](repeating: 0, count: 128)
+    guard unsafe gl_socket_path(rawValue, &bytes, bytes.count) == 0 else { return nil }
+    return String(decoding: bytes.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+
+  /// Refuses further connections with ECONNREFUSED; those that wait can still be accepted.
+  package func refuseConnections() {
+    shutdown(rawValue, CInt(SHUT_RD))
   }
 
   /// The socket's descriptor: readable while a connection waits to be accepted.

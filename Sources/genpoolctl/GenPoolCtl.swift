@@ -11,7 +11,9 @@ struct GenPoolCtl: ParsableCommand {
     discussion: """
       device, nvme, emulate and --help work without a daemon. pool, lease and monitor talk to genpoold at \
       --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
-      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1.
+      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1. pool attach, pool detach and lease release use the admin \
+      socket: the same path and .admin, for root and the group genpool-admin. lease list, lease holders and \
+      monitor use it where they may, and show the leases of all users then.
 
       Results go to standard output, everything else to standard error. With --json the result is \
       one JSON document with sorted keys: addresses are strings ("0x" and 16 digits), sizes are \

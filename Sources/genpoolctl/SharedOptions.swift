@@ -17,11 +17,12 @@ struct OutputOptions: ParsableArguments {
   }
 }
 
-/// How the verbs that talk to the broker find it.
+/// The options by which the verbs that talk to the broker find it.
 struct BrokerOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The daemon's socket (default: see genpoolctl --help).", valueName: "path"))
+      "The daemon's socket for clients; that for admins is beside it (default: see genpoolctl --help).",
+      valueName: "path"))
   var socket: String?
 
   @Option(
@@ -29,9 +30,23 @@ struct BrokerOptions: ParsableArguments {
       "How long to wait for an answer, memory being scrubbed included.", valueName: "seconds"))
   var timeout: UInt32 = 30
 
-  /// A connection to the broker.
+  /// A client's connection to the broker.
   func connect() throws(ClientError) -> Connection {
-    try Connection(
-      to: socket.map { BrokerSocket(path: $0) } ?? .standard, timeout: .seconds(Int64(timeout)))
+    try Connection(to: place, timeout: limit)
   }
+
+  /// An admin's connection, for the verbs that only admins may call.
+  func connectAsAdmin() throws(ClientError) -> Connection {
+    try Connection(to: place.admin, timeout: limit)
+  }
+
+  /// A connection for the verbs that show the leases and events of all users to admins: an admin's
+  /// where this user is one.
+  func connectToShow() throws(ClientError) -> Connection {
+    try Connection.preferringAdmin(of: place, timeout: limit)
+  }
+
+  private var place: BrokerSocket { socket.map { BrokerSocket(path: $0) } ?? .standard }
+
+  private var limit: Duration { .seconds(Int64(timeout)) }
 }

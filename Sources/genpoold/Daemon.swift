@@ -34,7 +34,7 @@ struct Daemon {
     environment["GENPOOL_LOG"].flatMap { Logger.Level(rawValue: $0) }
   }
 
-  /// Returns when a signal has stopped it, with every device given back and the socket removed.
+  /// Returns when a signal has stopped it, with every device given back and the sockets removed.
   func run() throws {
     openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
@@ -46,8 +46,9 @@ struct Daemon {
     raiseDescriptorLimit(to: Self.descriptorLimit)
 
     // Before anything is attached, and so erased: a second daemon finds out here that it is one.
-    var inherited = try SocketActivation.socket(environment)
-    if inherited == nil { try ListeningSocket.makeWay(at: place.path) }
+    let sockets = try DaemonSockets.open(
+      environment, at: place, group: configuration.clientGroup,
+      adminGroup: configuration.effectiveAdminGroup, logger: logger)
 
     if let text = environment["GENPOOL_LOG"], Self.levelVariable(environment) == nil {
       logger.warning("not a level", metadata: ["GENPOOL_LOG": "\(text)", "then": "ignored"])
@@ -91,11 +92,7 @@ struct Daemon {
     }
     reloader.apply(to: broker)
 
-    if let socket = inherited.take() {
-      try broker.listen(on: ListeningSocket(inherited: socket))
-    } else {
-      try broker.listen(on: ownSocket())
-    }
+    try sockets.serve(by: broker)
     notifier?.notify("READY=1", "STATUS=\(broker.status)")
     if let notifier, let interval = notifier.heartbeatInterval {
       broker.every(interval) { [unowned broker] in
@@ -135,7 +132,7 @@ struct Daemon {
     return root
   }
 
-  /// Where to listen, unless the service manager passes a socket.
+  /// Where to listen for clients, unless the service manager passes a socket.
   private var place: BrokerSocket {
     (options.socket ?? configuration.socket).map { BrokerSocket(path: $0) }
       ?? BrokerSocket(environment: environment, uid: getuid())
@@ -153,14 +150,6 @@ struct Daemon {
       return directory + "/genpoold"
     }
     return "/tmp/genpoold-\(geteuid())"
-  }
-
-  private func ownSocket() throws(SystemError) -> ListeningSocket {
-    // Giving a file to a group that one is not in takes root.
-    let group = geteuid() == 0 ? configuration.group?.gid ?? Accounts.group("genpool") : nil
-    let socket = try ListeningSocket(path: place.path, group: group)
-    logger.info("listen", metadata: ["socket": "\(place)"])
-    return socket
   }
 
   /// SIGHUP reloads a configuration. Where there is none it ends the daemon, so that closing a

@@ -20,8 +20,9 @@ struct GenPoolD: ParsableCommand {
       changes nothing. Without a configuration SIGHUP stops the daemon.
 
       Listens at --socket, else the configuration's, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
-      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the socket that systemd passes it \
-      (LISTEN_FDS). It accepts connections once everything of --attach is attached.
+      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the sockets that systemd passes it \
+      (LISTEN_FDS). The admin socket is beside it: the same path and .admin. Clients that connect before \
+      everything of --attach is attached wait until it is.
 
       Attaching ERASES memory. A device is refused unless all attach rules hold: `genpoolctl device \
       show` says which do not, and what helps. SPEC is \
@@ -33,8 +34,9 @@ struct GenPoolD: ParsableCommand {
       When a device is pulled out, its pools and their leases are revoked; when one is plugged in at \
       the address of an --attach, that pool is attached, as soon as no process holds the old memory.
 
-      Members of the group genpool may connect, those of genpool-admin may attach and detach, where \
-      there are such groups or the configuration names others. SIGTERM and SIGINT stop it: all devices are given back as they were, \
+      Members of the group genpool may connect, those of genpool-admin to the admin socket, where there are such \
+      groups or the configuration names others. Only connections to the admin socket may attach, detach and take \
+      leases of others, root's too. SIGTERM and SIGINT stop it: all devices are given back as they were, \
       and every lease is void.
 
       Logs one line an event on standard error, with priorities if that is the journal. Every \
@@ -64,7 +66,9 @@ struct GenPoolD: ParsableCommand {
   @Flag(help: "Say what the configuration means, or every mistake in it, and end.")
   var checkConfig = false
 
-  @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp(
+      "Where to listen for clients; the admin socket is PATH.admin.", valueName: "path"))
   var socket: String?
 
   @Option(

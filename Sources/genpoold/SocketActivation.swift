@@ -2,28 +2,55 @@ import Glibc
 import LinuxSystem
 import SystemPackage
 
-/// The listening socket that a service manager made before it started the daemon: sd_listen_fds(3).
-enum SocketActivation {
+/// The listening sockets that a service manager made before it started the daemon:
+/// sd_listen_fds(3).
+struct SocketActivation: ~Copyable {
+  /// The clients' socket.
+  var clients: Descriptor
+  /// The admins' socket: the one that is named ``adminName``.
+  var admins: Descriptor?
+
+  /// The `FileDescriptorName=` of the admins' socket. Every other name is the clients'.
+  private static let adminName = "admin"
   /// The first descriptor that is passed. SD_LISTEN_FDS_START.
   private static let first: CInt = 3
 
-  /// The socket, nil if none was passed to this process. Takes the variables out of the
+  /// The sockets, nil if none was passed to this process. Takes the variables out of the
   /// environment, so that no child believes it was meant.
-  static func socket(_ environment: [String: String]) throws(SystemError) -> Descriptor? {
+  init?(_ environment: [String: String]) throws(SystemError) {
     guard environment["LISTEN_PID"] == String(getpid()),
       let count = environment["LISTEN_FDS"].flatMap({ Int($0) }), count > 0
     else { return nil }
     for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { _ = unsafe unsetenv(name) }
-    func refusal(_ errno: Errno, _ cause: String) -> SystemError {
-      SystemError(
-        operation: "use", subject: "the socket from LISTEN_FDS", errno: errno, cause: cause)
+    guard count <= 2 else {
+      throw Self.refusal(
+        .invalidArgument, "\(count) were passed; the clients' and the admins' are wanted")
     }
-    guard count == 1 else { throw refusal(.invalidArgument, "one is wanted, not \(count)") }
-    guard isListeningStream(first) else {
-      throw refusal(.notSocket, "it is no Unix stream socket that listens")
+    let names = (environment["LISTEN_FDNAMES"] ?? "").split(
+      separator: ":", omittingEmptySubsequences: false)
+    let passed = (0..<count).map { index in
+      (Self.first + CInt(index), isAdmin: index < names.count && names[index] == Self.adminName)
     }
-    _ = fcntl(first, F_SETFD, FD_CLOEXEC)
-    return Descriptor(owning: first)
+    for (descriptor, _) in passed {
+      guard Self.isListeningStream(descriptor) else {
+        throw Self.refusal(.notSocket, "it is no Unix stream socket that listens")
+      }
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    }
+    let clients = passed.filter { !$0.isAdmin }.map(\.0)
+    guard clients.count == 1 else {
+      throw Self.refusal(
+        .invalidArgument,
+        clients.isEmpty
+          ? "the clients' socket is missing" : "one of the two has to be named \(Self.adminName)")
+    }
+    self.clients = Descriptor(owning: clients[0])
+    admins = passed.first(where: \.isAdmin).map { Descriptor(owning: $0.0) }
+  }
+
+  private static func refusal(_ errno: Errno, _ cause: String) -> SystemError {
+    SystemError(
+      operation: "use", subject: "the sockets from LISTEN_FDS", errno: errno, cause: cause)
   }
 
   private static func isListeningStream(_ descriptor: CInt) -> Bool {

@@ -31,7 +31,7 @@ extension BrokerTests {
 
     @Test func `attaching makes a pool, and detaching gives the BAR back`() throws {
       let broker = try broker()
-      let client = try broker.client()
+      let client = try broker.admin()
       let pool = try client.call(
         Broker1.Attach.self,
         .init(
@@ -54,7 +54,7 @@ extension BrokerTests {
 
     @Test func `detaching waits for leases and holders to end`() throws {
       let broker = try TestBroker()
-      let client = try broker.client()
+      let client = try broker.admin()
       let held = try client.acquire(4096)
       let lease = held.lease
       func busy(_ reason: Broker1.BusyReason, _ leases: Int) -> ReplyError {
@@ -75,7 +75,7 @@ extension BrokerTests {
 
     @Test func `a name or a BAR that is taken is refused, and nothing stays open`() throws {
       let broker = try broker()
-      let client = try broker.client()
+      let client = try broker.admin()
       _ = try client.call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "a"))
       #expect(throws: ReplyError.broker(.poolExists(pool: "a"))) {
         try client.call(Broker1.Attach.self, .init(device: "0000:02:00.0", bar: 0, name: "a"))
@@ -97,7 +97,7 @@ extension BrokerTests {
       let broker = try TestBroker(
         [.init(address: device, size: .mebibytes(1), source: source, bars: [0, 2])],
         attached: [.init(device: device, bar: 0, name: "a")])
-      let client = try broker.client()
+      let client = try broker.admin()
       func attachOther() throws {
         _ = try client.call(Broker1.Attach.self, .init(device: device, bar: 2, name: "b"))
       }
@@ -108,7 +108,7 @@ extension BrokerTests {
 
     @Test func `what the policy and the system refuse is passed on whole`() throws {
       let broker = try broker()
-      let client = try broker.client()
+      let client = try broker.admin()
       #expect(
         throws: ReplyError.broker(
           .deviceRefused(device: "0000:03:00.0", rules: [Self.refusal]))
@@ -140,7 +140,7 @@ extension BrokerTests {
     func `a request that makes no sense names the parameter`(_ json: String, _ name: String) throws
     {
       let broker = try broker()
-      let client = try broker.client()
+      let client = try broker.admin()
       let device = json.contains("device") ? "" : "\"device\":\"0000:01:00.0\","
       let bar = json.contains("bar") ? "" : "\"bar\":0,"
       try client.send(
@@ -156,7 +156,7 @@ extension BrokerTests {
       let broker = try TestBroker(
         [.init(address: "0000:01:00.0", size: size)], attached: [],
         configure: { $0.scrubSlice = .kibibytes(64) })
-      let (client, admin) = try (broker.client(), broker.client())
+      let (client, admin) = try (broker.admin(), broker.admin())
       try client.send(
         Call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "pool0")).frame()
           + Call(Broker1.Acquire.self, .init(pool: "pool0", bytes: size)).frame())
@@ -209,7 +209,7 @@ extension BrokerTests {
     @Test func `memory that a holder keeps writing to is not leased before the holder dies`() throws
     {
       let broker = try Self.largeSlice()
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let size = try watcher.call(Broker1.Attach.self, Self.attach).pool.size
       let process = try TestProcess(broker)
       let connection = try process.connection()
@@ -237,7 +237,7 @@ extension BrokerTests {
 
     @Test func `memory that does not stay zero although nobody can write is revoked`() throws {
       let broker = try Self.largeSlice()
-      let client = try broker.client()
+      let client = try broker.admin()
       let scribbler = Scribbler(on: broker.provider.memory(of: "0000:01:00.0"))
       try wait(for: "the writer to get its turn") {
         _ = try client.call(Broker1.Attach.self, Self.attach)

@@ -88,7 +88,7 @@ extension BrokerTests {
     ) throws {
       let news = try News()
       let broker = try broker(distance: distance, news)
-      let client = try broker.client()
+      let client = try broker.admin()
       let holder = try TestProcess(broker)
       // The process keeps the descriptor; this one does not.
       let lease = try holder.connection().acquire(4096).lease

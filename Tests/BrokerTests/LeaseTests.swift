@@ -55,7 +55,7 @@ extension BrokerTests {
       let memory = provider.provider.memory(of: "0000:01:00.0")
       let old = [UInt8](repeating: 0xff, count: 1 << 20)
       #expect(unsafe pwrite(memory, old, old.count, 0) == old.count)
-      let client = try provider.client()
+      let client = try provider.admin()
       try client.send(Call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0)).frame())
       try client.send(Call(Broker1.Acquire.self, .init(bytes: .mebibytes(1))).frame())
       _ = try client.receive().result(of: Broker1.Attach.self)
@@ -239,7 +239,7 @@ extension BrokerTests {
       let broker = try TestBroker()
       let client = try broker.client()
       let lease = try client.acquire(1, key: "a").lease
-      _ = try broker.client().call(Broker1.ForceRelease.self, .init(lease: lease.lease))
+      _ = try broker.admin().call(Broker1.ForceRelease.self, .init(lease: lease.lease))
       let again = try client.acquire(1, key: "a").lease
       #expect(again.lease == lease.lease && again.state == .revoked)
     }
@@ -293,7 +293,7 @@ extension BrokerTests {
       let broker = try TestBroker(
         [.init(address: "0000:01:00.0", size: size)], attached: [],
         configure: { $0.scrubSlice = .kibibytes(64) })
-      let clients = try (0..<4).map { _ in try broker.client() }
+      let clients = try [broker.admin()] + (0..<3).map { _ in try broker.client() }
       // In one go, so that the Acquire is there before the first slice is done.
       try clients[0].send(
         Call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "pool0")).frame()
@@ -324,7 +324,7 @@ extension BrokerTests {
         [.init(address: "0000:01:00.0", size: size)], attached: [],
         configure: { $0.scrubSlice = .kibibytes(64) })
       do {
-        let gone = try broker.client()
+        let gone = try broker.admin()
         try gone.send(
           Call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "pool0")).frame()
             + Call(Broker1.Acquire.self, .init(bytes: size)).frame())

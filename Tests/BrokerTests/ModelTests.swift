@@ -64,7 +64,7 @@ extension BrokerTests {
           .init(device: "0000:01:00.0", bar: 0, name: "pool0"),
           .init(device: "0000:02:00.0", bar: 0, granule: .kibibytes(16), name: "pool1"),
         ], configure: { $0.scrubSlice = .kibibytes(32) })
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       var actors = try (0..<4).map { _ in try TestProcess(broker) }
       var model = Model()
 

@@ -41,7 +41,7 @@ extension BrokerTests {
     @Test(arguments: [Witness.reopening, .none])
     func `memory that the kernel cannot account for stays with its user`(witness: Witness) throws {
       let broker = try TestBroker([Self.device(witness)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       // Another pool has the device's group open whenever this one is opened anew.
       broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
       #expect(try watcher.pool().reach == "free")
@@ -106,7 +106,7 @@ extension BrokerTests {
     @Test func `a pool that VFIO does not open any more is revoked, or detached`() throws {
       for isGone in [true, false] {
         let broker = try TestBroker([Self.device(.reopening)])
-        let watcher = try broker.client()
+        let watcher = try broker.admin()
         try leaseAndDie(broker)
         broker.provider.failures.withLock {
           $0[Self.address] = .deviceError(
@@ -132,7 +132,7 @@ extension BrokerTests {
 
     @Test func `memory that was never lent is free, whatever the kernel can tell`() throws {
       let broker = try TestBroker([Self.device(.none)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let reply = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
       #expect(reply == Broker1.Detach.Reply())
     }
@@ -141,7 +141,7 @@ extension BrokerTests {
       let broker = try TestBroker([Self.device(.fileLease)], attached: [])
       broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .reached }
       let error = #expect(throws: ReplyError.self) {
-        try broker.client().call(Broker1.Attach.self, Self.attach)
+        try broker.admin().call(Broker1.Attach.self, Self.attach)
       }
       guard case .broker(.deviceError(_, _, EBUSY, _)) = error else {
         Issue.record("refused with \(String(describing: error))")
@@ -152,7 +152,7 @@ extension BrokerTests {
 
     @Test func `a VFIO device whose group stayed open stays with its user`() throws {
       let broker = try TestBroker([Self.device(.reopening)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       try leaseAndDie(broker)
       broker.provider.absent.withLock { $0 = [Self.address] }
       broker.tell(.requested(Self.address))
@@ -169,7 +169,7 @@ extension BrokerTests {
     @Test func `a VFIO device whose group stayed open is not attached while a holder lives`() throws
     {
       let broker = try TestBroker([Self.device(.reopening)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let alice = try TestProcess(broker, uid: 1001)
       _ = try alice.connection().acquire(4096)
       broker.tell(.requested(Self.address))
@@ -188,7 +188,7 @@ extension BrokerTests {
 
     @Test func `a device that is removed and comes back stays with its user`() throws {
       let broker = try TestBroker([Self.device(.none)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       try leaseAndDie(broker)
       broker.provider.absent.withLock { $0 = [Self.address] }
       broker.tell(.removed(Self.address))
@@ -243,12 +243,12 @@ extension BrokerTests {
     {
       let runs = Runs()
       let first = try runs.start(.none)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(first)
       first.stop()
       #expect(runs.records.count == 1)
       let second = try runs.start(.none, over: first)
-      let watcher = try second.client()
+      let watcher = try second.admin()
       let pool = try watcher.call(Broker1.Attach.self, Self.attach).pool
       #expect(pool.exclusiveUid == UID(rawValue: 1001))
       let bob = try TestProcess(second, uid: 1002)
@@ -264,12 +264,12 @@ extension BrokerTests {
     func `after a run that did not end in order an admin has to force it`(isKilled: Bool) throws {
       let runs = Runs()
       let first = try runs.start(.none)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       let alice = try TestProcess(first, uid: 1001)
       _ = try alice.connection().acquire(4096)
       if isKilled { try runs.crash(first) } else { first.stop() }
       let second = try runs.start(.none, over: first)
-      let watcher = try second.client()
+      let watcher = try second.admin()
       let error = #expect(throws: ReplyError.self) {
         try watcher.call(Broker1.Attach.self, Self.attach)
       }
@@ -295,7 +295,7 @@ extension BrokerTests {
       func start(over last: TestBroker? = nil) throws -> TestBroker {
         let broker = try runs.start(.perLease, over: last)
         broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
-        _ = try broker.client().call(Broker1.Attach.self, Self.attach)
+        _ = try broker.admin().call(Broker1.Attach.self, Self.attach)
         return broker
       }
       let first = try start()
@@ -307,7 +307,7 @@ extension BrokerTests {
       // The descriptor is this process's too, as a child's would be.
       let held = try alice.connection().acquire(4096)
       alice.kill()
-      let leases = try second.client()
+      let leases = try second.admin()
       try wait(for: "alice's end") {
         try leases.call(Broker1.ListLeases.self, .init()).leases.map(\.state) == [.reached]
       }
@@ -317,7 +317,7 @@ extension BrokerTests {
       let bob = try TestProcess(third, uid: 1002)
       #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
       try leaseAndDie(third)
-      let watcher = try third.client()
+      let watcher = try third.admin()
       try wait(for: "the later lease's end") { try watcher.waitUntilClean().leases == 0 }
       #expect(throws: Self.unseen()) { try bob.connection().acquire(4096) }
       _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
@@ -330,7 +330,7 @@ extension BrokerTests {
     @Test func `what the kernel answers for needs no record`() throws {
       let runs = Runs()
       let first = try runs.start(.fileLease)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       let alice = try TestProcess(first, uid: 1001)
       _ = try alice.connection().acquire(4096)
       #expect(runs.records.isEmpty)
@@ -339,32 +339,32 @@ extension BrokerTests {
       first.stop()
       #expect(runs.records.isEmpty)
       let second = try runs.start(.reopening, over: first)
-      _ = try second.client().call(Broker1.Attach.self, Self.attach)
+      _ = try second.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(second)
       #expect(runs.records.count == 1)
       try runs.crash(second)
       let third = try runs.start(.reopening, over: second)
       #expect(
-        try third.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+        try third.admin().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
       #expect(runs.records.isEmpty)
     }
 
     @Test func `the kernel's answer for one source says nothing of another`() throws {
       let runs = Runs()
       let first = try runs.start(.none)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(first)
       try runs.crash(first)
       let second = try runs.start(.reopening, over: first)
       #expect(throws: ReplyError.self) {
-        try second.client().call(Broker1.Attach.self, Self.attach)
+        try second.admin().call(Broker1.Attach.self, Self.attach)
       }
     }
 
     @Test func `what VFIO lent is free once the device is not VFIO's any more`() throws {
       let runs = Runs()
       let first = try runs.start(.reopening)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(first)
       first.stop()
       #expect(runs.records.count == 1)
@@ -372,20 +372,20 @@ extension BrokerTests {
       device.releasedSources = [.vfio]
       let second = try runs.start(device, over: first)
       #expect(
-        try second.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+        try second.admin().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
       #expect(runs.records.isEmpty)
     }
 
     @Test func `however often it is attached by another source it stays with its user`() throws {
       let runs = Runs()
       let first = try runs.start(.none)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(first)
       first.stop()
       var last = first
       for _ in 0..<3 {
         last = try runs.start(.reopening, over: last)
-        let watcher = try last.client()
+        let watcher = try last.admin()
         let pool = try watcher.call(Broker1.Attach.self, Self.attach).pool
         #expect(pool.exclusiveUid == UID(rawValue: 1001))
         // Its leases of the new source do not take the old record's place.
@@ -397,7 +397,7 @@ extension BrokerTests {
 
     @Test func `an admin's detach does not answer for VFIO`() throws {
       let broker = try TestBroker([Self.device(.reopening)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       try leaseAndDie(broker)
       _ = try watcher.call(Broker1.Detach.self, .init(pool: "pool0"))
       // Another pool has the group open: the kernel was not asked.
@@ -424,7 +424,7 @@ extension BrokerTests {
     @Test func `an Acquire that is refused leaves nothing on record`() throws {
       let runs = Runs()
       let broker = try runs.start(.none)
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       _ = try watcher.call(Broker1.Attach.self, Self.attach)
       try wait(for: "the pool to be clean") { try watcher.pool().available == .mebibytes(1) }
       let bob = try TestProcess(broker, uid: 1002)
@@ -483,25 +483,25 @@ extension BrokerTests {
       try #require(FileManager.default.createFile(atPath: file, contents: Data("{".utf8)))
       let broker = try runs.start(.none)
       let error = #expect(throws: ReplyError.self) {
-        try broker.client().call(Broker1.Attach.self, Self.attach)
+        try broker.admin().call(Broker1.Attach.self, Self.attach)
       }
       #expect("\(String(describing: error))".contains(file))
       // It may be of other memory: force passes it by, and leaves it.
       var forced = Self.attach
       forced.force = true
-      _ = try broker.client().call(Broker1.Attach.self, forced)
+      _ = try broker.admin().call(Broker1.Attach.self, forced)
       #expect(runs.records == ["torn.outstanding"])
       // The kernel's answer for one source is not for whatever that record is of.
       let other = try runs.start(.fileLease)
       #expect(throws: ReplyError.self) {
-        try other.client().call(Broker1.Attach.self, Self.attach)
+        try other.admin().call(Broker1.Attach.self, Self.attach)
       }
     }
 
     @Test func `records of an earlier boot are void`() throws {
       let runs = Runs()
       let first = try runs.start(.none)
-      _ = try first.client().call(Broker1.Attach.self, Self.attach)
+      _ = try first.admin().call(Broker1.Attach.self, Self.attach)
       try leaseAndDie(first)
       try runs.crash(first)
       let file = runs.directory + "/" + (try #require(runs.records.first))
@@ -513,13 +513,13 @@ extension BrokerTests {
         toFile: file, atomically: false, encoding: .utf8)
       let second = try runs.start(.none, over: first)
       #expect(
-        try second.client().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
+        try second.admin().call(Broker1.Attach.self, Self.attach).pool.exclusiveUid == nil)
     }
 
     @Test func `a lease that cannot be put on record is not given`() throws {
       let runs = Runs()
       let broker = try runs.start(.none)
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       _ = try watcher.call(Broker1.Attach.self, Self.attach)
       try FileManager.default.removeItem(atPath: runs.directory)
       let error = #expect(throws: ReplyError.self) { try watcher.acquire(4096, pool: "pool0") }

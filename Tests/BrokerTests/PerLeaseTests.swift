@@ -20,7 +20,7 @@ extension BrokerTests {
 
     @Test func `released memory that is still mapped is leased to no one`() throws {
       let broker = try TestBroker([Self.device])
-      let client = try broker.client()
+      let client = try broker.admin()
       var region: Region?
       do {
         let held = try client.acquire(.mebibytes(1))
@@ -72,7 +72,7 @@ extension BrokerTests {
     @Test(.enabled(if: getuid() == 0, "only root can be another user"))
     func `another user waits for what a dead process passed on, and no longer`() throws {
       let broker = try TestBroker([Self.device])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let alice = try TestProcess(broker, uid: 1001), bob = try TestProcess(broker, uid: 1002)
       // The descriptor is this process's as well: what a child would have.
       var held: TestClient.Held? = try alice.connection().acquire(4096)
@@ -97,7 +97,7 @@ extension BrokerTests {
       let broker = try TestBroker([
         .init(address: "0000:01:00.0", size: .mebibytes(64), witness: .perLease)
       ])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       _ = try watcher.waitUntilClean()
       let process = try TestProcess(broker)
       for _ in 0..<500 { _ = try process.connection().acquire(4096) }
@@ -111,7 +111,7 @@ extension BrokerTests {
       let broker = try TestBroker([
         .init(address: "0000:01:00.0", size: .mebibytes(64), witness: .perLease)
       ])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let process = try TestProcess(broker)
       var descriptors: [CInt] = []
       defer { for descriptor in descriptors { close(descriptor) } }
@@ -147,7 +147,7 @@ extension BrokerTests {
 
     @Test func `a client that does not read has one descriptor on the way to it`() throws {
       let broker = try TestBroker([Self.device])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let client = try broker.client()
       let call = try Call(Broker1.Acquire.self, .init(pool: "pool0", bytes: 4096)).frame()
       for _ in 0..<3 { try client.send(call) }

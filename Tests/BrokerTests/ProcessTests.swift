@@ -69,7 +69,7 @@ extension BrokerTests {
 
     @Test func `a process that held memory is a holder until it dies`() throws {
       let broker = try TestBroker()
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let process = try TestProcess(broker)
       let lease = try process.connection().acquire(4096).lease
       try process.connection().release(lease)
@@ -159,36 +159,6 @@ extension BrokerTests {
       let bob = try TestProcess(broker, uid: 1002)
       let held = try bob.connection().acquire(.mebibytes(1))
       #expect(try held.map().read(at: .zero, count: .mebibytes(1)).allSatisfy { $0 == 0 })
-    }
-
-    @Test(.enabled(if: getuid() == 0, "only root can be another user"))
-    func `users see their own leases, and only admins attach and detach`() throws {
-      let broker = try TestBroker(
-        [.init(address: "0000:01:00.0", size: .mebibytes(1), isolation: .cooperative)])
-      let alice = try TestProcess(broker, uid: 1001)
-      let bob = try TestProcess(broker, uid: 1002)
-      let lease = try alice.connection().acquire(4096).lease
-      _ = try bob.connection().acquire(4096)
-      let seen = try alice.connection().call(Broker1.ListLeases.self, .init()).leases
-      #expect(seen.map(\.lease) == [lease.lease])
-      #expect(try broker.client().call(Broker1.ListLeases.self, .init()).leases.count == 2)
-      #expect(try alice.connection().call(Broker1.Hello.self, .init()).admin == false)
-      #expect(throws: ReplyError.broker(.permissionDenied)) {
-        try alice.connection().call(Broker1.Detach.self, .init(pool: "pool0"))
-      }
-      #expect(throws: ReplyError.broker(.permissionDenied)) {
-        try alice.connection().call(Broker1.Attach.self, .init(device: "0000:02:00.0", bar: 0))
-      }
-      #expect(throws: ReplyError.broker(.permissionDenied)) {
-        try bob.connection().release(lease)
-      }
-    }
-
-    @Test(.enabled(if: getuid() == 0, "only root can be another user"))
-    func `members of the admins' group are admins`() throws {
-      let broker = try TestBroker(configure: { $0.adminGroup = 1003 })
-      let member = try TestProcess(broker, uid: 1003)
-      #expect(try member.connection().call(Broker1.Hello.self, .init()).admin)
     }
 
     /// The broker's sockets: the listening one and one a connection.

@@ -208,7 +208,7 @@ extension BrokerTests {
     @Test func `no record is written over, however quickly the next begins`() throws {
       try withDirectory {
         let broker = try broker(in: directory)
-        let client = try broker.client()
+        let client = try broker.admin()
         for _ in 0..<5 {
           _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
           _ = try client.call(

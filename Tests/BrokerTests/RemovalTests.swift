@@ -27,7 +27,7 @@ extension BrokerTests {
     @Test func `a device that is wanted back is let go of at once, whoever leases of it`() throws {
       let broker = try broker(.vfio)
       let client = try broker.client()
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let held = try client.acquire(.kibibytes(64))
       broker.tell(.requested(Self.device))
       try wait(for: "the broker to let go") { broker.provider.openCount.value == 0 }
@@ -56,7 +56,7 @@ extension BrokerTests {
 
     @Test func `one that comes back is attached anew while an old holder lives`() throws {
       let broker = try broker(.vfio)
-      let client = try broker.client()
+      let client = try broker.admin()
       let held = try client.acquire(.kibibytes(64))
       broker.tell(.requested(Self.device))
       try wait(for: "the broker to let go") { broker.provider.openCount.value == 0 }
@@ -87,7 +87,7 @@ extension BrokerTests {
 
     @Test func `a source that nobody knows is no parameter`() throws {
       let broker = try TestBroker(attached: [])
-      let client = try broker.client()
+      let client = try broker.admin()
       #expect(throws: ReplyError.broker(.invalidParameter(parameter: "source"))) {
         try client.call(
           Broker1.Attach.self, .init(device: Self.device, bar: 0, source: "iommufd"))

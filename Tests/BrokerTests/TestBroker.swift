@@ -12,9 +12,13 @@ import Testing
 /// All tests of the broker, one after the other: they count processes, descriptors and sockets.
 @Suite(.serialized) struct BrokerTests {}
 
-/// A broker on a thread, with a socket of its own in a directory of its own.
+/// A broker on a thread, with sockets of its own in a directory of its own. Both are open to all
+/// users: what it refuses it refuses itself.
 final class TestBroker: Sendable {
+  /// The clients' socket.
   let path: String
+  /// The admins' socket.
+  var adminPath: String { BrokerSocket(path: path).admin.path }
   let provider: MemoryProvider
   /// What it has logged.
   let log = RecordedLog()
@@ -42,6 +46,7 @@ final class TestBroker: Sendable {
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: directory)
     let path = directory + "/socket"
     self.path = path
+    let adminPath = BrokerSocket(path: path).admin.path
     let provider = try MemoryProvider(devices, memoriesOf: last)
     self.provider = provider
 
@@ -63,7 +68,11 @@ final class TestBroker: Sendable {
         for parameters in attached { _ = try broker.attach(parameters) }
         try prepare(broker)
         try broker.listen(on: ListeningSocket(path: path))
+        let admins = try ListeningSocket(
+          path: adminPath, for: .admins, group: configuration.adminGroup)
+        try broker.listen(on: admins)
         _ = unsafe chmod(path, 0o666)
+        _ = unsafe chmod(adminPath, 0o666)
         result.withLock { $0 = .success(broker.stopper) }
         started.signal()
         try broker.run()
@@ -98,6 +107,9 @@ final class TestBroker: Sendable {
   }
 
   func client() throws -> TestClient { try TestClient(path: path) }
+
+  /// A client at the admins' socket.
+  func admin() throws -> TestClient { try TestClient(path: adminPath) }
 
   /// Lets the broker hear of devices.
   func tell(_ news: DeviceNews) { self.news.add(news) }

@@ -159,9 +159,15 @@ final class TestProcess {
   private(set) var client: TestClient?
   private var isDead = false
 
-  init(_ broker: TestBroker, uid: Int32 = -1, forks: Bool = false) throws {
+  convenience init(
+    _ broker: TestBroker, uid: Int32 = -1, forks: Bool = false, asAdmin: Bool = false
+  ) throws {
+    try self.init(at: asAdmin ? broker.adminPath : broker.path, uid: uid, forks: forks)
+  }
+
+  init(at path: String, uid: Int32 = -1, forks: Bool = false) throws {
     var control: CInt = -1
-    let process = unsafe ct_start(broker.path, uid, forks, &control)
+    let process = unsafe ct_start(path, uid, forks, &control)
     guard process > 0 else { throw Errno(rawValue: -process) }
     pid = PID(rawValue: process)
     client = TestClient(owning: control)

@@ -84,7 +84,7 @@ extension BrokerTests {
       let broker = try TestBroker(
         [.init(address: "0000:01:00.0", size: size)], attached: [],
         configure: { $0.scrubSlice = 4096 })
-      let client = try broker.client()
+      let client = try broker.admin()
       try client.send(
         Call(Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0)).frame()
           + Call(Broker1.Acquire.self, .init(bytes: size, wait: Milliseconds(rawValue: 0))).frame())

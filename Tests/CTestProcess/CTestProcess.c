@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -23,9 +26,14 @@ static bool become(int uid) {
 static int connect_to(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  socklen_t length = sizeof address;
+  if (path[0] == '@') {
+    address.sun_path[0] = '\0';
+    length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+  }
   int connection = socket(AF_UNIX, SOCK_STREAM, 0);
   if (connection < 0) return -1;
-  return connect(connection, (struct sockaddr *)&address, sizeof address) == 0 ? connection : -1;
+  return connect(connection, (struct sockaddr *)&address, length) == 0 ? connection : -1;
 }
 
 /* Passes on what `from` has. False when it has closed. The descriptors stay open here. */
@@ -96,6 +104,12 @@ int ct_count_sockets(const char *path) {
     if (address.sun_family == AF_UNIX && strcmp(address.sun_path, path) == 0) count++;
   }
   return count;
+}
+
+int ct_unmask_thread(void) {
+  if (unshare(CLONE_FS) != 0) return -errno;
+  umask(0);
+  return 0;
 }
 
 void ct_kill(pid_t process) {

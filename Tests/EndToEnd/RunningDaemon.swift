@@ -1,4 +1,6 @@
+import BrokerProtocol
 import Foundation
+import GenPoolClient
 import LinuxSystem
 import TestSupport
 import Testing
@@ -50,6 +52,7 @@ final class EmulatedMachine {
   deinit { try? FileManager.default.removeItem(atPath: directory) }
 
   var socket: String { directory + "/run/io.genpool.Broker1" }
+  var adminSocket: String { BrokerSocket(path: socket).admin.path }
 
   var environment: [String: String] {
     ["GENPOOL_SYSFS_ROOT": directory, "GENPOOL_SOCKET": socket]
@@ -89,10 +92,11 @@ final class RunningDaemon {
 
   deinit { process.end() }
 
-  /// Waits until the socket accepts connections.
+  /// Waits until the daemon answers: its socket is there before, and a connection waits.
   func waitUntilReady(at path: String) throws {
     for _ in 0..<1000 {
-      if (try? StreamSocket(connectingTo: path)) != nil { return }
+      let connection = try? Connection(to: BrokerSocket(path: path), timeout: .seconds(30))
+      if (try? connection?.hello()) != nil { return }
       try #require(process.isRunning, "\(readLog())")
       usleep(10_000)
     }

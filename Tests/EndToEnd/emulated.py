@@ -25,6 +25,7 @@ class EmulatedBroker:
         self.directory = Path(tempfile.mkdtemp(prefix="genpool-"))
         self.sysfs = self.directory / "sys"
         self.socket = self.directory / "run" / "io.genpool.Broker1"
+        self.admin_socket = self.directory / "run" / "io.genpool.Broker1.admin"
         self.log = self.directory / "log"
         subprocess.run(
             [bindir / "genpoolctl", "emulate", self.sysfs, "--device", "nvme,cmb=16M"],
@@ -50,10 +51,14 @@ class EmulatedBroker:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _wait(self) -> None:
+        """Until it answers: it listens before its pool is attached, and calls wait until then."""
         for _ in range(1000):
             with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(20)
                 if probe.connect_ex(os.fspath(self.socket)) == 0:
-                    return
+                    probe.sendall(b'{"method":"org.varlink.service.GetInfo"}\0')
+                    if probe.recv(1):
+                        return
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)

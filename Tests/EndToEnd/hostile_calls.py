@@ -1,5 +1,6 @@
 """Messages that are wrong: each must be answered by the right error, or end its connection."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -78,8 +79,9 @@ def release(broker, reply: dict | None) -> None:
 
 
 def wrong_types(report, broker) -> None:
+    """By the admin socket, where no method is refused for another reason."""
     wrong, count = [], 0
-    with Peer(broker.socket) as peer:
+    with Peer(broker.admin_socket) as peer:
         for method, parameters in METHODS.items():
             cases = [("parameters", value) for value in ("7", '"x"', "true", "[]", "[{}]")]
             for name, (kind, must) in parameters.items():
@@ -219,8 +221,11 @@ def others(report, broker) -> None:
         said.append(refusal(peer, "Release", lease=lease, generation=generation))
         report.equal("another process's lease cannot be released, nor once its connection is closed",
                      said, ["PermissionDenied"] * 2)
-        report.equal("one cannot detach what another process has",
-                     refusal(peer, "Detach", pool=broker.pool), "PoolBusy")
+        report.equal("the clients' socket detaches nothing, for root either",
+                     refusal(peer, "Detach", pool=broker.pool), "PermissionDenied")
+        with Peer(broker.admin_socket) as admin:
+            report.equal("an admin cannot detach what another process has",
+                         refusal(admin, "Detach", pool=broker.pool), "PoolBusy")
         listed = [one["state"] for one in peer.call("ListLeases")["leases"] if one["lease"] == lease]
         report.equal("it is still its process's", listed, ["orphaned"])
     control.send("die")
@@ -244,7 +249,8 @@ def strangers(report, broker) -> None:
                      control.recv(), {
                          "Release": "PermissionDenied", "ForceRelease": "PermissionDenied",
                          "Attach": "PermissionDenied", "Detach": "PermissionDenied",
-                         "Acquire": "PoolBusy", "ListLeases": []})
+                         "Acquire": "PoolBusy", "ListLeases": [],
+                         "connect as an admin": "EACCES"})
         stranger.join()
         peer.call("Release", lease=lease["lease"], generation=lease["generation"])
 
@@ -262,7 +268,13 @@ def meddle(broker, lease, control) -> None:
             "Detach": refusal(peer, "Detach", pool=broker.pool),
             "Acquire": refusal(peer, "Acquire", bytes=4096, wait=0),
         }
-        control.send(said | {"ListLeases": peer.call("ListLeases")["leases"]})
+        said["ListLeases"] = peer.call("ListLeases")["leases"]
+    try:
+        with Peer(broker.admin_socket):
+            said["connect as an admin"] = "ok"
+    except OSError as error:
+        said["connect as an admin"] = errno.errorcode[error.errno]
+    control.send(said)
 
 
 def hold(path, control) -> None:

@@ -16,4 +16,11 @@ import Testing
   ) {
     #expect(BrokerSocket(environment: environment, uid: uid).path == path)
   }
+
+  @Test(arguments: [("/a", "/a.admin"), ("@a", "@a.admin"), ("/a.admin", "/a.admin")])
+  func `the admins' socket is beside the clients'`(path: String, admin: String) {
+    let socket = BrokerSocket(path: path)
+    #expect(socket.admin.path == admin && socket.admin.isAdmin)
+    #expect(socket.isAdmin == (path == admin))
+  }
 }

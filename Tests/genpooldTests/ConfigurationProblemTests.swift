@@ -49,6 +49,7 @@ struct ConfigurationProblemTests {
       "{\"quotas\": {\"users\": {\"root\\u0000\": {}}}}",
       "f:1:23: quotas.users.\"root\\u{0}\": there is no such user here"
     ),
+    ("{\"socket\": \"/x.admin\"}", "f:1:12: socket: \"/x.admin\" is not possible; a path from"),
     ("{\"socket\": 5}", "f:1:12: socket: text in quotes is wanted"),
     ("{\"group\": \"nobody-has-it\"}", "f:1:11: group: \"nobody-has-it\" is not possible; there"),
     ("{\"adminGroup\": \"nobody-has-it\"}", "f:1:16: adminGroup: \"nobody-has-it\" is not"),

@@ -135,7 +135,7 @@ struct ConfigurationTests {
     #expect(
       changes.lines == [
         "logLevel: default -> debug", "maxLeases: 5 -> default",
-        "quotas.defaults: connections=256 -> bytes=1 MiB connections=256",
+        "quotas.defaults: leases=16384 connections=256 -> bytes=1 MiB leases=16384 connections=256",
         "quotas.users.7: leases=1 connections=256 -> default", "record: /c -> nowhere",
         "pool BAR 0 of 0000:02:00.0: removed", "pool BAR 1 of 0000:02:00.0: added",
         "pool x: changed",

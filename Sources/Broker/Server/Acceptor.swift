@@ -10,7 +10,7 @@ final class Acceptor {
   /// The number of connections that are accepted before those that there are get their turn.
   private static let batch = 8
 
-  private let socket: ListeningSocket
+  private var socket: ListeningSocket
   private let loop: EventLoop
   private let logger: Logger
   private let handler: (consuming StreamSocket) -> Void
@@ -55,6 +55,15 @@ final class Acceptor {
     loop.after(.seconds(1)) { [weak self] in
       self?.isResumeTimed = false
       self?.resume()
+    }
+  }
+
+  /// Lets another group connect to the socket, if it is the admins' and the broker's own.
+  func admit(_ group: UInt32?) {
+    do throws(SystemError) {
+      try socket.admit(group)
+    } catch {
+      logger.error("socket's group", metadata: ["cause": "\(error)"])
     }
   }
 

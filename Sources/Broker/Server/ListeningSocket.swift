@@ -2,56 +2,143 @@ import Glibc
 public import LinuxSystem
 import SystemPackage
 
-/// The socket that a broker listens on. If the broker made it, its end removes it from the file
-/// system.
+/// A socket that a broker listens on, for clients or for admins. If the broker made it, its end
+/// removes it from the file system, and closes the connections that still wait there.
+///
+/// Invariant: a socket that the broker made never lets in more processes than its audience.
 public struct ListeningSocket: ~Copyable {
-  /// What is to be removed; nil for a socket that somebody else made, or that is in no directory.
-  private let path: String?
-  /// Which file that was, lest another broker's socket that has taken its place is removed.
-  private let inode: (device: UInt, number: UInt)?
+  /// The processes that a socket is for.
+  public enum Audience: Sendable {
+    /// All that may lease: the socket's owner and group.
+    case clients
+    /// Those that may attach and detach: the socket's owner, and its group if it was given one.
+    case admins
+  }
+
+  let audience: Audience
+  /// Whether another process made it, which keeps it when the broker ends.
+  private let isInherited: Bool
+  /// The file to be removed; nil for a socket that is inherited, or that is in no directory.
+  private let file: File?
+  /// The group that it was given; nil for none.
+  private var group: UInt32?
   private let socket: SocketListener
+
+  /// A file that the broker made. Its identity keeps another broker's socket, that has taken its
+  /// place, from being removed.
+  private struct File {
+    let path: String
+    let identity: Identity?
+
+    struct Identity: Equatable {
+      let device: UInt
+      let number: UInt
+    }
+
+    init(path: String) {
+      self.path = path
+      identity = Self.identity(at: path)
+    }
+
+    /// Whether the file at the path is still the one that was made.
+    var isThere: Bool { identity != nil && Self.identity(at: path) == identity }
+
+    private static func identity(at path: String) -> Identity? {
+      var status = stat()
+      guard unsafe lstat(path, &status) == 0 else { return nil }
+      return Identity(device: UInt(status.st_dev), number: UInt(status.st_ino))
+    }
+  }
 
   /// A socket that is listening already: socket activation. Made non-blocking, with a queue as
   /// short as that of our own.
-  public init(inherited socket: consuming Descriptor) throws(SystemError) {
+  public init(
+    inherited socket: consuming Descriptor, for audience: Audience = .clients
+  ) throws(SystemError) {
     do throws(Errno) {
       self.socket = try SocketListener(inherited: socket)
     } catch {
       throw SystemError(operation: "use", subject: "the inherited socket", errno: error)
     }
-    path = nil
-    inode = nil
+    self.audience = audience
+    isInherited = true
+    file = nil
+    group = nil
   }
 
-  /// Makes a socket at `path`, for its owner and `group` to connect to. Its directory is made if it
-  /// is missing. A socket that nobody answers at any more is removed; one that somebody does is an
-  /// error, EADDRINUSE. A leading `@` is the abstract namespace, open to everybody.
-  public init(path: String, group: UInt32? = nil) throws(SystemError) {
+  /// Makes a socket at `path` that listens from now on; connections wait until a broker accepts
+  /// them. The directory is made if it is missing. A socket at which no process listens is removed;
+  /// one at which a process does is an error, EADDRINUSE. A leading `@` is the abstract namespace,
+  /// open to every process.
+  /// - Parameter group: the group that may connect beside the owner; only root can give it one. Nil
+  ///   is the process's own group for clients, and none for admins.
+  public init(
+    path: String, for audience: Audience = .clients, group: UInt32? = nil
+  ) throws(SystemError) {
     let isAbstract = path.hasPrefix("@")
+    let group = Self.grantable(group)
     let lock = isAbstract ? nil : try Self.lockPlace(of: path)
     try Self.makeWay(at: path)
     socket = try attempt(
-      "listen on", path, try SocketListener(path: path, mode: 0o660, group: group))
-    self.path = isAbstract ? nil : path
-    inode = Self.inode(of: path)
+      "listen on", path,
+      try SocketListener(path: path, mode: Self.mode(for: audience, group: group), group: group))
+    self.audience = audience
+    self.group = group
+    isInherited = false
+    file = isAbstract ? nil : File(path: path)
     _ = consume lock
   }
 
   deinit {
-    guard let path, let inode, let present = Self.inode(of: path), inode == present else { return }
-    _ = unsafe unlink(path)
-  }
-
-  private static func inode(of path: String) -> (device: UInt, number: UInt)? {
-    var status = stat()
-    guard unsafe lstat(path, &status) == 0 else { return nil }
-    return (UInt(status.st_dev), UInt(status.st_ino))
+    if let file, file.isThere { _ = unsafe unlink(file.path) }
+    // Inherited connections wait for the next broker.
+    if !isInherited { closeWaitingConnections() }
   }
 
   var descriptor: CInt { socket.rawValue }
 
+  /// The path that it is bound to; nil for none.
+  public var path: String? { socket.path }
+
   /// Accepts the next connection; nil when none waits.
   func accept() throws(Errno) -> Descriptor? { try socket.accept() }
+
+  /// Lets another group connect to a socket for admins from now on. No process of the former group
+  /// can connect before the change is complete. Does nothing for a socket of another process.
+  mutating func admit(_ group: UInt32?) throws(SystemError) {
+    let group = Self.grantable(group)
+    guard audience == .admins, group != self.group, let file, file.isThere else { return }
+    let isChanged =
+      unsafe chmod(file.path, Self.mode(for: audience, group: nil)) == 0
+      && lchown(file.path, .max, group ?? getegid()) == 0
+      && chmod(file.path, Self.mode(for: audience, group: group)) == 0
+    guard isChanged else {
+      throw SystemError(
+        operation: "let a group connect to", subject: file.path, errno: Errno(rawValue: errno))
+    }
+    self.group = group
+  }
+
+  /// Closes connections that no broker has accepted: their processes read the end, and no reset.
+  private borrowing func closeWaitingConnections() {
+    socket.refuseConnections()
+    while true {
+      do throws(Errno) {
+        guard let connection = try accept() else { return }
+        StreamSocket(connection).takeFarewell()
+      } catch {
+        return
+      }
+    }
+  }
+
+  /// A group that this process can give to a file, which takes root; else nil.
+  private static func grantable(_ group: UInt32?) -> UInt32? { geteuid() == 0 ? group : nil }
+
+  /// The permissions of a socket for `audience`.
+  private static func mode(for audience: Audience, group: UInt32?) -> UInt32 {
+    audience == .admins && group == nil ? 0o600 : 0o660
+  }
 
   /// Keeps other brokers from looking at, removing and making the same socket at the same moment.
   /// The lock is on a file of mode 0600 beside the socket, which no client can open.
@@ -83,27 +170,29 @@ public struct ListeningSocket: ~Copyable {
       cause: "another broker is starting there")
   }
 
-  /// Removes a socket at `path` that nobody answers at any more. Throws EADDRINUSE where a broker
-  /// answers: to be found out before a device is touched that one will not serve.
-  public static func makeWay(at path: String) throws(SystemError) {
+  /// Removes a socket at `path` at which no process listens. Throws EADDRINUSE where one does.
+  private static func makeWay(at path: String) throws(SystemError) {
     do throws(Errno) {
-      _ = try StreamSocket(connectingTo: path)
+      guard try !SocketListener.isServed(path) else { throw .addressInUse }
+      // An abstract socket goes with its process.
+      guard !path.hasPrefix("@") else { return }
+      // A file that is no socket is refused like this too.
+      guard isSocket(path) else { throw .fileExists }
+      _ = unsafe unlink(path)
     } catch .noSuchFileOrDirectory {
       return
-    } catch .connectionRefused {
-      // No process listens. A file that is no socket is refused like this too.
-      guard isSocket(path) else {
-        throw SystemError(
-          operation: "listen on", subject: path, errno: .fileExists, cause: "it is no socket")
-      }
-      _ = unsafe unlink(path)
-      return
+    } catch .addressInUse {
+      throw SystemError(
+        operation: "listen on", subject: path, errno: .addressInUse,
+        cause: "another broker answers there; stop it, or give another --socket")
+    } catch .fileExists {
+      throw SystemError(
+        operation: "listen on", subject: path, errno: .fileExists, cause: "it is no socket")
     } catch {
-      throw SystemError(operation: "look for a broker at", subject: path, errno: error)
+      throw SystemError(
+        operation: "look for a broker at", subject: path, errno: error,
+        cause: error == .fileNameTooLong ? "a socket's path has at most 107 bytes" : nil)
     }
-    throw SystemError(
-      operation: "listen on", subject: path, errno: .addressInUse,
-      cause: "another broker answers there; stop it, or give another --socket")
   }
 
   private static func isSocket(_ path: String) -> Bool {

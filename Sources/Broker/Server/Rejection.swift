@@ -13,9 +13,14 @@ extension StreamSocket {
     guard let reply = try? Reply.frame(error: failure) else { return }
     var farewell = OutputQueue()
     farewell.append(OutputQueue.Message(bytes: reply))
-    // An empty socket takes it; a peer that has gone already does not need it. What came has to be
-    // taken, or the peer would learn of a reset instead: unix_release_sock() in net/unix/af_unix.c.
+    // An empty socket takes it; a peer that has gone already does not need it.
     try? farewell.flush(to: self)
+    takeFarewell()
+  }
+
+  /// Takes the bytes that came before the connection is closed, or the peer would read a reset
+  /// instead of an end: unix_release_sock() in net/unix/af_unix.c.
+  func takeFarewell() {
     shutdown(rawValue, CInt(SHUT_RD))
     for _ in 0..<Self.farewellRounds {
       guard let bytes = try? receiveBytes(capacity: Session.receiveSize), !bytes.isEmpty else {

@@ -36,7 +36,8 @@ final class Server {
     var connections: Int
     /// The longest time for which a connection may leave replies unread.
     var stall: Duration
-    /// The group whose members are admins, beside root and the broker's own user.
+    /// The group whose members may connect to the admins' socket, beside root and the broker's own
+    /// user.
     var adminGroup: UInt32?
     /// The broker's version, for clients that ask.
     var version: String
@@ -54,7 +55,8 @@ final class Server {
   private unowned let handler: any CallHandler
 
   private var settings: Settings
-  private var acceptor: Acceptor?
+  /// One a socket: the clients', the admins'.
+  private var acceptors: [Acceptor] = []
   private var sessions: [SessionID: Session] = [:]
   private var quota = ConnectionQuota()
   private lazy var turns = Turns(on: loop) { [unowned self] id in serveTurn(of: id) }
@@ -79,13 +81,17 @@ final class Server {
     reconfigure(settings)
   }
 
-  /// Limits from now on: no connection is closed by them. Admins are those of new connections.
+  /// Limits from now on: no connection is closed by them. The admins' group is that of new
+  /// connections.
   func reconfigure(_ settings: Settings) {
     self.settings = settings
     quota.quotas = settings.quotas
     quota.limit = settings.connections
     dispatcher.version = settings.version
-    acceptor?.resume()
+    for acceptor in acceptors {
+      acceptor.admit(settings.adminGroup)
+      acceptor.resume()
+    }
   }
 
   var sessionCount: Int { sessions.count }
@@ -97,12 +103,16 @@ final class Server {
 
   /// Accepts connections from `socket` once the loop runs.
   func listen(on socket: consuming ListeningSocket) throws(SystemError) {
-    acceptor = try Acceptor(socket, on: loop, logger) { [unowned self] connection in
-      accept(connection)
-    }
+    let audience = socket.audience
+    acceptors.append(
+      try Acceptor(socket, on: loop, logger) { [unowned self] connection in
+        accept(connection, as: audience)
+      })
   }
 
-  private func accept(_ connection: consuming StreamSocket) {
+  private func accept(
+    _ connection: consuming StreamSocket, as audience: ListeningSocket.Audience
+  ) {
     guard let user = Peer.user(of: connection) else { return }
     let account = settings.quotas.account(of: user)
     // Check the quota first: it is the only work that a flood can cause.
@@ -113,7 +123,14 @@ final class Server {
     }
     do throws(SystemError) {
       let peer = try Peer(of: connection)
-      let isAdmin = isAdmin(user, peer.groups)
+      let isAdmin = audience == .admins
+      // A plain session here would see less than its client expects, without an error.
+      guard !isAdmin || mayAdminister(user, peer.groups) else {
+        limiter.log(
+          .notice, "connection refused", of: user,
+          ["uid": "\(user)", "cause": "\(BrokerError.permissionDenied)"])
+        return connection.reject(because: .permissionDenied)
+      }
       let process = try processes.register(peer)
       lastNumber += 1
       let session = Session(
@@ -133,12 +150,14 @@ final class Server {
       limiter.log(
         .notice, "connection refused", of: account, ["uid": "\(user)", "cause": "\(error)"])
       if error.errno == .tooManyOpenFiles || error.errno == .tooManyOpenFilesInSystem {
-        acceptor?.pause(because: error.errno)
+        for acceptor in acceptors { acceptor.pause(because: error.errno) }
       }
     }
   }
 
-  private func isAdmin(_ user: UID, _ groups: [UInt32]) -> Bool {
+  /// Whether the process may connect to the admins' socket, which alone makes it an admin: the mode
+  /// of that socket decides the same, except in the abstract namespace.
+  private func mayAdminister(_ user: UID, _ groups: [UInt32]) -> Bool {
     user == .root || user.rawValue == geteuid()
       || settings.adminGroup.map(groups.contains) ?? false
   }
@@ -340,7 +359,7 @@ final class Server {
     handler.end(of: session)
     logger.debug("disconnect", metadata: session.metadata)
     forgetIfIdle(session.process.id)
-    acceptor?.resume()
+    for acceptor in acceptors { acceptor.resume() }
   }
 
   /// A process has died: its connections end, and its memory is free to be scrubbed.

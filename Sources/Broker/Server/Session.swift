@@ -20,6 +20,7 @@ final class Session {
   let user: UID
   /// The user on whose account it is served.
   let account: UID
+  /// Whether it came by the admins' socket.
   let isAdmin: Bool
 
   private let socket: StreamSocket
@@ -205,7 +206,7 @@ final class Session {
 }
 
 extension Session {
-  /// - Throws: PermissionDenied for a user that is no admin.
+  /// - Throws: PermissionDenied for a session that did not come by the admins' socket, root's too.
   func requireAdmin() throws(BrokerError) {
     guard isAdmin else { throw .permissionDenied }
   }

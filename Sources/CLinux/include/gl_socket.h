@@ -20,12 +20,20 @@ enum { GL_DESCRIPTORS_MAX = 16 };
 enum { GL_BACKLOG = 64 };
 
 /*
- * A listening, non-blocking stream socket at `path`, which must not exist. Nobody can connect before
- * its mode and group ((gid_t)-1: leave it) are as asked.
+ * A listening, non-blocking stream socket at `path`, which must not exist. Connections are refused
+ * before its mode and group ((gid_t)-1: leave it) are as asked, and the file never has more
+ * permissions than `mode` has.
  */
 int gl_listen(const char *path, mode_t mode, gid_t group);
 /* A connected, blocking stream socket. */
 int gl_connect(const char *path);
+/* 1 when a process listens at `path`, 0 when none does, -ENOENT when there is no file. Never waits. */
+int gl_is_served(const char *path);
+/*
+ * The path that a Unix socket is bound to. -ENOENT when it has none, -ENAMETOOLONG when it does not
+ * fit, -EINVAL for an abstract name with NULs.
+ */
+int gl_socket_path(int socket, char *path, size_t capacity);
 /* The next connection, non-blocking; -EAGAIN when none waits. */
 int gl_accept(int socket);
 /* A blocking datagram socket without a name, to send from. */

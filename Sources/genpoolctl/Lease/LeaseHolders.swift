@@ -33,7 +33,7 @@ struct LeaseHolders: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let connection = try broker.connect()
+    let connection = try broker.connectToShow()
     let pools = try pool.map { [try connection.describe(pool: $0).pool] } ?? connection.pools()
     let survey = try HolderSurvey(
       of: pools, leases: connection.leases(of: pool),

@@ -7,7 +7,7 @@ import GenPoolClient
 struct LeaseList: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list",
-    abstract: "Lists your leases; root sees everyone's.",
+    abstract: "Lists your leases; admins see those of all users.",
     usage: "genpoolctl lease list [<options>]",
     discussion: """
       An orphaned lease is one whose process has closed its connection and lives on: it may still \
@@ -26,7 +26,7 @@ struct LeaseList: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let leases = try broker.connect().leases(of: pool)
+    let leases = try broker.connectToShow().leases(of: pool)
     try output.write(Broker1.ListLeases.Reply(leases: leases), text: Self.table(of: leases))
   }
 

@@ -8,7 +8,7 @@ struct LeaseRelease: ParsableCommand {
     commandName: "release",
     abstract: "Takes a lease back from its holder, by force.",
     discussion: """
-      For root, or whom genpoold takes for an admin. The lease is revoked, and who watches \
+      For root and the group genpool-admin, by the admin socket. The lease is revoked, and who watches \
       `genpoolctl monitor` is told. That takes no memory away from the holder: its mapping stays, so \
       the memory is leased to nobody else until the holder has released the lease or its process has \
       ended. `genpoolctl lease list` shows the process; killing it is up to you.
@@ -25,7 +25,7 @@ struct LeaseRelease: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let connection = try broker.connect()
+    let connection = try broker.connectAsAdmin()
     let lease = try connection.forceRelease(lease.lease(over: connection))
     try output.write(
       lease,

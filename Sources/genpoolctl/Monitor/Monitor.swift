@@ -23,7 +23,7 @@ struct Monitor: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let connection = try broker.connect()
+    let connection = try broker.connectToShow()
     var failure: Failure?
     try connection.monitor { event in
       do throws(Failure) {

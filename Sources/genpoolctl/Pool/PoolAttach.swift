@@ -9,7 +9,7 @@ struct PoolAttach: ParsableCommand {
     abstract: "Makes a pool of a BAR or a part of it. ERASES what is in it.",
     usage: "genpoolctl pool attach <spec> [<options>]",
     discussion: """
-      For root, or whom genpoold takes for an admin. The device must keep the attach rules: \
+      For root and the group genpool-admin, by the admin socket. The device must keep the attach rules: \
       `genpoolctl device show` says which it breaks, and what helps.
 
       SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
@@ -48,7 +48,7 @@ struct PoolAttach: ParsableCommand {
   func run() throws {
     var specification = specification
     if force { specification.force = true }
-    let pool = try broker.connect().attach(specification)
+    let pool = try broker.connectAsAdmin().attach(specification)
     if let limit = pool.isolationLimit {
       StandardError.write("note: pool \(pool.name): \(limit)\n")
     }

@@ -10,7 +10,7 @@ struct PoolDetach: ParsableCommand {
     abstract: "Ends a pool and gives its BAR back.",
     usage: "genpoolctl pool detach <name> [<options>]",
     discussion: """
-      For root, or whom genpoold takes for an admin. A pool that has leases, or whose memory a living \
+      For root and the group genpool-admin, by the admin socket. A pool that has leases, or whose memory a living \
       process still reaches, is busy (exit status 75): `genpoolctl lease list --pool NAME` shows \
       whose leases they are.
 
@@ -25,7 +25,7 @@ struct PoolDetach: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let reply = try broker.connect().detach(pool: name)
+    let reply = try broker.connectAsAdmin().detach(pool: name)
     if let user = reply.unseenUid {
       let check =
         reply.witness == Witness.reopening.rawValue

@@ -10,8 +10,9 @@ import Logging
 extension Configuration: Decodable {
   /// How many leases a table may be made for: a slot costs about 200 bytes.
   static let leaseLimits = 1...1_048_576
-  /// sockaddr_un's room for a path and its NUL.
-  private static let socketPathLimit = 107
+  /// sockaddr_un's room for the admins' path, which is longer, and its NUL.
+  private static let socketPathLimit =
+    107 - (BrokerSocket(path: "").admin.path.utf8.count)
   /// PATH_MAX, less a file's name and what is between.
   private static let directoryPathLimit = 4096 - 256 - 1
 
@@ -24,10 +25,11 @@ extension Configuration: Decodable {
     socket = section.value(
       "socket", from: String.self,
       else: "a path from / on, or @ and a name, of at most \(Self.socketPathLimit) bytes without "
-        + "control characters"
+        + "control characters; the admins' socket is made beside it"
     ) { text in
       let isPlace = text.hasPrefix("/") || text.hasPrefix("@")
       return isPlace && isPlain(text) && (2...Self.socketPathLimit).contains(text.utf8.count)
+        && !BrokerSocket(path: text).isAdmin
         ? text : nil
     }
     group = section.group("group")

@@ -8,11 +8,11 @@ struct Configuration: Equatable {
   /// Where the daemon looks when no `--config` is given.
   static let standardPath = "/etc/genpool/genpoold.json"
 
-  /// The path to listen at.
+  /// The path of the clients' socket; the admins' is beside it.
   var socket: String?
-  /// Whose members may connect.
+  /// The group whose members may connect to the clients' socket.
   var group: Group?
-  /// Whose members may attach and detach.
+  /// The group whose members may connect to the admins' socket.
   var adminGroup: Group?
   /// What is logged: this and what is more severe.
   var logLevel: Logger.Level?

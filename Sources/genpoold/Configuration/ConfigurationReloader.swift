@@ -94,9 +94,14 @@ extension Configuration {
   /// What it means for the broker. What it leaves out is the broker's default.
   func configure(_ broker: inout LeaseBroker.Configuration) {
     let standard = LeaseBroker.Configuration(version: broker.version)
-    broker.adminGroup = adminGroup?.gid ?? Accounts.group("genpool-admin")
+    broker.adminGroup = effectiveAdminGroup
     broker.leaseLimit = maxLeases ?? standard.leaseLimit
     broker.quotas = quotas
     broker.recordDirectory = record
   }
+  /// The group whose members may connect as clients; nil for none.
+  var clientGroup: UInt32? { group?.gid ?? Accounts.group("genpool") }
+
+  /// The group whose members may connect as admins; nil for none.
+  var effectiveAdminGroup: UInt32? { adminGroup?.gid ?? Accounts.group("genpool-admin") }
 }

@@ -20,5 +20,8 @@ pid_t ct_start(const char *path, int uid, bool forks, int *control);
 /* How many sockets of this process are bound to `path`: a listening one, and those it accepted. */
 int ct_count_sockets(const char *path);
 
+/* Gives the calling thread a umask of its own that takes no permission away. 0, or -errno. */
+int ct_unmask_thread(void);
+
 /* Kills it with SIGKILL and waits for its end. */
 void ct_kill(pid_t process);

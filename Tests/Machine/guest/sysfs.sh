@@ -101,6 +101,8 @@ leases() {
   [ "$(grep -o '"lease"' /run/leases.json | wc -l)" = "$1" ]
 }
 check "the list has the six leases that are held" within 10 leases 6
+check "another user detaches nothing, by the admin socket" \
+  fails_with 1 'admin socket is for root' su other -c "genpoolctl pool detach cmb"
 check "another user gets nothing of a BAR that this one's descriptors reach" \
   fails_with 75 'uid 0' su other -c "genpoolctl lease acquire --pool ivs --size 4K --fill 1"
 kill -9 "$(cat /run/killed.pid)"
@@ -135,7 +137,7 @@ check "a second genpoold attaches a BAR of its own" \
 kill -TERM $second
 wait $second
 check "told to end it ends with status 0" equal $? 0
-check "and leaves no socket" test ! -e /run/second.socket
+check "and leaves no socket" test ! -e /run/second.socket -a ! -e /run/second.socket.admin
 check "and leaves its device as it was" equal "$(state "$testdev")" "$testdev_before"
 
 check "the kernel had nothing to complain of" \

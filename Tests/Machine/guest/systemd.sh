@@ -38,7 +38,7 @@ echo  # systemd leaves the console in the middle of a line
 # How make install says it goes on, and what Debian's packages do.
 
 check "systemd finds no fault with the installed units" \
-  equal "$(systemd-analyze verify --man=no $units/genpoold.* $units/genpool.target 2>&1)" ""
+  equal "$(systemd-analyze verify --man=no $units/genpoold.* $units/genpoold-admin.socket $units/genpool.target 2>&1)" ""
 check "udevadm finds no fault with the installed rules" \
   udevadm verify --no-summary /usr/local/lib/udev/rules.d/70-genpool.rules
 check "the groups are made" \
@@ -47,7 +47,7 @@ check "the socket's directory is made" \
   sh -c 'systemd-tmpfiles --create genpool.conf && [ "$(stat -c %a:%U /run/genpool)" = 755:root ]'
 check "udevd and systemd take up the new rules and units" \
   sh -c 'udevadm control --reload && systemctl daemon-reload'
-sed -i 's/^\(genpool:.*\)/\1member/' /etc/group
+sed -i 's/^\(genpool:.*\)/\1member/; s/^\(genpool-admin:.*\)/\1outsider/' /etc/group
 
 # Off, so that opening them must change that; devices of QEMU's firmware are left on.
 for device in "$nv0" "$ivs"; do
@@ -56,6 +56,10 @@ done
 before=$(states) nv0_before=$(state "$nv0")
 begin
 check "the socket is enabled" systemctl enable --now genpoold.socket
+check "and the admins' with it" systemctl is-enabled genpoold-admin.socket
+check "both listen, each for its group" equal \
+  "$(stat -c '%a %U:%G' /run/genpool/io.genpool.Broker1 /run/genpool/io.genpool.Broker1.admin | xargs)" \
+  "660 root:genpool 660 root:genpool-admin"
 check "that alone starts no daemon" equal "$(property ActiveState)" inactive
 check "the first client starts it, and finds no pool" pools
 check "it has told systemd that it is ready, and what it serves" \
@@ -63,6 +67,10 @@ check "it has told systemd that it is ready, and what it serves" \
 check "as it was installed it changes no device" equal "$(states)" "$before"
 check "a member of the group genpool may connect" su member -c 'genpoolctl pool list'
 check "others may not" fails_with 1 'ermission denied' su outsider -c 'genpoolctl pool list'
+check "nor a member to the admin socket" \
+  fails_with 1 'admin socket is for root and the group genpool-admin' su member -c 'genpoolctl pool detach cmb'
+check "a member of the group genpool-admin may, and is an admin there" \
+  fails_with 1 'no pool cmb' su outsider -c 'genpoolctl pool detach cmb'
 
 # The configuration, by reload.
 
@@ -159,6 +167,7 @@ check "systemd $(systemctl --version | awk 'NR == 1 { print $2 }') rates it as t
 
 begin
 check "systemctl stop succeeds" systemctl stop genpoold.socket $unit
+check "neither socket listens any more" fails_with 69 'genpoold running' genpoolctl pool detach cmb
 check "the daemon has ended well" equal "$(property Result), $(property ExecMainStatus)" "success, 0"
 check "the devices are as they were" equal "$(states)" "$nv0_before; $ivs_before"
 
