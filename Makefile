@@ -57,7 +57,6 @@ machine-test: build  ## real PCIe BARs in a QEMU machine
 	@for program in Examples/nvme-memory Tests/ABI/iova; do \
 	  gcc -ISources/CGenPool/include $$program.c -L$(RELEASE) -lgenpool \
 	    -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/$$(basename $$program)-c || exit 1; done
-	@gcc -O1 -Wall -Wextra -Werror -static Tests/Machine/attacker.c -o $(RELEASE)/attacker
 	Tests/Machine/run --bin $(RELEASE)
 
 SECONDS ?= 60

@@ -205,6 +205,11 @@ let package = Package(
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
 
+    // A client that keeps memory beyond its lease. Tests/Machine's guests have it, and the tests.
+    .executableTarget(
+      name: "attacker", path: "Tests/Machine", sources: ["attacker.c"],
+      cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+
     // What the thread sanitizer watches. Of few modules: each is compiled once more for it.
     .executableTarget(
       name: "thread-stress", dependencies: ["Reference"], path: "Tests/Threads",
@@ -352,7 +357,7 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
+        "genpoold", "genpoolctl", "genpool-bench", "attacker", "readme-library", "readme-client",
         "GenPoolClient",
         "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "TestSupport",
       ],

@@ -2,7 +2,8 @@
 
 The same checks with Debian 12's kernel and with sid's: since Linux 7.0 the kernel no longer reports which
 sysfs files are open (F_SETLEASE), and the broker must refuse where it cannot know. One device's memory is
-leased through sysfs, one's through VFIO behind a strict IOMMU. The attacker is attacker.c.
+leased through sysfs, one's through VFIO behind a strict IOMMU. The attacker is attacker.c. The cells of emulated devices
+are in WitnessMatrixTests.
 """
 
 from dataclasses import replace
