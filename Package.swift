@@ -191,7 +191,8 @@ let package = Package(
     .executableTarget(
       name: "genpool-bench",
       dependencies: [
-        "GenPool", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser,
+        "GenPool", "LinuxSystem", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient",
+        argumentParser,
       ],
       exclude: ["Results"], swiftSettings: house),
 
