@@ -18,6 +18,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 MACHINE = Machine(
     name="isolation",
+    limit=240,  # seconds, of which it takes 80 on a host that is not busy
     suite="bookworm",
     modules=vfio.MACHINE.modules,  # more than it takes, so that one cached kernel serves both
     programs=("genpoold", "genpoolctl", "attacker"),

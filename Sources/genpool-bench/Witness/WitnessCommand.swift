@@ -35,6 +35,16 @@ struct WitnessCommand: ParsableCommand {
     for key in 0..<leases {
       try witness.watch(descriptions[key % 16].descriptor, key: UInt64(key))
     }
+    let latencies = try withExtendedLifetime(descriptions) { try ask(witness) }
+    let sorted = Sorted(latencies)
+    func figure(_ share: Double) -> String { "\((sorted.quantile(share) * 10).rounded() / 10)" }
+    print(
+      "\(leases) leases, us an answer: p50 \(figure(0.5)), p99 \(figure(0.99)), "
+        + "p99.9 \(figure(0.999)), max \(figure(1))")
+  }
+
+  /// The time of each answer, in microseconds.
+  private func ask(_ witness: DescriptionWitness) throws -> [Double] {
     var latencies: [Double] = []
     for round in 0..<rounds {
       let key = UInt64(round &* 40_503 % leases)
@@ -44,11 +54,7 @@ struct WitnessCommand: ParsableCommand {
       }
       latencies.append(Double(threadNanoseconds() - start) / 1000)
     }
-    let sorted = Sorted(latencies)
-    func figure(_ share: Double) -> String { "\((sorted.quantile(share) * 10).rounded() / 10)" }
-    print(
-      "\(leases) leases, us an answer: p50 \(figure(0.5)), p99 \(figure(0.99)), "
-        + "p99.9 \(figure(0.999)), max \(figure(1))")
+    return latencies
   }
 
   /// An open file description of its own.

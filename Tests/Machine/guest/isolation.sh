@@ -291,7 +291,7 @@ replugged() {
       echo 1 > /sys/bus/pci/rescan
       denied "$1" "with the device plugged in again" PoolRevoked
       check "$cell, $1: its memory is not attached while it is mapped" \
-        fails 'processes still hold pool' attach "$1"
+        fails "pool $1 has it|processes still hold pool $1" genpoolctl pool attach "$(spec "$1" | sed "s/name=$1/name=other/")"
       end "attacker-$1"
       ;;
     group)
@@ -308,7 +308,7 @@ replugged() {
       check "$cell, $1: it comes back" genpoolctl device bind "$device"
       ;;
   esac
-  check "$cell, $1: once the mapping has gone the memory is attached" within 1 attach "$1"
+  check "$cell, $1: once the mapping has gone the memory is attached" within 5 attach "$1"
   served "$1" "after that"
 }
 
