@@ -2,8 +2,8 @@ import Glibc
 package import SystemPackage
 
 extension Descriptor {
-  /// The length in bytes of the regular file that is open; nil for another kind of file, and for one
-  /// whose last name was removed. fstat(2).
+  /// The length in bytes of the regular file that is open; nil for another kind of file, and for
+  /// one whose last name was removed. fstat(2).
   package func lengthOfNamedFile() throws(Errno) -> UInt64? {
     var status = stat()
     guard unsafe fstat(rawValue, &status) == 0 else { throw Errno(rawValue: errno) }

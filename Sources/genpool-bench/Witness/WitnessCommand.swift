@@ -2,7 +2,7 @@ import ArgumentParser
 import Glibc
 import LinuxSystem
 
-/// `genpool-bench witness`: the time that the kernel takes to tell whether anything of a lease is left.
+/// `genpool-bench witness`: the time of the kernel's answer whether anything of a lease is left.
 struct WitnessCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "witness",
