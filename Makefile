@@ -59,7 +59,7 @@ machine-test: build  ## real PCIe BARs in a QEMU machine
 	    -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/$$(basename $$program)-c || exit 1; done
 	Tests/Machine/run --bin $(RELEASE)
 
-mutation-test: deps  ## whether tests fail when a witness answers "free"; half an hour
+mutation-test: deps  ## whether tests fail when a witness answers "free"; 45 minutes
 	Tests/Mutations/run
 
 SECONDS ?= 60
