@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test mutation-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -57,8 +57,10 @@ machine-test: build  ## real PCIe BARs in a QEMU machine
 	@for program in Examples/nvme-memory Tests/ABI/iova; do \
 	  gcc -ISources/CGenPool/include $$program.c -L$(RELEASE) -lgenpool \
 	    -Wl,-rpath,$(abspath $(RELEASE)) -o $(RELEASE)/$$(basename $$program)-c || exit 1; done
-	@gcc -O1 -Wall -Wextra -Werror -static Tests/Machine/attacker.c -o $(RELEASE)/attacker
 	Tests/Machine/run --bin $(RELEASE)
+
+mutation-test: deps  ## whether tests fail when a witness answers "free"; 45 minutes
+	Tests/Mutations/run
 
 SECONDS ?= 60
 fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60

@@ -191,7 +191,8 @@ let package = Package(
     .executableTarget(
       name: "genpool-bench",
       dependencies: [
-        "GenPool", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient", argumentParser,
+        "GenPool", "LinuxSystem", "Reference", "CBaselines", "BrokerProtocol", "GenPoolClient",
+        argumentParser,
       ],
       exclude: ["Results"], swiftSettings: house),
 
@@ -204,6 +205,11 @@ let package = Package(
         "BrokerProtocol", "GenPoolClient", "Reference", argumentParser, system,
       ],
       path: "Tests/Machine/proof", swiftSettings: house),
+
+    // A client that keeps memory beyond its lease. Tests/Machine's guests have it, and the tests.
+    .executableTarget(
+      name: "attacker", path: "Tests/Machine", sources: ["attacker.c"],
+      cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
 
     // What the thread sanitizer watches. Of few modules: each is compiled once more for it.
     .executableTarget(
@@ -353,7 +359,7 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "genpoold", "genpoolctl", "genpool-bench", "readme-library", "readme-client",
+        "genpoold", "genpoolctl", "genpool-bench", "attacker", "readme-library", "readme-client",
         "GenPoolClient",
         "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "TestSupport",
       ],

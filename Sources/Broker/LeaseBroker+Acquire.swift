@@ -93,8 +93,9 @@ extension LeaseBroker {
   /// The reply that hands a new lease out. If there is none, nor is the lease.
   private func handOut(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     auditor.log("lease", of: lease.account, regions.metadata(of: lease))
-    if let region = regions[lease.region], region.noticePressure() {
-      server.publish(region.pressure)
+    if let region = regions[lease.region] {
+      regions.restoreLength(of: region, sparing: lease.id)
+      if region.noticePressure() { server.publish(region.pressure) }
     }
     do throws(BrokerError) {
       return try grant(lease)

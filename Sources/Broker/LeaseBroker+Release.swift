@@ -1,5 +1,6 @@
 import BrokerLeases
 import BrokerProtocol
+import Glibc
 import Logging
 
 // The end of leases: by their process's will or its death, by an admin, or with their region.
@@ -38,6 +39,8 @@ extension LeaseBroker {
   /// Ends a lease: once nothing reaches its memory that goes to the scrubber, and only then back to
   /// the pool.
   func end(_ lease: LeaseTable.Entry) {
+    // As long as the lease is held, for its holder may be the one that has truncated the memory.
+    if let region = regions[lease.region] { regions.restoreLength(of: region) }
     leases.end(lease.id)
     if let region = regions[lease.region], regions.end(lease, in: region) { return }
     leases.remove(lease.id)
@@ -68,6 +71,28 @@ extension LeaseBroker: RegionObserver {
 
   func revokeLeases(of region: AttachedRegion, because cause: String) {
     for lease in leases.revokeAll(in: region.id) {
+      server.publish(region.revocation(of: lease, because: cause))
+    }
+  }
+
+  func revokeHeldLeases(
+    of region: AttachedRegion, sparing spared: LeaseID?, because cause: String
+  ) {
+    let held = leases.entries(in: region.id).filter { $0.isHeld && $0.id != spared }
+    // Processes without a lease may have descriptors still.
+    let users = Set(held.map(\.user)).union(region.holders.values.joined()).sorted {
+      $0.rawValue < $1.rawValue
+    }
+    limiter.log(
+      .warning, "truncated", of: users.first ?? UID(rawValue: geteuid()),
+      [
+        "pool": "\(region.name)", "cause": "\(cause)", "leases": "\(held.count)",
+        "uid": "\(users.isEmpty ? "none" : users.map(\.description).joined(separator: ", "))",
+      ])
+    for lease in held where leases.revoke(lease.id) {
+      var metadata = regions.metadata(of: lease)
+      metadata["cause"] = "\(cause)"
+      limiter.log(.warning, "lease revoked", of: lease.account, metadata)
       server.publish(region.revocation(of: lease, because: cause))
     }
   }

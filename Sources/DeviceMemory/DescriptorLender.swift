@@ -1,3 +1,4 @@
+public import GenPool
 public import LinuxSystem
 
 /// Opens a range's file again for other processes, and asks the kernel whether what it opened still
@@ -21,11 +22,28 @@ public protocol DescriptorLender: AnyObject, Sendable {
 
   /// Forgets a lending for which ``witness(of:)`` is ``WitnessAnswer/free``.
   func forget(_ lending: Lending)
+
+  /// Puts the file that is lent back to its length, if it is a regular one that a holder has made
+  /// shorter. The part that was cut off reads as zeroes then.
+  /// - Returns: the file's state until then.
+  func restoreLength() throws(SystemError) -> FileLength
 }
 
 extension DescriptorLender {
   public func witness(of lending: Lending) -> WitnessAnswer { .unknown }
   public func forget(_ lending: Lending) {}
+  public func restoreLength() throws(SystemError) -> FileLength { .notApplicable }
+}
+
+/// The length of the regular file that emulates a device's memory. Each holder of a descriptor can
+/// change it: ftruncate(2) takes no more than a descriptor that is open for writing.
+public enum FileLength: Hashable, Sendable {
+  /// The memory is a device's, or its emulated device was removed.
+  case notApplicable
+  /// The file is as long as it was when it was opened.
+  case intact
+  /// The file was shorter: it had this length.
+  case truncated(to: ByteCount)
 }
 
 /// A purpose that descriptors are lent for: one lease of one range.

@@ -11,6 +11,6 @@ struct GenPoolBench: ParsableCommand {
     subcommands: [
       CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
       VerifyCommand.self, ReplayCommand.self, ABICommand.self, StressCommand.self,
-      LeaseCommand.self,
+      LeaseCommand.self, WitnessCommand.self,
     ])
 }

@@ -22,6 +22,8 @@ final class MemoryProvider: DeviceProvider, Sendable {
     /// What tells whether it is still reached. A ``Witness/fileLease`` is played by locks on what is lent,
     /// which live as long as the open file description: as good where no test takes them off.
     var witness = Witness.fileLease
+    /// Whether a truncation is put right, as it is for a file of an emulated tree.
+    var isEmulated = false
     /// The other sources through which nothing reaches it.
     var releasedSources: Set<MemorySource> = []
     var bars: Set<Int> = [0]
@@ -130,7 +132,9 @@ final class MemoryProvider: DeviceProvider, Sendable {
         physical: device.physical.map { $0 + offset }, bus: device.bus.map { $0 + offset },
         caching: .cached, isolation: device.isolation, source: device.source,
         label: "BAR \(bar) of \(device.address)",
-        lender: Lender(memory: self.memory(of: name), device.witness, of: self),
+        lender: Lender(
+          memory: self.memory(of: name), device.witness,
+          length: device.isEmulated ? device.mapOffset + device.size : nil, of: self),
         witness: device.witness,
         witnessAtOpening: witnessesAtOpening.withLock { $0[name] }
           ?? (device.witness == .none ? .unknown : .free),
@@ -153,8 +157,12 @@ final class MemoryProvider: DeviceProvider, Sendable {
     /// Where the bytes of its own lendings begin: an earlier run's are not its business.
     private let firstByte = off_t.random(in: 1...1 << 40)
 
-    init(memory: CInt, _ kind: Witness, of provider: MemoryProvider) {
+    /// Of a device that is emulated.
+    private let length: ByteCount?
+
+    init(memory: CInt, _ kind: Witness, length: ByteCount?, of provider: MemoryProvider) {
       self.provider = provider
+      self.length = length
       self.memory = memory
       self.kind = kind
     }
@@ -183,6 +191,18 @@ final class MemoryProvider: DeviceProvider, Sendable {
     func witness(of lending: Lending) -> WitnessAnswer {
       provider?.questions.add(1, ordering: .relaxed)
       return kind == .perLease ? locked(from: byte(of: lending), count: 1) : .unknown
+    }
+
+    func restoreLength() throws(SystemError) -> FileLength {
+      guard let length else { return .notApplicable }
+      var status = stat()
+      guard unsafe fstat(memory, &status) == 0, status.st_size < Int(length.rawValue) else {
+        return .intact
+      }
+      guard ftruncate(memory, Int(length.rawValue)) == 0 else {
+        throw SystemError(operation: "restore", subject: "memory", errno: Errno(rawValue: errno))
+      }
+      return .truncated(to: ByteCount(UInt64(status.st_size)))
     }
 
     private func byte(of lending: Lending) -> off_t { firstByte + off_t(lending.rawValue) }

@@ -10,6 +10,7 @@ enum Executable {
   static let genpoold = path("genpoold")
   static let genpoolctl = path("genpoolctl")
   static let genpoolBench = path("genpool-bench")
+  static let attacker = path("attacker")
   static let readmeLibrary = path("readme-library")
   static let readmeClient = path("readme-client")
 

@@ -1,12 +1,17 @@
 /*
- * A client that keeps the memory it leased beyond its lease, for isolation.sh.
+ * A client that keeps the memory it leased beyond its lease, for isolation.sh and WitnessMatrixTests.
  *
  * attacker hold|keep --uid N --socket PATH --pool NAME --size BYTES [--wait MILLISECONDS]
- *                    [--unlock] [--release] [--descriptor] [--way WAY]
+ *                    [--unlock] [--game GAME] [--release] [--descriptor] [--way WAY]
  *
  * hold: the process that leases goes on. keep: its forked child does, and it dies itself.
  * --size: of the pool. A descriptor reaches all of a BAR, so the mapping is of the whole pool.
+ * --uid: -1 for that of the caller.
  * --unlock: takes the broker's lock off the descriptor. --release: gives the lease back.
+ * --game: locks that the lessee sets and removes on the descriptor, of which no witness may depend:
+ *   ofd          F_OFD_SETLK       classic      F_SETLK
+ *   flock        LOCK_EX, LOCK_UN  lease        F_SETLEASE, as far as the kernel allows it
+ *   truncate     no lock: the file is cut to 0 bytes, as far as the kernel allows it
  * --descriptor: keeps the descriptor; without it the mapping alone outlives death and release.
  * --way, with keep: what the child has instead of the mapping, when the lessee has died:
  *   descriptor  the descriptor      exec    the descriptor, in a program that it executes
@@ -14,6 +19,7 @@
  *   nested      such a socket pair's end in a message of another one
  *   ring        an io_uring with the file registered
  *   unread      the connection, and in it the broker's reply with the descriptor, not received
+ *   reopen      the file, opened anew through /proc; else the descriptor, where the kernel forbids that
  *   namespace   the mapping, in a grandchild in user, PID and mount namespaces of its own
  *
  * It speaks varlink itself, since an attacker uses no library of ours. The first line it prints is
@@ -23,6 +29,7 @@
  *   read         the text there
  *   find TEXT    "found" or "absent": at the start of any page of the pool
  *   flood TEXT   at the start of each page of the pool
+ *   drop         unmaps the memory and closes the descriptor; the connection stays open: "dropped"
  * An access that the kernel refuses is answered with "fault".
  */
 #define _GNU_SOURCE
@@ -40,6 +47,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -58,6 +66,7 @@ struct memory {
   volatile char *pool;
   size_t size;
   size_t lease; /* the lease's offset in the pool */
+  int descriptor;
 };
 
 static sigjmp_buf faulted;
@@ -128,7 +137,7 @@ static void string(const struct connection *c, const char *key, char *into, size
 
 /* The memory */
 
-static void answer(const struct memory *m, const char *command, const char *text) {
+static void answer(struct memory *m, const char *command, const char *text) {
   volatile char *lease = m->pool + m->lease;
   char found[TEXT] = "";
   if (sigsetjmp(faulted, 1) != 0) {
@@ -150,12 +159,16 @@ static void answer(const struct memory *m, const char *command, const char *text
     for (size_t page = 0; page < m->size; page += PAGE)
       for (int i = 0; i < TEXT; i++) m->pool[page + i] = text[i];
     puts("flooded");
+  } else if (strcmp(command, "drop") == 0) {
+    if (munmap((void *)m->pool, m->size) != 0) err(2, "munmap");
+    close(m->descriptor);
+    puts("dropped");
   } else {
     errx(2, "no command %s", command);
   }
 }
 
-static void serve(const struct memory *m) {
+static void serve(struct memory *m) {
   struct sigaction action = {.sa_handler = on_fault};
   sigaction(SIGBUS, &action, NULL);
   sigaction(SIGSEGV, &action, NULL);
@@ -205,6 +218,41 @@ static void register_in_ring(int descriptor) {
   close(descriptor);
 }
 
+/* Replaces the descriptor by one of an open file description that the broker has not made. */
+static int reopened(int descriptor) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+  int own = open(path, O_RDWR | O_CLOEXEC);
+  printf("reopen %s\n", own < 0 ? "refused" : "granted");
+  if (own < 0) return descriptor;
+  close(descriptor);
+  return own;
+}
+
+static void play(const char *game, int descriptor) {
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  int is_ofd = strcmp(game, "ofd") == 0;
+  if (is_ofd || strcmp(game, "classic") == 0) {
+    /* The broker's own lock, if it has one, may be in the way of the first. */
+    fcntl(descriptor, is_ofd ? F_OFD_SETLK : F_SETLK, &whole);
+    whole.l_type = F_UNLCK;
+    if (fcntl(descriptor, is_ofd ? F_OFD_SETLK : F_SETLK, &whole) != 0) err(2, "take the lock off");
+  } else if (strcmp(game, "flock") == 0) {
+    flock(descriptor, LOCK_EX | LOCK_NB);
+    if (flock(descriptor, LOCK_UN) != 0) err(2, "take the lock off");
+  } else if (strcmp(game, "lease") == 0) {
+    fcntl(descriptor, F_SETLEASE, F_RDLCK);
+    fcntl(descriptor, F_SETLEASE, F_WRLCK);
+    fcntl(descriptor, F_SETLEASE, F_UNLCK);
+    fcntl(descriptor, F_SETLEASE, F_WRLCK);
+  } else if (strcmp(game, "truncate") == 0) {
+    /* Of sysfs and VFIO it has no effect, or fails. */
+    if (ftruncate(descriptor, 0) != 0) return;
+  } else {
+    errx(64, "no game %s", game);
+  }
+}
+
 /* Keeps what `way` says of the descriptor, and nothing else, until it is killed. */
 static void keep_by(const char *way, int descriptor) {
   if (strcmp(way, "flight") == 0) {
@@ -213,6 +261,8 @@ static void keep_by(const char *way, int descriptor) {
     in_flight(in_flight(descriptor));
   } else if (strcmp(way, "ring") == 0) {
     register_in_ring(descriptor);
+  } else if (strcmp(way, "reopen") == 0) {
+    reopened(descriptor);
   } else if (strcmp(way, "exec") == 0) {
     printf("pid %d\n", getpid());
     if (fcntl(descriptor, F_SETFD, 0) != 0) err(2, "keep across exec");
@@ -241,27 +291,29 @@ int main(int count, char **arguments) {
   if (count == 2 && strcmp(arguments[1], "pause") == 0) {
     for (;;) pause();
   }
-  enum { UID = 1, SOCKET, POOL, SIZE, WAIT, WAY };
+  enum { UID = 1, SOCKET, POOL, SIZE, WAIT, WAY, GAME };
   int unlock = 0, release = 0, descriptor = 0;
   const struct option options[] = {
       {"uid", required_argument, NULL, UID},   {"socket", required_argument, NULL, SOCKET},
       {"pool", required_argument, NULL, POOL}, {"size", required_argument, NULL, SIZE},
       {"wait", required_argument, NULL, WAIT}, {"way", required_argument, NULL, WAY},
+      {"game", required_argument, NULL, GAME},
       {"unlock", no_argument, &unlock, 1},
       {"release", no_argument, &release, 1},   {"descriptor", no_argument, &descriptor, 1},
       {0}};
   uid_t uid = 0;
-  const char *socket_path = NULL, *pool = NULL, *wait = "0", *way = NULL;
+  const char *socket_path = NULL, *pool = NULL, *wait = "0", *way = NULL, *game = NULL;
   struct memory memory = {0};
   for (int option; (option = getopt_long(count, arguments, "", options, NULL)) != -1;) {
     switch (option) {
       case 0: break;
-      case UID: uid = strtoul(optarg, NULL, 10); break;
+      case UID: uid = strtol(optarg, NULL, 10); break;
       case SOCKET: socket_path = optarg; break;
       case POOL: pool = optarg; break;
       case SIZE: memory.size = strtoul(optarg, NULL, 10); break;
       case WAIT: wait = optarg; break;
       case WAY: way = optarg; break;
+      case GAME: game = optarg; break;
       default: return 64;
     }
   }
@@ -270,7 +322,8 @@ int main(int count, char **arguments) {
   if (!uid || !socket_path || !pool || !memory.size || (!keep && strcmp(verb, "hold") != 0))
     errx(64, "wrong usage");
   setvbuf(stdout, NULL, _IOLBF, 0);
-  if (setgroups(0, NULL) != 0 || setresgid(uid, uid, uid) != 0 || setresuid(uid, uid, uid) != 0)
+  if (uid != (uid_t)-1 &&
+      (setgroups(0, NULL) != 0 || setresgid(uid, uid, uid) != 0 || setresuid(uid, uid, uid) != 0))
     err(2, "become uid %d", uid);
 
   static struct connection c;
@@ -304,11 +357,16 @@ int main(int count, char **arguments) {
                       number(&c, "\"mapOffset\":") - memory.lease);
   if (mapped == MAP_FAILED) err(2, "map the pool");
   memory.pool = mapped;
+  memory.descriptor = c.descriptor;
 
   struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
   if (unlock && fcntl(c.descriptor, F_OFD_SETLK, &whole) != 0) err(2, "take the lock off");
+  if (game) play(game, c.descriptor);
   int keeps_mapping = !way || strcmp(way, "namespace") == 0;
-  if ((keep || release) && !descriptor && keeps_mapping) close(c.descriptor);
+  if ((keep || release) && !descriptor && keeps_mapping) {
+    close(c.descriptor);
+    memory.descriptor = -1;
+  }
   if (release) {
     string(&c, "\"lease\":\"", text, sizeof text);
     call(&c,

@@ -450,6 +450,14 @@ final class AttachedRegion {
 
   func endWatch() { isWatched = false }
 
+  /// Puts the memory's file back to its length where a holder has made it shorter.
+  func restoreLength() throws(SystemError) -> FileLength {
+    let length = try lender?.restoreLength() ?? .notApplicable
+    // What faulted until now says nothing of the device.
+    if case .truncated = length { moment.holderChanges += 1 }
+    return length
+  }
+
   /// Whether any process may reach the memory: the kernel sees one, or cannot tell.
   var isReached: Bool { answer != .free }
 

@@ -9,6 +9,10 @@ protocol RegionObserver: AnyObject {
   func voidLeases(of region: AttachedRegion)
   /// A region's device does not answer, or not as memory: its leases must be used no longer.
   func revokeLeases(of region: AttachedRegion, because cause: String)
+  /// A holder of a region has destroyed memory of it: the leases that are held, but for `spared`,
+  /// must be used no longer. The region goes on.
+  func revokeHeldLeases(
+    of region: AttachedRegion, sparing spared: LeaseID?, because cause: String)
   /// Nothing reaches an ended lease's memory any more: it is being scrubbed.
   func leaseIsUnreached(_ lease: LeaseID)
   /// An ended lease's memory is clean.

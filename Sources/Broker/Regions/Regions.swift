@@ -221,6 +221,7 @@ final class Regions {
 
   /// Makes a region's free memory dirty, and with it all that its last user could have written.
   func erase(_ region: AttachedRegion) {
+    restoreLength(of: region)
     do throws(PoolError) {
       for run in try region.takeFree() { scrubs?.scrub(region, at: run.offset, run.size) }
     } catch {
@@ -262,7 +263,18 @@ final class Regions {
         // No process could write, so it is the device.
         revoke(region, because: "\(fault)")
       }
-    case .failed(let fault): revoke(region, because: "\(fault)")
+    case .failed(let fault):
+      switch restoreLength(of: region) {
+      case .notApplicable: revoke(region, because: "\(fault)")
+      case .intact
+      where slice.since.holderChanges == region.moment.holderChanges && region.answer == .free:
+        // No process could truncate the file, so it is the file system.
+        revoke(region, because: "\(fault)")
+      case .intact, .truncated:
+        region.contest(slice)
+        // Not at once: a holder may go on truncating.
+        scrubContestedLater(of: region)
+      }
     case .closed:
       // The memory was closed to be opened anew, under the scrubber.
       if !region.isRevoked { region.contest(slice) }
@@ -279,6 +291,33 @@ final class Regions {
     loop.after(.seconds(1)) { [unowned self] in
       if contains(region) { scrubContested(of: region) }
     }
+  }
+
+  // MARK: Truncation
+
+  /// Puts the file of an emulated BAR back to its length if one of its holders has made it shorter,
+  /// and has the leases revoked whose holders could have done it. The pool goes on.
+  ///
+  /// The kernel does not record which holder it was. All leases of a pool have descriptors of one
+  /// file, and those of a `uid-exclusive` pool are of one user: so all are revoked.
+  /// - Parameter spared: a lease that was not handed out yet.
+  /// - Returns: the file's state until then.
+  @discardableResult
+  func restoreLength(of region: AttachedRegion, sparing spared: LeaseID? = nil) -> FileLength {
+    let length: FileLength
+    do throws(SystemError) {
+      length = try region.restoreLength()
+    } catch {
+      logger.error(
+        "truncated", metadata: ["pool": "\(region.name)", "cause": "\(error)"])
+      return .notApplicable
+    }
+    guard case .truncated(let found) = length else { return length }
+    let cause = "a holder of a descriptor truncated the BAR's file to \(found)"
+    for other in regions.all where other.reach == region.reach {
+      observer.revokeHeldLeases(of: other, sparing: spared, because: cause)
+    }
+    return length
   }
 
   // MARK: Devices
@@ -426,6 +465,7 @@ final class Regions {
   ) throws(BrokerError) -> Broker1.Detach.Reply {
     let region = try named(name)
     guard isIdle(region) else { throw region.busy }
+    restoreLength(of: region)
     var reply = Broker1.Detach.Reply()
     if region.answer == .unknown {
       reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)

@@ -17,8 +17,9 @@ enum Scrubber {
     /// How often the region was erased for another user. What was zeroed before the last time may
     /// have been written to since, by processes that are dead now.
     var erasures = 0
-    /// How often a process was given a descriptor, or died with one. If nothing has changed and
-    /// there is none now, nobody could write meanwhile.
+    /// The number of times that a process was given a descriptor or died with one, or that a
+    /// truncated file was restored. If it is the same and there is no holder now, no process could
+    /// write or truncate meanwhile.
     var holderChanges = 0
   }
 
@@ -50,16 +51,20 @@ enum Scrubber {
   @Sendable static func scrub(_ job: Job) -> (finished: FinishedSlice, rest: Job?) {
     let count = min(job.slice, job.size)
     let outcome = job.memory.scrub(at: job.offset, count: count)
-    let slice = FinishedSlice(
-      job: job.id, region: job.region, offset: job.offset, size: count, outcome: outcome,
-      since: job.since)
-    var rest = job
-    rest.offset += count
-    rest.size -= count
+    func finished(_ size: ByteCount) -> FinishedSlice {
+      FinishedSlice(
+        job: job.id, region: job.region, offset: job.offset, size: size, outcome: outcome,
+        since: job.since)
+    }
     switch outcome {
-    // Memory that does not answer will not do so 4 KiB further on either.
-    case .failed, .closed: return (slice, nil)
-    case .clean, .notZero: return (slice, rest.size > .zero ? rest : nil)
+    // Memory that does not answer will not do so 4 KiB further on either: the rest of the job is a
+    // part of the slice.
+    case .failed, .closed: return (finished(job.size), nil)
+    case .clean, .notZero:
+      var rest = job
+      rest.offset += count
+      rest.size -= count
+      return (finished(count), rest.size > .zero ? rest : nil)
     }
   }
 }

@@ -28,6 +28,8 @@ final class BARFiles: Sendable {
   /// What is mapped from.
   private let mapped: Descriptor
   private let mappedName: String
+  /// The mapped file's length when it was opened, in bytes.
+  private let length: UInt64
   private let directory: DeviceDirectory
   private let bar: BAR.Index
 
@@ -38,6 +40,7 @@ final class BARFiles: Sendable {
     let caching: Caching
     let witnessAtOpening: WitnessAnswer
     let isWatchable: Bool
+    let length: UInt64
   }
 
   /// Opens the files of `bar`, locks it, and sees that it can be mapped.
@@ -59,6 +62,7 @@ final class BARFiles: Sendable {
     witnessAtOpening = mappable.witnessAtOpening
     isWatchable = mappable.isWatchable
     mappedName = mappable.name
+    length = mappable.length
     mapped = mappable.file
   }
 
@@ -78,11 +82,12 @@ final class BARFiles: Sendable {
         let fileAnswer = try refuseReached(file, subject, contents)
         if gs_probe(file.rawValue, 0, page) == 0 {
           let isWatchable = try isWatchable(file, subject)
+          let length = try length(of: file, subject)
           return Mappable(
             file: file, name: bar.writeCombiningFile,
             caching: directory.isEmulated ? .cached : .writeCombining,
             witnessAtOpening: answer.joined(with: fileAnswer),
-            isWatchable: isWatchable)
+            isWatchable: isWatchable, length: length)
         }
         // The processor may forbid it where the kernel maps the BAR uncached: then uncached it is,
         // unless that fails as well and tells why.
@@ -96,10 +101,17 @@ final class BARFiles: Sendable {
           cause: cause(of: -result, device)))
     }
     let isWatchable = try isWatchable(resource, subject)
+    let length = try length(of: resource, subject)
     return Mappable(
       file: resource, name: bar.resourceFile,
       caching: directory.isEmulated ? .cached : .uncached, witnessAtOpening: answer,
-      isWatchable: isWatchable)
+      isWatchable: isWatchable, length: length)
+  }
+
+  private static func length(
+    of file: borrowing Descriptor, _ subject: String
+  ) throws(DeviceError) -> UInt64 {
+    try DeviceError.attempt("examine", subject, try file.fileSize())
   }
 
   private static func isWatchable(
@@ -127,6 +139,25 @@ final class BARFiles: Sendable {
   /// Whether the whole file has another open file description, by a file lease.
   func witness() -> WitnessAnswer { WitnessAnswer(of: mapped) }
 
+  /// Puts the mapped file back to its length if that of an emulated tree was made shorter.
+  ///
+  /// Whoever has a descriptor of it can do that, and tmpfs has no seals. A file that has gone with
+  /// its device stays as it is.
+  func restoreLength() throws(SystemError) -> FileLength {
+    guard directory.isEmulated else { return .notApplicable }
+    do throws(Errno) {
+      guard let found = try mapped.lengthOfNamedFile() else { return .notApplicable }
+      guard found < length else { return .intact }
+      guard directory.isInPlace() else { return .notApplicable }
+      try mapped.setFileLength(length)
+      return .truncated(to: ByteCount(found))
+    } catch {
+      throw SystemError(
+        operation: "restore the length of", subject: "\(mappedName) of \(directory.address)",
+        errno: error)
+    }
+  }
+
   private static func open(
     _ name: String, _ bar: BAR, _ directory: DeviceDirectory
   ) throws(DeviceError) -> Descriptor {
@@ -137,7 +168,8 @@ final class BARFiles: Sendable {
     guard size >= bar.size.rawValue else {
       throw .malformed(
         place: "\(name) of \(directory.address)",
-        problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)")
+        problem: "it has \(size) bytes, less than the BAR's \(bar.size.rawValue)"
+          + (directory.isEmulated ? ": truncate -s \(bar.size.rawValue) restores it" : ""))
     }
     return file
   }

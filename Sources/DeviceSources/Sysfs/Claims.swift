@@ -164,5 +164,7 @@ extension Claim: DescriptorLender {
     return WitnessAnswer { () throws(Errno) in try lent.holds(key: lending.rawValue) }
   }
 
+  func restoreLength() throws(SystemError) -> FileLength { try files.restoreLength() }
+
   func forget(_ lending: Lending) { lent?.forget(key: lending.rawValue) }
 }

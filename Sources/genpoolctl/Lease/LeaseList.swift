@@ -13,8 +13,8 @@ struct LeaseList: ParsableCommand {
       An orphaned lease is one whose process has closed its connection and lives on: it may still \
       reach the memory. A reached lease has ended, but the kernel sees that a process, a child perhaps, still has a \
       descriptor or a mapping of it; its memory is zeroed when that is gone. A lease in quarantine has ended and is \
-      being zeroed. A revoked one's device has gone, or an \
-      admin took it back: its holder is to let go, and nobody else gets the memory before.
+      being zeroed. A revoked one's device has gone, an admin \
+      took it back, or a holder truncated its emulated BAR: its holder is to let go, and nobody else gets the memory before.
 
       The table shows a lease's first eight digits and its offset in the pool; --json shows all.
       """)

@@ -243,6 +243,75 @@ by() {
   served "$2" "once it has gone"
 }
 
+# played GAME POOL: the holder is dead, and its child has the mapping, after the lessee has set and removed
+# locks on the descriptor.
+played() {
+  cell="the lock game $1"
+  lease "$2" keep --game "$1"
+  denied "$2" "meanwhile"
+  end "attacker-$2"
+  served "$2" "once the mapping has gone"
+}
+
+# reopened POOL: the lessee opens its descriptor's file anew. Only root could, whom no witness sees then.
+reopened() {
+  cell="a descriptor that is opened anew"
+  lease "$1" keep --way reopen
+  check "$cell, $1: the kernel refuses that to a user" grep -qx 'reopen refused' "/run/attacker-$1.said"
+  denied "$1" "while the descriptor is there"
+  end "attacker-$1"
+  served "$1" "once it has gone"
+}
+
+# connected POOL: the holder has released its lease, and its connection stays open.
+connected() {
+  cell="a kept connection"
+  lease "$1" hold --release --descriptor
+  denied "$1" "while the memory is mapped"
+  check "$cell, $1: the holder lets go of the memory" equal "$(ask "attacker-$1" drop)" dropped
+  case $(witness "$1") in
+    lease) served "$1" "once nothing but the connection is left" ;;
+    # Its process could open the device again by nothing that the kernel would report.
+    group) denied "$1" "while its process lives" ;;
+  esac
+  end "attacker-$1"
+  served "$1" "once it has ended"
+}
+
+# replugged POOL: the device is removed and comes back while the holder's child maps its memory.
+replugged() {
+  cell="a replugged device"
+  eval "device=\$$1"
+  lease "$1" keep
+  case $(witness "$1") in
+    lease)
+      echo 1 > "/sys/bus/pci/devices/$device/remove"
+      check "$cell, $1: the pool is revoked" within 5 sh -c "genpoolctl pool show $1 | grep -q 'was removed'"
+      denied "$1" "without the device" PoolRevoked
+      echo 1 > /sys/bus/pci/rescan
+      denied "$1" "with the device plugged in again" PoolRevoked
+      check "$cell, $1: its memory is not attached while it is mapped" \
+        fails "pool $1 has it|processes still hold pool $1" genpoolctl pool attach "$(spec "$1" | sed "s/name=$1/name=other/")"
+      end "attacker-$1"
+      ;;
+    group)
+      # The kernel waits for the holder.
+      echo 1 > "/sys/bus/pci/devices/$device/remove" &
+      removal=$!
+      check "$cell, $1: the pool is given up" within 5 sh -c "! genpoolctl pool show $1 > /dev/null 2>&1"
+      denied "$1" "while the removal waits" NoSuchPool
+      check "$cell, $1: the removal waits for the holder" kill -0 $removal
+      end "attacker-$1"
+      wait $removal
+      check "$cell, $1: then the device is gone" test ! -e "/sys/bus/pci/devices/$device"
+      echo 1 > /sys/bus/pci/rescan
+      check "$cell, $1: it comes back" genpoolctl device bind "$device"
+      ;;
+  esac
+  check "$cell, $1: once the mapping has gone the memory is attached" within 5 attach "$1"
+  served "$1" "after that"
+}
+
 # killed: the broker dies, and another one starts, while children map memory of which the lock is off.
 killed() {
   cell="a killed broker"
@@ -322,6 +391,14 @@ renew vfio
 kept vfio off --unlock
 for way in descriptor exec flight nested ring unread namespace; do
   for pool in $pools; do by $way "$pool"; done
+done
+for game in ofd classic flock lease; do
+  for pool in $pools; do played $game "$pool"; done
+done
+for pool in $pools; do
+  reopened "$pool"
+  connected "$pool"
+  replugged "$pool"
 done
 killed
 stopped
