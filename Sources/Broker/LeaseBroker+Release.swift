@@ -78,7 +78,7 @@ extension LeaseBroker: RegionObserver {
   func revokeHeldLeases(
     of region: AttachedRegion, sparing spared: LeaseID?, because cause: String
   ) {
-    let held = leases.entries(in: region.id).filter { $0.isHeld && $0.id != spared }
+    let held = leases.held(in: region.id).filter { $0.id != spared }
     // Processes without a lease may have descriptors still.
     let users = Set(held.map(\.user)).union(region.holders.values.joined()).sorted {
       $0.rawValue < $1.rawValue

@@ -53,6 +53,11 @@ package final class Leases<Waiting> {
     table.held(by: process, limit: limit)
   }
 
+  /// The leases of a pool that a process still has. O(n log n) in the pool's.
+  package func held(in region: RegionID) -> [LeaseTable.Entry] {
+    table.entries(in: region).filter(\.isHeld)
+  }
+
   /// The lease that a process has by a request key already, however often it connected since; nil
   /// when there is none. It is `session`'s from now on.
   /// - Throws: InvalidParameter when it was asked for otherwise.
