@@ -141,7 +141,7 @@ extension BrokerTests {
       let broker = try TestBroker(
         [Self.device(), Self.device(Self.other)],
         attached: [Self.attach, .init(device: Self.other, bar: 0, name: "other")])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let first = try TestProcess(broker, uid: 1001), second = try TestProcess(broker, uid: 1001)
       let bob = try TestProcess(broker, uid: 1002)
       let one = try first.connection().acquire(4096, pool: "pool0")
@@ -163,7 +163,7 @@ extension BrokerTests {
     @Test(.enabled(if: getuid() == 0, "only root can be another user"))
     func `in a cooperative pool the leases of all users are revoked`() throws {
       let broker = try TestBroker([Self.device(Self.address, .cooperative)])
-      let watcher = try broker.client()
+      let watcher = try broker.admin()
       let alice = try TestProcess(broker, uid: 1001), bob = try TestProcess(broker, uid: 1002)
       let one = try alice.connection().acquire(4096)
       let two = try bob.connection().acquire(4096).lease

@@ -62,7 +62,7 @@ final class OverlayMachine {
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = command([Executable.genpoold] + arguments)
     process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
-    process.standardError = FileHandle.nullDevice
+    process.standardError = FileHandle.standardError
     try process.start()
     for _ in 0..<1000 {
       if try control("pool", "list").status == 0 { break }
