@@ -81,11 +81,12 @@ public struct ReceivedCall: Sendable {
     if let repeated = given.firstRepeatedKey {
       throw .invalidParameter(parameter: parameterName(repeated))
     }
-    let known = P.CodingKeys.allCases.map(\.stringValue)
-    let unknown = given.members.filter { member in
-      member.value.kind != .null && !known.contains { member.value.hasKey($0) }
+    let known = P.CodingKeys.allCases
+    // No key paths here: of a generic type each is made anew, for more than the rest costs.
+    let unknown = given.firstKey { value in
+      value.kind != .null && !known.contains { value.hasKey($0.stringValue) }
     }
-    if let first = unknown.map(\.key).min() { throw .invalidParameter(parameter: first) }
+    if let unknown { throw .invalidParameter(parameter: unknown) }
     do {
       return try envelope.decodeParameters(type)
     } catch {

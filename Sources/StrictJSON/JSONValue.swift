@@ -52,6 +52,21 @@ package struct JSONValue: Sendable {
     return children.map { (tree.nodes[$0.index - 1].string(in: tree.text), $0) }
   }
 
+  /// The least of the keys whose values `isWanted` accepts; nil when there is none.
+  package func firstKey(where isWanted: (JSONValue) -> Bool) -> String? {
+    guard kind == .object else { return nil }
+    var first: String?
+    var child = firstChild
+    while let value = child {
+      if isWanted(value) {
+        let key = tree.nodes[value.index - 1].string(in: tree.text)
+        first = first.map { min($0, key) } ?? key
+      }
+      child = value.sibling
+    }
+    return first
+  }
+
   /// An object's keys, each once, in the order of the text; none for another value.
   var distinctKeys: [String] {
     guard kind == .object else { return [] }
