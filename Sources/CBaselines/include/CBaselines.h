@@ -1,7 +1,8 @@
 /*
- * What genpool is measured against: a linear scan, as the kernel searches, and binned free lists, as
- * fast allocators do; for the broker, a server that does nothing. All are written here, from the semantics
- * and from the published idea. In C, -O2, because that is what a user would otherwise have.
+ * What genpool is measured against: a linear scan, as the kernel searches, and binned free lists,
+ * as fast allocators do; for the broker, a server that does nothing. All are written here, from the
+ * semantics and from the published idea. In C, -O2, because that is what a user would otherwise
+ * have.
  */
 #pragma once
 
@@ -55,8 +56,8 @@ size_t binned_bytes(const binned_pool *pool);
 
 typedef struct echo_server echo_server;
 
-/* Starts the process, a child that ends with this one; NULL with errno. To be called before there are
- * other threads. */
+/* Starts the process, a child that ends with this one; NULL with errno. To be called before there
+ * are other threads. */
 echo_server *echo_start(void);
 void echo_stop(echo_server *server);
 /* Sends a message of call bytes over a Unix stream socket and receives one of reply bytes, with a

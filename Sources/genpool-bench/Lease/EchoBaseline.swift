@@ -2,8 +2,8 @@ import CBaselines
 
 /// A C process that answers at once: the least that two calls to another process can take.
 ///
-/// Its messages are as long as those of a lease, and the first reply carries a descriptor, which the
-/// client closes.
+/// Its messages are as long as those of a lease, and the first reply carries a descriptor, which
+/// the client closes.
 // SAFETY: the server is started in init and stopped in deinit, and used by one thread.
 @safe
 struct EchoBaseline: ~Copyable {

@@ -1,4 +1,4 @@
-/// The latencies of leases while a number of others is held, and those of the baseline between them.
+/// The latencies of leases while others are held, and those of the baseline between them.
 struct LeaseLatencies: Encodable {
   /// Leases that were held meanwhile.
   let held: Int
