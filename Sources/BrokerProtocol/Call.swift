@@ -86,7 +86,9 @@ public struct ReceivedCall: Sendable {
     let unknown = given.firstKey { value in
       value.kind != .null && !known.contains { value.hasKey($0.stringValue) }
     }
-    if let unknown { throw .invalidParameter(parameter: unknown) }
+    if let unknown {
+      throw .invalidParameter(parameter: parameterName([JSONSourceMap.Step.key(unknown)]))
+    }
     do {
       return try envelope.decodeParameters(type)
     } catch {

@@ -93,7 +93,8 @@ extension MalformedMessage {
 /// `rules[0].cure`: a path without the envelope's own key; `parameters` for the envelope's.
 func parameterName(_ path: [any CodingKey]) -> String {
   let inside = path.first?.stringValue == "parameters" ? path.dropFirst() : path[...]
-  return inside.isEmpty ? "parameters" : messagePath(inside)
+  let name = messagePath(inside)
+  return name.isEmpty ? "parameters" : name
 }
 
 /// `parameters.rules[0].cure`.

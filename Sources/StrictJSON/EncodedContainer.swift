@@ -64,14 +64,21 @@ final class EncodedContainer {
   /// The keys and indices that lead here.
   var path: JSONPath { parent?.path(to: slot) ?? [] }
 
-  /// The numbers of an object's values by their keys, each key once.
+  /// The numbers of an object's values by their keys, each key once. By bytes: `<` of strings is of
+  /// letters, and two keys may have the same.
   var sortedSlots: [Int] {
     var slots = Array(keys.indices)
-    let isSorted = zip(keys, keys.dropFirst()).allSatisfy { $0 < $1 }
+    let isSorted = zip(keys, keys.dropFirst()).allSatisfy {
+      $0.utf8.lexicographicallyPrecedes($1.utf8)
+    }
     if isSorted { return slots }
-    slots.sort { (keys[$0], $0) < (keys[$1], $1) }
+    slots.sort { left, right in
+      let (key, other) = (keys[left].utf8, keys[right].utf8)
+      return key.elementsEqual(other) ? left < right : key.lexicographicallyPrecedes(other)
+    }
     let last = slots.indices.filter { index in
-      index + 1 == slots.count || keys[slots[index]] != keys[slots[index + 1]]
+      index + 1 == slots.count
+        || !keys[slots[index]].utf8.elementsEqual(keys[slots[index + 1]].utf8)
     }
     return last.count == slots.count ? slots : last.map { slots[$0] }
   }

@@ -80,6 +80,9 @@ struct CallTests {
       try acquire("{\"bytes\":1,\"near\":\"0000:01:00.0\"}")
     }
     #expect(try acquire("{\"bytes\":1,\"near\":null}").bytes == 1)
+    #expect(throws: BrokerError.invalidParameter(parameter: "parameters")) {
+      try acquire("{\"bytes\":1,\"\":2}")
+    }
     #expect(throws: BrokerError.invalidParameter(parameter: "x")) {
       try call("{\"method\":\"x.Y\",\"parameters\":{\"x\":1}}").parameters(as: NoParameters.self)
     }

@@ -212,6 +212,18 @@ import Testing
     #expect(String(decoding: written, as: UTF8.self) == #"[{"a":"b","list":[1],"name":"second"}]"#)
   }
 
+  private struct SameLetters: Encodable {
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: JSONSourceMap.Step.self)
+      for key in ["\u{e9}&", "\u{e9}", "e\u{301}"] { try container.encode(0, forKey: .key(key)) }
+    }
+  }
+
+  @Test func `keys are sorted by their bytes, whatever letters they are`() throws {
+    let expected = "{\"e\u{301}\":0,\"\u{e9}\":0,\"\u{e9}&\":0}"
+    #expect(try JSONWriter.bytes(of: SameLetters()) == Array(expected.utf8))
+  }
+
   // MARK: Time
 
   @Test func `large texts take time by their size`() throws {
