@@ -50,6 +50,9 @@ let package = Package(
     // The form of an option's text: HEAD,key=value,…. It knows no key.
     .target(name: "OptionText", swiftSettings: house),
 
+    // JSON (RFC 8259) and Codable over it, strict, with a line and a column for each key and value.
+    .target(name: "StrictJSON", swiftSettings: house),
+
     // Memory in hand: map it, touch it, make it a chunk. Opens nothing.
     .target(name: "CDeviceMemory"),
     .target(
@@ -135,7 +138,7 @@ let package = Package(
     // The broker: bytes to messages, who holds what, and the client's side of it.
     .target(
       name: "BrokerProtocol",
-      dependencies: ["GenPool", "LinuxSystem", "PCIDevices", "OptionText", system],
+      dependencies: ["StrictJSON", "GenPool", "LinuxSystem", "PCIDevices", "OptionText", system],
       resources: [.embedInCode("io.genpool.Broker1.varlink")],
       swiftSettings: house),
     .target(
@@ -145,8 +148,8 @@ let package = Package(
     .target(
       name: "Broker",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol", "BrokerLeases",
-        logging, system,
+        "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
+        "BrokerLeases", logging, system,
       ],
       exclude: ["Leases"], swiftSettings: house),
     .target(
@@ -154,14 +157,11 @@ let package = Package(
       dependencies: ["GenPool", "LinuxSystem", "DeviceMemory", "BrokerProtocol", system],
       swiftSettings: house),
 
-    // JSON for people: a line and a column for each key and value. For the daemon's configuration only.
-    .target(name: "LocatedJSON", swiftSettings: house),
-
     // Executables: parse, wire, run.
     .executableTarget(
       name: "genpoold",
       dependencies: [
-        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
         "DeviceOpener",
         "DeviceEvents", "PCINames", "BrokerProtocol", "BrokerLeases", "Broker", argumentParser,
         logging, system,
@@ -170,7 +170,8 @@ let package = Package(
     .executableTarget(
       name: "genpoolctl",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "DeviceDMA",
         "DriverBinding", "NVMe", "DeviceEmulation",
         "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
@@ -183,7 +184,8 @@ let package = Package(
     .executableTarget(
       name: "genpool-nvme",
       dependencies: [
-        "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources", "DeviceDMA",
+        "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
+        "DeviceDMA",
         "NVMe", "DeviceOpener",
         argumentParser, system,
       ],
@@ -239,7 +241,7 @@ let package = Package(
       name: "GoldenTraceTests", dependencies: ["genpool-bench", "GenPool"],
       path: "Tests/Traces", exclude: ["golden"], swiftSettings: house),
     .testTarget(
-      name: "LocatedJSONTests", dependencies: ["LocatedJSON"], swiftSettings: house),
+      name: "StrictJSONTests", dependencies: ["StrictJSON"], swiftSettings: house),
     .testTarget(
       name: "OptionTextTests", dependencies: ["OptionText"], swiftSettings: house),
     .target(name: "CTestMemory", path: "Tests/CTestMemory"),
@@ -383,7 +385,7 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
     .target(
       name: "genpoold",
       dependencies: [
-        "LocatedJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
+        "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "BrokerProtocol",
         "BrokerLeases", "Broker", logging,
         system,
       ], sources: ["Configuration", "Log"], swiftSettings: house),
@@ -392,7 +394,7 @@ if Context.environment["GENPOOL_FUZZ"] != nil {
       name: "fuzz",
       dependencies: [
         "CLibFuzzer", "GenPool", "PCIDevices", "DeviceDMA", "NVMe", "DeviceEmulation",
-        "BrokerProtocol", "Broker", "BrokerLeases", "LocatedJSON", "genpoold", logging,
+        "BrokerProtocol", "Broker", "BrokerLeases", "StrictJSON", "genpoold", logging,
       ],
       path: "Tests/Fuzz", exclude: ["CLibFuzzer", "Corpus", "Dictionaries", "run"],
       swiftSettings: house),

@@ -44,11 +44,11 @@ extension BrokerError {
   }
 
   /// Reads the error `name` from its reply; nil when it is none of these.
-  init?(name: String, frame: [UInt8]) throws(CodingFailure) {
+  init?(name: String, _ envelope: ReceivedEnvelope) throws(CodingFailure) {
     guard let dot = name.lastIndex(of: "."),
       [Self.service, Broker1.interface].contains(String(name[..<dot]))
     else { return nil }
-    let fields = try decodeParameters(Fields.self, from: frame)
+    let fields = try envelope.decodeParameters(Fields.self)
     func require<Value>(_ value: Value?, _ field: Fields.CodingKeys) throws(CodingFailure) -> Value
     {
       guard let value else { throw CodingFailure(codingPath: [field]) }

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import StrictJSON
 
 /// A call on its way out: a method, its parameters and how it is to be answered.
 public struct Call<Method: VarlinkMethod>: Sendable {
@@ -39,7 +39,7 @@ public struct Call<Method: VarlinkMethod>: Sendable {
   }
 }
 
-/// A call as it came in. Its parameters stay bytes until the method is known.
+/// A call as it came in. Its parameters stay JSON until the method is known.
 public struct ReceivedCall: Sendable {
   /// The full name of the method.
   public let method: String
@@ -50,17 +50,17 @@ public struct ReceivedCall: Sendable {
   /// The caller wants to leave varlink after the reply. Nothing here can.
   public let upgrade: Bool
 
-  private let frame: [UInt8]
+  private let envelope: ReceivedEnvelope
 
   /// Reads the envelope. Keys that varlink does not define are ignored: its rules let vendors add
-  /// some, named by their domain.
+  /// some, named by their domain. A key that is given twice is not, wherever it is.
   public init(frame: [UInt8]) throws(MalformedMessage) {
-    let envelope = try decodeEnvelope(Envelope.self, from: frame)
-    method = envelope.method
-    oneway = envelope.oneway ?? false
-    more = envelope.more ?? false
-    upgrade = envelope.upgrade ?? false
-    self.frame = frame
+    envelope = try ReceivedEnvelope(frame: frame, leavesParameters: true)
+    guard let method = try envelope.string("method") else { throw .missing("method") }
+    self.method = method
+    oneway = try envelope.flag("oneway")
+    more = try envelope.flag("more")
+    upgrade = try envelope.flag("upgrade")
   }
 
   /// The interface part of the method's name; empty when it has none.
@@ -71,63 +71,28 @@ public struct ReceivedCall: Sendable {
 
   /// The parameters. Missing, null and `{}` are the same.
   ///
-  /// Throws `invalidParameter` naming the first that is missing, of the wrong type, or unknown.
+  /// Throws `invalidParameter` naming the first that is given twice, unknown, missing, or of the
+  /// wrong type. An integer has no fraction, no exponent, and is not `-0`.
   /// varlink's text leaves unknown ones open. They are refused, because an interface grows by
   /// nullable parameters: a newer client that sets one wants something this service cannot do, and
   /// must hear so. A null one asks for nothing and passes.
   public func parameters<P: VarlinkParameters>(as type: P.Type) throws(BrokerError) -> P {
-    do {
-      return try JSONDecoder().decode(Body<P>.self, from: Data(frame)).parameters
-    } catch let error as DecodingError {
-      throw .invalidParameter(parameter: parameterName(error.codingPath))
-    } catch {
-      throw .invalidParameter(parameter: "parameters")
+    let given = envelope.parameters
+    if let repeated = given.firstRepeatedKey {
+      throw .invalidParameter(parameter: parameterName(repeated))
     }
-  }
-
-  private struct Envelope: Decodable {
-    let method: String
-    let oneway: Bool?
-    let more: Bool?
-    let upgrade: Bool?
-  }
-
-  private struct Body<P: VarlinkParameters>: Decodable {
-    let parameters: P
-
-    init(from decoder: any Decoder) throws {
-      let envelope = try decoder.container(keyedBy: FieldName.self)
-      let key = FieldName("parameters")
-      guard envelope.contains(key), try !envelope.decodeNil(forKey: key) else {
-        parameters = try JSONDecoder().decode(P.self, from: Data("{}".utf8))
-        return
-      }
-      let given = try envelope.nestedContainer(keyedBy: FieldName.self, forKey: key)
-      let known = Set(P.CodingKeys.allCases.map(\.stringValue))
-      for name in given.allKeys.sorted(by: { $0.stringValue < $1.stringValue })
-      where !known.contains(name.stringValue) {
-        guard try given.decodeNil(forKey: name) else {
-          throw DecodingError.dataCorruptedError(
-            forKey: name, in: given, debugDescription: "no such parameter")
-        }
-      }
-      do {
-        parameters = try envelope.decode(P.self, forKey: key)
-      } catch let error where !(error is DecodingError) {
-        // Of a number that is no 64-bit integer Foundation throws an error of its own, without a path.
-        let culprit = given.allKeys.first { name in
-          do {
-            _ = try given.decode(Int64.self, forKey: name)
-            return false
-          } catch {
-            return !(error is DecodingError)
-          }
-        }
-        throw DecodingError.dataCorrupted(
-          .init(
-            codingPath: given.codingPath + (culprit.map { [$0] } ?? []),
-            debugDescription: "not a 64-bit integer"))
-      }
+    let known = P.CodingKeys.allCases
+    // No key paths here: of a generic type each is made anew, for more than the rest costs.
+    let unknown = given.firstKey { value in
+      value.kind != .null && !known.contains { value.hasKey($0.stringValue) }
+    }
+    if let unknown {
+      throw .invalidParameter(parameter: parameterName([JSONSourceMap.Step.key(unknown)]))
+    }
+    do {
+      return try envelope.decodeParameters(type)
+    } catch {
+      throw .invalidParameter(parameter: parameterName(error.codingPath))
     }
   }
 }

@@ -1,16 +1,6 @@
-// The one place where JSON is read and written.
+// The one place where messages become JSON, and JSON messages.
 
-import FoundationEssentials
-
-/// Any name of a JSON object's field.
-struct FieldName: CodingKey {
-  let stringValue: String
-  var intValue: Int? { nil }
-
-  init(_ name: String) { stringValue = name }
-  init?(stringValue: String) { self.init(stringValue) }
-  init?(intValue: Int) { nil }
-}
+import StrictJSON
 
 /// Where in a message coding failed.
 struct CodingFailure: Error {
@@ -19,10 +9,10 @@ struct CodingFailure: Error {
 
 /// `message` as one frame. Keys are sorted, so that the same message is the same bytes.
 func encodeFrame(_ message: some Encodable) throws(CodingFailure) -> [UInt8] {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
   do {
-    return try Array(encoder.encode(message)) + [0]
+    var frame = try JSONWriter.bytes(of: message)
+    frame.append(0)
+    return frame
   } catch EncodingError.invalidValue(_, let context) {
     throw CodingFailure(codingPath: context.codingPath)
   } catch {
@@ -30,85 +20,94 @@ func encodeFrame(_ message: some Encodable) throws(CodingFailure) -> [UInt8] {
   }
 }
 
-/// The outer object of a message.
-func decodeEnvelope<Envelope: Decodable>(
-  _ type: Envelope.Type, from frame: [UInt8]
-) throws(MalformedMessage) -> Envelope {
-  // Not left to Foundation, whose own limit is 512: of 513 brackets and no more it traps (Swift 6.3).
-  guard !isNested(frame, deeperThan: nestingLimit) else {
-    throw .notAnEnvelope(cause: "nested deeper than \(nestingLimit) levels")
+/// The outer object of a message that came in.
+struct ReceivedEnvelope {
+  private let message: JSONValue
+
+  /// Reads a frame.
+  /// - Throws: for a text that is no JSON object, and for a key that is given twice, but for those
+  ///   inside of `parameters` if `leavesParameters`.
+  init(frame: [UInt8], leavesParameters: Bool) throws(MalformedMessage) {
+    let tree: JSONTree
+    do {
+      tree = try JSONTree(frame)
+    } catch {
+      throw .notAnEnvelope(cause: "not a JSON object: \(error)")
+    }
+    message = tree.root
+    guard message.kind == .object else { throw .notAnEnvelope(cause: "not a JSON object") }
+    for path in tree.repeatedKeys {
+      guard leavesParameters, path.count > 1, path.first == .key("parameters") else {
+        throw .notAnEnvelope(cause: "the key \(quotedInError(messagePath(path))) is given twice")
+      }
+    }
   }
-  do {
-    return try JSONDecoder().decode(type, from: Data(frame))
-  } catch let error as DecodingError where !error.codingPath.isEmpty {
-    throw .notAnEnvelope(
-      cause: "\(parameterName(error.codingPath)) is missing or of the wrong type")
-  } catch {
-    throw .notAnEnvelope(cause: "not a JSON object")
+
+  /// The text of `key`; nil when it is missing or null.
+  func string(_ key: String) throws(MalformedMessage) -> String? {
+    try value(key) { $0.string }
+  }
+
+  /// The flag `key`; false when it is missing or null.
+  func flag(_ key: String) throws(MalformedMessage) -> Bool {
+    try value(key) { $0.bool } ?? false
+  }
+
+  private func value<Value>(
+    _ key: String, _ read: (JSONValue) -> Value?
+  ) throws(MalformedMessage) -> Value? {
+    guard let given = message[key], given.kind != .null else { return nil }
+    guard let value = read(given) else { throw .missing(key) }
+    return value
+  }
+
+  /// The parameters; missing and null are `{}`.
+  var parameters: JSONValue {
+    guard let given = message["parameters"], given.kind != .null else {
+      return JSONTree.emptyObject
+    }
+    return given
+  }
+
+  /// The parameters of a reply or an error. Fields that `type` does not have are ignored.
+  func decodeParameters<Parameters: Decodable>(
+    _ type: Parameters.Type
+  ) throws(CodingFailure) -> Parameters {
+    do {
+      return try parameters.decode(type)
+    } catch let error as DecodingError {
+      throw CodingFailure(codingPath: error.codingPath)
+    } catch {
+      throw CodingFailure(codingPath: [])
+    }
   }
 }
 
-/// How deep arrays and objects of a message may lie in each other. Ours need 6.
-let nestingLimit = 64
-
-/// Whether a JSON text opens more than `limit` arrays and objects inside each other. What is no JSON
-/// is counted as well as it goes. O(n), without recursion.
-func isNested(_ text: [UInt8], deeperThan limit: Int) -> Bool {
-  var depth = 0
-  var isInString = false
-  var isEscaped = false
-  for byte in text {
-    if isEscaped {
-      isEscaped = false
-      continue
-    }
-    switch byte {
-    case UInt8(ascii: "\\"): isEscaped = isInString
-    case UInt8(ascii: "\""): isInString.toggle()
-    case UInt8(ascii: "["), UInt8(ascii: "{"):
-      guard !isInString else { continue }
-      depth += 1
-      if depth > limit { return true }
-    case UInt8(ascii: "]"), UInt8(ascii: "}"):
-      if !isInString { depth -= 1 }
-    default: break
-    }
+extension MalformedMessage {
+  /// The envelope lacks `key`, or has something else there.
+  static func missing(_ key: String) -> Self {
+    .notAnEnvelope(cause: "\(key) is missing or of the wrong type")
   }
-  return false
-}
-
-/// The `parameters` of a reply or an error; missing and null are `{}`.
-func decodeParameters<Parameters: Decodable>(
-  _ type: Parameters.Type, from frame: [UInt8]
-) throws(CodingFailure) -> Parameters {
-  do {
-    let decoder = JSONDecoder()
-    if let found = try decoder.decode(Carrier<Parameters>.self, from: Data(frame)).parameters {
-      return found
-    }
-    return try decoder.decode(type, from: Data("{}".utf8))
-  } catch let error as DecodingError {
-    throw CodingFailure(codingPath: error.codingPath)
-  } catch {
-    throw CodingFailure(codingPath: [])
-  }
-}
-
-private struct Carrier<Parameters: Decodable>: Decodable {
-  let parameters: Parameters?
 }
 
 /// `rules[0].cure`: a path without the envelope's own key; `parameters` for the envelope's.
 func parameterName(_ path: [any CodingKey]) -> String {
+  let inside = path.first?.stringValue == "parameters" ? path.dropFirst() : path[...]
+  let name = messagePath(inside)
+  return name.isEmpty ? "parameters" : name
+}
+
+/// `parameters.rules[0].cure`.
+private func messagePath(_ path: some Sequence<any CodingKey>) -> String {
   var name = ""
-  for key in path.first?.stringValue == "parameters" ? path.dropFirst() : path[...] {
+  for key in path {
     if let index = key.intValue {
       name += "[\(index)]"
     } else {
       name += name.isEmpty ? key.stringValue : "." + key.stringValue
     }
   }
-  return name.isEmpty ? "parameters" : name
+  return name
 }
 
 extension DecodingError {

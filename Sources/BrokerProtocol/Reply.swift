@@ -1,5 +1,3 @@
-import FoundationEssentials
-
 /// The bytes of replies on their way out, NUL included.
 public enum Reply {
   /// A method's result. `continues`: more replies to the same call follow.
@@ -39,14 +37,13 @@ public struct ReceivedReply: Sendable {
   /// The full name of the error, if the call failed.
   public let errorName: String?
 
-  private let frame: [UInt8]
+  private let envelope: ReceivedEnvelope
 
-  /// Reads the envelope.
+  /// Reads the envelope. A key that is given twice is malformed, wherever it is.
   public init(frame: [UInt8]) throws(MalformedMessage) {
-    let envelope = try decodeEnvelope(Envelope.self, from: frame)
-    continues = envelope.continues ?? false
-    errorName = envelope.error
-    self.frame = frame
+    envelope = try ReceivedEnvelope(frame: frame, leavesParameters: false)
+    continues = try envelope.flag("continues")
+    errorName = try envelope.string("error")
   }
 
   /// The reply of `method`, or the error that it ended with. Fields that this client does not know
@@ -54,19 +51,14 @@ public struct ReceivedReply: Sendable {
   public func result<Method: VarlinkMethod>(
     of method: Method.Type
   ) throws(ReplyError) -> Method.Reply {
-    if let errorName { throw ReplyError(name: errorName, frame: frame) }
+    if let errorName { throw ReplyError(name: errorName, envelope) }
     do {
-      return try decodeParameters(Method.Reply.self, from: frame)
+      return try envelope.decodeParameters(Method.Reply.self)
     } catch {
       throw .malformed(
         .notAnEnvelope(cause: "field \(parameterName(error.codingPath)) is not as in the interface")
       )
     }
-  }
-
-  private struct Envelope: Decodable {
-    let continues: Bool?
-    let error: String?
   }
 }
 
@@ -87,9 +79,9 @@ public enum ReplyError: Error, Equatable, CustomStringConvertible {
   /// The reply is no varlink message, or not the one that the interface promises.
   case malformed(MalformedMessage)
 
-  init(name: String, frame: [UInt8]) {
+  init(name: String, _ envelope: ReceivedEnvelope) {
     do {
-      if let error = try BrokerError(name: name, frame: frame) {
+      if let error = try BrokerError(name: name, envelope) {
         self = .broker(error)
       } else {
         self = .unknown(name: name)

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 int gl_group(const char *name, gid_t *group) {
   for (size_t room = 1024; room <= 1024 * 1024; room *= 4) {
@@ -43,4 +44,8 @@ int64_t gl_raise_descriptor_limit(uint64_t wanted) {
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return -errno;
   }
   return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
+char **gl_environment(void) {
+  return environ;
 }

@@ -1,10 +1,10 @@
 public import BrokerProtocol
-import FoundationEssentials
 import Glibc
+import LinuxSystem
 
 extension BrokerSocket {
   /// The socket that the rule gives for this process: its variables as they are now, its user.
   public static var standard: Self {
-    Self(environment: ProcessInfo.processInfo.environment, uid: getuid())
+    Self(environment: ProcessEnvironment.variables, uid: getuid())
   }
 }

@@ -63,6 +63,8 @@ struct Wire: ~Copyable {
       } catch {
         throw .malformed(cause: error.description)
       }
+      // A broker takes longer than this process takes to get here: to receive first would fail.
+      try wait(for: POLLIN, before: deadline)
       try receiveSome(into: &descriptors, before: deadline)
     }
   }
@@ -95,12 +97,13 @@ struct Wire: ~Copyable {
   ) throws(Failure) {
     while true {
       let left = ContinuousClock.now.duration(to: deadline)
-      guard left > .zero else { throw .late }
       var entry = pollfd(fd: socket.rawValue, events: Int16(event), revents: 0)
-      let ready = unsafe poll(&entry, 1, left.roundedUpToMilliseconds)
+      let ready = unsafe poll(&entry, 1, left > .zero ? left.roundedUpToMilliseconds : 0)
       // A closed socket is ready too: the next send or receive says so.
       if ready > 0 { return }
       if ready < 0, errno != EINTR { throw .system(Errno(rawValue: errno)) }
+      // Bytes that have come are taken however late it is.
+      guard left > .zero else { throw .late }
     }
   }
 }

@@ -7,11 +7,23 @@ extension StreamSocket {
   /// - Throws: EAGAIN when none has come to a non-blocking socket; ECONNRESET once when the other
   ///   end closed with bytes unread.
   package func receiveBytes(capacity: Int) throws(Errno) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: capacity)
-    let result = unsafe bytes.withUnsafeMutableBytes { room in
+    try unsafe received(capacity: capacity) { room in
       unsafe gl_receive(rawValue, room.baseAddress, room.count, nil, nil)
     }
-    bytes.removeLast(capacity - (try result.orErrno()))
+  }
+
+  /// The bytes that `receive` writes into a buffer, which is not zeroed before.
+  /// - Parameter receive: their number, or an error's negative one.
+  func received(
+    capacity: Int, _ receive: (UnsafeMutableBufferPointer<UInt8>) -> Int
+  ) throws(Errno) -> [UInt8] {
+    var result = 0
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: capacity) { room, count in
+      unsafe result = receive(room)
+      // SAFETY: so many bytes were written.
+      count = max(result, 0)
+    }
+    _ = try result.orErrno()
     return bytes
   }
 

@@ -50,15 +50,13 @@ package struct StreamSocket: ~Copyable, Sendable {
   /// - Returns: no bytes when the other end has closed.
   /// - Throws: EMSGSIZE when more than ``mostDescriptors`` came: they are closed, and the bytes lost.
   package func receive(capacity: Int) throws(Errno) -> (bytes: [UInt8], descriptors: [CInt]) {
-    var bytes = [UInt8](repeating: 0, count: capacity)
     var numbers = [CInt](repeating: -1, count: Self.mostDescriptors)
     var count = CInt(numbers.count)
-    let result = unsafe bytes.withUnsafeMutableBytes { room in
+    let bytes = try unsafe received(capacity: capacity) { room in
       unsafe numbers.withUnsafeMutableBufferPointer { numbers in
         unsafe gl_receive(rawValue, room.baseAddress, room.count, numbers.baseAddress, &count)
       }
     }
-    bytes.removeLast(capacity - (try result.orErrno()))
     return (bytes, Array(numbers.prefix(Int(count))))
   }
 }

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import StrictJSON
 import SystemPackage
 
 /// Where results, complaints and data go.
@@ -10,9 +10,8 @@ enum Streams {
 
   /// Writes one JSON document: keys sorted, unknown facts left out.
   static func write(json content: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try write(String(decoding: encoder.encode(content), as: UTF8.self) + "\n")
+    let bytes = try JSONWriter.bytes(of: content, layout: .indented)
+    try write(bytes + [UInt8(ascii: "\n")], to: .standardOutput, "standard output")
   }
 
   /// Writes a message for people to standard error. Nobody may be listening.

@@ -2,7 +2,6 @@ import Broker
 import BrokerProtocol
 import DeviceMemory
 import DeviceSources
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Logging
@@ -12,7 +11,7 @@ import SystemPackage
 /// Sets a broker up as a daemon and runs it to its end.
 struct Daemon {
   private let options: GenPoolD
-  private let environment = ProcessInfo.processInfo.environment
+  private let environment = ProcessEnvironment.variables
   private let configuration: Configuration
   private let threshold: LogThreshold
   private let logger: Logger

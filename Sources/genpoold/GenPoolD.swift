@@ -1,7 +1,6 @@
 import ArgumentParser
 import Broker
 import BrokerProtocol
-import FoundationEssentials
 import Glibc
 import Logging
 import PCIDevices

@@ -40,10 +40,39 @@ struct CallTests {
     ("{\"bytes\":true}", "bytes"), ("{\"bytes\":1,\"pool\":7}", "pool"),
     ("{\"bytes\":1,\"alignment\":\"4K\"}", "alignment"), ("{\"bytes\":1,\"fit\":[]}", "fit"),
     ("{\"bytes\":1,\"requestKey\":{}}", "requestKey"), ("[]", "parameters"), ("7", "parameters"),
+    ("{\"bytes\":1.0}", "bytes"), ("{\"bytes\":1e3}", "bytes"), ("{\"bytes\":-0}", "bytes"),
     ("\"bytes\"", "parameters"), ("{\"bytes\":1e400}", "bytes"), ("{\"bytes\":-1e400}", "bytes"),
   ])
   func `a wrong type is refused by the name of the parameter`(_ json: String, _ name: String) {
     #expect(throws: BrokerError.invalidParameter(parameter: name)) { try acquire(json) }
+  }
+
+  @Test(arguments: [
+    ("{\"bytes\":1,\"bytes\":2}", "bytes"), ("{\"bytes\":1,\"bytes\":1}", "bytes"),
+    ("{\"bytes\":1,\"\\u0062ytes\":1}", "bytes"), ("{\"bytes\":1,\"x\":0,\"x\":0}", "x"),
+    ("{\"bytes\":{\"a\":[{\"b\":1,\"b\":1}]}}", "bytes.a[0].b"),
+    ("{\"bytes\":1,\"pool\":null,\"pool\":\"x\"}", "pool"),
+  ])
+  func `a parameter that is given twice is refused by its name`(_ json: String, _ name: String) {
+    #expect(throws: BrokerError.invalidParameter(parameter: name)) { try acquire(json) }
+  }
+
+  @Test(arguments: [
+    "{\"method\":\"x.Y\",\"method\":\"x.Z\"}",
+    "{\"method\":\"x.Y\",\"com.example\":{\"a\":1,\"a\":1}}",
+    "{\"method\":\"x.Y\",\"parameters\":{},\"parameters\":{}}",
+    "{\"method\":\"x.Y\",\"more\":true,\"\\u006dore\":false}",
+  ])
+  func `a key of the envelope that is given twice is malformed`(json: String) {
+    let error = #expect(throws: MalformedMessage.self) { try call(json) }
+    #expect(error?.description.hasSuffix("is given twice") == true)
+  }
+
+  @Test func `a key is known by its scalars, not by its letters`() {
+    // U+212A is canonically equivalent to K.
+    #expect(throws: BrokerError.invalidParameter(parameter: "request\u{212a}ey")) {
+      try acquire("{\"bytes\":1,\"request\u{212a}ey\":\"x\"}")
+    }
   }
 
   @Test func `a parameter that the service does not know is refused, unless it is null`() throws {
@@ -51,6 +80,9 @@ struct CallTests {
       try acquire("{\"bytes\":1,\"near\":\"0000:01:00.0\"}")
     }
     #expect(try acquire("{\"bytes\":1,\"near\":null}").bytes == 1)
+    #expect(throws: BrokerError.invalidParameter(parameter: "parameters")) {
+      try acquire("{\"bytes\":1,\"\":2}")
+    }
     #expect(throws: BrokerError.invalidParameter(parameter: "x")) {
       try call("{\"method\":\"x.Y\",\"parameters\":{\"x\":1}}").parameters(as: NoParameters.self)
     }
@@ -76,7 +108,9 @@ struct CallTests {
   @Test(arguments: [
     "", " ", "null", "7", "[]", "\"x\"", "{", "{}", "{\"method\":7}", "{\"method\":null}",
     "{\"method\":\"x.Y\",\"more\":\"yes\"}", "{\"method\":\"x.Y\"} {}", "\u{feff}",
-    "{\"method\":\"\\u00",
+    "{\"method\":\"\\u00", "{\"method\":\"x.Y\",}", "{\"method\":\"x.Y\"}//",
+    "\u{feff}{\"method\":\"x.Y\"}",
+    "{\"method\":\"\\ud800\"}", "{\"method\":\"x.Y\",\"a\":NaN}", "{\"method\":\"x.Y\",\"a\":01}",
     String(repeating: "[", count: 60_000), String(repeating: "[", count: 513),
     String(repeating: "{\"a\":", count: 513),
   ])

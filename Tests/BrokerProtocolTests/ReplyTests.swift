@@ -77,6 +77,14 @@ struct ReplyTests {
     }
   }
 
+  @Test(arguments: [
+    "{\"parameters\":{\"pools\":[],\"pools\":[]}}", "{\"error\":\"a.B\",\"error\":\"a.C\"}",
+    "{\"parameters\":{\"pools\":[],\"x\":[{\"y\":1,\"y\":1}]}}",
+  ])
+  func `a reply with a key that is given twice is malformed`(json: String) {
+    #expect(throws: MalformedMessage.self) { try ReceivedReply(frame: Array(json.utf8)) }
+  }
+
   @Test func `fields that a client does not know are ignored`() throws {
     let json = "{\"parameters\":{\"pools\":[],\"new\":1},\"com.example\":2}"
     let reply = try ReceivedReply(frame: Array(json.utf8))

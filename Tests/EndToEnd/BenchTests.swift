@@ -67,4 +67,27 @@ struct BenchTests {
       #expect(result.errors == "Error: write /nonexistent/x: No such file or directory\n")
     }
   }
+
+  @Test func `leases are timed beside a process that echoes, while others are held`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=1M")
+    let daemon = try RunningDaemon(machine, ["--attach", "\(machine.device):2,name=cmb"])
+    try daemon.waitUntilReady(at: machine.socket)
+    let result = try bench(
+      "lease", "--socket", machine.socket, "--rounds", "20", "--held", "2", "--held", "5", "--json")
+    #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+    let rows = try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]]
+    #expect(rows?.map { $0["held"] as? Int } == [2, 5])
+    for row in rows ?? [] {
+      for name in ["acquire", "release", "both", "echo"] {
+        #expect(((row[name] as? [String: Double])?["p50"] ?? 0) > 0, "\(name)")
+      }
+      #expect((row["ratio"] as? Double ?? 0) > 0 && row["machine"] is String)
+    }
+    // Neither the leases nor the process that echoes outlive it.
+    try wait(for: "the leases' end") {
+      try !machine.control("lease", "list").output.contains("leased")
+    }
+    #expect(try bench("lease", "--held", "5", "--held", "2").status == 64)
+    #expect(daemon.end() == 0)
+  }
 }

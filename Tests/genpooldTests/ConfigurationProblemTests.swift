@@ -183,7 +183,7 @@ struct ConfigurationProblemTests {
     let binary = #expect(throws: InvalidConfiguration.self) {
       try Configuration(text: [0x7b, 0xff, 0x7d], file: "f")
     }
-    #expect(binary?.description == "f:1:1: it is not UTF-8")
+    #expect(binary?.description == "f:1:2: it is not UTF-8")
   }
 
   @Test func `nesting without end is refused, not followed`() {

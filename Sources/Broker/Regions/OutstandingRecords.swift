@@ -1,7 +1,8 @@
+import BrokerLeases
 import DeviceMemory
-import FoundationEssentials
 import Glibc
 import LinuxSystem
+import StrictJSON
 import SystemPackage
 
 /// The records of memory that is outstanding: a file each in a directory that outlives the broker's
@@ -11,11 +12,14 @@ import SystemPackage
 /// share a directory: each writes and removes what concerns its own memory. Without a directory the
 /// records live as long as the broker.
 final class OutstandingRecords {
+  /// A file longer than this is no record.
+  private static let sizeLimit = 1 << 20
+
   /// Names a record, and its file.
   struct ID: Hashable {
     let name: String
 
-    init() { name = UUID().uuidString + Self.suffix }
+    init() { name = randomName() + Self.suffix }
     fileprivate init?(fileName: String) {
       guard fileName.hasSuffix(Self.suffix), !fileName.hasPrefix(".") else { return nil }
       name = fileName
@@ -34,9 +38,9 @@ final class OutstandingRecords {
   /// - Throws: when it cannot be made, or is another user's, or others may write to it.
   init(directory: String?) throws(SystemError) {
     self.directory = directory
-    boot =
-      (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8))?
-      .trimmed
+    boot = (try? fileContents("/proc/sys/kernel/random/boot_id", limit: 4096)).map {
+      String(decoding: $0, as: UTF8.self).trimmed
+    }
     guard let directory else { return }
     try Self.prepare(directory)
     guard let boot else { return }
@@ -59,18 +63,17 @@ final class OutstandingRecords {
     guard let directory else { return kept.map { ($0.key, $0.value) } }
     let names: [String]
     do {
-      names = try FileManager.default.contentsOfDirectory(atPath: directory)
+      names = try directoryNames(directory)
     } catch {
-      throw SystemError(
-        operation: "read", subject: directory, errno: .ioError, cause: "\(error)")
+      throw SystemError(operation: "read", subject: directory, errno: error)
     }
     return names.compactMap(ID.init(fileName:)).sorted { $0.name < $1.name }.compactMap { id in
       let path = path(of: id)
-      guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
+      guard let text = try? fileContents(path, limit: Self.sizeLimit) else {
         // Another broker may have removed it meanwhile.
         return unsafe access(path, F_OK) == 0 ? (id, nil) : nil
       }
-      return (id, try? JSONDecoder().decode(OutstandingMemory.self, from: data))
+      return (id, try? JSONTree(text).root.decode(OutstandingMemory.self))
     }
   }
 
@@ -83,7 +86,7 @@ final class OutstandingRecords {
     let path = path(of: id)
     let draft = "\(directory)/.\(id.name)"
     do {
-      let bytes = try JSONEncoder().encode(record)
+      let bytes = try JSONWriter.bytes(of: record)
       let file = try FileDescriptor.open(
         FilePath(draft), .writeOnly, options: [.create, .truncate, .noFollow, .closeOnExec],
         permissions: [.ownerRead, .ownerWrite])

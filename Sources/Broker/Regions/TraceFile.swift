@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Glibc
 import LinuxSystem
 import Synchronization
@@ -35,8 +34,7 @@ final class TraceFile: Sendable {
     of pool: String, in directory: String,
     onFailure: @escaping @Sendable (SystemError, _ lineCount: Int) -> Void
   ) throws(SystemError) {
-    let format = Date.ISO8601FormatStyle(dateSeparator: .omitted, timeSeparator: .omitted)
-    let name = "\(directory)/\(Self.fileName(of: pool))-\(Date.now.formatted(format))"
+    let name = "\(directory)/\(Self.fileName(of: pool))-\(UTCTime.now.compactText)"
     var path = name + ".gpt"
     var file = Self.create(path)
     // Another that began within the same second has that name.

@@ -1,7 +1,8 @@
 /*
- * What genpool is measured against: a linear scan, as the kernel searches, and binned free lists, as
- * fast allocators do. Both are written here, from the semantics and from the published idea. In C, -O2,
- * because that is what a user would otherwise have.
+ * What genpool is measured against: a linear scan, as the kernel searches, and binned free lists,
+ * as fast allocators do; for the broker, a server that does nothing. All are written here, from the
+ * semantics and from the published idea. In C, -O2, because that is what a user would otherwise
+ * have.
  */
 #pragma once
 
@@ -50,3 +51,16 @@ binned_allocation binned_allocate(binned_pool *pool, uint32_t count);
 void binned_free(binned_pool *pool, binned_allocation allocation);
 /* The metadata, in bytes. */
 size_t binned_bytes(const binned_pool *pool);
+
+/* ---- Echo: a process that answers each message at once. ---- */
+
+typedef struct echo_server echo_server;
+
+/* Starts the process, a child that ends with this one; NULL with errno. To be called before there
+ * are other threads. */
+echo_server *echo_start(void);
+void echo_stop(echo_server *server);
+/* Sends a message of call bytes over a Unix stream socket and receives one of reply bytes, with a
+ * descriptor if it is to carry one, which is closed. call is at least 8, both at most 4096. false when
+ * the process has ended. */
+bool echo_call(echo_server *server, uint32_t call, uint32_t reply, bool carries_descriptor);

@@ -1,8 +1,8 @@
 /*
  * What a daemon asks of the system for itself.
  *
- * Why C: the rlimit enum does not import as it is used, and getgrnam_r and getpwnam_r want a buffer
- * that grows.
+ * Why C: the rlimit enum does not import as it is used, getgrnam_r and getpwnam_r want a buffer
+ * that grows, and environ is a variable that Swift takes for unsafe between threads.
  */
 #pragma once
 #include <stdint.h>
@@ -17,3 +17,6 @@ int gl_user(const char *name, uid_t *user);
  * The limit then, or -errno.
  */
 int64_t gl_raise_descriptor_limit(uint64_t wanted);
+
+/* The variables of this process, environ(7): NULL behind the last one. */
+char **gl_environment(void);

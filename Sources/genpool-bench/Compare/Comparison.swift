@@ -163,11 +163,13 @@ enum BenchError: Error, CustomStringConvertible {
   case placementDiffers
   /// A path and an errno.
   case cannotWrite(String, Int32)
+  case noBaseline
 
   var description: String {
     switch self {
     case .noMemory: "no memory for a pool to measure against"
     case .placementDiffers: "genpool and the linear scan chose different places"
+    case .noBaseline: "the process that echoes could not be started, or has ended"
     case .cannotWrite(let path, let errno):
       "write \(path): \(unsafe String(cString: strerror(errno)))"
     }

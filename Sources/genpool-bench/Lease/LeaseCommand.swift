@@ -10,7 +10,15 @@ struct LeaseCommand: ParsableCommand {
     abstract: "Times Acquire and Release against a running genpoold.",
     discussion: """
       Each round acquires a lease, maps it, unmaps it and releases it, as a client does: two round \
-      trips over the socket, one descriptor, one mapping. Latencies are in microseconds.
+      trips over the socket, one descriptor, one mapping. Before it, two round trips are made to a \
+      process in C that answers at once, with messages as long and one descriptor: "echo", the least \
+      that a broker can take. Latencies are in microseconds.
+
+      With --held so many other leases are held meanwhile, of a granule each, in the same pool. They \
+      end with this process. Several numbers are measured one after the other, and must rise.
+
+      EXAMPLE
+        genpool-bench lease --held 10 --held 50000
       """)
 
   @Option(help: "Rounds that are counted; a tenth more comes before, uncounted.")
@@ -19,78 +27,83 @@ struct LeaseCommand: ParsableCommand {
   @Option(help: "Size of a lease.")
   var size = ByteCount.kibibytes(64)
 
+  @Option(help: "Leases to hold meanwhile; can be repeated (default: 0).")
+  var held: [Int] = []
+
   @Option(help: ArgumentHelp("The pool (default: the first that can).", valueName: "name"))
   var pool: String?
 
   @Option(help: ArgumentHelp("Where genpoold listens.", valueName: "path"))
   var socket: String?
 
-  @Flag(help: "Print one JSON object.")
+  @Flag(help: "Print a JSON array, an object for each number of held leases.")
   var json = false
 
   func validate() throws {
     guard rounds > 0 else { throw ValidationError("--rounds is at least 1") }
     guard size > .zero else { throw ValidationError("--size is at least 1 byte") }
+    guard held.allSatisfy({ $0 >= 0 }), zip(held, held.dropFirst()).allSatisfy({ $0 < $1 }) else {
+      throw ValidationError("--held is at least 0, and several rise")
+    }
   }
 
   func run() throws {
+    let echo = try EchoBaseline()
     let connection = try socket.map { try Connection(to: BrokerSocket(path: $0)) } ?? Connection()
+    var count = 0
+    var results: [LeaseLatencies] = []
+    for wanted in held.isEmpty ? [0] : held {
+      while count < wanted {
+        // Neither mapped nor with a descriptor here: a process cannot map so many.
+        _ = try connection.call(Broker1.Acquire.self, .init(pool: pool, bytes: 1))
+        count += 1
+      }
+      let latencies = try measure(connection, echo, held: count)
+      results.append(latencies)
+      if !json { print(latencies.table) }
+    }
+    let machine = Machine()
+    if json {
+      print(try results.map { Document(self, $0, on: machine) }.jsonRows)
+    }
+  }
+
+  private func measure(
+    _ connection: Connection, _ echo: borrowing EchoBaseline, held: Int
+  ) throws -> LeaseLatencies {
     let clock = ContinuousClock()
+    var echoed: [Duration] = []
     var acquired: [Duration] = []
     var released: [Duration] = []
     for round in 0..<(rounds + rounds / 10) {
+      let begin = clock.now
+      try echo.roundTrips()
       let start = clock.now
       let lease = try connection.acquire(size, from: pool)
       let middle = clock.now
       try lease.release()
+      let end = clock.now
       guard round >= rounds / 10 else { continue }
+      echoed.append(begin.duration(to: start))
       acquired.append(start.duration(to: middle))
-      released.append(middle.duration(to: clock.now))
+      released.append(middle.duration(to: end))
     }
-    let rows = [
-      Row(name: "acquire", latencies: acquired), Row(name: "release", latencies: released),
-      Row(name: "both", latencies: zip(acquired, released).map { $0 + $1 }),
-    ]
-    print(json ? try Document(size: size, rounds: rounds, rows: rows).json : table(rows))
+    return LeaseLatencies(
+      held: held, acquire: .init(acquired), release: .init(released),
+      both: .init(zip(acquired, released).map { $0 + $1 }), echo: .init(echoed))
   }
 
-  /// The latencies of one operation, in microseconds.
-  private struct Row {
-    let name: String
-    private let sorted: [Double]
-
-    init(name: String, latencies: [Duration]) {
-      self.name = name
-      sorted = latencies.map { $0 / .microseconds(1) }.sorted()
-    }
-
-    /// The latency that `share` of all do not exceed, to a tenth.
-    func quantile(_ share: Double) -> Double {
-      let index = min(sorted.count - 1, Int(Double(sorted.count) * share))
-      return (sorted[index] * 10).rounded() / 10
-    }
-  }
-
-  private static let quantiles: [(name: String, share: Double)] = [
-    ("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1),
-  ]
-
-  private func table(_ rows: [Row]) -> String {
-    func line(_ cells: [String]) -> String {
-      cells.map { String(repeating: " ", count: max(0, 10 - $0.count)) + $0 }.joined()
-    }
-    let head = line(["us"] + Self.quantiles.map(\.name))
-    let body = rows.map { row in
-      line([row.name] + Self.quantiles.map { String(row.quantile($0.share)) })
-    }
-    return ([head] + body).joined(separator: "\n")
-  }
-
-  /// The JSON object: an object of quantiles for each operation, beside the terms.
+  /// One JSON object: the latencies beside the terms.
   private struct Document: Encodable {
-    let size: ByteCount
-    let rounds: Int
-    let rows: [Row]
+    private let size: ByteCount
+    private let rounds: Int
+    private let latencies: DatedRow<LeaseLatencies>
+
+    init(_ command: LeaseCommand, _ latencies: LeaseLatencies, on machine: Machine) {
+      size = command.size
+      rounds = command.rounds
+      self.latencies = DatedRow(latencies, on: machine)
+    }
 
     private enum CodingKeys: String, CodingKey {
       case bytes, rounds, unit
@@ -101,13 +114,7 @@ struct LeaseCommand: ParsableCommand {
       try container.encode(size.rawValue, forKey: .bytes)
       try container.encode(rounds, forKey: .rounds)
       try container.encode("us", forKey: .unit)
-      let operations = rows.map { row in
-        (
-          row.name,
-          Dictionary(uniqueKeysWithValues: quantiles.map { ($0.name, row.quantile($0.share)) })
-        )
-      }
-      try Dictionary(uniqueKeysWithValues: operations).encode(to: encoder)
+      try latencies.encode(to: encoder)
     }
   }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import DeviceEmulation
-import FoundationEssentials
 import GenPool
 import Glibc
 import PCIDevices

@@ -1,5 +1,5 @@
-import FoundationEssentials
 import Glibc
+import LinuxSystem
 import SystemPackage
 
 /// Where an emulated tree is, and the socket of the daemon that will use it.
@@ -11,7 +11,11 @@ struct EmulationPlace {
 
   /// The tree at `path`, and a socket beside it.
   init(tree path: String) {
-    let here = FilePath(FileManager.default.currentDirectoryPath)
+    let here = FilePath(
+      unsafe getcwd(nil, 0).map { path in
+        defer { unsafe free(path) }
+        return unsafe String(cString: path)
+      } ?? "/")
     tree = here.pushing(FilePath(path)).lexicallyNormalized()
     socket = FilePath(tree.string + ".socket")
   }
@@ -24,7 +28,7 @@ struct EmulationPlace {
   /// A new directory of this user's own under XDG_RUNTIME_DIR, which the system empties in the end,
   /// else TMPDIR or /tmp.
   static func makePrivate() throws(Failure) -> Self {
-    let environment = ProcessInfo.processInfo.environment
+    let environment = ProcessEnvironment.variables
     let base = ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap { environment[$0] }.first { !$0.isEmpty }
     let template = FilePath(base ?? "/tmp").appending("genpool-XXXXXX").string
     var path = template.utf8CString

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import StrictJSON
 
 /// One JSON document for programs: keys sorted, two blanks of indentation, unknown facts left out.
 struct JSONDocument<Content: Encodable> {
@@ -10,19 +10,18 @@ struct JSONDocument<Content: Encodable> {
 
   /// The document and the end of its last line.
   var text: String {
-    get throws(Failure) { try encoded([.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]) }
+    get throws(Failure) { try encoded(.indented) }
   }
 
   /// The document as one line, for streams of them.
   var line: String {
-    get throws(Failure) { try encoded([.sortedKeys, .withoutEscapingSlashes]) }
+    get throws(Failure) { try encoded(.compact) }
   }
 
-  private func encoded(_ formatting: JSONEncoder.OutputFormatting) throws(Failure) -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = formatting
+  private func encoded(_ layout: JSONWriter.Layout) throws(Failure) -> String {
     do {
-      return String(decoding: try encoder.encode(content), as: UTF8.self) + "\n"
+      return String(decoding: try JSONWriter.bytes(of: content, layout: layout), as: UTF8.self)
+        + "\n"
     } catch {
       throw Failure("write JSON: \(error)")
     }

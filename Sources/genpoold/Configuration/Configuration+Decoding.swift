@@ -1,11 +1,10 @@
 import Broker
 import BrokerLeases
 import BrokerProtocol
-import FoundationEssentials
 import Glibc
 import LinuxSystem
-import LocatedJSON
 import Logging
+import StrictJSON
 
 extension Configuration: Decodable {
   /// How many leases a table may be made for: a slot costs about 200 bytes.

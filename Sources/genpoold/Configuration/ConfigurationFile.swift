@@ -1,5 +1,5 @@
-import FoundationEssentials
-import LocatedJSON
+import LinuxSystem
+import StrictJSON
 import SystemPackage
 
 extension Configuration {
@@ -11,7 +11,7 @@ extension Configuration {
   init(file path: String) throws(InvalidConfiguration) {
     let text: [UInt8]
     do {
-      text = try Self.read(path)
+      text = try fileContents(path, limit: Self.sizeLimit)
     } catch {
       throw InvalidConfiguration(
         file: path,
@@ -34,17 +34,16 @@ extension Configuration {
           location: .start, key: "", cause: "the file is empty; {} asks for nothing")
       ])
     }
-    let map: JSONSourceMap
+    let collector = ProblemCollector()
+    let tree: JSONTree
     do {
-      map = try JSONSourceMap(text)
+      tree = try JSONTree(text, userInfo: ProblemCollector.key.map { [$0: collector] } ?? [:])
     } catch {
       throw invalid([ConfigurationProblem(location: error.location, key: "", cause: error.cause)])
     }
-    let collector = ProblemCollector()
-    let decoder = JSONDecoder()
-    if let key = ProblemCollector.key { decoder.userInfo[key] = collector }
-    let decoded = Result { try decoder.decode(Configuration.self, from: Data(text)) }
+    let decoded = Result { try tree.root.decode(Configuration.self) }
     if case .failure(let error) = decoded { collector.report(error, under: []) }
+    let map = JSONSourceMap(of: tree)
     let repeated = map.repeatedKeys.map {
       ConfigurationProblem(
         location: $0.location, key: JSONSourceMap.name(of: $0.path),
@@ -58,19 +57,5 @@ extension Configuration {
       throw invalid(problems)
     }
     self = configuration
-  }
-
-  private static func read(_ path: String) throws -> [UInt8] {
-    let file = try FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec)
-    return try file.closeAfter {
-      var text: [UInt8] = []
-      var room = [UInt8](repeating: 0, count: 64 * 1024)
-      while text.count <= sizeLimit {
-        let count = try unsafe room.withUnsafeMutableBytes { try unsafe file.read(into: $0) }
-        guard count > 0 else { break }
-        text += room.prefix(count)
-      }
-      return text
-    }
   }
 }

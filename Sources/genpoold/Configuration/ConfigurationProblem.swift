@@ -1,5 +1,4 @@
-import FoundationEssentials
-import LocatedJSON
+import StrictJSON
 import Synchronization
 
 /// A mistake in a configuration: its location, and the reason.

@@ -1,5 +1,4 @@
-import FoundationEssentials
-import LocatedJSON
+import StrictJSON
 
 /// An object of the configuration, read key by key. What is wrong goes to the decoder's
 /// ``ProblemCollector``, and reading goes on.

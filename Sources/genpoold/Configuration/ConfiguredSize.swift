@@ -1,4 +1,3 @@
-import FoundationEssentials
 import GenPool
 
 /// A size as people write it: `65536`, `"0x10000"`, `"64K"`, `"64 MiB"`.

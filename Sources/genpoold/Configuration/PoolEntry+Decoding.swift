@@ -1,6 +1,5 @@
 import BrokerProtocol
 import DeviceMemory
-import FoundationEssentials
 import GenPool
 import LinuxSystem
 import PCIDevices

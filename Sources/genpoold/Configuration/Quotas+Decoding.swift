@@ -1,7 +1,6 @@
 import Broker
 public import BrokerLeases
 import BrokerProtocol
-import FoundationEssentials
 import GenPool
 
 // `"quotas": {"defaults": {…}, "users": {"alice": {…}, "1000": {…}}}`

@@ -1,4 +1,4 @@
-import FoundationEssentials
+import LinuxSystem
 import Logging
 import Synchronization
 import SystemPackage
@@ -9,8 +9,6 @@ import SystemPackage
 /// For the journal a line starts with `<N>`, its priority: sd-daemon(3). For anybody else it starts
 /// with the time and the level.
 struct EventLogHandler: LogHandler {
-  private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-
   private let form: Form
   private let threshold: LogThreshold
   private let write: @Sendable (String) -> Void
@@ -63,7 +61,7 @@ struct EventLogHandler: LogHandler {
   private func start(_ level: Logger.Level) -> String {
     switch form {
     case .journal: "<\(level.syslogPriority)>"
-    case .plain: "\(Date().formatted(Self.time)) \(level) "
+    case .plain: "\(UTCTime.now.text) \(level) "
     }
   }
 

@@ -1,5 +1,5 @@
 import GenPool
-import LocatedJSON
+import StrictJSON
 
 @testable import genpoold
 
