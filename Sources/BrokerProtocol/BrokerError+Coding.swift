@@ -77,7 +77,7 @@ extension BrokerError {
     case (false, "PoolFull"):
       self = .poolFull(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
-        available: try require(fields.available, .available))
+        available: try require(fields.available, .available), erasing: fields.erasing)
     case (false, "PoolFragmented"):
       self = .poolFragmented(
         pool: try require(fields.pool, .pool), bytes: try require(fields.bytes, .bytes),
@@ -147,13 +147,14 @@ private struct Fields: Codable {
   var errno: Int32?
   var cause: String?
   var interface: String?
+  var erasing: ByteCount?
   var method: String?
   var parameter: String?
 
   enum CodingKeys: CodingKey {
     case pool, lease, generation, bytes, size, available, largestFree, reason, uid, leases, holders
     case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
-    case alignment, offset, interface, method, parameter
+    case alignment, offset, interface, method, parameter, erasing
   }
 
   init(_ error: BrokerError) {
@@ -168,8 +169,9 @@ private struct Fields: Codable {
       (self.lease, self.generation) = (lease, generation)
     case .poolTooSmall(let pool, let bytes, let size):
       (self.pool, self.bytes, self.size) = (pool, bytes, size)
-    case .poolFull(let pool, let bytes, let available):
-      (self.pool, self.bytes, self.available) = (pool, bytes, available)
+    case .poolFull(let pool, let bytes, let available, let erasing):
+      (self.pool, self.bytes) = (pool, bytes)
+      (self.available, self.erasing) = (available, erasing)
     case .poolFragmented(
       let pool, let bytes, let available, let largestFree, let alignment, let offset):
       (self.pool, self.bytes, self.available) = (pool, bytes, available)

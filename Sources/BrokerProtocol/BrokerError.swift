@@ -29,7 +29,9 @@ public enum BrokerError: ErrnoError, Equatable {
   /// More than all of the pool, so that waiting would not help.
   case poolTooSmall(pool: String, bytes: ByteCount, size: ByteCount)
   /// Less than `bytes` are free, and nothing is being scrubbed.
-  case poolFull(pool: String, bytes: ByteCount, available: ByteCount)
+  /// `erasing`: what will be free when it has been zeroed.
+  case poolFull(
+    pool: String, bytes: ByteCount, available: ByteCount, erasing: ByteCount? = nil)
   /// `bytes` are free, but not in one piece of the fit and alignment asked for: `largestFree` is
   /// the longest from a multiple of `alignment`, if there is one. `offset` is where a fixed one had
   /// to be. Both are nil from brokers before there were these.
@@ -100,9 +102,10 @@ extension BrokerError: CustomStringConvertible {
       "lease \(lease) has generation \(generation) now: the one meant has ended"
     case .poolTooSmall(let pool, let bytes, let size):
       "lease \(bytes) of pool \(pool): it has \(size) in all"
-    case .poolFull(let pool, let bytes, let available):
+    case .poolFull(let pool, let bytes, let available, let erasing):
       "lease \(bytes) of pool \(pool): "
         + (available == .zero ? "nothing is free" : "only \(available) are free")
+        + (erasing.map { ", and \($0) are being zeroed: it helps to wait (--wait)" } ?? "")
     case .poolFragmented(let pool, let bytes, let available, _, _, let offset?):
       "lease \(bytes) of pool \(pool): \(available) free, but not \(bytes) at offset "
         + "0x\(hexadecimal(offset.rawValue, digits: 1))"

@@ -1,39 +1,56 @@
 """A genpoold over an emulated device, for tests that talk to it from outside."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 MIB = 1 << 20
 
 
 class EmulatedBroker:
-    """Runs genpoold on the 16 MiB controller memory buffer of an emulated NVMe device.
-
-    Its log goes to a file: a pipe that nobody reads would stop it in the end.
+    """Runs genpoold on emulated devices: the 16 MiB controller memory buffer of an NVMe device, if
+    nothing else is said.
     """
 
     device = "0000:01:00.0"
     pool = "cmb"
     size = 16 * MIB
 
-    def __init__(self, bindir: Path) -> None:
+    def __init__(self, bindir: Path, devices: list[str] | None = None,
+                 attach: list[str] | None = None, configuration: dict | None = None,
+                 heartbeats: Callable[[Path], object] | None = None) -> None:
+        """`heartbeats` makes the service manager's end of a socket, which the daemon tells ten times
+        a second that it lives.
+        """
         self.directory = Path(tempfile.mkdtemp(prefix="genpool-"))
         self.sysfs = self.directory / "sys"
         self.socket = self.directory / "run" / "io.genpool.Broker1"
         self.admin_socket = self.directory / "run" / "io.genpool.Broker1.admin"
         self.log = self.directory / "log"
         subprocess.run(
-            [bindir / "genpoolctl", "emulate", self.sysfs, "--device", "nvme,cmb=16M"],
+            [bindir / "genpoolctl", "emulate", self.sysfs,
+             *(f"--device={one}" for one in devices or ["nvme,cmb=16M"])],
             check=True, stdout=subprocess.DEVNULL)
+        arguments = [f"--attach={one}" for one in attach or [f"{self.device}:2,name={self.pool}"]]
+        if configuration is not None:
+            path = self.directory / "genpoold.json"
+            path.write_text(json.dumps(configuration))
+            arguments.append(f"--config={path}")
+        environment = dict(os.environ)
+        self.heartbeats = heartbeats and heartbeats(self.directory / "notify")
+        if self.heartbeats:
+            environment |= {"NOTIFY_SOCKET": os.fspath(self.directory / "notify"),
+                            "WATCHDOG_USEC": "200000"}
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [bindir / "genpoold", "--sysfs-root", self.sysfs, "--socket", self.socket,
-                 "--attach", f"{self.device}:2,name={self.pool}"],
+                 *arguments], env=environment,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
 
     def __enter__(self) -> "EmulatedBroker":

@@ -24,11 +24,12 @@ class Waits:
 class Honest:
     """A client that makes its request over and over between ``resume`` and ``pause``."""
 
-    def __init__(self, path: os.PathLike, newcomer: bool) -> None:
+    def __init__(self, path: os.PathLike, newcomer: bool, pool: str | None = None) -> None:
         context = multiprocessing.get_context("fork")
         self.control, end = context.Pipe()
         self.process = context.Process(
-            target=newcomers if newcomer else tenant, args=(path, end), daemon=True)
+            target=newcomers if newcomer else tenant, daemon=True,
+            args=(path, end) if newcomer else (path, end, pool))
         self.process.start()
         end.close()
 
@@ -44,11 +45,12 @@ class Honest:
         self.process.join()
 
 
-def tenant(path: os.PathLike, control: Connection) -> None:
-    """Acquires and releases a page over one connection."""
+def tenant(path: os.PathLike, control: Connection, pool: str | None = None) -> None:
+    """Acquires and releases a page over one connection, of any pool or of one."""
+    which = {"pool": pool} if pool else {}
     with Peer(path) as peer:
         def lease() -> None:
-            lease = peer.call("Acquire", bytes=4096)["lease"]
+            lease = peer.call("Acquire", bytes=4096, **which)["lease"]
             peer.call("Release", lease=lease["lease"], generation=lease["generation"])
         repeat(lease, control)
 

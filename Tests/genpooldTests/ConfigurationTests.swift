@@ -116,6 +116,29 @@ struct ConfigurationTests {
     #expect(try wanted("\"device\": \"09:00.0\"").isEmpty)
   }
 
+  @Test func `subordinate users are read from a file as subuid(5) has it`() {
+    let numbers: [String: UInt32] = ["alice": 1000, "1001": 1001]
+    let users = SubordinateUsers(
+      text: """
+        alice:100000:65536
+        1001:165536:65536
+
+        # alice:1:1
+        nobody-here:300000:65536
+        alice:x:1
+        alice:1:2:3
+        alice:4294967295:4294967295
+        """
+    ) { numbers[$0].map(UID.init(rawValue:)) }
+    let quotas = Quotas(subordinates: users)
+    func account(_ uid: UInt32) -> UInt32 { quotas.account(of: UID(rawValue: uid)).rawValue }
+    #expect(
+      [100_000, 165_535, 165_536, 300_000, 1, .max].map(account) == [
+        1000, 1000, 1001, 300_000, 1, 1000,
+      ])
+    #expect(SubordinateUsers(file: "/there/is/none") == SubordinateUsers())
+  }
+
   // MARK: Changes
 
   @Test func `what changed is said key by key`() throws {

@@ -128,7 +128,9 @@ extension AttachedRegion: LeasablePool {
   }
 
   func full(_ size: ByteCount) -> BrokerError {
-    .poolFull(pool: name, bytes: size, available: available)
+    .poolFull(
+      pool: name, bytes: size, available: available,
+      erasing: scrubbing > .zero ? scrubbing : nil)
   }
 
   func isBeingScrubbed(_ lease: LeaseID) -> Bool {

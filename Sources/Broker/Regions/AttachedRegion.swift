@@ -98,8 +98,8 @@ final class AttachedRegion {
   private var outstanding: (id: OutstandingRecords.ID, record: OutstandingMemory)?
   private(set) var moment = Scrubber.Moment()
 
-  /// A quarter was free since pressure was noticed.
-  private var isRelieved = false
+  /// Leases had no more than three quarters since pressure was noticed.
+  private var isRelieved = true
 
   /// Where the calls of its pool are written down, if they are.
   private(set) var recording: Recording?
@@ -517,9 +517,10 @@ final class AttachedRegion {
     counts.begin(size)
   }
 
-  /// Whether less than an eighth is free, for the first time since a quarter was.
+  /// Whether leases have more than seven eighths, for the first time since they had no more than
+  /// three quarters.
   func noticePressure() -> Bool {
-    guard isRelieved, available.rawValue < usable.rawValue / 8 else { return false }
+    guard isRelieved, (usable - leased).rawValue < usable.rawValue / 8 else { return false }
     isRelieved = false
     return true
   }
@@ -533,6 +534,7 @@ final class AttachedRegion {
   /// Ends a lease. Its memory belongs to nobody, and is to be scrubbed if the device still answers.
   func endLease(of size: ByteCount) {
     counts.end(size)
+    if (usable - leased).rawValue >= usable.rawValue / 4 { isRelieved = true }
   }
 
   /// Makes all that is free dirty, and says what it was. For memory that the next user shall not
@@ -560,7 +562,6 @@ final class AttachedRegion {
   func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
     try freeInPool(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
-    if available.rawValue >= usable.rawValue / 4 { isRelieved = true }
     guard var scrub = scrubs[slice.job] else { return nil }
     scrub.remaining -= slice.size
     scrubs[slice.job] = scrub.remaining > .zero ? scrub : nil

@@ -92,7 +92,7 @@ final class Regions {
   /// and once, however often its allocator was asked.
   func count(_ failure: BrokerError) {
     switch failure {
-    case .poolFull(let pool, _, _), .poolTooSmall(let pool, _, _):
+    case .poolFull(let pool, _, _, _), .poolTooSmall(let pool, _, _):
       try? named(pool).countFailure(isFragmented: false)
     case .poolFragmented(let pool, _, _, _, _, _):
       try? named(pool).countFailure(isFragmented: true)

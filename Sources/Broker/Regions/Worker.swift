@@ -15,6 +15,7 @@ final class Worker<Job: Sendable, Finished: Sendable> {
   private var results = Queue<Finished>()
   private var isHandingBack = false
   private var isLookedAfter = false
+  private var isWakingScheduled = false
 
   /// Starts the thread.
   /// - Parameters:
@@ -37,10 +38,17 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     work.stop()
   }
 
-  /// Adds a job behind those there are.
+  /// Adds a job behind those there are. The thread hears of it after what is ready now: whoever waits
+  /// for an answer gets that first.
   func submit(_ job: Job) {
     work.submit(job)
     lookAfter()
+    guard !isWakingScheduled else { return }
+    isWakingScheduled = true
+    loop.afterThis { [unowned self] in
+      isWakingScheduled = false
+      work.wake()
+    }
   }
 
   private func takeResults() {
@@ -60,7 +68,7 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     loop.after(.seconds(1)) { [unowned self] in
       isLookedAfter = false
       guard !work.isIdle else { return }
-      work.nudge()
+      work.wake()
       takeResults()
       lookAfter()
     }
@@ -97,11 +105,10 @@ private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
 
   func submit(_ job: Job) {
     state.withLock { $0.jobs.append(job) }
-    jobEvent.raise()
   }
 
-  /// Wakes the worker, whose event may have been lost.
-  func nudge() { jobEvent.raise() }
+  /// Wakes the worker, if it sleeps.
+  func wake() { jobEvent.raise() }
 
   /// Takes the results since the last call.
   func takeFinished() -> [Finished] {

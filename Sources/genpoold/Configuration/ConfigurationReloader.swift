@@ -1,4 +1,5 @@
 import Broker
+import BrokerLeases
 import Glibc
 import LinuxSystem
 import Logging
@@ -96,9 +97,20 @@ extension Configuration {
     let standard = LeaseBroker.Configuration(version: broker.version)
     broker.adminGroup = effectiveAdminGroup
     broker.leaseLimit = maxLeases ?? standard.leaseLimit
-    broker.quotas = quotas
+    broker.quotas = effectiveQuotas
     broker.recordDirectory = record
   }
+  /// The quotas, where users' shares follow from the number of all leases, and the users of containers
+  /// share the quota of who has their numbers.
+  private var effectiveQuotas: Quotas {
+    var effective = quotas
+    if let maxLeases, quotas.defaults.leases == Quotas.Limits.standard.leases {
+      effective.defaults.leases = max(1, maxLeases / 4)
+    }
+    effective.subordinates = SubordinateUsers(file: "/etc/subuid")
+    return effective
+  }
+
   /// The group whose members may connect as clients; nil for none.
   var clientGroup: UInt32? { group?.gid ?? Accounts.group("genpool") }
 
