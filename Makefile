@@ -50,6 +50,7 @@ client-test: build  ## a client that is not ours: PyPI's varlink
 
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
 	Tests/EndToEnd/hostile.py $(RELEASE)
+	Tests/EndToEnd/bounded.py $(RELEASE)
 
 machine-test: TOOLS += gcc:gcc
 machine-test: build  ## real PCIe BARs in a QEMU machine

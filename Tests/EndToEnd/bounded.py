@@ -185,10 +185,11 @@ def main() -> int:
     report = Report()
     configuration = {
         "quotas": {"users": {str(NOBODY): {"leases": "unlimited", "connections": "unlimited"}}}}
-    crowd = ["memory,size=1M,group=7"] * 500
+    crowd = [f"memory,size=1M,group=7,address=0001:{1 + one // 32:02x}:{one % 32:02x}.0"
+             for one in range(500)]
     with EmulatedBroker(
             options.bindir.resolve(), configuration=configuration,
-            devices=["ivshmem,size=320M", "ivshmem,size=16M", *crowd],
+            devices=["ivshmem,size=512M", "ivshmem,size=16M", *crowd],
             attach=["0000:01:00.0:2,name=large", "0000:02:00.0:2,name=honest"],
             heartbeats=Heartbeats) as broker:
         broker.directory.chmod(0o711)

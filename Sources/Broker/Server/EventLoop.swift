@@ -43,8 +43,13 @@ final class EventLoop {
   private var deferred: [() -> Void] = []
   private var isStopped = false
 
-  /// Long pieces of work, step by step.
-  private var chores = Queue<() -> Bool>()
+  /// A long piece of work. A function by itself would grow with each turn in a generic queue: Swift
+  /// wraps it anew going in and out.
+  private struct Chore {
+    let step: () -> Bool
+  }
+
+  private var chores = Queue<Chore>()
   /// The number of the present round: that of times that ready descriptors were asked for.
   private(set) var round = 0
 
@@ -95,7 +100,7 @@ final class EventLoop {
 
   /// Calls `step` until it returns false, after what is ready now: steps of all long work in turn,
   /// for a millisecond at a time.
-  func inSlices(_ step: @escaping () -> Bool) { chores.append(step) }
+  func inSlices(_ step: @escaping () -> Bool) { chores.append(Chore(step: step)) }
 
   /// Calls `handler` once, when `delay` has passed. O(1) for one that comes next, else O(n).
   @discardableResult
@@ -163,8 +168,8 @@ final class EventLoop {
 
   private func doChores() {
     let end = ContinuousClock.now + Self.choreTime
-    while !isStopped, let step = chores.popFirst() {
-      if step() { chores.append(step) }
+    while !isStopped, let chore = chores.popFirst() {
+      if chore.step() { chores.append(chore) }
       fireTimers()
       if .now >= end { return }
     }
@@ -182,7 +187,7 @@ final class EventLoop {
   private func fireTimers() {
     guard let next = timers.last, next.deadline <= .now else { return }
     // Those that they add are the next round's, even if they are due at once.
-    let due = timers[Self.place(of: .now, in: timers)...]
+    let due = Array(timers[Self.place(of: .now, in: timers)...])
     timers.removeLast(due.count)
     for timer in due.reversed() where !isStopped { timer.handler() }
   }
