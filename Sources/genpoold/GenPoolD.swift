@@ -104,14 +104,40 @@ struct GenPoolD: ParsableCommand {
     completion: .directory)
   var runtimeDirectory: String?
 
-  func run() throws {
-    let configuration = try readConfiguration()
-    guard !checkConfig else { return }
+  static func main() {
+    openStandardStreams()
     do {
-      try Daemon(self, configuration).run()
+      var command = try parseAsRoot()
+      try command.run()
     } catch {
-      // Not through the log: whoever started it by hand waits for this.
-      FileDescriptor.standardError.writeLine("genpoold: \(error)")
+      if exitCode(for: error) == .validationFailure {
+        WaitingClients.reject(
+          because: .deviceError(
+            operation: "read", subject: "genpoold's command line", errno: EINVAL,
+            cause: "the daemon cannot start; its log has the mistake"))
+      }
+      exit(withError: error)
+    }
+  }
+
+  func run() throws {
+    if checkConfig { return try check() }
+    let environment = ProcessInfo.processInfo.environment
+    let form = EventLogHandler.Form.ofStandardError(environment)
+    let log = LogWriter(form: form)
+    do {
+      let configuration = try Configuration.current(config)
+      try Daemon(self, configuration, log: log, form).run()
+      log.finish()
+    } catch let error as InvalidConfiguration {
+      for line in error.lines { log.write(line + "\n") }
+      try? log.start()
+      WaitingClients.reject(because: error.asBrokerError)
+      log.finish()
+      throw Self.misconfigured
+    } catch {
+      // Without priority and time, whatever the level is: whoever started it by hand waits for this.
+      log.finish("genpoold: \(error)\n")
       throw ExitCode.failure
     }
   }
@@ -121,22 +147,39 @@ extension GenPoolD {
   /// sysexits.h: EX_CONFIG.
   private static let misconfigured = ExitCode(78)
 
-  /// The configuration, said if it is to be checked. Mistakes are said and end the program.
-  private func readConfiguration() throws -> Configuration {
+  /// Prints what the configuration means, or every mistake in it, which is an error.
+  private func check() throws {
+    let path = config ?? Configuration.standardPath
     do throws(InvalidConfiguration) {
-      // A check without a file is a mistake, a start without one is not.
-      let path = config ?? (checkConfig ? Configuration.standardPath : nil)
       let configuration = try Configuration.current(path)
-      if checkConfig, let path {
-        FileDescriptor.standardOutput.writeLine("\(path): correct")
-        for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
-        for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
-      }
-      return configuration
+      FileDescriptor.standardOutput.writeLine("\(path): correct")
+      for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
+      for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
     } catch {
       for line in error.lines { FileDescriptor.standardError.writeLine(line) }
       throw Self.misconfigured
     }
+  }
+
+  /// Opens those of the three standard streams that are closed, so that no device gets their
+  /// numbers, and the log with it.
+  private static func openStandardStreams() {
+    while let file = try? FileDescriptor.open(FilePath("/dev/null"), .readWrite) {
+      guard file.rawValue > STDERR_FILENO else { continue }
+      try? file.close()
+      return
+    }
+  }
+}
+
+extension InvalidConfiguration {
+  /// The error for clients: without the mistakes, for not every client may read the file.
+  fileprivate var asBrokerError: BrokerError {
+    .deviceError(
+      operation: "read", subject: "genpoold's configuration \(file)", errno: EINVAL,
+      cause: problems.count == 1
+        ? "it has a mistake; `genpoold --check-config` shows it"
+        : "it has \(problems.count) mistakes; `genpoold --check-config` shows them")
   }
 }
 
