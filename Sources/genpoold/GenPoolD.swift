@@ -39,8 +39,10 @@ struct GenPoolD: ParsableCommand {
       leases of others, root's too. SIGTERM and SIGINT stop it: all devices are given back as they were, \
       and every lease is void.
 
-      Logs one line an event on standard error, with priorities if that is the journal. Every \
-      attach, detach, lease, release and reclaim is a notice with uid and pid.
+      Logs one line an event on standard error, with priorities if that is the journal. Every attach and \
+      detach is a notice with uid and pid, and so is every lease, release and reclaim, up to 500 of a user in \
+      10 s; of more there is one line, `folded`, with the number of each. A reader that stalls, or a full disk, \
+      does not stop the daemon: up to 1 MiB of lines wait, and of those that are lost the log has the number.
 
       Another user gets memory only when the kernel sees that no process reaches it any more. Where the \
       kernel cannot tell (VFIO while the pool is attached; sysfs since Linux 7.0; overlayfs) it stays with \
@@ -52,7 +54,8 @@ struct GenPoolD: ParsableCommand {
       test. Nothing deletes the files; a full disk ends the record and does the daemon no harm; \
       genpoold(8) says more.
 
-      Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration.
+      Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration. With the latter two, and \
+      with sockets of systemd, it first answers the clients that connect, for 2 s.
 
       EXAMPLE
         genpoold --attach 0000:01:00.0:2,name=cmb --attach 0000:02:00.0:2,size=32M
@@ -130,13 +133,13 @@ struct GenPoolD: ParsableCommand {
       try Daemon(self, configuration, log: log, form).run()
       log.finish()
     } catch let error as InvalidConfiguration {
-      for line in error.lines { log.write(line + "\n") }
       try? log.start()
+      for line in error.lines { log.write(line + "\n") }
       WaitingClients.reject(because: error.asBrokerError)
       log.finish()
       throw Self.misconfigured
     } catch {
-      // Without priority and time, whatever the level is: whoever started it by hand waits for this.
+      // Without priority and time, at any level: the message of a command that failed.
       log.finish("genpoold: \(error)\n")
       throw ExitCode.failure
     }

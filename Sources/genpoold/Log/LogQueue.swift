@@ -14,7 +14,7 @@ struct LogQueue {
     var isEmpty: Bool { lines.isEmpty && dropped == 0 }
   }
 
-  /// What a line costs beside its bytes: its string's header and place.
+  /// The cost of a line beside its bytes: its string's header and place.
   static let overhead = 48
 
   private let capacity: Int

@@ -46,9 +46,10 @@ final class LogWriter: Sendable {
     self.form = form
   }
 
-  /// Starts the thread, which receives no signals. Before it, the standard streams have to be open:
-  /// it opens descriptors.
+  /// Starts the thread, which receives no signals; does nothing if it has started. Before it, the
+  /// standard streams have to be open: it opens descriptors.
   func start() throws(SystemError) {
+    guard state.withLock({ $0.events == nil }) else { return }
     let events = try Events()
     state.withLock { $0.events = events }
     do throws(Errno) {
