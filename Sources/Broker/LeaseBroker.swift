@@ -78,6 +78,7 @@ public final class LeaseBroker {
   public func run() throws(SystemError) {
     try loop.run()
     regions.detachAll()
+    auditor.finish()
   }
 
   /// Calls `handler` when `descriptor`, a signalfd say, has something to read, between two calls of

@@ -14,19 +14,27 @@ struct Daemon {
   private let environment = ProcessEnvironment.variables
   private let configuration: Configuration
   private let threshold: LogThreshold
+  private let log: LogWriter
   private let logger: Logger
 
   /// Enough for 1024 connections with a socket and a pidfd each, and the devices.
   private static let descriptorLimit: UInt64 = 8192
 
-  init(_ options: GenPoolD, _ configuration: Configuration) {
+  /// - Parameters:
+  ///   - log: started by ``run()``, and finished by the caller.
+  init(
+    _ options: GenPoolD, _ configuration: Configuration, log: LogWriter,
+    _ form: EventLogHandler.Form
+  ) {
     self.options = options
     self.configuration = configuration
+    self.log = log
     let threshold = LogThreshold(
       options.logLevel ?? configuration.logLevel ?? Self.levelVariable(environment) ?? .info)
-    let form = EventLogHandler.Form.ofStandardError(environment)
     self.threshold = threshold
-    logger = Logger(label: "genpoold") { _ in EventLogHandler(form: form, threshold: threshold) }
+    logger = Logger(label: "genpoold") { _ in
+      EventLogHandler(form: form, threshold: threshold, write: log.write)
+    }
   }
 
   private static func levelVariable(_ environment: [String: String]) -> Logger.Level? {
@@ -35,9 +43,9 @@ struct Daemon {
 
   /// Returns when a signal has stopped it, with every device given back and the sockets removed.
   func run() throws {
-    openStandardStreams()
     // First of all: threads that start later leave these signals to the descriptor.
     let signals = try SignalQueue([SIGTERM, SIGINT, SIGHUP])
+    try log.start()
     // A log that nobody reads any more is no reason to die, nor is a record that has no more room.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
@@ -157,15 +165,5 @@ struct Daemon {
   private var reloadsOnHangUp: Bool {
     options.config != nil || Configuration.isThereAStandardFile
       || environment["NOTIFY_SOCKET"] != nil
-  }
-
-  /// Opens those of the three standard streams that are closed, so that no device gets their
-  /// numbers, and the log with it.
-  private func openStandardStreams() {
-    while let file = try? FileDescriptor.open(FilePath("/dev/null"), .readWrite) {
-      guard file.rawValue > STDERR_FILENO else { continue }
-      try? file.close()
-      return
-    }
   }
 }

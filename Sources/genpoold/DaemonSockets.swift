@@ -32,19 +32,34 @@ struct DaemonSockets: ~Copyable {
     _ environment: [String: String], at place: BrokerSocket, group: UInt32?, adminGroup: UInt32?,
     logger: Logger
   ) throws(SystemError) -> DaemonSockets {
-    guard var passed = try SocketActivation(environment) else {
+    guard let activation = try SocketActivation(environment) else {
       let clients = try make(place, for: .clients, group: group, logger)
       let admins = try make(place.admin, for: .admins, group: adminGroup, logger)
       return DaemonSockets(clients: clients, admins: admins)
     }
+    var sockets = try passed(activation)
+    if sockets.admins == nil {
+      sockets.admins = try makeBeside(sockets.clients, group: adminGroup, logger)
+    }
+    return sockets
+  }
+
+  /// Those that a service manager passed, and no others.
+  static func passed(_ passed: consuming SocketActivation) throws(SystemError) -> DaemonSockets {
     let passedAdmins = passed.admins.take()
     let clients = try ListeningSocket(inherited: passed.clients, for: .clients)
-    if let passedAdmins {
-      let admins = try ListeningSocket(inherited: passedAdmins, for: .admins)
-      return DaemonSockets(clients: clients, admins: admins)
-    }
-    let admins = try makeBeside(clients, group: adminGroup, logger)
+    guard let passedAdmins else { return DaemonSockets(clients: clients, admins: nil) }
+    let admins = try ListeningSocket(inherited: passedAdmins, for: .admins)
     return DaemonSockets(clients: clients, admins: admins)
+  }
+
+  /// Answers each connection that waits with `failure` and closes it, until none waits any more or
+  /// `deadline` is past.
+  borrowing func rejectConnections(
+    because failure: BrokerError, until deadline: ContinuousClock.Instant
+  ) {
+    clients.rejectConnections(because: failure, until: deadline)
+    admins?.rejectConnections(because: failure, until: deadline)
   }
 
   /// Serves both sockets from now on.

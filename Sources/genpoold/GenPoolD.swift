@@ -38,8 +38,10 @@ struct GenPoolD: ParsableCommand {
       leases of others, root's too. SIGTERM and SIGINT stop it: all devices are given back as they were, \
       and every lease is void.
 
-      Logs one line an event on standard error, with priorities if that is the journal. Every \
-      attach, detach, lease, release and reclaim is a notice with uid and pid.
+      Logs one line an event on standard error, with priorities if that is the journal. Every attach and \
+      detach is a notice with uid and pid, and so is every lease, release and reclaim, up to 500 of a user in \
+      10 s; of more there is one line, `folded`, with the number of each. A reader that stalls, or a full disk, \
+      does not stop the daemon: up to 1 MiB of lines wait, and of those that are lost the log has the number.
 
       Another user gets memory only when the kernel sees that no process reaches it any more. Where the \
       kernel cannot tell (VFIO while the pool is attached; sysfs since Linux 7.0; overlayfs) it stays with \
@@ -51,7 +53,8 @@ struct GenPoolD: ParsableCommand {
       test. Nothing deletes the files; a full disk ends the record and does the daemon no harm; \
       genpoold(8) says more.
 
-      Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration.
+      Exit status: 0 stopped, 1 failed, 64 wrong usage, 78 mistakes in the configuration. With the latter two, and \
+      with sockets of systemd, it first answers the clients that connect, for 2 s.
 
       EXAMPLE
         genpoold --attach 0000:01:00.0:2,name=cmb --attach 0000:02:00.0:2,size=32M
@@ -103,14 +106,40 @@ struct GenPoolD: ParsableCommand {
     completion: .directory)
   var runtimeDirectory: String?
 
-  func run() throws {
-    let configuration = try readConfiguration()
-    guard !checkConfig else { return }
+  static func main() {
+    openStandardStreams()
     do {
-      try Daemon(self, configuration).run()
+      var command = try parseAsRoot()
+      try command.run()
     } catch {
-      // Not through the log: whoever started it by hand waits for this.
-      FileDescriptor.standardError.writeLine("genpoold: \(error)")
+      if exitCode(for: error) == .validationFailure {
+        WaitingClients.reject(
+          because: .deviceError(
+            operation: "read", subject: "genpoold's command line", errno: EINVAL,
+            cause: "the daemon cannot start; its log has the mistake"))
+      }
+      exit(withError: error)
+    }
+  }
+
+  func run() throws {
+    if checkConfig { return try check() }
+    let environment = ProcessInfo.processInfo.environment
+    let form = EventLogHandler.Form.ofStandardError(environment)
+    let log = LogWriter(form: form)
+    do {
+      let configuration = try Configuration.current(config)
+      try Daemon(self, configuration, log: log, form).run()
+      log.finish()
+    } catch let error as InvalidConfiguration {
+      try? log.start()
+      for line in error.lines { log.write(line + "\n") }
+      WaitingClients.reject(because: error.asBrokerError)
+      log.finish()
+      throw Self.misconfigured
+    } catch {
+      // Without priority and time, at any level: the message of a command that failed.
+      log.finish("genpoold: \(error)\n")
       throw ExitCode.failure
     }
   }
@@ -120,22 +149,39 @@ extension GenPoolD {
   /// sysexits.h: EX_CONFIG.
   private static let misconfigured = ExitCode(78)
 
-  /// The configuration, said if it is to be checked. Mistakes are said and end the program.
-  private func readConfiguration() throws -> Configuration {
+  /// Prints what the configuration means, or every mistake in it, which is an error.
+  private func check() throws {
+    let path = config ?? Configuration.standardPath
     do throws(InvalidConfiguration) {
-      // A check without a file is a mistake, a start without one is not.
-      let path = config ?? (checkConfig ? Configuration.standardPath : nil)
       let configuration = try Configuration.current(path)
-      if checkConfig, let path {
-        FileDescriptor.standardOutput.writeLine("\(path): correct")
-        for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
-        for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
-      }
-      return configuration
+      FileDescriptor.standardOutput.writeLine("\(path): correct")
+      for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
+      for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
     } catch {
       for line in error.lines { FileDescriptor.standardError.writeLine(line) }
       throw Self.misconfigured
     }
+  }
+
+  /// Opens those of the three standard streams that are closed, so that no device gets their
+  /// numbers, and the log with it.
+  private static func openStandardStreams() {
+    while let file = try? FileDescriptor.open(FilePath("/dev/null"), .readWrite) {
+      guard file.rawValue > STDERR_FILENO else { continue }
+      try? file.close()
+      return
+    }
+  }
+}
+
+extension InvalidConfiguration {
+  /// The error for clients: without the mistakes, for not every client may read the file.
+  fileprivate var asBrokerError: BrokerError {
+    .deviceError(
+      operation: "read", subject: "genpoold's configuration \(file)", errno: EINVAL,
+      cause: problems.count == 1
+        ? "it has a mistake; `genpoold --check-config` shows it"
+        : "it has \(problems.count) mistakes; `genpoold --check-config` shows them")
   }
 }
 

@@ -73,13 +73,14 @@ final class EmulatedMachine {
 /// A genpoold that runs, killed at the latest with this object.
 final class RunningDaemon {
   let process = Process()
-  private let log = Pipe()
+  private let log: Pipe
 
   /// Starts `command`, a genpoold with arguments or something that becomes one.
   init(
     _ machine: EmulatedMachine, _ arguments: [String], path: String = Executable.genpoold,
-    environment: [String: String] = [:], input: FileHandle = .nullDevice
+    environment: [String: String] = [:], input: FileHandle = .nullDevice, log: Pipe = Pipe()
   ) throws {
+    self.log = log
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(machine.environment) {

@@ -237,7 +237,9 @@ import Testing
 
   /// Starts the daemon as a service manager does, with a listening socket for each of `names`: at
   /// the admins' path for `admin`, at the clients' for the first other one.
-  private func activated(_ names: [String]) throws -> RunningDaemon {
+  private func activated(
+    _ names: [String], _ arguments: [String]? = nil
+  ) throws -> RunningDaemon {
     let script = """
       import fcntl, os, socket, sys
       os.makedirs(os.path.dirname(sys.argv[1]), exist_ok=True)
@@ -258,7 +260,7 @@ import Testing
     return try RunningDaemon(
       machine,
       ["python3", "-c", script, machine.socket, names.joined(separator: ":"), Executable.genpoold]
-        + attachment,
+        + (arguments ?? attachment),
       path: "/usr/bin/env")
   }
 
@@ -303,5 +305,45 @@ import Testing
     daemon.process.waitUntilExit()
     #expect(daemon.process.terminationStatus == 1)
     #expect(daemon.readLog().contains(cause))
+  }
+
+  /// Starts the daemon with `arguments` and both sockets, and `genpoolctl pool list` ten times.
+  private func rejected(
+    _ arguments: [String]
+  ) throws -> (daemon: RunningDaemon, clients: [CommandOutput]) {
+    let daemon = try activated(["varlink", "admin"], arguments)
+    try wait(for: "the sockets") { exists(machine.socket) && exists(machine.adminSocket) }
+    let clients = try (0..<10).map { _ in try Client(of: machine) }
+    let admin = try machine.control("pool", "detach", "cmb")
+    let outputs =
+      clients.map { $0.wait() } + [(admin.status, admin.output, admin.errors)]
+    daemon.process.waitUntilExit()
+    return (daemon, outputs)
+  }
+
+  @Test func `a daemon with a wrong configuration answers the clients that wait, and ends`() throws
+  {
+    let configuration = machine.directory + "/genpoold.json"
+    try #"{"color": "red", "socket": 1}"#.write(
+      toFile: configuration, atomically: false, encoding: .utf8)
+    let (daemon, clients) = try rejected(["--config", configuration])
+    for client in clients {
+      #expect(client.status == 1)
+      #expect(
+        client.errors.contains("read genpoold's configuration \(configuration): ")
+          && client.errors.contains("2 mistakes; `genpoold --check-config` shows them"),
+        "\(client)")
+    }
+    #expect(daemon.process.terminationStatus == 78)
+    #expect(daemon.readLog().contains("color"))
+  }
+
+  @Test func `with a wrong command line, too`() throws {
+    let (daemon, clients) = try rejected(["--no-such-option"])
+    for client in clients {
+      #expect(client.status == 1 && client.errors.contains("read genpoold's command line: "))
+    }
+    #expect(daemon.process.terminationStatus == 64)
+    #expect(daemon.readLog().contains("--no-such-option"))
   }
 }

@@ -31,14 +31,19 @@ final class AuditLog {
 
   /// Logs `event` of a lease of `user`, or counts it.
   func log(_ event: String, of user: UID, _ metadata: @autoclosure () -> Logger.Metadata) {
-    let lines = users[user, default: Written()].lines
+    let lines = users[user]?.lines ?? 0
+    users[user, default: Written()].lines += 1
     if lines == 0 { loop.after(period) { [weak self] in self?.endPeriod(of: user) } }
-    users[user]?.lines += 1
     guard lines < Self.lines else {
       users[user]?.folded[event, default: 0] += 1
       return
     }
     logger.notice("\(event)", metadata: metadata())
+  }
+
+  /// Logs what is folded so far, at the end of the broker.
+  func finish() {
+    for user in users.keys.sorted(by: { $0.rawValue < $1.rawValue }) { endPeriod(of: user) }
   }
 
   private func endPeriod(of user: UID) {

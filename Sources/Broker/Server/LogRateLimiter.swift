@@ -2,8 +2,8 @@ import BrokerProtocol
 import Logging
 
 /// Writes lines that users bring about by what they do wrong: so many of each in a period, then how
-/// many there were. Changes of who has memory (attach, lease, release and their like) are always
-/// logged, and do not count.
+/// many there were. Changes of who has memory do not count: ``AuditLog`` has those of leases, and
+/// attach and detach are always logged.
 final class LogRateLimiter {
   /// The lines that one user may bring about in ``period``.
   static let lines = 30

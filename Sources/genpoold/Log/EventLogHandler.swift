@@ -1,10 +1,9 @@
 import LinuxSystem
 import Logging
 import Synchronization
-import SystemPackage
 
-/// Writes one line an event to standard error: what happened, then `key=value` words in the order of
-/// their keys. Whatever peers chose is quoted and escaped, so that no line can be forged.
+/// Writes one line an event: what happened, then `key=value` words in the order of their keys.
+/// Whatever peers chose is quoted and escaped, so that no line can be forged.
 ///
 /// For the journal a line starts with `<N>`, its priority: sd-daemon(3). For anybody else it starts
 /// with the time and the level.
@@ -25,8 +24,7 @@ struct EventLogHandler: LogHandler {
 
   /// A handler whose level is `threshold`'s, for all copies of it.
   init(
-    form: Form, threshold: LogThreshold,
-    write: @escaping @Sendable (String) -> Void = Self.writeToStandardError
+    form: Form, threshold: LogThreshold, write: @escaping @Sendable (String) -> Void
   ) {
     self.form = form
     self.threshold = threshold
@@ -44,12 +42,21 @@ struct EventLogHandler: LogHandler {
   }
 
   func log(event: LogEvent) {
-    let words = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-    var line = start(event.level) + oneLine(event.message.description)
-    for (key, value) in words {
+    let words = metadata.merging(event.metadata ?? [:]) { $1 }
+    write(form.line(event.level, event.message.description, words))
+  }
+}
+
+extension EventLogHandler.Form {
+  private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+
+  /// The line of an event, with its end.
+  func line(_ level: Logger.Level, _ message: String, _ words: Logger.Metadata) -> String {
+    var line = start(level) + oneLine(message)
+    for (key, value) in words.sorted(by: { $0.key < $1.key }) {
       line += " \(key)=\(quotedForLog(value.description, always: false))"
     }
-    write(line + "\n")
+    return line + "\n"
   }
 
   /// A message is one of the program's own words, so spaces stay as they are.
@@ -59,15 +66,10 @@ struct EventLogHandler: LogHandler {
   }
 
   private func start(_ level: Logger.Level) -> String {
-    switch form {
+    switch self {
     case .journal: "<\(level.syslogPriority)>"
     case .plain: "\(UTCTime.now.text) \(level) "
     }
-  }
-
-  /// One write(2), so that lines of several processes do not mix. Nobody can be told if it fails.
-  @Sendable private static func writeToStandardError(_ line: String) {
-    _ = try? FileDescriptor.standardError.writeAll(line.utf8)
   }
 }
 

@@ -174,16 +174,36 @@ check "the devices are as they were" equal "$(states)" "$nv0_before; $ivs_before
 cp /run/wrong.json $configuration
 begin
 systemctl start genpoold.socket
-check "with a wrong configuration a client is told in the end" \
-  fails_with 69 "" timeout 30 genpoolctl pool list
-check "by a socket that has given up" \
-  equal "$(systemctl show --value --property Result genpoold.socket)" trigger-limit-hit
+# crowd: 20 clients at the same time, each of which leaves what it was told and its exit status.
+crowd() {
+  rm -rf /run/crowd && mkdir /run/crowd
+  clients=
+  for number in $(seq 20); do
+    { timeout 60 genpoolctl pool list > /run/crowd/$number 2>&1; echo "status $?" >> /run/crowd/$number; } &
+    clients="$clients $!"
+  done
+  wait $clients
+}
+# active: both sockets are there for the next client.
+active() {
+  equal "$(systemctl is-active genpoold.socket genpoold-admin.socket | xargs)" "active active"
+}
+crowd
+check "with a wrong configuration each of 20 clients is told the cause" equal \
+  "$(grep -l "read genpoold's configuration $configuration.*mistakes" /run/crowd/* | wc -l), $(cat /run/crowd/* | grep -c '^status 1$')" \
+  "20, 20"
+check "the daemon has ended, with the status of a wrong configuration" within 10 \
+  sh -c "systemctl show $unit | grep -qx ExecMainStatus=78 && systemctl is-failed --quiet $unit"
+check "the sockets have not given up" active
 check "the daemon says what is wrong" logged 'color'
-check "and is not started over and over" test "$(grep -c 'color' /run/logged)" -le 20
+check "and is not started over and over" test "$(grep -c 'color' /run/logged)" -le 10
+for number in $(seq 6); do timeout 60 genpoolctl pool list > /run/crowd/again 2>&1; done
+check "nor do they when clients come again and again" active
+check "a client of the admins' socket is told, too" \
+  fails_with 1 "read genpoold's configuration" timeout 60 genpoolctl pool detach cmb
+within 10 systemctl is-failed --quiet $unit
 cp /run/right.json $configuration
-
-systemctl reset-failed $unit genpoold.socket
-check "with the right one both start" systemctl start genpoold.socket $unit
+check "with the right one the next client is served, without systemctl" within 30 pools cmb ivs
 hung=$(property MainPID)
 begin
 kill -STOP "$hung"
