@@ -2,6 +2,7 @@ import ArgumentParser
 import Broker
 import BrokerProtocol
 import Glibc
+import LinuxSystem
 import Logging
 import PCIDevices
 import SystemPackage
@@ -124,7 +125,7 @@ struct GenPoolD: ParsableCommand {
 
   func run() throws {
     if checkConfig { return try check() }
-    let environment = ProcessInfo.processInfo.environment
+    let environment = ProcessEnvironment.variables
     let form = EventLogHandler.Form.ofStandardError(environment)
     let log = LogWriter(form: form)
     do {

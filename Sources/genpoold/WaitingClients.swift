@@ -1,7 +1,7 @@
 import Broker
 import BrokerProtocol
-import FoundationEssentials
 import Glibc
+import LinuxSystem
 
 /// The clients of a daemon that cannot start, at the sockets that a service manager passed.
 ///
@@ -15,7 +15,7 @@ enum WaitingClients {
   /// Answers each connection with `failure`. Does nothing, at once, when no socket was passed.
   static func reject(because failure: BrokerError) {
     guard
-      let passed = try? SocketActivation(ProcessInfo.processInfo.environment),
+      let passed = try? SocketActivation(ProcessEnvironment.variables),
       let sockets = try? DaemonSockets.passed(passed)
     else { return }
     let deadline = ContinuousClock.now + time

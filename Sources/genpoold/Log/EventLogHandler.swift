@@ -48,8 +48,6 @@ struct EventLogHandler: LogHandler {
 }
 
 extension EventLogHandler.Form {
-  private static let time = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
-
   /// The line of an event, with its end.
   func line(_ level: Logger.Level, _ message: String, _ words: Logger.Metadata) -> String {
     var line = start(level) + oneLine(message)
