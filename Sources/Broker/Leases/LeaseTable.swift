@@ -196,6 +196,7 @@ extension LeaseID {
 
 /// 128 random bits from the kernel, in hexadecimal.
 package func randomName() -> String {
-  var generator = SystemRandomNumberGenerator()
-  return (0..<2).map { _ in GenPool.hexadecimal(generator.next(), digits: 16) }.joined()
+  let number = UInt128.random(in: 0...UInt128.max)
+  return GenPool.hexadecimal(UInt64(truncatingIfNeeded: number >> 64), digits: 16)
+    + GenPool.hexadecimal(UInt64(truncatingIfNeeded: number), digits: 16)
 }

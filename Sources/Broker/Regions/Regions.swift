@@ -570,6 +570,7 @@ final class Regions {
 
   /// Follows up on regions that an Acquire waits for.
   func watchAwaited(by ids: some Sequence<RegionID>) {
+    scrubs?.hurry()
     for region in ids.compactMap({ regions[$0] }) where region.isReached {
       watchReach(of: region)
     }

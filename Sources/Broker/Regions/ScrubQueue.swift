@@ -6,6 +6,9 @@ import LinuxSystem
 /// The scrubber's thread, and the jobs that it was given: from dirty memory to finished slices.
 final class ScrubQueue {
   private let worker: Worker<Scrubber.Job, Scrubber.FinishedSlice>
+  /// The time that memory waits for more to be zeroed with it, so that a client that gives back and
+  /// takes again is not slowed by a thread that wakes each time.
+  private static let delay = Duration.milliseconds(1)
   /// The bytes that are zeroed at a time.
   private let slice: ByteCount
   private var lastJob = 0
@@ -15,7 +18,7 @@ final class ScrubQueue {
     on loop: EventLoop, slice: ByteCount, handler: @escaping (Scrubber.FinishedSlice) -> Void
   ) throws(SystemError) {
     self.slice = slice
-    worker = try Worker(on: loop, body: Scrubber.scrub, handler: handler)
+    worker = try Worker(on: loop, delay: Self.delay, body: Scrubber.scrub, handler: handler)
   }
 
   /// Hands a piece of a region's allocated memory to the scrubber. It comes back slice by slice.
@@ -27,6 +30,9 @@ final class ScrubQueue {
     region.begin(job, size: size, lease: lease)
     submit(job, region, at: offset, size)
   }
+
+  /// Zeroes what was handed over now: a client waits for it.
+  func hurry() { worker.hurry() }
 
   /// Hands a slice to the scrubber again, as a part of its job.
   func scrubAgain(_ slice: Scrubber.FinishedSlice, of region: AttachedRegion) {

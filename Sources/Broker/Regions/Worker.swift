@@ -16,17 +16,21 @@ final class Worker<Job: Sendable, Finished: Sendable> {
   private var isHandingBack = false
   private var isLookedAfter = false
   private var isWakingScheduled = false
+  private let delay: Duration
 
   /// Starts the thread.
   /// - Parameters:
+  ///   - delay: the time that the thread is let sleep when a job comes, to find others with it.
   ///   - body: does a job: returns the result and, for one that is not done yet, the rest of it, which goes
   ///     behind the others. Called on the worker's thread.
   ///   - handler: called with each result on the loop.
   init(
-    on loop: EventLoop, body: @escaping @Sendable (Job) -> (finished: Finished, rest: Job?),
+    on loop: EventLoop, delay: Duration = .zero,
+    body: @escaping @Sendable (Job) -> (finished: Finished, rest: Job?),
     handler: @escaping (Finished) -> Void
   ) throws(SystemError) {
     self.loop = loop
+    self.delay = delay
     self.handler = handler
     work = try Work()
     thread = try WorkerThread { [work] in work.run(body) }
@@ -45,10 +49,18 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     lookAfter()
     guard !isWakingScheduled else { return }
     isWakingScheduled = true
-    loop.afterThis { [unowned self] in
-      isWakingScheduled = false
-      work.wake()
+    if delay > .zero {
+      loop.after(delay) { [unowned self] in hurry() }
+    } else {
+      loop.afterThis { [unowned self] in hurry() }
     }
+  }
+
+  /// Ends the delay: a client waits for what was submitted.
+  func hurry() {
+    guard isWakingScheduled else { return }
+    isWakingScheduled = false
+    work.wake()
   }
 
   private func takeResults() {
