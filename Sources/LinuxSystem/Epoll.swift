@@ -14,8 +14,8 @@ package struct Epoll: ~Copyable, Sendable {
 
     package static let readable = Self(rawValue: UInt32(GL_READABLE))
     package static let writable = Self(rawValue: UInt32(GL_WRITABLE))
-    /// Reported when the other end has taken bytes, and once when that is asked for; not for as long
-    /// as there is room.
+    /// Reported when the other end has taken bytes, and once when that is asked for; not for as
+    /// long as there is room.
     package static let drained = Self(rawValue: UInt32(GL_WRITABLE) | UInt32(GL_EDGE))
     /// Both directions are closed. Always reported.
     package static let hangUp = Self(rawValue: UInt32(GL_HANG_UP))

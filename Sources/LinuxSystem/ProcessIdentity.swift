@@ -3,8 +3,8 @@ package enum ProcessIdentity: Hashable, Sendable {
   /// The inode of its pidfd, which no other process has until the machine starts again: since Linux
   /// 6.9.
   case inode(UInt64)
-  /// Its number, which another process may get when it has died, and the moment of its start in clock
-  /// ticks since the machine's; nil where /proc hides it (`ProtectProc=`, `hidepid=`).
+  /// Its number, which another process may get when it has died, and the moment of its start in
+  /// clock ticks since the machine's; nil where /proc hides it (`ProtectProc=`, `hidepid=`).
   case number(Int32, start: UInt64?)
 
   /// The moment at which the process with a number started; nil where /proc does not tell.

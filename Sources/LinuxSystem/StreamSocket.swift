@@ -27,8 +27,8 @@ package struct StreamSocket: ~Copyable, Sendable {
     guard fcntl(rawValue, F_SETFL, O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
   }
 
-  /// The bytes that were sent and that the other end has not received, with what the kernel needs to
-  /// keep them; 0 when it has received all. `SIOCOUTQ`, unix(7).
+  /// The bytes that were sent and that the other end has not received, with what the kernel needs
+  /// to keep them; 0 when it has received all. `SIOCOUTQ`, unix(7).
   package var unreceivedByteCount: Int { Int(gl_unreceived(rawValue)) }
 
   /// Sends bytes as far as the socket takes them, and the descriptors with the first of them. Never
@@ -48,7 +48,8 @@ package struct StreamSocket: ~Copyable, Sendable {
 
   /// Receives at most `capacity` bytes, and the descriptors that came with them.
   /// - Returns: no bytes when the other end has closed.
-  /// - Throws: EMSGSIZE when more than ``mostDescriptors`` came: they are closed, and the bytes lost.
+  /// - Throws: EMSGSIZE when more than ``mostDescriptors`` came: they are closed, and the bytes
+  ///   lost.
   package func receive(capacity: Int) throws(Errno) -> (bytes: [UInt8], descriptors: [CInt]) {
     var numbers = [CInt](repeating: -1, count: Self.mostDescriptors)
     var count = CInt(numbers.count)

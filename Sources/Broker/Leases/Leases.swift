@@ -71,7 +71,8 @@ package final class Leases<Waiting> {
     return table[id]
   }
 
-  /// Some of the leases of a user or all, of a pool or all: see ``LeaseTable/page(from:limit:steps:of:in:)``.
+  /// Some of the leases of a user or all, of a pool or all: see
+  /// ``LeaseTable/page(from:limit:steps:of:in:)``.
   package func page(
     from place: inout Int, limit: Int, steps: Int, of user: UID?, in region: RegionID?
   ) -> (entries: [LeaseTable.Entry], isLast: Bool) {
@@ -257,9 +258,10 @@ package final class Leases<Waiting> {
   /// Whether Acquires have to be decided on anew.
   package var hasChanges: Bool { line.hasChanges }
 
-  /// Decides anew on those that wait for what changed, first come first, at most on `limit` of them:
-  /// ``hasChanges`` tells whether some are left.
-  /// - Parameter isThere: whether a connection is still there. The Acquire of one that is not is dropped.
+  /// Decides anew on those that wait for what changed, first come first, at most on `limit` of
+  /// them: ``hasChanges`` tells whether some are left.
+  /// - Parameter isThere: whether a connection is still there. The Acquire of one that is not is
+  ///   dropped.
   /// - Returns: those that wait no longer, and how each ended.
   package func retry(
     over pools: some LeasablePools, limit: Int, isThere: (SessionID) -> Bool,

@@ -31,8 +31,9 @@ public struct Quotas: Hashable, Sendable {
     public static let standard = Self(leases: 16_384, connections: 256)
   }
 
-  /// For every account without an override but root's, who can open the BARs without asking, so that
-  /// a limit would only lock out who comes to put things right. An override for uid 0 does count.
+  /// For every account without an override but root's, who can open the BARs without asking, so
+  /// that a limit would only lock out who comes to put things right. An override for uid 0 does
+  /// count.
   public var defaults: Limits
   /// For single users, instead of the defaults: what is nil here is unlimited.
   public var overrides: [UID: Limits]
@@ -48,8 +49,8 @@ public struct Quotas: Hashable, Sendable {
     self.subordinates = subordinates
   }
 
-  /// The user on whose account `user` is: itself, or the one whose subordinate it is. One without an
-  /// override of its own, which makes it a user as any other.
+  /// The user on whose account `user` is: itself, or the one whose subordinate it is. One without
+  /// an override of its own, which makes it a user as any other.
   package func account(of user: UID) -> UID {
     overrides[user] == nil ? subordinates.owner(of: user) ?? user : user
   }

@@ -10,11 +10,11 @@ struct WaitingLine<Waiting> {
   /// The place of one that waits: later ones are higher, and none is used twice.
   typealias Place = Int
 
-  /// What an Acquire can wait for.
+  /// A thing that an Acquire can wait for.
   private enum Cause: Hashable {
     case pool(RegionID)
     case quota(UID)
-    /// What all wait for: that anything changes.
+    /// Any change at all: all wait for that.
     case anything
   }
 

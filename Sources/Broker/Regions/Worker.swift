@@ -1,8 +1,8 @@
 import LinuxSystem
 import Synchronization
 
-/// A thread that does the jobs that the broker's thread gives it, one after the other, and hands the
-/// results back on the loop, a millisecond's worth at a time.
+/// A thread that does the jobs that the broker's thread gives it, one after the other, and hands
+/// the results back on the loop, a millisecond's worth at a time.
 ///
 /// Both are taken in the order in which they came. An event tells of each; one that was lost costs
 /// a second: as long as there is work, the worker and the results are looked after by a timer too.
@@ -21,8 +21,8 @@ final class Worker<Job: Sendable, Finished: Sendable> {
   /// Starts the thread.
   /// - Parameters:
   ///   - delay: the time that the thread is let sleep when a job comes, to find others with it.
-  ///   - body: does a job: returns the result and, for one that is not done yet, the rest of it, which goes
-  ///     behind the others. Called on the worker's thread.
+  ///   - body: does a job: returns the result and, for one that is not done yet, the rest of it,
+  ///     which goes behind the others. Called on the worker's thread.
   ///   - handler: called with each result on the loop.
   init(
     on loop: EventLoop, delay: Duration = .zero,
@@ -42,8 +42,8 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     work.stop()
   }
 
-  /// Adds a job behind those there are. The thread hears of it after what is ready now: whoever waits
-  /// for an answer gets that first.
+  /// Adds a job behind those there are. The thread hears of it after what is ready now: whoever
+  /// waits for an answer gets that first.
   func submit(_ job: Job) {
     work.submit(job)
     lookAfter()

@@ -4,8 +4,8 @@ import LinuxSystem
 
 /// A process that connected: the owner of leases, whatever becomes of its connections.
 ///
-/// Its end is told by its pidfd, so that of a process that got its number is not taken for it. One a
-/// process, however often it connects.
+/// Its end is told by its pidfd, so that of a process that got its number is not taken for it. One
+/// a process, however often it connects.
 final class ClientProcess {
   typealias ID = ProcessID
 

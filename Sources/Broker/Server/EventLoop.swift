@@ -39,7 +39,7 @@ final class EventLoop {
   /// The next one last, of two at the same moment the earlier made: what is due is taken off the
   /// end.
   private var timers: [Pending] = []
-  /// What is done after all that is ready now.
+  /// Calls that come after all that is ready now.
   private var deferred: [() -> Void] = []
   private var isStopped = false
 

@@ -160,7 +160,7 @@ final class Session {
   /// Events are sent to it from now on.
   func beginMonitoring() { isMonitoring = true }
 
-  /// It is answered in several replies from now on.
+  /// Answers its call in several replies from now on.
   func begin(_ listing: Listing) { self.listing = listing }
 
   /// The last of the replies was made.

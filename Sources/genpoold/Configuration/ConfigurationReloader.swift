@@ -100,8 +100,8 @@ extension Configuration {
     broker.quotas = effectiveQuotas
     broker.recordDirectory = record
   }
-  /// The quotas, where users' shares follow from the number of all leases, and the users of containers
-  /// share the quota of who has their numbers.
+  /// The quotas, where users' shares follow from the number of all leases, and the users of
+  /// containers share the quota of who has their numbers.
   private var effectiveQuotas: Quotas {
     var effective = quotas
     if let maxLeases, quotas.defaults.leases == Quotas.Limits.standard.leases {

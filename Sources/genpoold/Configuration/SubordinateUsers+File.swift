@@ -6,8 +6,8 @@ extension SubordinateUsers {
   /// A file longer than this is none.
   private static let sizeLimit = 16 << 20
 
-  /// Those of a file as subuid(5) has it, `name:first:count` a line. What cannot be read, or names no
-  /// user, is passed by: it has no quota to share.
+  /// Those of a file as subuid(5) has it, `name:first:count` a line. What cannot be read, or names
+  /// no user, is passed by: it has no quota to share.
   init(file path: String = "/etc/subuid") {
     let text = (try? fileContents(path, limit: Self.sizeLimit)) ?? []
     self.init(text: String(decoding: text, as: UTF8.self), user: UserDatabase.user)
