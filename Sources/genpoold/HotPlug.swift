@@ -69,7 +69,7 @@ final class HotPlug {
         !present.contains(pool.name ?? "\(device)/\(id.part)")
       else { continue }
       do throws(BrokerError) {
-        _ = try broker.attach(pool)
+        _ = try broker.attachWhenFree(pool)
       } catch .noSuchDevice {
         // The memory of one that went is free; it has not come back.
       } catch {
