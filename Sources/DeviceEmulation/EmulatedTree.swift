@@ -42,14 +42,8 @@ public struct EmulatedTree: Sendable {
     let isNew = try prepare(path)
     do throws(EmulationError) {
       let tree = try EmulatedTree(opening: path)
-      var added: [PCIAddress] = []
-      do throws(EmulationError) {
-        for device in devices { added.append(try tree.add(device)) }
-        return tree
-      } catch {
-        for address in added.reversed() { try? tree.remove(address) }
-        throw error
-      }
+      _ = try tree.add(all: devices)
+      return tree
     } catch {
       if isNew { discard(path) }
       throw error
@@ -60,23 +54,43 @@ public struct EmulatedTree: Sendable {
   /// - Returns: where it sits, whether it asked for the place or not.
   @discardableResult
   public func add(_ device: EmulatedDevice) throws(EmulationError) -> PCIAddress {
-    try device.check(as: device.identity.description)
+    try add(all: [device])[0]
+  }
+
+  /// Plugs devices in, all or none. What is there already is read once.
+  /// - Returns: their places, in the same order.
+  private func add(all added: [EmulatedDevice]) throws(EmulationError) -> [PCIAddress] {
+    for device in added { try device.check(as: device.identity.description) }
     return try alone { () throws(EmulationError) in
       var map = AddressMap(of: try devices())
-      let address = try map.place(device)
-      let staging = try TreeWriter(path: root.path.string).directory(Self.staging)
-      let name = address.description
-      // What a crashed writer may have left.
-      staging.removeAll(name)
+      var places: [PCIAddress] = []
       do throws(EmulationError) {
-        try staging.directory(name).write(device, map: &map)
-        try plugIn(device, name, from: staging)
-        return address
+        for device in added { places.append(try add(device, &map)) }
+        return places
       } catch {
-        try? unplug(name)
-        staging.removeAll(name)
+        for place in places.reversed() { try? unplug(place.description) }
         throw error
       }
+    }
+  }
+
+  /// Plugs a device in at a place that `map` has for it.
+  private func add(
+    _ device: EmulatedDevice, _ map: inout AddressMap
+  ) throws(EmulationError) -> PCIAddress {
+    let address = try map.place(device)
+    let staging = try TreeWriter(path: root.path.string).directory(Self.staging)
+    let name = address.description
+    // What a crashed writer may have left.
+    staging.removeAll(name)
+    do throws(EmulationError) {
+      try staging.directory(name).write(device, map: &map)
+      try plugIn(device, name, from: staging)
+      return address
+    } catch {
+      try? unplug(name)
+      staging.removeAll(name)
+      throw error
     }
   }
 

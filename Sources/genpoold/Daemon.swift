@@ -86,10 +86,12 @@ struct Daemon {
     }
     // What the command line names must be there, though it may be in use; what the configuration
     // names may come later.
-    for attachment in options.attachments {
-      notifier?.notify(
-        "STATUS=Attaching \((try? attachment.id())?.description ?? attachment.device)")
-      _ = try broker.attachWhenFree(attachment)
+    try provider.openingMany {
+      for attachment in options.attachments {
+        notifier?.notify(
+          "STATUS=Attaching \((try? attachment.id())?.description ?? attachment.device)")
+        _ = try broker.attachWhenFree(attachment)
+      }
     }
     reloader.apply(to: broker)
 

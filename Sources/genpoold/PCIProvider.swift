@@ -36,6 +36,10 @@ final class PCIProvider: DeviceProvider {
     try Self.open(request, by: opener)
   }
 
+  func openingMany<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) {
+    try opener.tree.readingGroupsOnce(body)
+  }
+
   func opening(of request: AttachRequest) -> Opening {
     { [opener] () throws(BrokerError) in try Self.open(request, by: opener) }
   }

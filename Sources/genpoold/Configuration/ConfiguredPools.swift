@@ -38,7 +38,12 @@ final class ConfiguredPools {
     for (name, pool) in attached.sorted(by: { $0.key < $1.key }) where !wantedSet.contains(pool) {
       giveUp(name, broker)
     }
-    // What is in the way of a pool is being drained, and its end brings us back here.
+    provider.openingMany { attachMissing(wanted, broker) }
+  }
+
+  /// Attaches what is missing of `wanted`, but for pools that another is in the way of. That one is
+  /// being drained, and its end brings us back here.
+  private func attachMissing(_ wanted: [WantedPool], _ broker: LeaseBroker) {
     var owners = Dictionary(grouping: attached.values, by: \.place)
     for pool in wanted {
       if attached[pool.name] == pool {
