@@ -62,6 +62,9 @@ extension LeaseBroker {
     }
   }
 
+  /// Calls `action` once, after what has happened by now: one for many events that come at a time.
+  public func afterThis(_ action: @escaping () -> Void) { loop.afterThis(action) }
+
   /// Acts on news of a device.
   public func hear(_ news: DeviceNews) { regions.handle(news) }
 }

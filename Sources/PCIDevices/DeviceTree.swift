@@ -27,10 +27,10 @@ public struct DeviceTree: Sendable {
     public let cause: DeviceError
   }
 
-  /// Calls `body`, during which this tree and its copies read each IOMMU group once: for opening many
-  /// devices one after the other, each of which would read all of its group several times. A driver
-  /// that is bound to another member meanwhile is not seen; all else of a device is read anew.
-  public func readingGroupsOnce<Result, Failure: Error>(
+  /// Calls `body`, during which this tree and its copies read an IOMMU group once a second at most: for
+  /// opening devices, each of which reads all of its group several times. A driver that is bound to
+  /// another member within that second is not seen; all else of a device is read anew.
+  public func readingGroupsOnce<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try groups.reusing(body)

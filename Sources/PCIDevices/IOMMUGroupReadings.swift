@@ -3,19 +3,21 @@ import Synchronization
 /// The IOMMU groups that were read while many devices are looked at: each is read once then, and not
 /// once for each of its members, which would cost the square of their number.
 ///
-/// Invariant: keeps nothing while ``reusing(_:)`` is not running, so that an answer is never older
-/// than the call that reuses it.
+/// Invariant: keeps nothing while ``reusing(_:)`` is not running, and reuses nothing that is older than
+/// a second, however many threads have it running in turn.
 final class IOMMUGroupReadings: Sendable {
   private struct State {
     /// The calls of ``reusing(_:)`` that are running, on any thread.
     var users = 0
-    var groups: [UInt32: IOMMUGroup] = [:]
+    var groups: [UInt32: (group: IOMMUGroup, time: ContinuousClock.Instant)] = [:]
   }
+
+  private static let lifetime = Duration.seconds(1)
 
   private let state = Mutex(State())
 
-  /// Reads each group once as long as `body` runs, whoever of this object's users asks.
-  func reusing<Result, Failure: Error>(
+  /// Calls `body`, during which a group that was read within the last second is not read again.
+  func reusing<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     state.withLock { $0.users += 1 }
@@ -32,10 +34,13 @@ final class IOMMUGroupReadings: Sendable {
   func group(
     _ number: UInt32, else read: () throws(DeviceError) -> IOMMUGroup
   ) throws(DeviceError) -> IOMMUGroup {
-    if let known = state.withLock({ $0.groups[number] }) { return known }
+    let now = ContinuousClock.now
+    if let known = state.withLock({ $0.groups[number] }), now - known.time < Self.lifetime {
+      return known.group
+    }
     let group = try read()
     state.withLock { state in
-      if state.users > 0 { state.groups[number] = group }
+      if state.users > 0 { state.groups[number] = (group, now) }
     }
     return group
   }

@@ -47,6 +47,14 @@ final class PCIProvider: DeviceProvider {
   private static func open(
     _ request: AttachRequest, by opener: DeviceOpener
   ) throws(BrokerError) -> OpenBAR {
+    try opener.tree.readingGroupsOnce { () throws(BrokerError) in
+      try openAlone(request, by: opener)
+    }
+  }
+
+  private static func openAlone(
+    _ request: AttachRequest, by opener: DeviceOpener
+  ) throws(BrokerError) -> OpenBAR {
     let address = request.memory.device
     // Only a hint, so a device that is gone meanwhile is for the source to notice.
     let device = try? opener.tree.device(at: address)
