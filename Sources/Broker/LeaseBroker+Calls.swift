@@ -15,7 +15,7 @@ extension LeaseBroker: CallHandler {
       return try listPools(call, for: session)
     case Broker1.DescribePool.name:
       return try call.reply(of: Broker1.DescribePool.self) { parameters throws(BrokerError) in
-        try regions.named(parameters.pool).details
+        try regions.details(ofPool: parameters.pool)
       }
     case Broker1.ListLeases.name:
       return try listLeases(call, for: session)

@@ -34,7 +34,8 @@ extension LeaseBroker {
     _ call: ReceivedCall, for session: Session
   ) throws(BrokerError) -> OutputQueue.Message? {
     let parameters = try call.parameters(as: Broker1.ListLeases.Parameters.self)
-    let region = try parameters.pool.map { name throws(BrokerError) in try regions.named(name).id }
+    let region = try parameters.pool.map { name throws(BrokerError) in try regions.id(ofPool: name)
+    }
     var place = 0
     let user = session.isAdmin ? nil : session.user
     return try list(call, for: session) {
@@ -47,18 +48,26 @@ extension LeaseBroker {
     }
   }
 
-  /// ListPools: in the order in which they were attached.
+  /// ListPools: in the order in which they were attached, then those that are waited for.
   func listPools(
     _ call: ReceivedCall, for session: Session
   ) throws(BrokerError) -> OutputQueue.Message? {
     _ = try call.parameters(as: NoParameters.self)
     var last: RegionID?
+    var lastWaiting: RegionID?
     return try list(call, for: session) {
       [unowned self] limit -> (reply: Broker1.ListPools.Reply?, isLast: Bool) in
       let rest = regions.list.drop { region in last.map { region.id <= $0 } ?? false }
       let page = rest.prefix(limit)
       last = page.last?.id ?? last
-      return (Broker1.ListPools.Reply(pools: page.map(\.description)), page.count == rest.count)
+      let waiting = regions.waiting.drop { one in lastWaiting.map { one.id <= $0 } ?? false }
+      let waitingPage = waiting.prefix(limit - page.count)
+      lastWaiting = waitingPage.last?.id ?? lastWaiting
+      return (
+        Broker1.ListPools.Reply(
+          pools: page.map(\.description) + waitingPage.map(\.description)),
+        page.count == rest.count && waitingPage.count == waiting.count
+      )
     }
   }
 

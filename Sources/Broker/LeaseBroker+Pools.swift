@@ -6,10 +6,13 @@ import Logging
 // Pools and devices, for the process that runs the broker.
 
 extension LeaseBroker {
-  /// The pools, revoked ones too, in the order in which they were attached.
-  public var pools: [Broker1.Pool] { regions.list.map(\.description) }
+  /// The pools, revoked ones too, in the order in which they were attached; then those that are
+  /// waited for.
+  public var pools: [Broker1.Pool] {
+    regions.list.map(\.description) + regions.waiting.map(\.description)
+  }
 
-  /// The pools' names that are taken.
+  /// The pools' names that are taken, of pools that are waited for too.
   public var poolNames: [String] { regions.names }
 
   /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
@@ -20,6 +23,16 @@ extension LeaseBroker {
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
   ) throws(BrokerError) -> Broker1.Pool {
     try regions.attach(parameters, isolation: isolation, isSearched: isSearched).description
+  }
+
+  /// Makes a pool of a BAR now, or as soon as its memory is not in use any more: until then the
+  /// pool is listed as waiting, and its memory is tried again and again, unless it is detached.
+  ///
+  /// Throws what time does not mend.
+  public func attachWhenFree(
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
+  ) throws(BrokerError) -> Broker1.Pool {
+    try regions.attachWhenFree(parameters, isolation: isolation, isSearched: isSearched)
   }
 
   /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns
@@ -48,6 +61,9 @@ extension LeaseBroker {
       return true
     }
   }
+
+  /// Calls `action` once, after what has happened by now: one for many events that come at a time.
+  public func afterThis(_ action: @escaping () -> Void) { loop.afterThis(action) }
 
   /// Acts on news of a device.
   public func hear(_ news: DeviceNews) { regions.handle(news) }

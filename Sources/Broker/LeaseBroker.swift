@@ -120,9 +120,12 @@ public final class LeaseBroker {
     func count(_ number: Int, _ noun: String) -> String {
       "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
-    return [
-      count(regions.list.count, "pool"), count(leases.heldCount, "lease"),
-      count(server.sessionCount, "connection"),
-    ].joined(separator: ", ")
+    let waiting = regions.waiting.count
+    return
+      ([
+        count(regions.list.count, "pool"), count(leases.heldCount, "lease"),
+        count(server.sessionCount, "connection"),
+      ] + (waiting > 0 ? [count(waiting, "pool") + " waiting for memory"] : [])).joined(
+        separator: ", ")
   }
 }

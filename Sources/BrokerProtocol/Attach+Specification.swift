@@ -18,6 +18,20 @@ extension Broker1.Attach.Parameters {
     }
   }
 
+  /// The text that ``init(specification:)`` reads as this, but for ``force``.
+  public var specification: String {
+    let part = memory ?? bar.map(String.init) ?? "?"
+    let fields: [(String, String?)] = [
+      ("offset", offset.flatMap { $0 == .zero ? nil : "\($0.rawValue)" }),
+      ("size", size.map { "\($0.rawValue)" }), ("granule", granule.map { "\($0.rawValue)" }),
+      ("name", name), ("allow", allow.flatMap { $0.isEmpty ? nil : $0.joined(separator: "+") }),
+      ("source", source.flatMap { $0 == "sysfs" ? nil : $0 }),
+      ("erase", erase == true ? "yes" : nil),
+    ]
+    return "\(device):\(part)"
+      + fields.compactMap { key, value in value.map { ",\(key)=\($0)" } }.joined()
+  }
+
   private init(_ text: OptionText) throws(InvalidOptionText) {
     var options = text
     let id = try DeviceMemoryID(&options)

@@ -75,6 +75,7 @@ public struct EmulatedTree: Sendable {
     }
   }
 
+  /// Plugs a device in at a place that `map` has for it.
   private func add(
     _ device: EmulatedDevice, _ map: inout AddressMap
   ) throws(EmulationError) -> PCIAddress {

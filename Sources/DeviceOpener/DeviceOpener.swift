@@ -51,8 +51,8 @@ public final class DeviceOpener: Sendable {
       do throws(SystemError) {
         source =
           switch kind {
-          case .sysfs: SysfsSource(root: tree.root, report: report)
-          case .vfio: try VFIOSource(root: tree.root)
+          case .sysfs: SysfsSource(tree: tree, report: report)
+          case .vfio: try VFIOSource(tree: tree)
           }
       } catch {
         throw .system(error)

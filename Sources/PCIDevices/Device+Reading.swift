@@ -5,7 +5,8 @@ extension Device {
   /// Reads the directory of the device at `address`. Costs about 20 small files.
   /// - Throws: the first thing that is missing or not as documented in sysfs-bus-pci.
   init(
-    at address: PCIAddress, _ node: SysfsNode, slots: [HotplugSlot]
+    at address: PCIAddress, _ node: SysfsNode, slots: [HotplugSlot],
+    groups: IOMMUGroupReadings
   ) throws(DeviceError) {
     self.address = address
     path = FilePath(node.path)
@@ -25,7 +26,7 @@ extension Device {
     ) { name throws(DeviceError) in try node[name].exists() }
 
     driver = try node["driver"].linkName()
-    iommuGroup = try IOMMUGroup(node["iommu_group"])
+    iommuGroup = try IOMMUGroup.at(node["iommu_group"], groups)
     numaNode = try node["numa_node"].optionalAttribute()?.numaNode()
     powerState = try node["power_state"].optionalAttribute()?.powerState()
     isBootVGA = try node["boot_vga"].optionalAttribute()?.isBootVGA() ?? false

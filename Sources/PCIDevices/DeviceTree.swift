@@ -1,8 +1,10 @@
-/// What is plugged in, read from a sysfs root. Holds nothing open and remembers nothing: every call
-/// reads anew.
+/// What is plugged in, read from a sysfs root. Holds nothing open and keeps nothing: every call
+/// reads anew, but for IOMMU groups during ``readingGroupsOnce(_:)``.
 public struct DeviceTree: Sendable {
   /// Where it reads.
   public let root: SysfsRoot
+  /// Shared by all copies.
+  private let groups = IOMMUGroupReadings()
 
   /// The devices under `root`. Reads nothing yet.
   public init(root: SysfsRoot = .standard) {
@@ -25,9 +27,24 @@ public struct DeviceTree: Sendable {
     public let cause: DeviceError
   }
 
-  /// Every device on the bus. About 20 file reads a device.
+  /// Calls `body`, during which this tree and its copies read an IOMMU group once a second at most: for
+  /// opening devices, each of which reads all of its group several times. A driver that is bound to
+  /// another member within that second is not seen; all else of a device is read anew.
+  public func readingGroupsOnce<Result: ~Copyable, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try groups.reusing(body)
+  }
+
+  /// Every device on the bus. About 20 file reads a device; each IOMMU group is read once.
   /// - Throws: when there is no list to read: no PCI bus, or the wrong root.
   public func list() throws(DeviceError) -> Listing {
+    // Readings of its own: another thread's are older, and not for it.
+    let groups = IOMMUGroupReadings()
+    return try groups.reusing { () throws(DeviceError) in try list(groups) }
+  }
+
+  private func list(_ groups: IOMMUGroupReadings) throws(DeviceError) -> Listing {
     var devices: [Device] = []
     var unreadable: [Unreadable] = []
     var slots: [HotplugSlot] = []
@@ -42,7 +59,7 @@ public struct DeviceTree: Sendable {
         guard let address = PCIAddress(name), address.description == name else {
           throw bus[name].malformed("its name is not a PCI address")
         }
-        devices.append(try Device(at: address, bus[name], slots: slots))
+        devices.append(try Device(at: address, bus[name], slots: slots, groups: groups))
       } catch {
         unreadable.append(Unreadable(name: name, cause: error))
       }
@@ -55,7 +72,7 @@ public struct DeviceTree: Sendable {
   public func device(at address: PCIAddress) throws(DeviceError) -> Device {
     let node = bus[address.description]
     guard try node.exists() else { throw .noSuchDevice(address, root: root) }
-    return try Device(at: address, node, slots: HotplugSlot.all(under: root))
+    return try Device(at: address, node, slots: HotplugSlot.all(under: root), groups: groups)
   }
 
   /// How far the kernel is locked down.

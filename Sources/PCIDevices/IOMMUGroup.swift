@@ -25,13 +25,22 @@ public struct IOMMUGroup: Hashable, Sendable {
     public let classCode: ClassCode?
   }
 
-  /// Reads `node`, a device's `iommu_group` link; nil when there is none, as without an IOMMU.
-  /// The group's directory is documented in sysfs-kernel-iommu_groups.
-  init?(_ node: SysfsNode) throws(DeviceError) {
+  /// Reads `node`, a device's `iommu_group` link, or takes its group from `readings`; nil when there
+  /// is none, as without an IOMMU.
+  static func at(
+    _ node: SysfsNode, _ readings: IOMMUGroupReadings
+  ) throws(DeviceError) -> IOMMUGroup? {
     guard let name = try node.linkName() else { return nil }
     guard let number = UInt32(name) else {
       throw node.malformed("the link leads to \(quoted(name)), which is not a group's number")
     }
+    return try readings.group(number) { () throws(DeviceError) in
+      try IOMMUGroup(number, node)
+    }
+  }
+
+  /// Reads group `number`, whose directory is documented in sysfs-kernel-iommu_groups. O(members).
+  private init(_ number: UInt32, _ node: SysfsNode) throws(DeviceError) {
     self.number = number
     domain = try node["type"].optionalAttribute()?.value("a kind of domain") { $0 }
     let devices = node["devices"]

@@ -91,11 +91,14 @@ struct Daemon {
     try broker.watchDevices(provider.requests.descriptor) {
       provider.requests.drain().map { .requested($0.description) }
     }
-    // What the command line names must be there; what the configuration does may come later.
-    for attachment in options.attachments {
-      notifier?.notify(
-        "STATUS=Attaching \((try? attachment.id())?.description ?? attachment.device)")
-      _ = try broker.attach(attachment)
+    // What the command line names must be there, though it may be in use; what the configuration
+    // names may come later.
+    try provider.openingMany {
+      for attachment in options.attachments {
+        notifier?.notify(
+          "STATUS=Attaching \((try? attachment.id())?.description ?? attachment.device)")
+        _ = try broker.attachWhenFree(attachment)
+      }
     }
     reloader.apply(to: broker)
 

@@ -22,7 +22,7 @@ struct GenPoolD: ParsableCommand {
       Listens at --socket, else the configuration's, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the sockets that systemd passes it \
       (LISTEN_FDS). The admin socket is beside it: the same path and .admin. Clients that connect before \
-      everything of --attach is attached wait until it is.
+      everything of --attach was tried wait until it was.
 
       Attaching ERASES memory. A device is refused unless all attach rules hold: `genpoolctl device \
       show` says which do not, and what helps. SPEC is \
@@ -47,7 +47,12 @@ struct GenPoolD: ParsableCommand {
       Another user gets memory only when the kernel sees that no process reaches it any more. Where the \
       kernel cannot tell (VFIO while the pool is attached; sysfs since Linux 7.0; overlayfs) it stays with \
       its user until an admin detaches and attaches the pool. A record in --runtime-directory keeps that \
-      across runs; after a run that was killed the pool is attached only by `genpoolctl pool attach --force`.
+      across runs; after a run that was killed the pool waits for `genpoolctl pool attach --force`.
+
+      A pool whose memory is in use when it is to be attached (a process maps it, another process or the kernel has \
+      the device) keeps nothing from starting: it is listed as waiting, tried again every 2 to 30 s (each second \
+      while an Acquire waits for it), and attached when the memory is free, unless `genpoolctl pool detach` or a \
+      reload ends that. Any other failure of an --attach ends genpoold with status 1.
 
       With --record each pool has a file POOL-TIME.gpt, from what the pool holds when that begins, and \
       `genpool-bench replay` does all of it again and compares: a failure from the field becomes a \

@@ -13,6 +13,9 @@ final class HotPlug {
   private let events: any DeviceEventSource
   private let logger: Logger
   private let wanted: [Broker1.Attach.Parameters]
+  private let pools: ConfiguredPools
+  /// Whether the configuration's pools are looked after in a moment.
+  private var isReconciling = false
 
   /// Watches the devices under `root` for `broker`, which has to be told before it attaches any:
   /// nothing is missed then.
@@ -26,12 +29,24 @@ final class HotPlug {
     tree = DeviceTree(root: root)
     events = try DeviceEvents.watch(tree)
     self.wanted = wanted
+    self.pools = pools
     self.logger = logger
     // The broker keeps this alive, as long as it waits for the descriptor.
     try broker.watchDevices(events.descriptor) { self.drain() }
     broker.onDeviceReady = { broker, device in
       self.attach(device, to: broker)
-      pools.reconcile(broker)
+      self.reconcile(broker)
+    }
+  }
+
+  /// Looks after the configuration's pools once for all devices that come at a time: that lists every
+  /// device.
+  private func reconcile(_ broker: LeaseBroker) {
+    guard !isReconciling else { return }
+    isReconciling = true
+    broker.afterThis { [unowned broker] in
+      self.isReconciling = false
+      self.pools.reconcile(broker)
     }
   }
 
@@ -69,7 +84,7 @@ final class HotPlug {
         !present.contains(pool.name ?? "\(device)/\(id.part)")
       else { continue }
       do throws(BrokerError) {
-        _ = try broker.attach(pool)
+        _ = try broker.attachWhenFree(pool)
       } catch .noSuchDevice {
         // The memory of one that went is free; it has not come back.
       } catch {

@@ -36,11 +36,23 @@ final class PCIProvider: DeviceProvider {
     try Self.open(request, by: opener)
   }
 
+  func openingMany<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) {
+    try opener.tree.readingGroupsOnce(body)
+  }
+
   func opening(of request: AttachRequest) -> Opening {
     { [opener] () throws(BrokerError) in try Self.open(request, by: opener) }
   }
 
   private static func open(
+    _ request: AttachRequest, by opener: DeviceOpener
+  ) throws(BrokerError) -> OpenBAR {
+    try opener.tree.readingGroupsOnce { () throws(BrokerError) in
+      try openAlone(request, by: opener)
+    }
+  }
+
+  private static func openAlone(
     _ request: AttachRequest, by opener: DeviceOpener
   ) throws(BrokerError) -> OpenBAR {
     let address = request.memory.device

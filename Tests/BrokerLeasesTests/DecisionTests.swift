@@ -259,4 +259,44 @@ struct DecisionTests {
       ])
     #expect(account(165_535) == 165_535, "it has a quota of its own")
   }
+
+  // MARK: Pools that are expected
+
+  private func decide(
+    _ request: LeaseRequest, isPatient: Bool, over pools: PlainPools
+  ) -> LeaseDecision<LeaseTable.Entry> {
+    leases.decide(request, isPatient: isPatient, over: pools, lookAgain: { _ in })
+  }
+
+  @Test(arguments: ["pool7", nil])
+  func `where there is only an expected pool, an Acquire waits for it or is told`(
+    name: String?
+  ) throws {
+    let pools = PlainPools([], expected: [ExpectedPool(id: RegionID(rawValue: 7), name: "pool7")])
+    let failure = BrokerError.poolBusy(
+      pool: "pool7", reason: .waiting, uid: nil, leases: 0, holders: 0)
+    guard
+      case .denied(failure) = decide(request(4096, pool: name), isPatient: false, over: pools),
+      case .mustWait(let wait) = decide(request(4096, pool: name), isPatient: true, over: pools)
+    else {
+      Issue.record("neither waits nor is refused")
+      return
+    }
+    #expect(wait.pools == [RegionID(rawValue: 7): .lasting] && wait.failure == failure)
+  }
+
+  @Test func `an expected pool changes nothing for an Acquire that another pool serves`() {
+    let pools = PlainPools(
+      [pool], expected: [ExpectedPool(id: RegionID(rawValue: 7), name: "pool7")])
+    guard case .granted = decide(request(4096), isPatient: false, over: pools) else {
+      Issue.record("refused")
+      return
+    }
+    guard
+      case .denied(.noSuchPool) = decide(request(4096, pool: "pool8"), isPatient: true, over: pools)
+    else {
+      Issue.record("waits for a pool that is not expected")
+      return
+    }
+  }
 }

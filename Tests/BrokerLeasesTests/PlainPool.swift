@@ -77,8 +77,12 @@ final class PlainPool: LeasablePool {
 /// Pools in an order.
 struct PlainPools: LeasablePools {
   let list: [PlainPool]
+  let expected: [ExpectedPool]
 
-  init(_ list: [PlainPool]) { self.list = list }
+  init(_ list: [PlainPool], expected: [ExpectedPool] = []) {
+    self.list = list
+    self.expected = expected
+  }
 
   func pool(named name: String) -> PlainPool? { list.first { $0.name == name } }
 

@@ -21,6 +21,14 @@ import Testing
   }
 
   @Test(arguments: [
+    "0000:01:00.0:2", "0000:01:00.0:cmb,name=a", "0000:01:00.0:pmr,size=4096,erase=yes",
+    "0000:01:00.0:0,offset=8192,size=4096,granule=65536,name=b,allow=hotplug+registers,source=vfio",
+  ])
+  func `what is written as a specification is read as the same`(text: String) throws {
+    #expect(try Broker1.Attach.Parameters(specification: text).specification == text)
+  }
+
+  @Test(arguments: [
     ("", "starts with"), ("2", "starts with"), ("1:2", "starts with"),
     ("0000:01:00.0", "0000:01:00.0:2, 0000:01:00.0:cmb"), ("0000:01:00.0:6", "from 0 to 5"),
     ("0000:01:00.0:+2", "from 0 to 5"), ("0000:01:00.0:02", "from 0 to 5"),

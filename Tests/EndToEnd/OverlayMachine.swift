@@ -72,11 +72,4 @@ final class OverlayMachine {
     _ = unsafe chmod(socket, 0o666)
     return process
   }
-
-  /// What a daemon says that ends at once.
-  func refusedDaemon(_ arguments: [String]) throws -> Executable.Result {
-    try Executable.run(
-      "/usr/bin/env", command(["timeout", "20", Executable.genpoold] + arguments),
-      environment: variables)
-  }
 }

@@ -50,6 +50,9 @@ final class EmulatedMachine {
     try #require(made.status == 0, "\(made.errors)")
   }
 
+  /// A tree that is there already.
+  init(at directory: String) { self.directory = directory }
+
   deinit { try? FileManager.default.removeItem(atPath: directory) }
 
   var socket: String { directory + "/run/io.genpool.Broker1" }

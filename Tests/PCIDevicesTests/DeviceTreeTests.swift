@@ -130,6 +130,28 @@ import Testing
     #expect(group.members.map(\.classCode) == [ClassCode(0x010802), ClassCode(0x050000)])
   }
 
+  @Test func `a group is read once while many devices are looked at, and anew afterwards`() throws {
+    let tree = try TemporaryTree("nvme,group=3", "ivshmem,group=3")
+    let devices = DeviceTree(root: tree.root)
+    func drivers() throws -> [String?] {
+      try tree.addresses.map { try devices.device(at: $0).iommuGroup?.members.last?.driver }
+    }
+    try tree.write("/bus/pci/drivers/x/name", "")
+    let start = ContinuousClock.now
+    try devices.readingGroupsOnce {
+      #expect(try drivers() == [nil, nil])
+      try tree.link(
+        "/devices/pci0000:00/\(tree.addresses[1])/driver", to: "../../../bus/pci/drivers/x")
+      let known = try drivers()
+      // It is read again after a second.
+      if .now - start < .seconds(1) { #expect(known == [nil, nil]) }
+      // All else of the device itself is read, and a list is made anew.
+      #expect(try devices.device(at: tree.addresses[1]).driver == "x")
+      #expect(try devices.list().devices.map { $0.iommuGroup?.members.last?.driver } == ["x", "x"])
+    }
+    #expect(try drivers() == ["x", "x"])
+  }
+
   @Test func `a device below a bridge in a hot-plug slot sits in the slot`() throws {
     let tree = try TemporaryTree("memory,address=0000:05:00.0")
     try tree.write("/bus/pci/slots/7/address", "0000:03:00\n")

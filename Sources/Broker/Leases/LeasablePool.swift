@@ -50,4 +50,6 @@ package protocol LeasablePools {
   var list: [Pool] { get }
   func pool(named name: String) -> Pool?
   subscript(id: RegionID) -> Pool? { get }
+  /// Those that come once their memory is not in use any more.
+  var expected: [ExpectedPool] { get }
 }

@@ -127,7 +127,7 @@ package final class Leases<Waiting> {
     let named = wanted.map { [pools.pool(named: $0)].compactMap(\.self) } ?? pools.list
     let candidates = named.filter { !$0.isDraining }
     guard !candidates.isEmpty else {
-      return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
+      return decide(withoutPool: wanted, isPatient: isPatient, expected: pools.expected)
     }
     guard !table.isFull else {
       let failure = BrokerError.leaseTableFull(capacity: table.capacity)
@@ -157,6 +157,19 @@ package final class Leases<Waiting> {
       return .mustWait(Wait(pools: terms, quota: quota, erasures: [first], failure: failure))
     }
     return terms.isEmpty && quota == nil ? .denied(failure) : .mustWait(wait)
+  }
+
+  /// The decision where no attached pool is meant: whether it waits for one that is expected.
+  private func decide(
+    withoutPool wanted: String?, isPatient: Bool, expected: [ExpectedPool]
+  ) -> LeaseDecision<LeaseTable.Entry> {
+    let meant = expected.filter { wanted == nil || $0.name == wanted }
+    guard let first = meant.first else {
+      return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
+    }
+    guard isPatient else { return .denied(first.busy) }
+    let pools = meant.map { ($0.id, Wait.Term.lasting) }
+    return .mustWait(Wait(pools: Dictionary(uniqueKeysWithValues: pools), failure: first.busy))
   }
 
   private func decide(

@@ -47,6 +47,11 @@ extension Broker1.Attach.Parameters {
     return granule
   }
 
+  /// The pool's name: ADDRESS/PART unless it is given.
+  func poolName(of request: AttachRequest) -> String {
+    name ?? "\(request.memory.device)/\(request.memory.part)"
+  }
+
   /// Names stand in tables, logs and command lines.
   /// - Throws: InvalidParameter for a name that is empty, longer than 64 or not plain ASCII.
   func checkName() throws(BrokerError) {

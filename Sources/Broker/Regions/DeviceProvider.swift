@@ -13,7 +13,11 @@ public protocol DeviceProvider: AnyObject {
   /// undone when the range ends.
   func open(_ request: AttachRequest) throws(BrokerError) -> OpenBAR
 
-  /// A function that does the same later, on any thread, while this provider is used.
+  /// Calls `body`, which opens many BARs one after the other: facts that they share need to be read
+  /// only once meanwhile.
+  func openingMany<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure)
+
+  /// A function that does what ``open(_:)`` does later, on any thread, while this provider is used.
   func opening(of request: AttachRequest) -> Opening
 
   /// Lists devices.
@@ -21,4 +25,11 @@ public protocol DeviceProvider: AnyObject {
 
   /// Opens memory.
   typealias Opening = @Sendable () throws(BrokerError) -> OpenBAR
+}
+
+extension DeviceProvider {
+  /// Reads everything each time.
+  public func openingMany<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) {
+    try body()
+  }
 }

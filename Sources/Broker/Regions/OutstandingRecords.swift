@@ -33,6 +33,9 @@ final class OutstandingRecords {
   private let boot: String?
   /// The records where there is no directory.
   private var kept: [ID: OutstandingMemory] = [:]
+  /// The records of the directory that were read, each with its file as it was then: attaching many
+  /// pools reads each once.
+  private var known: [ID: (version: FileVersion, record: OutstandingMemory)] = [:]
 
   /// Records in `directory`, which is made if it is not there. Removes those of earlier boots.
   /// - Throws: when it cannot be made, or is another user's, or others may write to it.
@@ -67,13 +70,24 @@ final class OutstandingRecords {
     } catch {
       throw SystemError(operation: "read", subject: directory, errno: error)
     }
-    return names.compactMap(ID.init(fileName:)).sorted { $0.name < $1.name }.compactMap { id in
+    let ids = names.compactMap(ID.init(fileName:)).sorted { $0.name < $1.name }
+    let present = Set(ids)
+    known = known.filter { present.contains($0.key) }
+    return ids.compactMap { id in
       let path = path(of: id)
+      // Before it is read: a record that is replaced meanwhile is read again the next time.
+      let version = FileVersion(of: path)
+      if let version, let known = known[id], known.version == version { return (id, known.record) }
+      known[id] = nil
       guard let text = try? fileContents(path, limit: Self.sizeLimit) else {
         // Another broker may have removed it meanwhile.
         return unsafe access(path, F_OK) == 0 ? (id, nil) : nil
       }
-      return (id, try? JSONTree(text).root.decode(OutstandingMemory.self))
+      guard let record = try? JSONTree(text).root.decode(OutstandingMemory.self) else {
+        return (id, nil)
+      }
+      if let version { known[id] = (version, record) }
+      return (id, record)
     }
   }
 
@@ -83,6 +97,7 @@ final class OutstandingRecords {
       kept[id] = record
       return
     }
+    known[id] = nil
     let path = path(of: id)
     let draft = "\(directory)/.\(id.name)"
     do {
@@ -112,6 +127,7 @@ final class OutstandingRecords {
       kept[id] = nil
       return
     }
+    known[id] = nil
     let path = path(of: id)
     guard unsafe unlink(path) == 0 || errno == ENOENT else {
       throw SystemError(operation: "remove", subject: path, errno: Errno(rawValue: errno))
@@ -144,6 +160,24 @@ final class OutstandingRecords {
       throw failure(
         EPERM, "another user made it, or may write to it; give --runtime-directory one of your own")
     }
+  }
+}
+
+/// A file as it is at a moment. A record is replaced by another file, which changes all of this.
+private struct FileVersion: Equatable {
+  private let inode: UInt64
+  private let size: Int64
+  private let written: Int
+  private let changed: Int
+
+  /// Nil where there is no regular file.
+  init?(of path: String) {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    inode = UInt64(status.st_ino)
+    size = Int64(status.st_size)
+    written = status.st_mtim.tv_sec &* 1_000_000_000 &+ status.st_mtim.tv_nsec
+    changed = status.st_ctim.tv_sec &* 1_000_000_000 &+ status.st_ctim.tv_nsec
   }
 }
 

@@ -14,6 +14,9 @@ struct RegionList {
 
   func named(_ name: String) -> AttachedRegion? { names[name]?.last }
 
+  /// Whether a name is that of a region. One that only the kernel waits for leaves it to another.
+  func isTaken(_ name: String) -> Bool { names[name]?.contains { !$0.isAwaitedByKernel } ?? false }
+
   mutating func append(_ region: AttachedRegion) {
     all.append(region)
     places[region.id] = region

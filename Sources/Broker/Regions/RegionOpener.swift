@@ -18,14 +18,12 @@ struct RegionOpener {
   }
 
   /// Checks the parameters of an Attach.
-  /// - Parameter names: the pools' names that are taken.
-  /// - Throws: InvalidParameter; PoolExists.
+  /// - Throws: InvalidParameter.
   func request(
-    _ parameters: Broker1.Attach.Parameters, isSearched: Bool, taken names: [String]
+    _ parameters: Broker1.Attach.Parameters, isSearched: Bool
   ) throws(BrokerError) -> AttachRequest {
     _ = try parameters.checkedGranule()
     try parameters.checkName()
-    if let name = parameters.name, names.contains(name) { throw .poolExists(pool: name) }
     return try AttachRequest(parameters, isSearched: isSearched)
   }
 
@@ -37,6 +35,18 @@ struct RegionOpener {
   ) throws(BrokerError) -> OpenBAR {
     do throws(BrokerError) {
       return try provider.open(request)
+    } catch {
+      throw refusal(by: regions, of: error) ?? error
+    }
+  }
+
+  /// The result of opening memory elsewhere.
+  /// - Throws: its error, in the words of ``open(_:besides:)``.
+  func explained<Memory>(
+    _ result: Result<Memory, BrokerError>, besides regions: [AttachedRegion]
+  ) throws(BrokerError) -> Memory {
+    do throws(BrokerError) {
+      return try result.get()
     } catch {
       throw refusal(by: regions, of: error) ?? error
     }
@@ -62,14 +72,12 @@ struct RegionOpener {
     _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?,
     besides regions: [AttachedRegion], _ audit: Logger.Metadata
   ) throws(BrokerError) -> (region: AttachedRegion, metadata: Logger.Metadata) {
-    let part = request.memory.part
-    let device = open.device
     let region = try AttachedRegion(
-      id: id, name: parameters.name ?? "\(device)/\(part)",
-      granule: try parameters.checkedGranule(), isolation: isolation, records: outstanding,
+      id: id, name: parameters.poolName(of: request), granule: try parameters.checkedGranule(),
+      isolation: isolation, records: outstanding,
       opening: provider.opening(of: request), open: open)
     let onlyUser = try admission.admit(
-      region, besides: regions, "\(device):\(part)", isForced: parameters.force == true, audit)
+      region, besides: regions, parameters.specification, isForced: parameters.force == true, audit)
     return (region, metadata(of: region, parameters, onlyUser).merging(audit) { $1 })
   }
 

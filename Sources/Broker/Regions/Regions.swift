@@ -28,6 +28,8 @@ final class Regions {
   private var scrubs: ScrubQueue?
   /// The same.
   private var reopenings: ReopenQueue?
+  /// The same, of memory that could not be opened yet.
+  private var expectations: ExpectedPools?
   private let lister: DeviceLister
   private var regions = RegionList()
   private var lastNumber = 0
@@ -47,6 +49,7 @@ final class Regions {
       takeIn(slice)
     }
     reopenings = try ReopenQueue(on: loop) { [unowned self] in takeIn($0) }
+    expectations = try ExpectedPools(provider, on: loop) { [unowned self] in takeIn($0) }
   }
 
   // MARK: Queries
@@ -61,10 +64,39 @@ final class Regions {
     return region
   }
 
+  /// The pools that come once their memory is not in use any more, in the order in which they began
+  /// to wait.
+  var waiting: [ExpectedPools.Expectation] { expectations?.all ?? [] }
+
+  /// The pool of that name that is waited for. Nil where an attached one has the name: not one that
+  /// only the kernel waits for, whose successor this is.
+  private func expectation(named name: String) -> ExpectedPools.Expectation? {
+    guard let expectation = expectations?.named(name) else { return nil }
+    return regions.isTaken(name) ? nil : expectation
+  }
+
+  /// The identity of a pool, attached or waited for.
+  /// - Throws: NoSuchPool.
+  func id(ofPool name: String) throws(BrokerError) -> RegionID {
+    if let expectation = expectation(named: name) { return expectation.id }
+    return try named(name).id
+  }
+
+  /// A pool with its chunks and free runs, attached or waited for.
+  /// - Throws: NoSuchPool.
+  func details(ofPool name: String) throws(BrokerError) -> Broker1.DescribePool.Reply {
+    guard let expectation = expectation(named: name) else { return try named(name).details }
+    return Broker1.DescribePool.Reply(
+      pool: expectation.description, chunks: [], freeRuns: [], moreFreeRuns: false,
+      largestFree: [])
+  }
+
   private func contains(_ region: AttachedRegion) -> Bool { regions[region.id] != nil }
 
-  /// The pools' names that are taken.
-  var names: [String] { regions.all.filter { !$0.isAwaitedByKernel }.map(\.name) }
+  /// The pools' names that are taken, of pools that are waited for too.
+  var names: [String] {
+    regions.all.filter { !$0.isAwaitedByKernel }.map(\.name) + waiting.map(\.name)
+  }
 
   /// Whether a process may reach memory of a region.
   func isHolder(_ process: ProcessID) -> Bool {
@@ -103,7 +135,7 @@ final class Regions {
   // MARK: Attaching
 
   /// Makes a region of the memory that an Attach names. It is erased, and comes free as it is
-  /// scrubbed.
+  /// scrubbed. One that was waited for has come then.
   /// - Parameters:
   ///   - isolation: less than the opened memory promises, if that is wanted.
   ///   - isSearched: whether a search chose the device, which then was not named by its address.
@@ -111,8 +143,27 @@ final class Regions {
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false,
     audit: Logger.Metadata = .broker
   ) throws(BrokerError) -> AttachedRegion {
-    let request = try opener.request(parameters, isSearched: isSearched, taken: names)
+    let request = try opener.request(parameters, isSearched: isSearched)
+    let name = parameters.poolName(of: request)
+    guard !regions.isTaken(name) else { throw .poolExists(pool: name) }
+    let expectation = expectations?.named(name)
+    if let expectation {
+      // The same pool, which an admin tries or forces; another one may not take its name.
+      guard expectation.request.memory == request.memory,
+        try expectation.parameters.checkedGranule() == parameters.checkedGranule()
+      else { throw .poolExists(pool: name) }
+    }
     let open = try opener.open(request, besides: regions.all)
+    return try enter(
+      open, request, parameters, isolation ?? expectation?.isolation, came: expectation, audit)
+  }
+
+  /// Makes a region of opened memory.
+  /// - Parameter expectation: the pool that it was waited for as, which has come then.
+  private func enter(
+    _ open: consuming OpenBAR, _ request: AttachRequest, _ parameters: Broker1.Attach.Parameters,
+    _ isolation: Isolation?, came expectation: ExpectedPools.Expectation?, _ audit: Logger.Metadata
+  ) throws(BrokerError) -> AttachedRegion {
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
       for old in regions.all where old.device == open.device && old.isAwaitedByKernel {
@@ -121,17 +172,83 @@ final class Regions {
       }
     }
     lastNumber += 1
-    let (region, metadata) = try opener.makeRegion(
+    var (region, metadata) = try opener.makeRegion(
       RegionID(rawValue: lastNumber), of: open, request, parameters, isolation,
       besides: regions.all,
       audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
+    if let expectation {
+      expectations?.remove(expectation.id)
+      metadata["waited"] = "\((ContinuousClock.now - expectation.start).components.seconds) s"
+    }
     logger.notice("attach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionAdded, pool: region.name))
     observer.regionsChanged()
     return region
+  }
+
+  // MARK: Waiting for memory
+
+  /// Attaches a pool, now or as soon as its memory is not in use any more: that is tried again and
+  /// again.
+  /// - Returns: the pool, attached or waiting.
+  /// - Throws: errors that time does not mend.
+  func attachWhenFree(
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation?, isSearched: Bool
+  ) throws(BrokerError) -> Broker1.Pool {
+    do throws(BrokerError) {
+      return try attach(parameters, isolation: isolation, isSearched: isSearched).description
+    } catch  where error.mayPass {
+      let request = try opener.request(parameters, isSearched: isSearched)
+      let name = parameters.poolName(of: request)
+      if let expectation = expectations?.named(name) { return expectation.description }
+      lastNumber += 1
+      guard
+        let expectation = expectations?.add(
+          RegionID(rawValue: lastNumber), name, request, parameters, isolation: isolation,
+          because: error)
+      else { throw error }
+      logger.warning(
+        "waiting",
+        metadata: [
+          "pool": "\(name)", "memory": "\(request.memory)", "cause": "\(error)",
+          "then": "attached as soon as its memory is not in use any more",
+        ])
+      return expectation.description
+    }
+  }
+
+  private func takeIn(_ finished: ExpectedPools.Finished) {
+    // None: it was given up, or an admin attached it. What was opened is closed.
+    guard let expectation = expectations?[finished.id] else { return }
+    do throws(BrokerError) {
+      let memory = try opener.explained(finished.result, besides: regions.all)
+      guard let open = memory.take() else { return }
+      _ = try enter(
+        open, expectation.request, expectation.parameters, expectation.isolation,
+        came: expectation, .broker)
+    } catch  where error.mayPass {
+      expectations?.postpone(
+        expectation.id, because: error, isAwaited: observer.isAwaited(expectation.id))
+    } catch {
+      logger.error(
+        "cannot attach", metadata: ["pool": "\(expectation.name)", "cause": "\(error)"])
+      giveUp(expectation)
+    }
+  }
+
+  /// Waits no longer for a pool: an Acquire that did finds out.
+  private func giveUp(_ expectation: ExpectedPools.Expectation) {
+    expectations?.remove(expectation.id)
+    observer.regionsChanged()
+  }
+
+  /// Pools of a device that is ready may be attached: it came, or its memory is not held any more.
+  private func deviceReady(_ device: String) {
+    expectations?.hurry(device: device)
+    observer.deviceReady(device)
   }
 
   /// Records pools in another directory from now on, or in none.
@@ -327,7 +444,7 @@ final class Regions {
     switch news {
     case .added(let device):
       logger.debug("device added", metadata: ["device": "\(printable(device))"])
-      observer.deviceReady(device)
+      deviceReady(device)
     case .removed(let device):
       // The kernel has seen to it that no process holds what it waited for.
       for region in regions.all where region.device == device && region.source == .vfio {
@@ -347,7 +464,7 @@ final class Regions {
         let present = Set(devices.map(\.address))
         let known = Set(regions.all.map(\.device))
         deviceRemoved { !present.contains($0.device) }
-        for device in present.subtracting(known).sorted() { observer.deviceReady(device) }
+        for device in present.subtracting(known).sorted() { deviceReady(device) }
       case .failure(let error): logger.error("list devices", metadata: ["cause": "\(error)"])
       }
     }
@@ -443,7 +560,7 @@ final class Regions {
     observer.memoryChanged(of: region)
     // Its place may be taken by now. An observer that is told attaches, which is nothing for the
     // middle of a loop over regions.
-    loop.afterThis { [unowned self] in observer.deviceReady(region.device) }
+    loop.afterThis { [unowned self] in deviceReady(region.device) }
   }
 
   // MARK: Detaching
@@ -463,6 +580,14 @@ final class Regions {
   func detach(
     pool name: String, audit: Logger.Metadata
   ) throws(BrokerError) -> Broker1.Detach.Reply {
+    if let expectation = expectation(named: name) {
+      var metadata = audit
+      metadata["pool"] = "\(name)"
+      metadata["cause"] = "\(expectation.failure)"
+      logger.notice("waits no longer", metadata: metadata)
+      giveUp(expectation)
+      return Broker1.Detach.Reply()
+    }
     let region = try named(name)
     guard isIdle(region) else { throw region.busy }
     restoreLength(of: region)
@@ -513,6 +638,10 @@ final class Regions {
   ///   else nil.
   /// - Throws: NoSuchPool.
   func drain(pool name: String) throws(BrokerError) -> BrokerError? {
+    if expectation(named: name) != nil {
+      _ = try detach(pool: name, audit: .broker)
+      return nil
+    }
     let region = try named(name)
     region.drain(.broker)
     observer.memoryChanged(of: region)
@@ -568,9 +697,10 @@ final class Regions {
     }
   }
 
-  /// Follows up on regions that an Acquire waits for.
+  /// Follows up on pools that an Acquire waits for.
   func watchAwaited(by ids: some Sequence<RegionID>) {
     scrubs?.hurry()
+    for id in ids { expectations?.hurry(id) }
     for region in ids.compactMap({ regions[$0] }) where region.isReached {
       watchReach(of: region)
     }
@@ -644,5 +774,9 @@ extension BrokerError {
 }
 
 extension Regions: LeasablePools {
-  func pool(named name: String) -> AttachedRegion? { regions.named(name) }
+  func pool(named name: String) -> AttachedRegion? {
+    expectation(named: name) == nil ? regions.named(name) : nil
+  }
+
+  var expected: [ExpectedPool] { waiting.map(\.pool) }
 }

@@ -28,12 +28,25 @@ public final class SysfsSource: Sendable {
     self.init(root: root, rules: AttachRule.sysfs, report: report)
   }
 
+  /// The same over `tree`, whose readings of IOMMU groups it shares.
+  package convenience init(
+    tree: DeviceTree, report: @escaping @Sendable (DeviceError) -> Void = { _ in }
+  ) {
+    self.init(tree: tree, rules: AttachRule.sysfs, report: report)
+  }
+
   /// A source with rules of one's own, as tests of the rules need.
-  package init(
+  package convenience init(
     root: SysfsRoot, rules: [AttachRule],
     report: @escaping @Sendable (DeviceError) -> Void = { _ in }
   ) {
-    tree = DeviceTree(root: root)
+    self.init(tree: DeviceTree(root: root), rules: rules, report: report)
+  }
+
+  private init(
+    tree: DeviceTree, rules: [AttachRule], report: @escaping @Sendable (DeviceError) -> Void
+  ) {
+    self.tree = tree
     self.rules = rules
     claims = Claims(report: report)
   }

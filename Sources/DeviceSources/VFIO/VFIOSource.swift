@@ -45,9 +45,20 @@ public final class VFIOSource: Sendable {
     try self.init(root: root, rules: AttachRule.vfio, node: "/dev/vfio")
   }
 
+  /// The same over `tree`, whose readings of IOMMU groups it shares.
+  package convenience init(tree: DeviceTree) throws(SystemError) {
+    try self.init(tree: tree, rules: AttachRule.vfio, node: "/dev/vfio")
+  }
+
   /// A source with rules of one's own, as tests of the rules need.
-  package init(root: SysfsRoot, rules: [AttachRule], node: String) throws(SystemError) {
-    tree = DeviceTree(root: root)
+  package convenience init(
+    root: SysfsRoot, rules: [AttachRule], node: String
+  ) throws(SystemError) {
+    try self.init(tree: DeviceTree(root: root), rules: rules, node: node)
+  }
+
+  private init(tree: DeviceTree, rules: [AttachRule], node: String) throws(SystemError) {
+    self.tree = tree
     requests = try RemovalRequests()
     self.rules = rules
     self.node = node

@@ -9,7 +9,7 @@ struct AttachedPools {
   init(of device: PCIAddress) {
     // Verbs that show devices need no daemon, and wait for none.
     let all = try? Connection(timeout: .seconds(1)).pools()
-    pools = all?.filter { $0.device == device.description } ?? []
+    pools = all?.filter { $0.device == device.description && $0.state != .waiting } ?? []
   }
 
   /// Which BARs are pools, as a sentence; nil when none is.

@@ -27,6 +27,11 @@ struct HolderSurvey {
     var found: [String] = []
     var absent: [String] = []
     for pool in pools {
+      // A controller's own memory is in no BAR that is known before it was opened.
+      guard pool.bar >= 0 else {
+        absent.append(pool.name)
+        continue
+      }
       let memory = try ProcessScan.Memory(
         device: pool.device, bar: pool.bar, isVFIO: pool.source == MemorySource.vfio.rawValue,
         in: tree)

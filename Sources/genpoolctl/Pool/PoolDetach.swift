@@ -12,7 +12,7 @@ struct PoolDetach: ParsableCommand {
     discussion: """
       For root and the group genpool-admin, by the admin socket. A pool that has leases, or whose memory a living \
       process still reaches, is busy (exit status 75): `genpoolctl lease list --pool NAME` shows \
-      whose leases they are.
+      whose leases they are. A pool that is waiting for its memory is given up.
 
       Where the kernel cannot tell whether a process still maps the memory, and every process that it was \
       lent to has died, it is detached with a warning: the next user could share it with what is left.

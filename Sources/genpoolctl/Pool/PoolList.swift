@@ -14,7 +14,8 @@ struct PoolList: ParsableCommand {
       lease is neither available nor leased.
 
       STATE is active, or uid N while that user alone may lease, for it can reach the memory; or how \
-      much is being zeroed; draining while the pool is being given up; revoked when its device has gone.
+      much is being zeroed; draining while the pool is being given up; revoked when its device has gone; waiting while the memory is \
+      in use, so that the pool is not attached yet: `genpoolctl pool show` has the cause.
 
       EXAMPLE
         genpoolctl pool list --json | jq -r '.pools[] | "\\(.name) \\(.available)"'
@@ -37,9 +38,13 @@ struct PoolList: ParsableCommand {
       .init("LEASES", .right), .init("ISOLATION"), .init("STATE", flexible: true),
     ])
     for pool in pools {
+      // Of memory that was not opened yet only what was asked for is known.
+      let isWaiting = pool.state == .waiting
       table.add([
-        pool.name, pool.size.description, pool.available.description,
-        pool.largestFree.description, String(pool.leases), pool.isolation, pool.condition,
+        pool.name, isWaiting && pool.size == .zero ? "-" : pool.size.description,
+        isWaiting ? "-" : pool.available.description,
+        isWaiting ? "-" : pool.largestFree.description, String(pool.leases),
+        isWaiting ? "-" : pool.isolation, pool.condition,
       ])
     }
     return table.text

@@ -21,6 +21,9 @@ struct PoolShow: ParsableCommand {
       "Next user" is when another user may lease of a uid-exclusive pool: what the kernel can tell of its \
       source decides that. "Unseen" are processes that may still map its memory without the kernel telling.
 
+      A pool that is waiting is not attached yet, because its memory is in use: "state" has the cause. It is tried \
+      again, each second while an Acquire waits for it, else every 2 to 30 s.
+
       "In reach of" counts the live processes that were lent memory of the pool and may have its \
       descriptor still. "Free runs" are the pieces that the available memory lies in, none beside another. \
       "Fragmented" is 1 - largest / available: 0 % when one lease can have all of it, 75 % when it can have \
@@ -40,6 +43,7 @@ struct PoolShow: ParsableCommand {
 
   static func text(of description: Broker1.DescribePool.Reply) -> String {
     let pool = description.pool
+    guard pool.state != .waiting else { return text(ofWaiting: pool) }
     var sheet = FactSheet()
     sheet.add("pool", pool.name)
     sheet.add("memory", "BAR \(pool.bar) of \(pool.device), \(pool.size) from \(pool.offset.hex)")
@@ -68,6 +72,26 @@ struct PoolShow: ParsableCommand {
       pool.available > .zero ? "\(Int((100 * pool.fragmentation).rounded())) %" : nil)
     // Runs that are not listed are not known to be free: the map would show them as leased.
     if !description.moreFreeRuns { sheet.add("map", "[\(map(of: description))]") }
+    return sheet.text
+  }
+
+  /// A pool that is not attached yet: what was asked for, why it waits, and what helps.
+  private static func text(ofWaiting pool: Broker1.Pool) -> String {
+    var sheet = FactSheet()
+    sheet.add("pool", pool.name)
+    // An NVMe controller's own memory is found by its registers, which were not read yet.
+    let part = pool.bar < 0 ? "NVMe controller memory" : "BAR \(pool.bar)"
+    let size = pool.size == .zero ? "" : ", \(pool.size) from \(pool.offset.hex)"
+    sheet.add("memory", "\(part) of \(pool.device)\(size)")
+    sheet.add("granule", pool.granule.description)
+    sheet.add("source", pool.sourceText)
+    sheet.add(
+      "state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""), isProse: true)
+    sheet.add(
+      "what helps",
+      "end what uses the memory: it is attached then. As root, fuser and lsof "
+        + "find processes, and genpoolctl lease holders \(pool.name) those of a BAR; genpoolctl pool detach "
+        + "\(pool.name) gives it up", isProse: true)
     return sheet.text
   }
 

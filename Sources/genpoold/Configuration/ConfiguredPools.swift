@@ -10,7 +10,8 @@ final class ConfiguredPools {
   private let provider: any DeviceProvider
   private let logger: Logger
   private var entries: [PoolEntry] = []
-  /// What it has attached, by the pool's name. Those not wanted any more are being drained.
+  /// What it has attached, by the pool's name; the broker waits for the memory of some. Those not
+  /// wanted any more are being drained.
   private var attached: [String: WantedPool] = [:]
   /// Failures that were reported, by their subject: each is logged once, not for every other event.
   private var reported: [String: String] = [:]
@@ -33,16 +34,24 @@ final class ConfiguredPools {
     // An admin may have detached some.
     attached = attached.filter { names.contains($0.key) }
     guard let wanted = wantedPools() else { return }
-    for (name, pool) in attached.sorted(by: { $0.key < $1.key }) where !wanted.contains(pool) {
+    let wantedSet = Set(wanted)
+    for (name, pool) in attached.sorted(by: { $0.key < $1.key }) where !wantedSet.contains(pool) {
       giveUp(name, broker)
     }
-    // What is in the way of a pool is being drained, and its end brings us back here.
+    provider.openingMany { attachMissing(wanted, broker) }
+  }
+
+  /// Attaches what is missing of `wanted`, but for pools that another is in the way of. That one is
+  /// being drained, and its end brings us back here.
+  private func attachMissing(_ wanted: [WantedPool], _ broker: LeaseBroker) {
+    var owners = Dictionary(grouping: attached.values, by: \.place)
     for pool in wanted {
       if attached[pool.name] == pool {
         // It may have been on its way out.
         try? broker.keep(pool: pool.name)
-      } else if !attached.values.contains(where: { $0.isInTheWay(of: pool) }) {
+      } else if attached[pool.name] == nil, (owners[pool.place] ?? []).allSatisfy({ $0 == pool }) {
         attach(pool, broker)
+        if attached[pool.name] == pool { owners[pool.place, default: []].append(pool) }
       }
     }
   }
@@ -73,7 +82,7 @@ final class ConfiguredPools {
 
   private func attach(_ pool: WantedPool, _ broker: LeaseBroker) {
     do throws(BrokerError) {
-      _ = try broker.attach(
+      _ = try broker.attachWhenFree(
         pool.parameters, isolation: pool.isolation == .cooperative ? .cooperative : nil,
         isSearched: pool.isSearched)
       attached[pool.name] = pool

@@ -44,12 +44,8 @@ struct WantedPool: Hashable {
     hasher.combine(name)
   }
 
-  /// Whether `other` cannot be attached before this one is gone.
-  func isInTheWay(of other: WantedPool) -> Bool {
-    self != other
-      && (name == other.name
-        || memory.device == other.memory.device && memory.part == other.memory.part)
-  }
+  /// The memory of which there is one pool at a time.
+  var place: DeviceMemoryID { DeviceMemoryID(device: memory.device, part: memory.part) }
 
   private var fields: [String] {
     [
