@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test machine-test mutation-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test start-test machine-test mutation-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -51,6 +51,9 @@ client-test: build  ## a client that is not ours: PyPI's varlink
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
 	Tests/EndToEnd/hostile.py $(RELEASE)
 	Tests/EndToEnd/bounded.py $(RELEASE)
+
+start-test: build  ## the time until the daemon is ready with many pools
+	Tests/EndToEnd/startup.py $(RELEASE)
 
 machine-test: TOOLS += gcc:gcc
 machine-test: build  ## real PCIe BARs in a QEMU machine

@@ -28,7 +28,7 @@ public enum Broker1 {
     public static let leases = Self(rawValue: "leases")
     /// Processes that were given its descriptor still live, so it cannot be detached.
     public static let holders = Self(rawValue: "holders")
-    /// It is not attached yet: its memory is in use, and is tried again and again.
+    /// Not attached yet: its memory is in use, and is tried again and again.
     public static let waiting = Self(rawValue: "waiting")
   }
 
@@ -58,7 +58,7 @@ public enum Broker1 {
     public static let draining = Self(rawValue: "draining")
     /// Its device stopped answering.
     public static let revoked = Self(rawValue: "revoked")
-    /// It is not attached yet, because its memory is in use.
+    /// Not attached yet, because its memory is in use.
     public static let waiting = Self(rawValue: "waiting")
   }
 

@@ -128,8 +128,8 @@ extension BrokerError: CustomStringConvertible {
       "pool \(pool) has others waiting for its memory who asked before; `lease acquire --wait` joins "
         + "them"
     case .poolBusy(let pool, .waiting, _, _, _):
-      "pool \(pool) is not attached yet, its memory is in use: `genpoolctl pool show \(pool)` has the cause; "
-        + "`lease acquire --wait` waits for it"
+      "pool \(pool) is not attached yet, its memory is in use: `genpoolctl pool show \(pool)` has "
+        + "the cause; `lease acquire --wait` waits for it"
     case .poolBusy(let pool, .holders, _, _, 0):
       "pool \(pool) is in use: a process that was not lent it, a child of one that was perhaps, still "
         + "reaches its memory (fuser, lsof)"

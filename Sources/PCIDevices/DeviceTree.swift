@@ -27,9 +27,9 @@ public struct DeviceTree: Sendable {
     public let cause: DeviceError
   }
 
-  /// Calls `body`, during which this tree and its copies read an IOMMU group once a second at most: for
-  /// opening devices, each of which reads all of its group several times. A driver that is bound to
-  /// another member within that second is not seen; all else of a device is read anew.
+  /// Calls `body`, during which this tree and its copies read an IOMMU group once a second at most:
+  /// for opening devices, each of which reads all of its group several times. A driver that is
+  /// bound to another member within that second is not seen; all else of a device is read anew.
   public func readingGroupsOnce<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {

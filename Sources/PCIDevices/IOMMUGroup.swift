@@ -25,8 +25,8 @@ public struct IOMMUGroup: Hashable, Sendable {
     public let classCode: ClassCode?
   }
 
-  /// Reads `node`, a device's `iommu_group` link, or takes its group from `readings`; nil when there
-  /// is none, as without an IOMMU.
+  /// Reads `node`, a device's `iommu_group` link, or takes its group from `readings`; nil when
+  /// there is none, as without an IOMMU.
   static func at(
     _ node: SysfsNode, _ readings: IOMMUGroupReadings
   ) throws(DeviceError) -> IOMMUGroup? {

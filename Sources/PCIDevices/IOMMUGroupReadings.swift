@@ -1,10 +1,10 @@
 import Synchronization
 
-/// The IOMMU groups that were read while many devices are looked at: each is read once then, and not
-/// once for each of its members, which would cost the square of their number.
+/// The IOMMU groups that were read while many devices are looked at: each is read once then, and
+/// not once for each of its members, which would cost the square of their number.
 ///
-/// Invariant: keeps nothing while ``reusing(_:)`` is not running, and reuses nothing that is older than
-/// a second, however many threads have it running in turn.
+/// Invariant: keeps nothing while ``reusing(_:)`` is not running, and reuses nothing that is
+/// older than a second, however many threads have it running in turn.
 final class IOMMUGroupReadings: Sendable {
   private struct State {
     /// The calls of ``reusing(_:)`` that are running, on any thread.

@@ -49,10 +49,10 @@ struct GenPoolD: ParsableCommand {
       its user until an admin detaches and attaches the pool. A record in --runtime-directory keeps that \
       across runs; after a run that was killed the pool waits for `genpoolctl pool attach --force`.
 
-      A pool whose memory is in use when it is to be attached (a process maps it, another process or the kernel has \
-      the device) keeps nothing from starting: it is listed as waiting, tried again every 2 to 30 s (each second \
-      while an Acquire waits for it), and attached when the memory is free, unless `genpoolctl pool detach` or a \
-      reload ends that. Any other failure of an --attach ends genpoold with status 1.
+      A pool whose memory is in use when it is to be attached (a process maps it, another process or \
+      the kernel has the device) keeps nothing from starting: it is listed as waiting, tried again \
+      every 2 to 30 s (each second while an Acquire waits for it), and attached when the memory is \
+      free, unless `genpoolctl pool detach` or a reload ends that. Any other failure of an --attach ends genpoold with status 1.
 
       With --record each pool has a file POOL-TIME.gpt, from what the pool holds when that begins, and \
       `genpool-bench replay` does all of it again and compares: a failure from the field becomes a \

@@ -39,8 +39,8 @@ final class HotPlug {
     }
   }
 
-  /// Looks after the configuration's pools once for all devices that come at a time: that lists every
-  /// device.
+  /// Looks after the configuration's pools once for all devices that come at a time: that lists
+  /// every device.
   private func reconcile(_ broker: LeaseBroker) {
     guard !isReconciling else { return }
     isReconciling = true

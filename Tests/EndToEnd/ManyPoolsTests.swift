@@ -6,7 +6,8 @@ import Testing
 /// genpoold with many devices: the time until it is ready grows with their number, not with its
 /// square.
 @Suite(.serialized) struct ManyPoolsTests {
-  /// Ten times what 500 pools take at most in a debug build on two cores.
+  /// Several times what 250 pools take in a debug build: `make start-test` measures a
+  /// release build.
   private static let limit = Duration.seconds(30)
 
   /// A way to share IOMMU groups.
@@ -17,11 +18,11 @@ import Testing
   }
 
   @Test(arguments: Grouping.allCases)
-  func `500 pools are there in time, and their devices are listed`(grouping: Grouping) throws {
+  func `250 pools are there in time, and their devices are listed`(grouping: Grouping) throws {
     let directory = FileManager.default.temporaryDirectory.path() + "genpool-\(UUID().uuidString)"
     defer { try? FileManager.default.removeItem(atPath: directory) }
     var (devices, pools): ([String], [String]) = ([], [])
-    for number in 0..<500 {
+    for number in 0..<250 {
       let address = String(
         format: "0000:%02x:%02x.%x", 1 + number / 256, number / 8 % 32, number % 8)
       let group = grouping == .oneGroup ? 1 : number + 1
@@ -35,7 +36,7 @@ import Testing
     try "{\"pools\": [\(pools.joined(separator: ","))]}".write(
       toFile: file, atomically: true, encoding: .utf8)
     let records = directory + "/records"
-    try writeRecords(500, in: records)
+    try writeRecords(250, in: records)
 
     let start = ContinuousClock.now
     // Fewer lines: nothing reads the log's pipe meanwhile.
@@ -46,7 +47,7 @@ import Testing
     #expect(.now - start < Self.limit)
     let listed = try machine.control("pool", "list", "--json")
       .document(Broker1.ListPools.Reply.self).pools
-    #expect(listed.count == 500 && listed.allSatisfy { $0.state == .active })
+    #expect(listed.count == 250 && listed.allSatisfy { $0.state == .active })
     let listing = ContinuousClock.now
     #expect(try machine.control("device", "list", "--json").status == 0)
     #expect(.now - listing < Self.limit)
@@ -62,8 +63,8 @@ import Testing
       .trimmingCharacters(in: .whitespacesAndNewlines)
     for number in 1...count {
       try """
-      {"label": "BAR 2 of another device", "reach": {"file": {"device": 1, "inode": \(number), "born": 1}},
-       "source": "sysfs", "users": [1001], "state": "held", "boot": "\(boot)"}
+      {"label": "BAR 2 of another device", "reach": {"file": {"device": 1, "inode": \(number), "born": 1}
+       }, "source": "sysfs", "users": [1001], "state": "held", "boot": "\(boot)"}
       """.write(
         toFile: "\(directory)/\(number).outstanding", atomically: false, encoding: .utf8)
     }

@@ -36,7 +36,8 @@ struct RegionAdmission {
     }
     let relevant = try relevantRecords(for: region, isForced: isForced, audit)
     let force =
-      "when no process maps it any more (fuser, lsof): genpoolctl pool attach \(specification) --force"
+      "when no process maps it any more (fuser, lsof): genpoolctl pool attach "
+      + "\(specification) --force"
     if let held = relevant.first(where: { $0.record.state == .held })?.record {
       throw busy(
         region,

@@ -25,8 +25,9 @@ struct PoolAttach: ParsableCommand {
 
       Where the kernel cannot tell which processes map what an earlier genpoold lent (sysfs since Linux 7.0, \
       overlayfs), it is not attached after a genpoold that had lent it was killed. --force does it all the same: say so only \
-      when no process maps it any more. It is logged. A pool of genpoold's configuration or --attach that waits for \
-      that reason takes the same specification, its name included: "state" of `genpoolctl pool show` has the command.
+      when no process maps it any more. It is logged. A pool of genpoold's \
+      configuration or --attach that waits for that reason takes the same specification, its name \
+      included: "state" of `genpoolctl pool show` has the command.
 
       EXAMPLES
         genpoolctl pool attach 0000:01:00.0:2

@@ -14,8 +14,8 @@ struct PoolList: ParsableCommand {
       lease is neither available nor leased.
 
       STATE is active, or uid N while that user alone may lease, for it can reach the memory; or how \
-      much is being zeroed; draining while the pool is being given up; revoked when its device has gone; waiting while the memory is \
-      in use, so that the pool is not attached yet: `genpoolctl pool show` has the cause.
+      much is being zeroed; draining while the pool is being given up; revoked when its device has gone; waiting while \
+      the memory is in use, so that the pool is not attached yet: `genpoolctl pool show` has the cause.
 
       EXAMPLE
         genpoolctl pool list --json | jq -r '.pools[] | "\\(.name) \\(.available)"'

@@ -21,8 +21,8 @@ struct PoolShow: ParsableCommand {
       "Next user" is when another user may lease of a uid-exclusive pool: what the kernel can tell of its \
       source decides that. "Unseen" are processes that may still map its memory without the kernel telling.
 
-      A pool that is waiting is not attached yet, because its memory is in use: "state" has the cause. It is tried \
-      again, each second while an Acquire waits for it, else every 2 to 30 s.
+      A pool that is waiting is not attached yet, because its memory is in use: "state" has the cause. It is \
+      tried again, each second while an Acquire waits for it, else every 2 to 30 s.
 
       "In reach of" counts the live processes that were lent memory of the pool and may have its \
       descriptor still. "Free runs" are the pieces that the available memory lies in, none beside another. \
@@ -90,8 +90,8 @@ struct PoolShow: ParsableCommand {
     sheet.add(
       "what helps",
       "end what uses the memory: it is attached then. As root, fuser and lsof "
-        + "find processes, and genpoolctl lease holders \(pool.name) those of a BAR; genpoolctl pool detach "
-        + "\(pool.name) gives it up", isProse: true)
+        + "find processes, and genpoolctl lease holders \(pool.name) those of a BAR; genpoolctl pool "
+        + "detach \(pool.name) gives it up", isProse: true)
     return sheet.text
   }
 
