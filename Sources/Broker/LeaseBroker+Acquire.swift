@@ -40,23 +40,23 @@ extension LeaseBroker {
     let pending = PendingCall(call, of: session, on: loop, timeout: timeout) {
       [unowned self, id = session.id] in
       leases.expire(id)
-      retry()
+      scheduleRetry()
     }
     leases.park(request, for: wait, timeout == nil ? .scrubbing : .unexpired, pending)
     logger.debug("waits", metadata: session.metadata(cause: wait.failure.description))
     regions.watchAwaited(by: wait.pools.keys)
   }
 
-  /// The most Acquires that are decided on anew before others have their turn.
-  private static let retriesAtOnce = 16
+  /// The time for which Acquires are decided on anew before others have their turn.
+  private static let retryTime = Duration.milliseconds(1)
 
   /// Decides anew on Acquires that wait for what changed. Called when memory came free or will not
   /// any more, and when the time of one is up.
   func retry() {
     guard leases.hasChanges else { return }
-    let settled = leases.retry(
-      over: regions, limit: Self.retriesAtOnce, isThere: server.isThere, lookAgain: lookAgain,
-      erase: erase)
+    var settled = retryOne()
+    let end = ContinuousClock.now + Self.retryTime
+    while leases.hasChanges, .now < end { settled += retryOne() }
     if leases.hasChanges { scheduleRetry() }
     for (pending, result) in settled {
       server.answer(pending.waiting.call, of: pending.waiting.session) { () throws(BrokerError) in
@@ -65,6 +65,13 @@ extension LeaseBroker {
       pending.waiting.end()
     }
     for (pending, _) in settled { server.proceed(pending.waiting.session) }
+  }
+
+  private func retryOne() -> [(
+    pending: Leases<PendingCall>.Pending, result: Result<LeaseTable.Entry, BrokerError>
+  )] {
+    leases.retry(
+      over: regions, limit: 1, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
   }
 
   /// Decides anew in the loop's next round.
@@ -107,8 +114,10 @@ extension LeaseBroker {
 
   private func grant(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     guard let region = regions[lease.region] else { throw .noSuchLease(lease: lease.id) }
+    // It may have been revoked since it was decided on.
+    let present = leases[lease.id] ?? lease
     var reply = try OutputQueue.Message(
-      Broker1.Acquire.Reply(lease: region.describe(lease), descriptor: 0))
+      Broker1.Acquire.Reply(lease: region.describe(present), descriptor: 0))
     reply.descriptor = try region.lendDescriptor(for: lease)
     return reply
   }

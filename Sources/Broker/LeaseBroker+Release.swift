@@ -84,17 +84,21 @@ extension LeaseBroker: RegionObserver {
       $0.rawValue < $1.rawValue
     }
     limiter.log(
-      .warning, "truncated", of: users.first ?? UID(rawValue: geteuid()),
+      .warning, "truncated", of: UID(rawValue: geteuid()),
       [
         "pool": "\(region.name)", "cause": "\(cause)", "leases": "\(held.count)",
         "uid": "\(users.isEmpty ? "none" : users.map(\.description).joined(separator: ", "))",
       ])
     for lease in held where leases.revoke(lease.id) {
-      var metadata = regions.metadata(of: lease)
-      metadata["cause"] = "\(cause)"
-      limiter.log(.warning, "lease revoked", of: lease.account, metadata)
+      limiter.log(
+        .warning, "lease revoked", of: lease.account,
+        regions.metadata(of: lease).merging(["cause": "\(cause)"]) { $1 })
       server.publish(region.revocation(of: lease, because: cause))
     }
+  }
+
+  func leaseIsContested(_ lease: LeaseID, _ isContested: Bool) {
+    leases.setContested(isContested, lease)
   }
 
   func leaseIsUnreached(_ lease: LeaseID) { leases.quarantine(lease) }

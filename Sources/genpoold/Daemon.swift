@@ -17,8 +17,9 @@ struct Daemon {
   private let log: LogWriter
   private let logger: Logger
 
-  /// Enough for 1024 connections with a socket and a pidfd each, and the devices.
-  private static let descriptorLimit: UInt64 = 8192
+  /// Enough for 65,536 leases of a process each (its pidfd, and a witness for 16 leases), 1,024
+  /// connections, and the devices. Users are limited below it: ``ClientProcesses/limit``.
+  private static let descriptorLimit: UInt64 = 131_072
 
   /// - Parameters:
   ///   - log: started by ``run()``, and finished by the caller.

@@ -211,6 +211,32 @@ struct DecisionTests {
       try wait(in: decide(request(4096), isPatient: true)).pools == [pool.id: .lasting])
   }
 
+  @Test func `root has some leases beyond the capacity`() {
+    leases.reconfigure(capacity: 64, quotas: Quotas())
+    for _ in 0..<64 { _ = decide(request(4096)) }
+    #expect(decide(request(4096)).failure == .leaseTableFull(capacity: 64))
+    guard case .granted = decide(request(4096, uid: 0)) else {
+      Issue.record("root is not let in")
+      return
+    }
+    #expect(decide(request(4096, uid: 0)).failure == .leaseTableFull(capacity: 64))
+  }
+
+  @Test func `memory that does not stay zero makes a quota's wait lasting`() throws {
+    leases.reconfigure(capacity: 8, quotas: Quotas(defaults: .init(bytes: 8192)))
+    guard case .granted(let lease) = decide(request(8192)) else {
+      Issue.record("not granted")
+      return
+    }
+    leases.quarantine(lease.id)
+    #expect(try wait(in: decide(request(4096))).quota == .brief)
+    leases.setContested(true, lease.id)
+    #expect(decide(request(4096)).failure != nil)
+    #expect(try wait(in: decide(request(4096), isPatient: true)).quota == .lasting)
+    leases.setContested(false, lease.id)
+    #expect(try wait(in: decide(request(4096))).quota == .brief)
+  }
+
   @Test func `the leases of a connection that ended are orphans, once`() {
     _ = decide(request(4096, session: 1))
     _ = decide(request(4096, session: 2))
@@ -249,6 +275,8 @@ struct DecisionTests {
     let users = SubordinateUsers([
       .init(owner: owner, first: 100_000, count: 65_536),
       .init(owner: UID(rawValue: 1001), first: 165_536, count: 65_536),
+      .init(owner: .root, first: 1_000_000, count: 1_000_000),
+      .init(owner: UID(rawValue: 1002), first: 1_065_536, count: 65_536),
     ])
     let own = UID(rawValue: 165_535)
     let quotas = Quotas(overrides: [own: .init(leases: 1)], subordinates: users)
@@ -258,6 +286,8 @@ struct DecisionTests {
         99_999, 1000, 1000, 1001, 231_072,
       ])
     #expect(account(165_535) == 165_535, "it has a quota of its own")
+    #expect(account(1_000_007) == 1_000_000, "root's containers are not root")
+    #expect(account(1_070_000) == 1002 && account(1_200_000) == 1_000_000, "one is inside another")
   }
 
   // MARK: Pools that are expected

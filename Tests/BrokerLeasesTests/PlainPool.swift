@@ -70,8 +70,6 @@ final class PlainPool: LeasablePool {
     generation += 1
     return Generation(rawValue: generation)
   }
-
-  func isBeingScrubbed(_ lease: LeaseID) -> Bool { scrubbing > .zero }
 }
 
 /// Pools in an order.

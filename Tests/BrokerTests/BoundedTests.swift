@@ -63,6 +63,31 @@ extension BrokerTests {
       #expect(try watcher.pool().leases == 100)
     }
 
+    @Test func `a connection that ends with a descriptor unreceived keeps its place`() throws {
+      let me = UID(rawValue: getuid())
+      let broker = try TestBroker(
+        [Self.large], configure: { $0.quotas = Quotas(overrides: [me: .init(connections: 3)]) })
+      var ended: [TestClient] = []
+      for _ in 0..<3 {
+        let client = try broker.client()
+        try client.send(
+          Call(Broker1.Acquire.self, .init(bytes: 4096, wait: Milliseconds(rawValue: 5000)))
+            .frame())
+        // The reply is there, and stays there.
+        var entry = pollfd(fd: client.socket.rawValue, events: Int16(POLLIN), revents: 0)
+        #expect(unsafe poll(&entry, 1, 10_000) == 1)
+        shutdown(client.socket.rawValue, CInt(SHUT_RDWR))
+        ended.append(client)
+      }
+      usleep(50_000)
+      let refused = try broker.client()
+      #expect(throws: (any Error).self) { try refused.call(Broker1.Hello.self, .init()) }
+      ended = []
+      try wait(for: "a place") {
+        (try? broker.client().call(Broker1.Hello.self, .init())) != nil
+      }
+    }
+
     @Test func `a client that reads late gets the rest of a list`() throws {
       let broker = try TestBroker([Self.large])
       let client = try broker.client()

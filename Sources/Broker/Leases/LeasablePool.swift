@@ -36,10 +36,6 @@ package protocol LeasablePool: AnyObject {
 
   /// The generation of its next lease.
   func nextGeneration() -> Generation
-
-  /// Whether the memory of an ended lease comes clean by scrubbing alone, with no process writing
-  /// to it.
-  func isBeingScrubbed(_ lease: LeaseID) -> Bool
 }
 
 /// The attached pools as the lease policy sees them.

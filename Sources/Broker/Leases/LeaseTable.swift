@@ -28,6 +28,8 @@ package struct LeaseTable {
     /// The request, to recognise a repetition of it.
     package let request: Broker1.Acquire.Parameters
     package fileprivate(set) var state: Broker1.LeaseState
+    /// Whether its memory did not stay zero, and waits for what writes to it.
+    fileprivate(set) var isContested = false
 
     /// Whether a process still has it.
     package var isHeld: Bool { state == .leased || state == .orphaned || state == .revoked }
@@ -44,8 +46,8 @@ package struct LeaseTable {
   private var places: [LeaseID: Slot] = [:]
   /// The entries that a process still has.
   private var held: [ProcessID: Set<Slot>] = [:]
-  /// The entries of each account that ended, but are not clean yet.
-  private var quarantined: [UID: Set<Slot>] = [:]
+  /// The sums over the entries of each account whose memory is being scrubbed.
+  private var scrubbing: [UID: Usage] = [:]
   private var regions: [RegionID: Set<Slot>] = [:]
   /// The connections that are open and have leases of this process, with their number.
   private var sessions: [SessionID: Int] = [:]
@@ -60,7 +62,10 @@ package struct LeaseTable {
 
   var count: Int { places.count }
 
-  var isFull: Bool { count >= capacity }
+  /// Whether an account gets no more. Root has some beyond the capacity, to put things right.
+  func isFull(for account: UID) -> Bool {
+    count >= (account == .root ? capacity + capacity / 64 : capacity)
+  }
 
   subscript(id: LeaseID) -> Entry? { places[id].flatMap { self[$0] } }
 
@@ -68,6 +73,11 @@ package struct LeaseTable {
     guard var entry = slots[slot] else { return nil }
     if entry.state == .leased, sessions[entry.session] == nil { entry.state = .orphaned }
     return entry
+  }
+
+  /// The entries of a region that a process still has, in no order. O(n) in its entries.
+  func held(in region: RegionID) -> [Entry] {
+    (regions[region] ?? []).compactMap { self[$0] }.filter(\.isHeld)
   }
 
   /// The entries of a region, by offset. O(n log n) in their number.
@@ -110,10 +120,8 @@ package struct LeaseTable {
   /// The sum over the entries of an account, in any state. O(1).
   func usage(of account: UID) -> Usage { usages[account] ?? Usage() }
 
-  /// An account's leases that ended, but are not clean yet. O(n) in their number.
-  func quarantined(of account: UID) -> some Sequence<Entry> {
-    (quarantined[account] ?? []).lazy.compactMap { self[$0] }
-  }
+  /// The sum over an account's leases whose memory comes clean by scrubbing alone. O(1).
+  func scrubbing(of account: UID) -> Usage { scrubbing[account] ?? Usage() }
 
   mutating func insert(_ entry: Entry) {
     precondition(places[entry.id] == nil, "a lease's identity is never used twice")
@@ -123,8 +131,7 @@ package struct LeaseTable {
     regions[entry.region, default: []].insert(slot)
     sessions[entry.session, default: 0] += 1
     index(entry, slot)
-    usages[entry.account, default: Usage()].bytes += entry.size
-    usages[entry.account, default: Usage()].leases += 1
+    usages[entry.account, default: Usage()].add(entry.size)
   }
 
   private mutating func index(_ entry: Entry, _ slot: Slot) {
@@ -132,7 +139,7 @@ package struct LeaseTable {
       held[entry.process, default: []].insert(slot)
       heldCount += 1
     }
-    if entry.state == .quarantine { quarantined[entry.account, default: []].insert(slot) }
+    if entry.isBeingScrubbed { scrubbing[entry.account, default: Usage()].add(entry.size) }
   }
 
   private mutating func unindex(_ entry: Entry, _ slot: Slot) {
@@ -140,14 +147,24 @@ package struct LeaseTable {
       held.remove(slot, of: entry.process)
       heldCount -= 1
     }
-    if entry.state == .quarantine { quarantined.remove(slot, of: entry.account) }
+    if entry.isBeingScrubbed { scrubbing.subtract(entry.size, of: entry.account) }
   }
 
   mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
-    guard let slot = places[id], let entry = slots[slot] else { return }
+    change(id) { $0.state = state }
+  }
+
+  /// The memory of an ended lease does not stay zero, or is scrubbed again.
+  mutating func setContested(_ isContested: Bool, _ id: LeaseID) {
+    change(id) { $0.isContested = isContested }
+  }
+
+  private mutating func change(_ id: LeaseID, _ body: (inout Entry) -> Void) {
+    guard let slot = places[id], var entry = slots[slot] else { return }
     unindex(entry, slot)
-    slots[slot]?.state = state
-    if let changed = slots[slot] { index(changed, slot) }
+    body(&entry)
+    slots[slot] = entry
+    index(entry, slot)
   }
 
   /// A connection ended: the leases that it acquired are orphaned. Returns their number. O(1).
@@ -171,12 +188,21 @@ package struct LeaseTable {
     slots[slot] = nil
     freeSlots.append(slot)
     if let count = sessions[entry.session] { sessions[entry.session] = count - 1 }
-    if var usage = usages[entry.account] {
-      usage.bytes -= entry.size
-      usage.leases -= 1
-      usages[entry.account] = usage.leases > 0 ? usage : nil
-    }
+    usages.subtract(entry.size, of: entry.account)
     return entry
+  }
+}
+
+extension LeaseTable.Entry {
+  fileprivate var isBeingScrubbed: Bool { state == .quarantine && !isContested }
+}
+
+extension [UID: Usage] {
+  fileprivate mutating func subtract(_ bytes: ByteCount, of account: UID) {
+    guard var usage = self[account] else { return }
+    usage.bytes -= bytes
+    usage.leases -= 1
+    self[account] = usage.leases > 0 ? usage : nil
   }
 }
 

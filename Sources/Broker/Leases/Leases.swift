@@ -30,8 +30,14 @@ package final class Leases<Waiting> {
   private var table: LeaseTable
   private var quotas: Quotas
   private var line = WaitingLine<Waiting>()
-  /// The leases that Acquires with a request key got, by process and key.
-  private var keys: [ProcessID: [String: LeaseID]] = [:]
+  /// The leases that Acquires with a request key got.
+  private var keys: [Holder: [String: LeaseID]] = [:]
+
+  /// A process as one of the users that it has been.
+  private struct Holder: Hashable {
+    let process: ProcessID
+    let user: UID
+  }
 
   package init(capacity: Int, quotas: Quotas) {
     table = LeaseTable(capacity: capacity)
@@ -53,17 +59,18 @@ package final class Leases<Waiting> {
     table.held(by: process, limit: limit)
   }
 
-  /// The leases of a pool that a process still has. O(n log n) in the pool's.
+  /// The leases of a pool that a process still has, in no order. O(n) in the pool's.
   package func held(in region: RegionID) -> [LeaseTable.Entry] {
-    table.entries(in: region).filter(\.isHeld)
+    table.held(in: region)
   }
 
   /// The lease that a process has by a request key already, however often it connected since; nil
   /// when there is none. It is `session`'s from now on.
   /// - Throws: InvalidParameter when it was asked for otherwise.
   package func repeated(_ request: LeaseRequest) throws(BrokerError) -> LeaseTable.Entry? {
-    guard let key = request.parameters.requestKey, let id = keys[request.process]?[key],
-      let lease = table[id], lease.isHeld, lease.user == request.user
+    let holder = Holder(process: request.process, user: request.user)
+    guard let key = request.parameters.requestKey, let id = keys[holder]?[key],
+      let lease = table[id], lease.isHeld
     else { return nil }
     // The same key for something else is a client's mistake, and no repetition.
     guard lease.request.isSame(as: request.parameters) else { throw .invalid("requestKey") }
@@ -129,7 +136,7 @@ package final class Leases<Waiting> {
     guard !candidates.isEmpty else {
       return decide(withoutPool: wanted, isPatient: isPatient, expected: pools.expected)
     }
-    guard !table.isFull else {
+    guard !table.isFull(for: request.account) else {
       let failure = BrokerError.leaseTableFull(capacity: table.capacity)
       guard isPatient else { return .denied(failure) }
       let all = candidates.map { ($0.id, Wait.Term.lasting) }
@@ -190,7 +197,7 @@ package final class Leases<Waiting> {
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
       }
-      switch quotaDecision(on: request.account, size: size, pools) {
+      switch quotaDecision(on: request.account, size: size) {
       case .granted: break
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
@@ -214,10 +221,9 @@ package final class Leases<Waiting> {
     }
   }
 
-  /// Whether an account's quota has room for one more lease of `size`. O(1) within the quota, else
-  /// O(n) in its leases that are not clean yet.
+  /// Whether an account's quota has room for one more lease of `size`. O(1).
   private func quotaDecision(
-    on account: UID, size: ByteCount, _ pools: some LeasablePools
+    on account: UID, size: ByteCount
   ) -> LeaseDecision<Void> {
     let limits = quotas.limits(of: account)
     let usage = table.usage(of: account)
@@ -225,12 +231,10 @@ package final class Leases<Waiting> {
     let failure = excess
     // Whatever it ends.
     if Usage().excess(over: limits, with: size) != nil { return .denied(failure) }
+    let scrubbing = table.scrubbing(of: account)
     var lasting = usage
-    for lease in table.quarantined(of: account) {
-      guard let pool = pools[lease.region], pool.isBeingScrubbed(lease.id) else { continue }
-      lasting.bytes -= lease.size
-      lasting.leases -= 1
-    }
+    lasting.bytes -= scrubbing.bytes
+    lasting.leases -= scrubbing.leases
     let isBrief = lasting.excess(over: limits, with: size) == nil
     return .mustWait(Wait(quota: isBrief ? .brief : .lasting, failure: failure))
   }
@@ -245,7 +249,8 @@ package final class Leases<Waiting> {
     table.insert(lease)
     pool.begin(lease)
     if let key = request.parameters.requestKey {
-      keys[request.process, default: [:]][key] = lease.id
+      let holder = Holder(process: request.process, user: request.user)
+      keys[holder, default: [:]][key] = lease.id
     }
     return lease
   }
@@ -350,6 +355,14 @@ package final class Leases<Waiting> {
     table.setState(.reached, of: id)
   }
 
+  /// The memory of an ended lease does not stay zero, or is scrubbed again.
+  package func setContested(_ isContested: Bool, _ id: LeaseID) {
+    guard let lease = table[id] else { return }
+    table.setContested(isContested, id)
+    // A quota that waits for it waits longer now, or less long.
+    line.noteChange(of: lease.account)
+  }
+
   /// Nothing reaches an ended lease's memory any more; it is not clean yet.
   package func quarantine(_ id: LeaseID) {
     forgetKey(of: id)
@@ -359,17 +372,17 @@ package final class Leases<Waiting> {
   /// Forgets a lease: its memory is clean, or gone.
   package func remove(_ id: LeaseID) {
     forgetKey(of: id)
-    let wasFull = table.isFull
+    let wasFull = table.count >= table.capacity
     guard let lease = table.remove(id) else { return }
     line.noteChange(of: lease.account)
     if wasFull { line.noteChangeOfAll() }
   }
 
   private func forgetKey(of id: LeaseID) {
-    guard let lease = table[id], let key = lease.request.requestKey,
-      keys[lease.process]?[key] == id
-    else { return }
-    keys[lease.process]?[key] = nil
-    if keys[lease.process]?.isEmpty == true { keys[lease.process] = nil }
+    guard let lease = table[id], let key = lease.request.requestKey else { return }
+    let holder = Holder(process: lease.process, user: lease.user)
+    guard keys[holder]?[key] == id else { return }
+    keys[holder]?[key] = nil
+    if keys[holder]?.isEmpty == true { keys[holder] = nil }
   }
 }

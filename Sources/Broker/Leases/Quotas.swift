@@ -66,6 +66,12 @@ struct Usage: Hashable {
   var bytes = ByteCount.zero
   var leases = 0
 
+  /// Counts one more lease.
+  mutating func add(_ size: ByteCount) {
+    bytes += size
+    leases += 1
+  }
+
   /// Why one more lease of `size` is above `limits`; nil when it is not.
   func excess(over limits: Quotas.Limits, with size: ByteCount) -> BrokerError? {
     if let limit = limits.leases, leases >= limit {

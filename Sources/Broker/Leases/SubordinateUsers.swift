@@ -19,7 +19,7 @@ public struct SubordinateUsers: Hashable, Sendable {
     }
   }
 
-  /// By their beginning. Where two overlap the later one counts.
+  /// By their beginning. Of two that have a number the one that begins later counts.
   private let ranges: [Range]
 
   /// No user has any.
@@ -30,15 +30,16 @@ public struct SubordinateUsers: Hashable, Sendable {
     self.ranges = ranges.filter { $0.count > 0 }.sorted { $0.first < $1.first }
   }
 
-  /// The user that has `user` in a range; nil when there is none. O(log n).
+  /// The account of a user that is in a range: the user that has the range, but for root, whose
+  /// containers are no more root than others; theirs is the first number. Nil when there is none.
+  /// O(log n) as long as no range is inside another.
   func owner(of user: UID) -> UID? {
     var (start, end) = (0, ranges.count)
     while start < end {
       let middle = start + (end - start) / 2
       if ranges[middle].first <= user.rawValue { start = middle + 1 } else { end = middle }
     }
-    guard start > 0 else { return nil }
-    let range = ranges[start - 1]
-    return user.rawValue - range.first < range.count ? range.owner : nil
+    let range = ranges[..<start].last { user.rawValue - $0.first < $0.count }
+    return range.map { $0.owner == .root ? UID(rawValue: $0.first) : $0.owner }
   }
 }

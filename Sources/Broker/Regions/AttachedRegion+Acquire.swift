@@ -132,8 +132,4 @@ extension AttachedRegion: LeasablePool {
       pool: name, bytes: size, available: available,
       erasing: scrubbing > .zero ? scrubbing : nil)
   }
-
-  func isBeingScrubbed(_ lease: LeaseID) -> Bool {
-    !contested.contains { scrubs[$0.job]?.lease == lease }
-  }
 }

@@ -450,6 +450,17 @@ final class AttachedRegion {
 
   func endWatch() { isWatched = false }
 
+  /// Whether a timer will have contested slices scrubbed again.
+  private var isRescrubTimed = false
+
+  /// A timer will have contested slices scrubbed again. Returns false when one does already.
+  func beginRescrub() -> Bool {
+    defer { isRescrubTimed = true }
+    return !isRescrubTimed
+  }
+
+  func endRescrub() { isRescrubTimed = false }
+
   /// Puts the memory's file back to its length where a holder has made it shorter.
   func restoreLength() throws(SystemError) -> FileLength {
     let length = try lender?.restoreLength() ?? .notApplicable

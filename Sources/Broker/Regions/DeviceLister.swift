@@ -61,8 +61,11 @@ final class DeviceLister {
       self?.state = .idle
       self?.begin()
     }
-    let answered = served
+    var answered = served[...]
     served = []
-    for handler in answered { handler(finished.result) }
+    loop.inSlices {
+      answered.popFirst()?(finished.result)
+      return !answered.isEmpty
+    }
   }
 }

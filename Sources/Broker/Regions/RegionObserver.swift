@@ -15,6 +15,8 @@ protocol RegionObserver: AnyObject {
     of region: AttachedRegion, sparing spared: LeaseID?, because cause: String)
   /// Nothing reaches an ended lease's memory any more: it is being scrubbed.
   func leaseIsUnreached(_ lease: LeaseID)
+  /// An ended lease's memory does not stay zero, or is scrubbed again.
+  func leaseIsContested(_ lease: LeaseID, _ isContested: Bool)
   /// An ended lease's memory is clean.
   func leaseIsClean(_ lease: LeaseID, in region: AttachedRegion)
   /// Memory of a region came free, or will not any more: those that wait may be served.

@@ -370,9 +370,7 @@ final class Regions {
       logger.warning("not zero", metadata: ["pool": "\(region.name)", "cause": "\(fault)"])
       let answer = region.answer
       if answer != .free {
-        region.contest(slice)
-        // A quota that waits for it waits longer now.
-        observer.regionsChanged()
+        contest(slice, of: region)
         if answer == .unknown { scrubContestedLater(of: region) }
       } else if slice.since.holderChanges < region.moment.holderChanges {
         scrubs?.scrubAgain(slice, of: region)
@@ -388,24 +386,34 @@ final class Regions {
         // No process could truncate the file, so it is the file system.
         revoke(region, because: "\(fault)")
       case .intact, .truncated:
-        region.contest(slice)
+        contest(slice, of: region)
         // Not at once: a holder may go on truncating.
         scrubContestedLater(of: region)
       }
     case .closed:
       // The memory was closed to be opened anew, under the scrubber.
-      if !region.isRevoked { region.contest(slice) }
+      if !region.isRevoked { contest(slice, of: region) }
     }
   }
 
   /// Scrubs again what did not stay zero.
   private func scrubContested(of region: AttachedRegion) {
-    for slice in region.takeContested() { scrubs?.scrubAgain(slice, of: region) }
+    for slice in region.takeContested() {
+      if let lease = region.scrubs[slice.job]?.lease { observer.leaseIsContested(lease, false) }
+      scrubs?.scrubAgain(slice, of: region)
+    }
+  }
+
+  private func contest(_ slice: Scrubber.FinishedSlice, of region: AttachedRegion) {
+    region.contest(slice)
+    if let lease = region.scrubs[slice.job]?.lease { observer.leaseIsContested(lease, true) }
   }
 
   /// The same in a while, where nothing tells when the writer has let go.
   private func scrubContestedLater(of region: AttachedRegion) {
+    guard region.beginRescrub() else { return }
     loop.after(.seconds(1)) { [unowned self] in
+      region.endRescrub()
       if contains(region) { scrubContested(of: region) }
     }
   }

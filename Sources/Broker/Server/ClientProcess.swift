@@ -12,12 +12,15 @@ final class ClientProcess {
   let id: ID
   let pid: PID
   let identity: ProcessIdentity?
+  /// The user on whose account it is known.
+  let account: UID
   private let pidfd: ProcessDescriptor
   /// Its open connections.
   private(set) var sessions: Set<Session.ID> = []
 
-  init(id: ID, peer: consuming Peer) {
+  init(id: ID, peer: consuming Peer, account: UID) {
     self.id = id
+    self.account = account
     pid = peer.pid
     identity = peer.identity
     pidfd = peer.takeProcess()

@@ -1,6 +1,8 @@
 import BrokerLeases
 import BrokerProtocol
+import Glibc
 import LinuxSystem
+import SystemPackage
 
 /// The processes that have a connection or may reach memory, each once.
 ///
@@ -11,6 +13,11 @@ final class ClientProcesses {
   private let onDeath: (ClientProcess) -> Void
   private var known: [ProcessID: (process: ClientProcess, watch: EventLoop.Watch)] = [:]
   private var identities: [ProcessIdentity: ProcessID] = [:]
+  /// The number of those of each account.
+  private var counts: [UID: Int] = [:]
+  /// The most processes of an account but root's: each costs a descriptor for as long as it may reach
+  /// memory, connected or not.
+  static let limit = 4096
   private var lastNumber = 0
 
   /// Calls `onDeath` with a process that has died, and is forgotten by then.
@@ -23,17 +30,27 @@ final class ClientProcesses {
 
   /// The one object for a peer's process, however often it connects. A dead one that had the same
   /// identity, as far as the kernel shows it, is reaped first. O(1).
-  func register(_ peer: consuming Peer) throws(SystemError) -> ClientProcess {
+  /// - Throws: EDQUOT when its account has ``limit`` others.
+  func register(
+    _ peer: consuming Peer, of account: UID
+  ) throws(SystemError) -> ClientProcess {
     if let process = peer.identity.flatMap({ identities[$0] }).flatMap({ self[$0] }) {
       if !process.hasDied { return process }
       reap(process)
     }
+    guard account == .root || counts[account, default: 0] < Self.limit else {
+      throw SystemError(
+        operation: "watch", subject: "process \(peer.pid)", errno: Errno(rawValue: EDQUOT),
+        cause: "uid \(account) has \(Self.limit) processes that reach memory or are connected")
+    }
     lastNumber += 1
-    let process = ClientProcess(id: ProcessID(rawValue: lastNumber), peer: peer)
+    let process = ClientProcess(
+      id: ProcessID(rawValue: lastNumber), peer: peer, account: account)
     let watch = try loop.add(process.deathDescriptor, .readable) { [unowned self] _ in
       reap(process)
     }
     known[process.id] = (process, watch)
+    counts[account, default: 0] += 1
     if let identity = process.identity { identities[identity] = process.id }
     return process
   }
@@ -50,5 +67,7 @@ final class ClientProcesses {
       identities[identity] = nil
     }
     loop.remove(watch)
+    let others = counts[process.account, default: 0] - 1
+    counts[process.account] = others > 0 ? others : nil
   }
 }

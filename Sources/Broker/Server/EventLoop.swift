@@ -186,9 +186,11 @@ final class EventLoop {
 
   private func fireTimers() {
     guard let next = timers.last, next.deadline <= .now else { return }
-    // Those that they add are the next round's, even if they are due at once.
-    let due = Array(timers[Self.place(of: .now, in: timers)...])
-    timers.removeLast(due.count)
-    for timer in due.reversed() where !isStopped { timer.handler() }
+    // Those that they add are for the next time, and those that they cancel are not called.
+    let (now, last) = (ContinuousClock.now, lastToken)
+    while !isStopped, let due = timers.last, due.deadline <= now, due.timer.token <= last {
+      timers.removeLast()
+      due.handler()
+    }
   }
 }

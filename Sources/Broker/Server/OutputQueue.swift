@@ -20,12 +20,18 @@ struct OutputQueue {
   /// Whether the last message could not go because too many descriptors are on their way, of any
   /// connection: they have to be received first.
   private(set) var isCongested = false
-  /// Whether a descriptor went that the peer may not have received yet.
-  var hasSentDescriptor = false
+  /// Whether a descriptor went since ``takeSentDescriptor()``.
+  private var hasSentDescriptor = false
   /// All bytes that ever went: whether it has grown says whether the peer reads.
   private(set) var sentByteCount = 0
 
   var isEmpty: Bool { messages.isEmpty }
+
+  /// Whether a descriptor went since this was asked.
+  mutating func takeSentDescriptor() -> Bool {
+    defer { hasSentDescriptor = false }
+    return hasSentDescriptor
+  }
 
   mutating func append(_ message: Message) {
     messages.append(message)

@@ -43,6 +43,8 @@ final class Server {
     var version: String
   }
 
+  /// The time between two looks at connections that have ended with a descriptor on its way.
+  private static let lingerPause = Duration.milliseconds(250)
   /// The time between two looks at whether descriptors that are on their way were received.
   private static let congestionPause = Duration.milliseconds(10)
   /// The time for which calls of one connection after its first are begun before the next one in
@@ -62,6 +64,8 @@ final class Server {
   private lazy var turns = Turns(on: loop) { [unowned self] id in serveTurn(of: id) }
   private lazy var dispatcher = Dispatcher(
     self, handler, version: settings.version, logger, limiter)
+  /// Connections that have ended, with a descriptor on its way.
+  private var lingering: [Session] = []
   /// The sessions that get events.
   private var monitors: Set<SessionID> = []
   private lazy var processes = ClientProcesses(on: loop) { [unowned self] process in
@@ -131,7 +135,7 @@ final class Server {
           ["uid": "\(user)", "cause": "\(BrokerError.permissionDenied)"])
         return connection.reject(because: .permissionDenied)
       }
-      let process = try processes.register(peer)
+      let process = try processes.register(peer, of: account)
       lastNumber += 1
       let session = Session(
         id: SessionID(rawValue: lastNumber), name: randomName(), socket: connection,
@@ -352,7 +356,7 @@ final class Server {
   /// Ends a connection. Its leases stay its process's until that dies.
   func close(_ session: Session) {
     guard sessions.removeValue(forKey: session.id) != nil else { return }
-    quota.remove(session.account)
+    if session.hasUnreceivedDescriptor { linger(session) } else { quota.remove(session.account) }
     session.endWatch(on: loop)
     monitors.remove(session.id)
     session.process.remove(session.id)
@@ -360,6 +364,30 @@ final class Server {
     logger.debug("disconnect", metadata: session.metadata)
     forgetIfIdle(session.process.id)
     for acceptor in acceptors { acceptor.resume() }
+  }
+
+  /// Keeps the place of a connection that has ended until its peer has received the descriptor that is
+  /// on its way, or has closed: a client that ends its connections must not have more on their way.
+  private func linger(_ session: Session) {
+    lingering.append(session)
+    guard lingering.count == 1 else { return }
+    watchLingering()
+  }
+
+  private func watchLingering() {
+    loop.after(Self.lingerPause) { [unowned self] in
+      var left: [Session] = []
+      for session in lingering {
+        if session.hasUnreceivedDescriptor {
+          left.append(session)
+        } else {
+          quota.remove(session.account)
+        }
+      }
+      lingering = left
+      for acceptor in acceptors { acceptor.resume() }
+      if !left.isEmpty { watchLingering() }
+    }
   }
 
   /// A process has died: its connections end, and its memory is free to be scrubbed.

@@ -35,6 +35,8 @@ final class Session {
   private(set) var isMonitoring = false
   /// An answer of which replies are still to be made. It makes no further call meanwhile.
   private(set) var listing: Listing?
+  /// Whether a descriptor was sent that may not have been received.
+  private var hasSentDescriptor = false
   /// Whether calls wait until a descriptor has been received.
   private var isAwaitingReceipt = false
   /// The peer sends no more. It may still read.
@@ -78,12 +80,16 @@ final class Session {
       && (output.pendingDescriptorCount == 0 && !isAwaitingReceipt || isHungUp)
   }
 
+  /// Whether a descriptor that was sent is still to be received: by a peer that lives, or in a queue
+  /// that is not freed yet.
+  var hasUnreceivedDescriptor: Bool { hasSentDescriptor && socket.unreceivedByteCount > 0 }
+
   /// Finds out whether a descriptor that was sent is still to be received. Until then no call is
   /// taken.
   func awaitReceipt() {
-    guard output.hasSentDescriptor else { return }
-    isAwaitingReceipt = socket.unreceivedByteCount > 0
-    output.hasSentDescriptor = isAwaitingReceipt
+    guard hasSentDescriptor else { return }
+    isAwaitingReceipt = hasUnreceivedDescriptor
+    hasSentDescriptor = isAwaitingReceipt
   }
 
   /// Whether everything that will ever come has been answered.
@@ -147,7 +153,10 @@ final class Session {
   }
 
   /// Sends what the peer takes.
-  func flush() throws(SystemError) { try output.flush(to: socket) }
+  func flush() throws(SystemError) {
+    defer { if output.takeSentDescriptor() { hasSentDescriptor = true } }
+    try output.flush(to: socket)
+  }
 
   // MARK: States
 
