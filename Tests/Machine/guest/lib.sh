@@ -30,6 +30,19 @@ fails_with() {
   [ "$got" = "$status" ] && echo "$said" | grep -qiE "$text"
 }
 
+# waits SPEC TEXT: a daemon of its own lists that pool, called other, as waiting for memory, for that cause.
+waits() {
+  genpoold --socket /run/second.socket --attach "$1" 2> /run/second.log &
+  second=$!
+  within 20 genpoolctl pool show other --socket /run/second.socket --json
+  said=$(genpoolctl pool show other --socket /run/second.socket --json)
+  kill -TERM $second
+  wait $second
+  ended=$?
+  echo "exit status $ended: $said $(cat /run/second.log)"
+  [ "$ended" = 0 ] && echo "$said" | grep -q '"waiting"' && echo "$said" | grep -qiE "$2"
+}
+
 # refused RULE TEXT COMMAND...: the same, and of all attach rules it is this one that is named.
 refused() {
   rule=$1 text=$2
