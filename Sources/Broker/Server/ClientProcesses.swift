@@ -15,8 +15,8 @@ final class ClientProcesses {
   private var identities: [ProcessIdentity: ProcessID] = [:]
   /// The number of those of each account.
   private var counts: [UID: Int] = [:]
-  /// The most processes of an account but root's: each costs a descriptor for as long as it may reach
-  /// memory, connected or not.
+  /// The most processes of an account but root's: each costs a descriptor for as long as it may
+  /// reach memory, connected or not.
   static let limit = 4096
   private var lastNumber = 0
 

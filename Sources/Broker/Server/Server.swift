@@ -366,8 +366,9 @@ final class Server {
     for acceptor in acceptors { acceptor.resume() }
   }
 
-  /// Keeps the place of a connection that has ended until its peer has received the descriptor that is
-  /// on its way, or has closed: a client that ends its connections must not have more on their way.
+  /// Keeps the place of a connection that has ended until its peer has received the descriptor that
+  /// is on its way, or has closed: a client that ends its connections must not have more on their
+  /// way.
   private func linger(_ session: Session) {
     lingering.append(session)
     guard lingering.count == 1 else { return }

@@ -80,8 +80,7 @@ final class Session {
       && (output.pendingDescriptorCount == 0 && !isAwaitingReceipt || isHungUp)
   }
 
-  /// Whether a descriptor that was sent is still to be received: by a peer that lives, or in a queue
-  /// that is not freed yet.
+  /// Whether a descriptor that was sent is still to be received. Not when the peer has closed.
   var hasUnreceivedDescriptor: Bool { hasSentDescriptor && socket.unreceivedByteCount > 0 }
 
   /// Finds out whether a descriptor that was sent is still to be received. Until then no call is
