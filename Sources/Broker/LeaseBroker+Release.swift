@@ -70,8 +70,23 @@ extension LeaseBroker: RegionObserver {
   func voidLeases(of region: AttachedRegion) { leases.removeAll(in: region.id) }
 
   func revokeLeases(of region: AttachedRegion, because cause: String) {
-    for lease in leases.revokeAll(in: region.id) {
+    tellHolders(of: leases.revokeAll(in: region.id)) { [unowned self] lease in
       server.publish(region.revocation(of: lease, because: cause))
+    }
+  }
+
+  /// The most holders that are told at once of what was revoked; others a few at a time.
+  private static let toldAtOnce = 64
+
+  private func tellHolders(
+    of revoked: [LeaseTable.Entry], _ tell: @escaping (LeaseTable.Entry) -> Void
+  ) {
+    for lease in revoked.prefix(Self.toldAtOnce) { tell(lease) }
+    var rest = revoked.dropFirst(Self.toldAtOnce)
+    guard !rest.isEmpty else { return }
+    loop.inSlices {
+      if let lease = rest.popFirst() { tell(lease) }
+      return !rest.isEmpty
     }
   }
 
@@ -89,7 +104,7 @@ extension LeaseBroker: RegionObserver {
         "pool": "\(region.name)", "cause": "\(cause)", "leases": "\(held.count)",
         "uid": "\(users.isEmpty ? "none" : users.map(\.description).joined(separator: ", "))",
       ])
-    for lease in held where leases.revoke(lease.id) {
+    tellHolders(of: held.filter { leases.revoke($0.id) }) { [unowned self] lease in
       limiter.log(
         .warning, "lease revoked", of: lease.account,
         regions.metadata(of: lease).merging(["cause": "\(cause)"]) { $1 })

@@ -98,6 +98,19 @@ extension BrokerTests {
       #expect(lease.cause == region.cause && lease.pid == kept.pid)
     }
 
+    @Test func `every holder of many leases is told once that they are revoked`() throws {
+      let broker = try TestBroker()
+      let client = try broker.client()
+      let kept = try (0..<200).map { _ in try client.acquire(4096).lease.lease }
+      let monitor = try monitor(broker.client())
+      #expect(ftruncate(broker.provider.memory(of: "0000:01:00.0"), 0) == 0)
+      try client.release(client.acquire(4096).lease)
+      #expect(try next(monitor).event == .regionRevoked)
+      let told = try (0..<200).map { _ in try next(monitor) }
+      #expect(told.allSatisfy { $0.event == .leaseRevoked })
+      #expect(Set(told.compactMap(\.lease)) == Set(kept))
+    }
+
     @Test func `a monitor that never reads is dropped, and costs no more than its bound`() throws {
       let broker = try TestBroker(attached: [])
       let deaf = try monitor(broker.client())
