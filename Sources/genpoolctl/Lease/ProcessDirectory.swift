@@ -13,7 +13,7 @@ struct ProcessDirectory {
 
   /// The processes that `proc`, by default /proc, lists.
   static func all(in proc: String) throws(Errno) -> [Self] {
-    try names(in: proc).compactMap { name in
+    try directoryNames(proc).compactMap { name in
       Int32(name).map { Self(pid: $0, path: "\(proc)/\(name)") }
     }.sorted { $0.pid < $1.pid }
   }
@@ -43,12 +43,12 @@ struct ProcessDirectory {
   /// table of descriptors of its own (`unshare(CLONE_FILES)`), and the first may have ended before
   /// the others: then it has neither descriptors nor mappings any more.
   func threads() throws(Errno) -> [String] {
-    try Self.names(in: path + "/task").map { "task/\($0)" }
+    try directoryNames(path + "/task").map { "task/\($0)" }
   }
 
   /// The numbers of the descriptors in a thread's table.
   func descriptors(of thread: String) throws(Errno) -> [String] {
-    try Self.names(in: "\(path)/\(thread)/fd")
+    try directoryNames("\(path)/\(thread)/fd")
   }
 
   /// The path that leads to an open file, without a look-up on the way.
@@ -110,24 +110,6 @@ struct ProcessDirectory {
     }
     guard count >= 0 else { throw Errno(rawValue: errno) }
     return String(decoding: buffer[..<count], as: UTF8.self)
-  }
-
-  /// The names in a directory, in no order.
-  private static func names(in path: String) throws(Errno) -> [String] {
-    guard let directory = unsafe opendir(path) else { throw Errno(rawValue: errno) }
-    defer { unsafe closedir(directory) }
-    var names: [String] = []
-    while true {
-      errno = 0
-      guard let entry = unsafe readdir(directory) else {
-        guard errno == 0 else { throw Errno(rawValue: errno) }
-        return names
-      }
-      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
-        unsafe String(cString: UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
   }
 }
 

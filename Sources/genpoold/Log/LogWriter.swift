@@ -53,7 +53,7 @@ final class LogWriter: Sendable {
     let events = try Events()
     state.withLock { $0.events = events }
     do throws(Errno) {
-      try startThread { [self] in write(events) }
+      try startDetachedThread { [self] in write(events) }
     } catch {
       state.withLock { $0.events = nil }
       throw SystemError(operation: "start", subject: "the log's thread", errno: error)
@@ -133,31 +133,10 @@ extension CInt {
 }
 
 /// Starts a thread that nothing joins, with all signals blocked.
-private func startThread(_ body: @escaping @Sendable () -> Void) throws(Errno) {
-  final class Start: Sendable {
-    let body: @Sendable () -> Void
-
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
+private func startDetachedThread(_ body: @escaping @Sendable () -> Void) throws(Errno) {
   var (all, before) = (sigset_t(), sigset_t())
   unsafe sigfillset(&all)
   unsafe pthread_sigmask(SIG_SETMASK, &all, &before)
   defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
-  var thread = pthread_t()
-  // SAFETY: the thread takes the one reference that is retained here; if it does not start, it is
-  // taken back.
-  let start = unsafe Unmanaged.passRetained(Start(body))
-  let error = unsafe pthread_create(
-    &thread, nil,
-    { argument in
-      if let argument = unsafe argument {
-        unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
-      }
-      return nil
-    }, start.toOpaque())
-  guard error == 0 else {
-    unsafe start.release()
-    throw Errno(rawValue: error)
-  }
-  pthread_detach(thread)
+  pthread_detach(try startThread(body))
 }
