@@ -51,8 +51,10 @@ extension LeaseBroker {
   /// Ends the leases of a process that has died, a few at a time, but for what its children and
   /// others have of them.
   func bury(_ process: ProcessID) {
+    dying.insert(process)
     loop.inSlices { [unowned self] in
       guard let lease = leases.held(by: process, limit: 1).first else {
+        dying.remove(process)
         regions.removeHolder(process)
         scheduleRetry()
         return false

@@ -34,6 +34,8 @@ public final class LeaseBroker {
   let leases: Leases<PendingCall>
   /// Lines of who got and gave back memory.
   let auditor: AuditLog
+  /// The processes that have died and whose leases have not all ended yet.
+  var dying: Set<ProcessID> = []
   /// Whether Acquires that wait are decided on anew in the loop's next round.
   var isRetryScheduled = false
 
@@ -77,6 +79,8 @@ public final class LeaseBroker {
   /// once the broker itself goes.
   public func run() throws(SystemError) {
     try loop.run()
+    // Of these no event will tell any more.
+    for process in dying.union(server.deadProcesses) { regions.removeHolder(process) }
     regions.detachAll()
     auditor.finish()
   }

@@ -239,6 +239,21 @@ extension BrokerTests {
       }
     }
 
+    @Test func `a lessee that dies as the broker ends is none that lives`() throws {
+      for _ in 0..<20 {
+        let runs = Runs()
+        let first = try runs.start(.none)
+        _ = try first.admin().call(Broker1.Attach.self, Self.attach)
+        let alice = try TestProcess(first, uid: 1001)
+        _ = try alice.connection().acquire(4096)
+        alice.kill()
+        first.stop()
+        let second = try runs.start(.none, over: first)
+        let pool = try second.admin().call(Broker1.Attach.self, Self.attach).pool
+        #expect(pool.exclusiveUid == UID(rawValue: 1001))
+      }
+    }
+
     @Test func `after an end in order another user is refused still, and the same goes on`() throws
     {
       let runs = Runs()

@@ -26,6 +26,9 @@ final class ClientProcesses {
     self.onDeath = onDeath
   }
 
+  /// Those that have died, which was not noticed yet. O(processes).
+  var dead: [ProcessID] { known.values.filter { $0.process.hasDied }.map(\.process.id) }
+
   subscript(id: ProcessID) -> ClientProcess? { known[id]?.process }
 
   /// The one object for a peer's process, however often it connects. A dead one that had the same

@@ -100,6 +100,9 @@ final class Server {
 
   var sessionCount: Int { sessions.count }
 
+  /// The processes that have died, which was not noticed yet.
+  var deadProcesses: [ProcessID] { processes.dead }
+
   /// Whether the session has not ended.
   func isThere(_ session: SessionID) -> Bool { sessions[session] != nil }
 
