@@ -54,9 +54,10 @@ extension LeaseBroker {
   /// any more, and when the time of one is up.
   func retry() {
     guard leases.hasChanges else { return }
-    var settled = retryOne()
     let end = ContinuousClock.now + Self.retryTime
-    while leases.hasChanges, .now < end { settled += retryOne() }
+    let settled = leases.retry(
+      over: regions, while: { .now < end }, isThere: server.isThere, lookAgain: lookAgain,
+      erase: erase)
     if leases.hasChanges { scheduleRetry() }
     for (pending, result) in settled {
       server.answer(pending.waiting.call, of: pending.waiting.session) { () throws(BrokerError) in
@@ -65,13 +66,6 @@ extension LeaseBroker {
       pending.waiting.end()
     }
     for (pending, _) in settled { server.proceed(pending.waiting.session) }
-  }
-
-  private func retryOne() -> [(
-    pending: Leases<PendingCall>.Pending, result: Result<LeaseTable.Entry, BrokerError>
-  )] {
-    leases.retry(
-      over: regions, limit: 1, isThere: server.isThere, lookAgain: lookAgain, erase: erase)
   }
 
   /// Decides anew in the loop's next round.
@@ -114,7 +108,7 @@ extension LeaseBroker {
 
   private func grant(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     guard let region = regions[lease.region] else { throw .noSuchLease(lease: lease.id) }
-    // It may have been revoked since it was decided on.
+    // It may have been revoked since the decision.
     let present = leases[lease.id] ?? lease
     var reply = try OutputQueue.Message(
       Broker1.Acquire.Reply(lease: region.describe(present), descriptor: 0))

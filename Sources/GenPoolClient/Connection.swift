@@ -100,20 +100,12 @@ public final class Connection: Sendable {
     let deadline = ContinuousClock.now + timeout + patience
     let frame = try frame(Call(method, parameters))
     return try state.withLock { (state) throws(ClientError) -> Answer<Method> in
-      try refuseBroken(state, method)
-      // Until an answer has been understood.
-      state.isBroken = true
-      try settleOwed(&state, method, before: deadline)
+      try begin(method, on: &state, before: deadline)
       var descriptors = ReceivedDescriptors()
       let received = try exchange(method, frame, on: &state, &descriptors, before: deadline)
-      do throws(ReplyError) {
-        let reply = try received.result(of: method)
-        state.isBroken = false
-        return Answer(reply: reply, descriptors: descriptors)
-      } catch {
-        if case .malformed = error {} else { state.isBroken = false }
-        throw clientError(error, method)
-      }
+      let reply = try understood(received, of: method, on: &state)
+      state.isBroken = false
+      return Answer(reply: reply, descriptors: descriptors)
     }
   }
 
@@ -124,22 +116,15 @@ public final class Connection: Sendable {
     try refuseForkedChild(method)
     let frame = try frame(Call(method, parameters, more: true))
     return try state.withLock { (state) throws(ClientError) in
-      try refuseBroken(state, method)
-      state.isBroken = true
-      try settleOwed(&state, method, before: .now + timeout)
+      try begin(method, on: &state, before: .now + timeout)
       try send(frame, of: method, on: state.wire, before: .now + timeout)
       var replies: [Method.Reply] = []
       var continues = true
       while continues {
-        // Descriptors that nobody expects.
+        // Unexpected descriptors are closed.
         var descriptors = ReceivedDescriptors()
         let received = try receive(method, on: &state, &descriptors, before: .now + timeout)
-        do throws(ReplyError) {
-          replies.append(try received.result(of: method))
-        } catch {
-          if case .malformed = error {} else { state.isBroken = false }
-          throw clientError(error, method)
-        }
+        replies.append(try understood(received, of: method, on: &state))
         continues = received.continues
       }
       guard !state.wire.hasUnaskedBytes else {
@@ -171,11 +156,9 @@ public final class Connection: Sendable {
     try refuseForkedChild(method)
     let frame = try frame(Call(method, parameters, more: true))
     return try state.withLock { (state) throws(ClientError) in
-      try refuseBroken(state, method)
-      state.isBroken = true
-      try settleOwed(&state, method, before: .now + timeout)
+      try begin(method, on: &state, before: .now + timeout)
       try send(frame, of: method, on: state.wire, before: .now + timeout)
-      // Descriptors that nobody expects.
+      // Unexpected descriptors are closed.
       var descriptors = ReceivedDescriptors()
       let reply = try receive(method, on: &state, &descriptors, before: .now + timeout)
       return try result(reply, of: method)
@@ -231,6 +214,28 @@ public final class Connection: Sendable {
 }
 
 extension Connection {
+  /// A call of `method` is about to be sent: the connection is broken until its answer has been
+  /// understood.
+  private func begin<Method: VarlinkMethod>(
+    _ method: Method.Type, on state: inout State, before deadline: ContinuousClock.Instant
+  ) throws(ClientError) {
+    try refuseBroken(state, method)
+    state.isBroken = true
+    try settleOwed(&state, method, before: deadline)
+  }
+
+  /// The result in a reply. An error that makes sense leaves the connection as it should be.
+  private func understood<Method: VarlinkMethod>(
+    _ received: ReceivedReply, of method: Method.Type, on state: inout State
+  ) throws(ClientError) -> Method.Reply {
+    do throws(ReplyError) {
+      return try received.result(of: method)
+    } catch {
+      if case .malformed = error {} else { state.isBroken = false }
+      throw clientError(error, method)
+    }
+  }
+
   /// Sends a call and takes the one reply to it.
   private func exchange<Method: VarlinkMethod>(
     _ method: Method.Type, _ frame: [UInt8], on state: inout State,

@@ -32,7 +32,7 @@ struct DecisionTests {
   ) -> [(name: String, failure: BrokerError?)] {
     leases.noteChange(of: nil)
     return leases.retry(
-      over: PlainPools(pools ?? [pool]), limit: 100, isThere: isThere, lookAgain: { _ in },
+      over: PlainPools(pools ?? [pool]), while: { true }, isThere: isThere, lookAgain: { _ in },
       erase: erase
     ).map { settled in
       switch settled.result {

@@ -83,6 +83,4 @@ struct PlainPools: LeasablePools {
   }
 
   func pool(named name: String) -> PlainPool? { list.first { $0.name == name } }
-
-  subscript(id: RegionID) -> PlainPool? { list.first { $0.id == id } }
 }

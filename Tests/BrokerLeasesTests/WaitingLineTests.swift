@@ -21,7 +21,7 @@ struct WaitingLineTests {
     func settle() {
       while leases.hasChanges {
         for one in leases.retry(
-          over: all, limit: 1 + number(3), isThere: { _ in true }, lookAgain: { _ in },
+          over: all, while: { number(3) > 0 }, isThere: { _ in true }, lookAgain: { _ in },
           erase: { _ in })
         {
           if case .success(let lease) = one.result { held.append(lease) }
@@ -72,7 +72,7 @@ struct WaitingLineTests {
       settle()
       leases.noteChange(of: nil)
       let missed = leases.retry(
-        over: all, limit: 1000, isThere: { _ in true }, lookAgain: { _ in }, erase: { _ in })
+        over: all, while: { true }, isThere: { _ in true }, lookAgain: { _ in }, erase: { _ in })
       #expect(missed.isEmpty, "step \(step): \(missed.map(\.pending.waiting))")
       guard missed.isEmpty else { return }
       settle()

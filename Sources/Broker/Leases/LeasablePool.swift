@@ -45,7 +45,6 @@ package protocol LeasablePools {
   /// In the order in which they were attached.
   var list: [Pool] { get }
   func pool(named name: String) -> Pool?
-  subscript(id: RegionID) -> Pool? { get }
   /// Those that come once their memory is not in use any more.
   var expected: [ExpectedPool] { get }
 }

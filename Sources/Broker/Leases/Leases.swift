@@ -145,7 +145,7 @@ package final class Leases<Waiting> {
     var failures: [BrokerError] = []
     var (terms, quota, erasures) = ([RegionID: Wait.Term](), Wait.Term?.none, [RegionID]())
     for pool in candidates {
-      switch decide(request, from: pool, pools: pools, ahead: place, lookAgain: lookAgain) {
+      switch decide(request, from: pool, ahead: place, lookAgain: lookAgain) {
       case .granted(let lease): return .granted(lease)
       case .denied(let failure): failures.append(failure)
       case .mustWait(let wait):
@@ -180,8 +180,8 @@ package final class Leases<Waiting> {
   }
 
   private func decide(
-    _ request: LeaseRequest, from pool: any LeasablePool, pools: some LeasablePools,
-    ahead place: Int?, lookAgain: (RegionID) -> Void
+    _ request: LeaseRequest, from pool: any LeasablePool, ahead place: Int?,
+    lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let user = request.user
     do throws(BrokerError) {
@@ -264,7 +264,7 @@ package final class Leases<Waiting> {
     line.append(Pending(request: request, waiting: waiting, patience: patience, wait: wait))
   }
 
-  /// Ends the patience of a session's Acquire: ``retry(over:limit:isThere:lookAgain:erase:)``
+  /// Ends the patience of a session's Acquire: ``retry(over:while:isThere:lookAgain:erase:)``
   /// settles it.
   package func expire(_ session: SessionID) { line.expire(session) }
 
@@ -276,17 +276,17 @@ package final class Leases<Waiting> {
   /// Whether Acquires have to be decided on anew.
   package var hasChanges: Bool { line.hasChanges }
 
-  /// Decides anew on those that wait for what changed, first come first, at most on `limit` of
-  /// them: ``hasChanges`` tells whether some are left.
+  /// Decides anew on those that wait for what changed, first come first: on one, and on more while
+  /// `goesOn` says so. ``hasChanges`` tells whether some are left.
   /// - Parameter isThere: whether a connection is still there. The Acquire of one that is not is
   ///   dropped.
   /// - Returns: those that wait no longer, and how each ended.
   package func retry(
-    over pools: some LeasablePools, limit: Int, isThere: (SessionID) -> Bool,
+    over pools: some LeasablePools, while goesOn: () -> Bool, isThere: (SessionID) -> Bool,
     lookAgain: (RegionID) -> Void, erase: (RegionID) -> Void
   ) -> [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] {
     var settled: [(pending: Pending, result: Result<LeaseTable.Entry, BrokerError>)] = []
-    for _ in 0..<limit {
+    repeat {
       guard let (place, one) = line.next() else { break }
       guard isThere(one.request.session) else {
         line.settle(place)
@@ -309,7 +309,7 @@ package final class Leases<Waiting> {
         line.keep(place, for: wait)
         wait.erasures.forEach(erase)
       }
-    }
+    } while goesOn()
     return settled
   }
 

@@ -25,9 +25,9 @@ public struct Quotas: Hashable, Sendable {
     /// No limits.
     public static let unlimited = Self()
 
-    /// What holds unless something is said: a quarter of the leases and of the connections that all
-    /// users have, so that one who takes them all leaves some. A connection has one Acquire that
-    /// waits and one descriptor on its way at most, so these are limited with it.
+    /// The limits unless others are configured: a quarter of the leases and of the connections that
+    /// all users have, so that a user who takes them all leaves some. A connection has one Acquire
+    /// that waits and one descriptor on its way at most, so these are limited with it.
     public static let standard = Self(leases: 16_384, connections: 256)
   }
 

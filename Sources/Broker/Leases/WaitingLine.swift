@@ -20,7 +20,7 @@ struct WaitingLine<Waiting> {
 
   private var pending: [Place: Pending] = [:]
   private var places: [SessionID: Place] = [:]
-  private var queues: [Cause: Queue] = [:]
+  private var queues: [Cause: WaitingPlaces] = [:]
   private var lastPlace = 0
   /// The causes that changed, with the place from which on Acquires are looked at.
   private var changed: [Cause: Place] = [:]
@@ -73,7 +73,9 @@ struct WaitingLine<Waiting> {
   }
 
   private mutating func insert(_ one: Pending, at place: Place) {
-    for (cause, term) in causes(of: one) { queues[cause, default: Queue()].insert(place, term) }
+    for (cause, term) in causes(of: one) {
+      queues[cause, default: WaitingPlaces()].insert(place, term)
+    }
   }
 
   private mutating func withdraw(_ one: Pending, at place: Place) {
@@ -155,7 +157,7 @@ struct WaitingLine<Waiting> {
 }
 
 /// Places of those that wait for one cause, in their order.
-private struct Queue {
+private struct WaitingPlaces {
   private var entries: [(place: Int, term: Wait.Term)] = []
   private var lastingCount = 0
 
