@@ -39,7 +39,7 @@ extension LeaseBroker {
   /// Ends a lease: once nothing reaches its memory that goes to the scrubber, and only then back to
   /// the pool.
   func end(_ lease: LeaseTable.Entry) {
-    // As long as the lease is held, for its holder may be the one that has truncated the memory.
+    // Before the lease ends: its holder may have truncated the memory.
     if let region = regions[lease.region] { regions.restoreLength(of: region) }
     leases.end(lease.id)
     if let region = regions[lease.region], regions.end(lease, in: region) { return }

@@ -19,7 +19,7 @@ extension Broker1 {
     /// As `DeviceMemory.Isolation` names it.
     public var isolation: String
     public var state: PoolState
-    /// Why it is revoked, or waits.
+    /// The cause for which it is revoked, or waits.
     public var failure: String?
     /// Clean and free.
     public var available: ByteCount

@@ -1,4 +1,4 @@
-/// Where the broker listens: the clients' socket, and the admins' beside it.
+/// The path at which the broker listens: the clients' socket, or the admins' beside it.
 ///
 /// One rule for all programs: `GENPOOL_SOCKET`; else `/run/genpool/io.genpool.Broker1` for root,
 /// and `$XDG_RUNTIME_DIR/genpool/io.genpool.Broker1` for others, whose own broker it is. That is

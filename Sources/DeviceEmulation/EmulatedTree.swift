@@ -82,7 +82,7 @@ public struct EmulatedTree: Sendable {
     let address = try map.place(device)
     let staging = try TreeWriter(path: root.path.string).directory(Self.staging)
     let name = address.description
-    // What a crashed writer may have left.
+    // Left over by a writer that crashed, perhaps.
     staging.removeAll(name)
     do throws(EmulationError) {
       try staging.directory(name).write(device, map: &map)

@@ -1,6 +1,6 @@
 /// A JSON text (RFC 8259) that was read: its values and their places in it.
 ///
-/// What the RFC leaves to readers is decided here: the text is UTF-8 without a byte order mark,
+/// Choices that the RFC leaves to readers: the text is UTF-8 without a byte order mark,
 /// arrays and objects lie in each other at most ``depthLimit`` deep, and half of a surrogate pair
 /// is no character. Repeated keys are listed, for the user of the tree to refuse.
 ///

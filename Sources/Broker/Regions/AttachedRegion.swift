@@ -464,7 +464,7 @@ final class AttachedRegion {
   /// Puts the memory's file back to its length where a holder has made it shorter.
   func restoreLength() throws(SystemError) -> FileLength {
     let length = try lender?.restoreLength() ?? .notApplicable
-    // What faulted until now says nothing of the device.
+    // Faults until now may come from the truncation, not from the device.
     if case .truncated = length { moment.holderChanges += 1 }
     return length
   }

@@ -180,8 +180,8 @@ extension BrokerError {
   /// another part of the device has it, or the system is short of something. Everything else is a
   /// mistake, or takes an admin.
   ///
-  /// Where an earlier run lent memory and the kernel cannot tell whether a process still maps it,
-  /// time may help as well: a record is void once the kernel answers for its source.
+  /// A record of memory that an earlier run lent counts as well: it is void once the kernel answers
+  /// for its source.
   var mayPass: Bool {
     guard case .deviceError(_, _, let errno, _) = self else { return false }
     return [EBUSY, EAGAIN, ENOMEM, EMFILE, ENFILE].contains(errno)

@@ -42,8 +42,8 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     work.stop()
   }
 
-  /// Adds a job behind those there are. The thread hears of it after what is ready now: whoever
-  /// waits for an answer gets that first.
+  /// Adds a job behind those there are. The thread is woken after the handlers that are ready now,
+  /// so that answers to clients go out first.
   func submit(_ job: Job) {
     work.submit(job)
     lookAfter()

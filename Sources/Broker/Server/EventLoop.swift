@@ -2,8 +2,8 @@ import LinuxSystem
 
 /// One thread that waits for many descriptors and for time to pass, and calls who asked for it.
 ///
-/// What is due by the clock is done between any two other handlers, so that no number of ready
-/// descriptors delays a heartbeat: only a single handler can, so each is short.
+/// Timers fire between any two other handlers, so that no number of ready descriptors delays a
+/// heartbeat. Only a single handler can, so each is short.
 ///
 /// Invariant: a watch's handler is never called once the watch is removed, even if the kernel
 /// reported it in the same batch: tokens are never used twice.

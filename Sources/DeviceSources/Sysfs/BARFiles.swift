@@ -141,8 +141,8 @@ final class BARFiles: Sendable {
 
   /// Puts the mapped file back to its length if that of an emulated tree was made shorter.
   ///
-  /// Whoever has a descriptor of it can do that, and tmpfs has no seals. A file that has gone with
-  /// its device stays as it is.
+  /// A process with a descriptor of it can do that; files of tmpfs have no seals. A file that has
+  /// gone with its device stays as it is.
   func restoreLength() throws(SystemError) -> FileLength {
     guard directory.isEmulated else { return .notApplicable }
     do throws(Errno) {
