@@ -94,6 +94,6 @@ public func gp_place(
   else { return size }
   let request = Fit.Request(
     start: GranuleIndex(Int(start)), count: GranuleCount(Int(nr)),
-    chunkStart: VirtualAddress(UInt64(start_addr)), granule: granule)
+    chunkStart: ByteCount(UInt64(start_addr)), granule: granule)
   return fit.place(request, in: bitmap).map { UInt($0.rawValue) } ?? size
 }

@@ -98,6 +98,6 @@ import Testing
     let allocator = try allocator(Self.lowerHalf)
     let iova = try allocator.allocate(.mebibytes(1), like: VirtualAddress(0))
     try allocator.free(iova, .mebibytes(1))
-    #expect(throws: PoolError.self) { try allocator.free(iova, .mebibytes(1)) }
+    #expect(throws: IOVAAllocator.Failure.self) { try allocator.free(iova, .mebibytes(1)) }
   }
 }

@@ -26,7 +26,7 @@ struct FitTests {
     }
     let request = Fit.Request(
       start: GranuleIndex(start), count: GranuleCount(count),
-      chunkStart: VirtualAddress(chunkStart), granule: GranuleSize(order: Int(order)))
+      chunkStart: ByteCount(chunkStart), granule: GranuleSize(order: Int(order)))
     let got = fit.fit.place(request, in: bitmap)?.rawValue
     let expected = fit.place(
       in: taken, count: count, chunkStart: chunkStart, order: order, from: start)
@@ -105,7 +105,7 @@ struct FitTests {
       return
     }
     let request = Fit.Request(
-      start: .zero, count: GranuleCount(1), chunkStart: VirtualAddress(0x1000),
+      start: .zero, count: GranuleCount(1), chunkStart: ByteCount(0x1000),
       granule: GranuleSize(order: 0))
     for align in [1 << 62, 1 << 63, UInt64.max] {
       #expect(Fit.firstAligned(ByteCount(align)).place(request, in: bitmap) == nil)

@@ -245,7 +245,9 @@ struct PoolTests {
   @Test func `an own algorithm that finds nothing leads to the next chunk`() throws {
     let pool = try pool(owner: Owner(1))
     try pool.add(start: VirtualAddress(0x20_0000), size: .kibibytes(64), owner: Owner(2))
-    let onlyOld = Fit.custom { _, request in request.chunkStart == Self.start ? .zero : nil }
+    let onlyOld = Fit.custom { _, request in
+      request.chunkStart == Self.start - VirtualAddress(0) ? .zero : nil
+    }
     #expect(try pool.allocate(4096, fit: onlyOld).owner == Owner(1))
     let past = Fit.custom { bitmap, _ in GranuleIndex(bitmap.count.rawValue) }
     #expect(throws: PoolError.self) { try pool.allocate(4096, fit: past) }

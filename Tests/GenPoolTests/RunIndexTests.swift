@@ -241,7 +241,7 @@ struct RunIndexTests {
     for length in 1...64 {
       let count = GranuleCount(length)
       let request = Fit.Request(
-        start: GranuleIndex(0), count: count, chunkStart: VirtualAddress(1 << 40), granule: .page)
+        start: GranuleIndex(0), count: count, chunkStart: ByteCount(1 << 40), granule: .page)
       let place = Fit.first.place(request, in: plain)
       let found = index.firstFit(count)
       if found != place { Issue.record("\(length): \(String(describing: found))") }

@@ -55,7 +55,9 @@ extension AttachedRegion {
   }
 
   /// The largest lease for each alignment, from the granule on, as far as one fits.
-  private func largestFree(in runs: [GenPool.FreeRun]) -> [Broker1.LargestFree] {
+  private func largestFree(in runs: [RangeAllocator<PhysicalSpace>.FreeRun]) -> [Broker1
+    .LargestFree]
+  {
     var answer: [Broker1.LargestFree] = []
     var alignment = granule.byteCount
     while alignment <= size {

@@ -52,11 +52,11 @@ final class AttachedRegion {
   private var lent: LentDescriptor?
 
   let memory: RegionMemory
-  /// Addresses only: the broker itself never touches memory through its pool.
-  let pool: GenPool.Pool
+  /// The physical addresses of the memory: which of them are leased.
+  let pool: RangeAllocator<PhysicalSpace>
   /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or
-  /// without one at the broker's own mapping.
-  let start: VirtualAddress
+  /// at ``standIn`` where nobody knows it.
+  let start: PhysicalAddress
 
   /// On whose account it is detached once no process reaches it; nil unless it is draining.
   private(set) var drainAudit: Logger.Metadata?
@@ -174,21 +174,25 @@ final class AttachedRegion {
     do {
       if lender == nil { lent = LentDescriptor(try open.range.descriptor.duplicate()) }
       let region = try Region(mapping: open.intoRange())
-      start = physical.map { VirtualAddress($0.rawValue) } ?? region.mapping.start
+      start = physical ?? Self.standIn
       memory = RegionMemory(region)
     } catch {
       throw .system(error)
     }
-    pool = GenPool.Pool(
+    pool = RangeAllocator(
       granule: granule, name: self.name, device: DeviceKey(device),
       node: numaNode.map { NUMANode($0) })
     do {
-      try pool.add(start: start, size: size, physical: physical, bus: bus)
+      try pool.add(start: start, size: size, bus: bus)
       _ = try pool.allocate(usable, fit: .fixed(offset: .zero))
     } catch {
       throw .pool(error, label)
     }
   }
+
+  /// In place of an unknown physical address: a multiple of every alignment that a lease may have, so
+  /// that places are aligned counted from the region's start. Only distances from it are ever told.
+  private static let standIn = PhysicalAddress(1 << 62)
 
   /// The whole granules.
   var usable: ByteCount { size.roundedDown(to: granule.byteCount) }
@@ -508,7 +512,7 @@ final class AttachedRegion {
   }
 
   /// Takes clean memory. `size` is whole granules.
-  func allocate(_ size: ByteCount, fit: Fit) throws(PoolError) -> ByteCount {
+  func allocate(_ size: ByteCount, fit: Fit) throws(PhysicalPoolError) -> ByteCount {
     try allocateInPool(size, fit: fit) - start
   }
 
@@ -518,7 +522,7 @@ final class AttachedRegion {
     do throws(SystemError) {
       try noteOutstanding(user)
     } catch {
-      do throws(PoolError) {
+      do throws(PhysicalPoolError) {
         try freeInPool(start + offset, size: size)
       } catch {
         throw .pool(error, label)
@@ -550,7 +554,7 @@ final class AttachedRegion {
 
   /// Makes all that is free dirty, and says what it was. For memory that the next user shall not
   /// see.
-  func takeFree() throws(PoolError) -> [(offset: ByteCount, size: ByteCount)] {
+  func takeFree() throws(PhysicalPoolError) -> [(offset: ByteCount, size: ByteCount)] {
     moment.erasures += 1
     lastUser = nil
     var taken: [(offset: ByteCount, size: ByteCount)] = []
@@ -570,7 +574,7 @@ final class AttachedRegion {
   }
 
   /// A slice is clean: it is free from now on. Returns the lease that it completes.
-  func settle(_ slice: Scrubber.FinishedSlice) throws(PoolError) -> LeaseID? {
+  func settle(_ slice: Scrubber.FinishedSlice) throws(PhysicalPoolError) -> LeaseID? {
     try freeInPool(start + slice.offset, size: slice.size)
     scrubbing -= slice.size
     guard var scrub = scrubs[slice.job] else { return nil }
@@ -613,7 +617,7 @@ extension ByteCount {
 
 extension BrokerError {
   /// What a pool of ours refused although nothing was wrong with the request.
-  static func pool(_ error: PoolError, _ label: String) -> Self {
+  static func pool(_ error: PhysicalPoolError, _ label: String) -> Self {
     .deviceError(
       operation: "account for", subject: label, errno: error.errorNumber, cause: error.description)
   }

@@ -5,7 +5,7 @@ import Logging
 
 /// The calls of a pool on their way to a file.
 struct Recording {
-  let pool: RecordedPool
+  let pool: RecordedAllocator<PhysicalSpace>
   let file: TraceFile
 }
 
@@ -63,7 +63,7 @@ final class PoolRecorder {
           "cause": "\(failure)", "then": "the pool goes on",
         ])
     }
-    let pool = RecordedPool(recording: region.pool, name: name) { file.append($0) }
+    let pool = RecordedAllocator(recording: region.pool, name: name) { file.append($0) }
     if let failure = file.failure { throw failure }
     return Recording(pool: pool, file: file)
   }
@@ -83,7 +83,7 @@ final class PoolRecorder {
 
 extension AttachedRegion {
   /// Every allocation from the pool.
-  func allocateInPool(_ size: ByteCount, fit: Fit) throws(PoolError) -> VirtualAddress {
+  func allocateInPool(_ size: ByteCount, fit: Fit) throws(PhysicalPoolError) -> PhysicalAddress {
     guard let recording, recording.file.isOpen else {
       return try pool.allocate(size, fit: fit).start
     }
@@ -91,7 +91,7 @@ extension AttachedRegion {
   }
 
   /// Every free.
-  func freeInPool(_ start: VirtualAddress, size: ByteCount) throws(PoolError) {
+  func freeInPool(_ start: PhysicalAddress, size: ByteCount) throws(PhysicalPoolError) {
     guard let recording, recording.file.isOpen else {
       try pool.free(start, size: size)
       return
@@ -99,3 +99,6 @@ extension AttachedRegion {
     try recording.pool.free(start, size: size)
   }
 }
+
+/// Why a pool over physical addresses refused.
+typealias PhysicalPoolError = RangeAllocator<PhysicalSpace>.Failure

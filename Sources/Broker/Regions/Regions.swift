@@ -339,7 +339,7 @@ final class Regions {
   /// Makes a region's free memory dirty, and with it all that its last user could have written.
   func erase(_ region: AttachedRegion) {
     restoreLength(of: region)
-    do throws(PoolError) {
+    do throws(PhysicalPoolError) {
       for run in try region.takeFree() { scrubs?.scrub(region, at: run.offset, run.size) }
     } catch {
       revoke(region, because: "its pool lost count: \(error)")
@@ -360,7 +360,7 @@ final class Regions {
     case .clean where slice.since.erasures < region.moment.erasures:
       scrubs?.scrubAgain(slice, of: region)
     case .clean:
-      do throws(PoolError) {
+      do throws(PhysicalPoolError) {
         guard let done = try region.settle(slice) else { return }
         observer.leaseIsClean(done, in: region)
       } catch {

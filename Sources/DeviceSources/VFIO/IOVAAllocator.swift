@@ -1,12 +1,14 @@
 package import GenPool
 
-/// Which I/O virtual addresses of a container are taken. A pool whose memory is the address space itself.
+/// Which I/O virtual addresses of a container are taken. The address space itself is what is handed out.
 ///
 /// Coarse on purpose: addresses cost nothing, so each mapping has granules of 2 MiB to itself and at
 /// least one page behind its end that is never mapped. A device that writes past the end of what it was
 /// given faults there, instead of in its neighbour.
 package struct IOVAAllocator: Sendable {
-  private let pool: Pool
+  package typealias Failure = RangeAllocator<IOVASpace>.Failure
+
+  private let addresses: RangeAllocator<IOVASpace>
 
   /// The smallest piece handed out, which is also the unit of IOMMUs' larger pages.
   private static let granule = GranuleSize(order: 21)
@@ -26,13 +28,13 @@ package struct IOVAAllocator: Sendable {
   ///   without asking the IOMMU, such an address never gets to it.
   package init(
     ranges: [AddressRange<IOVASpace>], avoiding taken: [AddressRange<IOVASpace>] = []
-  ) throws(PoolError) {
-    pool = Pool(granule: Self.granule)
+  ) throws(Failure) {
+    addresses = RangeAllocator(granule: Self.granule)
     var free = ranges.isEmpty ? [Self.fallback].compactMap { $0 } : ranges
     for hole in taken + [Self.interrupts].compactMap({ $0 }) {
       free = free.flatMap { $0.removing(hole) }
     }
-    // A pool serves from its newest chunk first, and low addresses suit the most devices.
+    // An allocator serves from its newest chunk first, and low addresses suit the most devices.
     for range in free.sorted(by: { $0.first > $1.first }) {
       // Never 0: in a PRP or a descriptor that is no address.
       let first = ByteCount(max(range.first, IOVA(1)).rawValue)
@@ -40,23 +42,26 @@ package struct IOVAAllocator: Sendable {
       let end = ByteCount(min(range.last, Self.end - 1).rawValue + 1)
         .roundedDown(to: Self.granule.byteCount)
       guard let first, first < end else { continue }
-      try pool.add(start: VirtualAddress(first.rawValue), size: end - first)
+      try addresses.add(start: IOVA(first.rawValue), size: end - first)
     }
   }
 
-  /// Takes `size` bytes of address space that equal `start` modulo the largest power of two that is not
-  /// above `size`, at most 1 GiB: what is aligned in memory is aligned for the device.
-  package func allocate(_ size: ByteCount, like start: VirtualAddress) throws(PoolError) -> IOVA {
+  /// Takes `size` bytes of address space that equal an address of another space modulo the largest
+  /// power of two that is not above `size`, at most 1 GiB: what is aligned in memory is aligned for the
+  /// device.
+  package func allocate<Memory>(
+    _ size: ByteCount, like start: Address<Memory>
+  ) throws(Failure) -> IOVA {
     let alignment = alignment(of: size)
     let slack = ByteCount(start.rawValue % alignment.rawValue)
-    let place = try pool.allocate(slack + size + Self.margin, fit: .firstAligned(alignment))
-    return IOVA(place.start.rawValue) + slack
+    let place = try addresses.allocate(slack + size + Self.margin, fit: .firstAligned(alignment))
+    return place.start + slack
   }
 
   /// Gives back what ``allocate(_:like:)`` took.
-  package func free(_ iova: IOVA, _ size: ByteCount) throws(PoolError) {
+  package func free(_ iova: IOVA, _ size: ByteCount) throws(Failure) {
     let slack = ByteCount(iova.rawValue % alignment(of: size).rawValue)
-    try pool.free(VirtualAddress((iova - slack).rawValue), size: slack + size + Self.margin)
+    try addresses.free(iova - slack, size: slack + size + Self.margin)
   }
 
   private func alignment(of size: ByteCount) -> ByteCount {

@@ -62,7 +62,7 @@ public final class VFIOContainer: Sendable {
     let limits = try Self.limits(descriptor, path)
     pageSize = max(limits.pageSize, ByteCount(LinuxSystem.pageSize))
     ranges = limits.ranges
-    do throws(PoolError) {
+    do throws(IOVAAllocator.Failure) {
       addresses = try IOVAAllocator(ranges: limits.ranges, avoiding: taken)
     } catch {
       throw .system(
@@ -103,7 +103,7 @@ public final class VFIOContainer: Sendable {
         cause: "\(size) at \(start) are not whole pages of \(pageSize), the IOMMU's unit")
     }
     let iova: IOVA
-    do throws(PoolError) {
+    do throws(IOVAAllocator.Failure) {
       iova = try addresses.allocate(size, like: start)
     } catch {
       throw SystemError(

@@ -138,6 +138,27 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return GranuleCount(most)
   }
 
+  /// What others may know of the index without the lock. O(alignments asked for).
+  @inline(__always)
+  package var bounds: ChunkBounds {
+    var bounds = ChunkBounds(longest: longest.rawValue)
+    if aligned.count > 0 { addAligned(to: &bounds) }
+    return bounds
+  }
+
+  @inline(never)
+  private func addAligned(to bounds: inout ChunkBounds) {
+    for number in 0..<aligned.count {
+      let places = (order: aligned[number].order, phase: aligned[number].phase)
+      guard places.order <= ChunkBounds.greatestOrder else { continue }
+      let mask = 1 << places.order - 1
+      bounds.limit(
+        order: places.order, to: aligned[number].longest,
+        byAddress: places.phase == Int(truncatingIfNeeded: phase) & mask,
+        fromStart: places.phase == 0)
+    }
+  }
+
   /// Whether the places of an alignment are so few that they are looked at one by one.
   private func isFewPlaces(_ order: Int) -> Bool {
     order >= Shape.blockOrder && (order >= 62 || bitmap.count.rawValue >> order < Shape.fan)

@@ -186,7 +186,7 @@ private struct Fields {
   private mutating func placement() throws(TraceSyntaxError) -> Trace.Operation {
     let fit = try fit()
     let granule = GranuleSize(order: try integer("order", in: 0...63))
-    let chunkStart = try address()
+    let chunkStart = ByteCount(try address().rawValue)
     let granules = try integer("bit count", in: 0...1 << 32)
     let start = GranuleIndex(try integer("start bit", in: 0...1 << 32))
     let count = GranuleCount(try integer("run", in: 0...1 << 32))

@@ -1,19 +1,22 @@
-import CGenPoolInline
 import Synchronization
 
-/// A general-purpose allocator for special memory: the kernel's `struct gen_pool`, in user space.
+/// An allocator of address ranges: the kernel's `struct gen_pool`, in user space, over any one of the
+/// machine's address spaces. Addresses of another space do not compile.
 ///
-/// A pool is a list of chunks, newest first. Sizes are rounded up to granules; an allocation lies
+/// It is a list of chunks, newest first. Sizes are rounded up to granules; an allocation lies
 /// in one chunk; the newest chunk in which the fit finds a place wins. No record of allocations
 /// exists beside the bitmaps: any allocated range may be freed, in parts or across neighbours, and
-/// the managed memory itself is never touched (zeroing apart).
+/// nothing is ever read or written at the addresses themselves.
+///
+/// ``Pool`` is the one over the addresses of this process, which knows the memory's other addresses
+/// too. A broker of device memory allocates in physical addresses, an IOMMU's in I/O virtual ones.
 ///
 /// Every method may be called from any thread. In a forked child all that changes something throws
-/// ``PoolError/forked``; queries work.
-public final class Pool: Sendable {
+/// ``Failure/forked``; queries work.
+public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// The smallest amount handed out.
   public let granule: GranuleSize
-  /// The name, in the pool's ``PoolRegistry`` or just for people.
+  /// The name, in a table of pools, or just for people.
   public let name: String?
   /// The device the memory belongs to.
   public let device: DeviceKey?
@@ -21,10 +24,10 @@ public final class Pool: Sendable {
   public let node: NUMANode?
 
   /// Called for what the kernel warns of, outside of all locks.
-  private let warn: (@Sendable (PoolWarning) -> Void)?
+  private let warn: (@Sendable (Warning) -> Void)?
   let forkGuard = ForkGuard()
 
-  let list = ChunkList()
+  let list = ChunkList<Space>()
   /// Held while the list or the default fit changes; never while allocating.
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
@@ -35,7 +38,16 @@ public final class Pool: Sendable {
 
   struct State: ~Copyable {
     var fit: Fit
+    var books = ChunkList<Space>.Books()
+    /// Where chunks were that have been removed, and the calls that succeeded in them.
+    var removed = RemovedRanges<Space>()
+    var removedAllocations = 0
+    var removedFrees = 0
+
+    init(fit: Fit) { self.fit = fit }
   }
+
+  deinit { ChunkList.end(state.value.books) }
 
   /// An empty pool. The kernel's `gen_pool_create`.
   ///
@@ -48,7 +60,7 @@ public final class Pool: Sendable {
   ///   - warning: called for what the kernel warns of.
   public init(
     granule: GranuleSize, fit: Fit = .first, name: String? = nil, device: DeviceKey? = nil,
-    node: NUMANode? = nil, warning: (@Sendable (PoolWarning) -> Void)? = nil
+    node: NUMANode? = nil, warning: (@Sendable (Warning) -> Void)? = nil
   ) {
     self.granule = granule
     self.name = name
@@ -61,46 +73,31 @@ public final class Pool: Sendable {
 
   // MARK: Chunks
 
-  /// Adds memory that is only known by its addresses: nothing will be read or written there.
-  /// The kernel's `gen_pool_add`, `gen_pool_add_virt` and `gen_pool_add_owner`.
+  /// Adds addresses: nothing will be read or written there. The kernel's `gen_pool_add` and
+  /// `gen_pool_add_owner`.
   ///
   /// - Parameters:
-  ///   - start: the virtual address of the first byte, not 0; any alignment.
+  ///   - start: the address of the first byte, not 0; any alignment.
   ///   - size: in bytes. Less than a granule is accepted and never handed out.
-  ///   - physical: the physical address of the first byte, if it has one.
-  ///   - bus: the bus address of the first byte, if it has one.
+  ///   - bus: the bus address of the first byte, if it has one: ``Constraints`` are about it.
   ///   - owner: given back with each allocation from this chunk.
   ///   - traits: what ``Constraints`` ask for.
   /// - Throws: `chunkAtZero`, `chunkWraps`, `chunkOverlaps`, `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
   public func add(
-    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits()
-  ) throws(PoolError) {
+    start: Address<Space>, size: ByteCount, bus: BusAddress? = nil, owner: Owner? = nil,
+    traits: ChunkTraits = ChunkTraits()
+  ) throws(Failure) {
     try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+      start: start, size: size, physical: nil, bus: bus, owner: owner, traits: traits,
       backing: nil, isMapped: false)
   }
 
-  /// Adds mapped memory of this process, which the pool may zero.
-  ///
-  /// `start ..< start + size` must stay writable until the pool ends or is destroyed; `backing` is
-  /// kept alive until then. Otherwise as ``add(start:size:physical:bus:owner:traits:)``.
-  @unsafe
-  public func add(
-    mapped start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil, traits: ChunkTraits = ChunkTraits(),
-    backing: AnyObject?
-  ) throws(PoolError) {
-    try add(
-      start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
-      backing: backing, isMapped: true)
-  }
-
-  private func add(
-    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
+  /// The one way in for a chunk.
+  func add(
+    start: Address<Space>, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
     owner: Owner?, traits: ChunkTraits, backing: AnyObject?, isMapped: Bool
-  ) throws(PoolError) {
+  ) throws(Failure) {
     guard start.rawValue != 0 else { throw .chunkAtZero }
     let last = size.rawValue &- 1
     guard
@@ -111,40 +108,43 @@ public final class Pool: Sendable {
     else { throw .chunkWraps(start, size) }
     guard !forkGuard.isForked else { throw .forked }
 
-    try state.withLock { (state) throws(PoolError) in
+    try state.withLock { (state) throws(Failure) in
       try refuseIfDestroyed()
-      if let range = AddressRange(start: start, size: size), let other = overlapping(range) {
-        throw .chunkOverlaps(other)
-      }
+      let range = AddressRange(start: start, size: size)
+      if let range, let other = overlapping(range) { throw .chunkOverlaps(other) }
       let origin = start.rawValue >> UInt64(granule.order)
       guard let bitmap = GranuleBitmap(count: GranuleCount(granules)),
         let index = RunIndex<NativeShape>(bitmap, origin: origin)
       else { throw .noMemory }
+      let identity = ChunkStorage<Space>.Identity(
+        start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
+        isMapped: isMapped)
       list.push(
-        ChunkStorage(
-          start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
-          granule: granule, fit: state.fit, index: index, backing: backing, isMapped: isMapped))
+        ChunkStorage.State(identity, index: index, fit: state.fit, backing: backing),
+        granule: granule, &state.books)
+      if let range { state.removed.remove(range) }
     }
   }
 
-  private func overlapping(_ range: AddressRange<VirtualSpace>) -> VirtualAddress? {
+  private func overlapping(_ range: AddressRange<Space>) -> Address<Space>? {
     list.first { chunk in
-      guard let other = AddressRange(start: chunk.start, size: chunk.size) else { return nil }
-      return other.overlaps(range) ? chunk.start : nil
+      let start = chunk.pointee.start
+      guard let other = AddressRange(start: start, size: chunk.pointee.size) else { return nil }
+      return other.overlaps(range) ? start : nil
     }
   }
 
   /// Ends the pool's use: its chunks let go of their memory, and everything but queries throws
-  /// ``PoolError/destroyed`` from now on. The kernel's `gen_pool_destroy`.
+  /// ``Failure/destroyed`` from now on. The kernel's `gen_pool_destroy`.
   ///
   /// A pool that is not destroyed lets go when its last reference does, allocations or not.
   /// - Throws: `outstanding` when anything is allocated; then the pool lives on. `destroyed`,
   ///   `forked`.
   /// - Complexity: O(chunks).
-  public func destroy() throws(PoolError) {
+  public func destroy() throws(Failure) {
     guard !forkGuard.isForked else { throw .forked }
     // The backings are let go of after the locks: their ends run code of others.
-    let backings = try state.withLock { (_) throws(PoolError) in
+    let backings = try state.withLock { (_) throws(Failure) in
       try refuseIfDestroyed()
       return try close()
     }
@@ -152,7 +152,7 @@ public final class Pool: Sendable {
   }
 
   /// Closes all chunks or, when anything is allocated, none.
-  private func close() throws(PoolError) -> [AnyObject] {
+  private func close() throws(Failure) -> [AnyObject] {
     list.forEach { $0.pointee.state.acquire() }
     defer { list.forEach { $0.pointee.state.release() } }
     var held = ByteCount.zero
@@ -171,10 +171,10 @@ public final class Pool: Sendable {
   /// How a place is chosen from now on, unless a call says otherwise. The kernel's
   /// `gen_pool_set_algo`.
   /// - Throws: `alignmentIsZero`, `destroyed`, `forked`.
-  public func setFit(_ fit: Fit) throws(PoolError) {
+  public func setFit(_ fit: Fit) throws(Failure) {
     guard !forkGuard.isForked else { throw .forked }
-    if let refusal = fit.refusal { throw refusal }
-    try state.withLock { (state) throws(PoolError) in
+    if fit.isRefused { throw .alignmentIsZero }
+    try state.withLock { (state) throws(Failure) in
       try refuseIfDestroyed()
       state.fit = fit
       fitKind.store(fit.kind, ordering: .relaxed)
@@ -195,160 +195,153 @@ public final class Pool: Sendable {
   /// - Complexity: O(chunks + log granules + allocated granules / 64). The first time that a fit or
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
-  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
+  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(Failure) -> Allocation {
     guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {
       return try allocate(size, by: fit)
     }
     // Most calls, by a short way: nothing can be wrong with what the first fit finds.
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
-    var next = list.newest
-    while let chunk = next {
-      if let start = chunk.pointee.allocateFirstFit(size) {
-        return Allocation(start: start, size: size, owner: chunk.pointee.owner)
-      }
-      next = chunk.pointee.next
-    }
-    throw failure(size, fit: .first)
+    if let made = list.newest?.pointee.allocateFirstFit(size) { return made }
+    return try allocateFirstFitElsewhere(size)
   }
 
   @inline(never)
-  private func allocate(_ size: ByteCount, by fit: Fit?) throws(PoolError) -> Allocation {
-    let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
-    return Allocation(
-      start: chunk.pointee.address(of: index), size: size, owner: chunk.pointee.owner)
+  private func allocateFirstFitElsewhere(_ size: ByteCount) throws(Failure) -> Allocation {
+    let query = ChunkQuery(granule.granules(holding: size))
+    let made = try searching { () throws(Failure) in
+      list.first(having: query) { $0.pointee.allocateFirstFit(size) }
+    }
+    guard let made else { throw failure(size, fit: .first) }
+    return made
   }
 
-  /// Allocates memory for a device to reach. The kernel's `gen_pool_dma_alloc`,
-  /// `gen_pool_dma_alloc_algo`, `gen_pool_dma_zalloc` and `gen_pool_dma_zalloc_algo`.
-  ///
-  /// - Parameters:
-  ///   - size: in bytes, at least 1.
-  ///   - fit: how the place is chosen; the pool's own when nil.
-  ///   - zeroed: whether exactly `size` bytes are zeroed, by stores that device memory tolerates.
-  /// - Throws: as ``allocate(_:fit:)``; `notMapped` when there is nothing to zero.
-  public func allocateDMA(
-    _ size: ByteCount, fit: Fit? = nil, zeroed: Bool = false
-  ) throws(PoolError) -> DMAAllocation {
-    try allocateDMA(size, fit: fit, busAlignment: nil, zeroed: zeroed)
+  /// What `body` finds in the chunks, asked again while chunks come and go and it finds nothing.
+  @inline(__always)
+  func searching<Answer>(_ body: () throws(Failure) -> Answer?) throws(Failure) -> Answer? {
+    while true {
+      let changes = list.changes.load(ordering: .acquiring)
+      if let answer = try body() { return answer }
+      if list.changes.load(ordering: .acquiring) == changes { return nil }
+    }
   }
 
-  /// Allocates memory for a device to reach, at a multiple of `alignment` bytes of virtual
-  /// address. The kernel's `gen_pool_dma_alloc_align` and `gen_pool_dma_zalloc_align`.
-  ///
-  /// Regions are mapped so that this is the alignment of the physical address too. If the chunk has
-  /// a bus address, its alignment is checked.
-  /// - Throws: as ``allocateDMA(_:fit:zeroed:)``; `busMisaligned` when the host bridge's offset
-  ///   breaks a power of two.
-  public func allocateDMA(
-    _ size: ByteCount, alignment: ByteCount, zeroed: Bool = false
-  ) throws(PoolError) -> DMAAllocation {
-    try allocateDMA(
-      size, fit: .firstAligned(alignment),
-      busAlignment: alignment.isPowerOfTwo ? alignment : nil, zeroed: zeroed)
-  }
-
-  private func allocateDMA(
-    _ size: ByteCount, fit: Fit?, busAlignment: ByteCount?, zeroed: Bool
-  ) throws(PoolError) -> DMAAllocation {
-    let (chunk, index) = try take(
-      size, fit: fit, busAlignment: busAlignment, mustBeMapped: zeroed)
-    return handOut(size, at: index, of: chunk, zeroed: zeroed)
-  }
-
-  /// What was taken, as hardware knows it.
-  func handOut(
-    _ size: ByteCount, at index: GranuleIndex, of chunk: ChunkReference, zeroed: Bool
-  ) -> DMAAllocation {
-    let start = chunk.pointee.address(of: index)
-    let offset = chunk.pointee.offset(of: start)
-    if zeroed { gp_zero(start.rawValue, size.rawValue) }
-    return DMAAllocation(
-      allocation: Allocation(start: start, size: size, owner: chunk.pointee.owner),
-      physical: chunk.pointee.physical.map { $0 + offset },
-      bus: chunk.pointee.bus.map { $0 + offset })
+  @inline(never)
+  private func allocate(_ size: ByteCount, by fit: Fit?) throws(Failure) -> Allocation {
+    try take(size, fit: fit, busAlignment: nil).allocation
   }
 
   /// The one real allocator.
   @inline(__always)
-  private func take(
+  func take(
     _ size: ByteCount, fit: Fit?, busAlignment: ByteCount?, mustBeMapped: Bool = false
-  ) throws(PoolError) -> (ChunkReference, GranuleIndex) {
+  ) throws(Failure) -> Taken {
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
-    if let refusal = fit?.refusal { throw refusal }
+    if fit?.isRefused == true { throw .alignmentIsZero }
     let request = request(size, fit: fit)
-    var next = list.newest
-    while let chunk = next {
-      if chunk.pointee.mayServe(request),
-        let index = try take(
-          request.count, from: chunk, fit: fit, busAlignment: busAlignment,
-          mustBeMapped: mustBeMapped)
-      {
-        return (chunk, index)
+    let taken = try searching { () throws(Failure) in
+      try list.first(having: request.query) { (chunk) throws(Failure) in
+        guard chunk.pointee.mayServe(request) else { return nil as Taken? }
+        return try take(
+          request, from: chunk, fit: fit, busAlignment: busAlignment, mustBeMapped: mustBeMapped)
       }
-      next = chunk.pointee.next
     }
-    throw failure(size, fit: fit)
+    guard let taken else { throw failure(size, fit: fit) }
+    return taken
+  }
+
+  /// A range that was taken, with what its chunk knows of it.
+  struct Taken {
+    let allocation: Allocation
+    let physical: PhysicalAddress?
+    let bus: BusAddress?
   }
 
   /// What is asked of each chunk.
   @inline(__always)
-  func request(_ size: ByteCount, fit: Fit?) -> ChunkRequest {
+  func request(_ size: ByteCount, fit given: Fit?) -> ChunkRequest {
     let count = granule.granules(holding: size)
-    let needsRun = (fit?.kind ?? fitKind.load(ordering: .relaxed)) != .anywhere
-    return ChunkRequest(size: size, count: count, run: needsRun ? count : GranuleCount(0))
+    let kind = given?.kind ?? fitKind.load(ordering: .relaxed)
+    switch kind {
+    case .anywhere:
+      return ChunkRequest(
+        size: size, count: count, run: GranuleCount(0), query: ChunkQuery(GranuleCount(0)))
+    case .first, .inRun:
+      return ChunkRequest(size: size, count: count, run: count, query: ChunkQuery(count))
+    case .inAlignedRun:
+      let query =
+        (given ?? state.withLock { $0.fit }).query(count, granule) ?? ChunkQuery(count)
+      return ChunkRequest(size: size, count: count, run: count, query: query)
+    }
   }
 
-  /// Takes `count` granules from a chunk that may serve; nil when it has no place.
+  /// Takes what is requested from a chunk that may serve; nil when it has no place.
   @inline(__always)
   func take(
-    _ count: GranuleCount, from chunk: ChunkReference, fit given: Fit?,
+    _ request: ChunkRequest, from chunk: ChunkReference<Space>, fit given: Fit?,
     within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
-  ) throws(PoolError) -> GranuleIndex? {
-    var warning: PoolWarning?
-    let index = try chunk.pointee.state.withLock { (state) throws(PoolError) -> GranuleIndex? in
+  ) throws(Failure) -> Taken? {
+    let count = request.count
+    var warning: Warning?
+    let taken = try chunk.pointee.state.withLock { (state) throws(Failure) -> Taken? in
       guard chunk.pointee.isOpen else { return nil }
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
       if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
-        return chunk.pointee.allocateFirstFit(count, in: &state)
+        return chunk.pointee.allocateFirstFit(count, in: &state).map { first in
+          handOut(request.size, at: first, of: chunk, state)
+        }
       }
       guard
         let first = try place(
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
       else {
+        // The search may have found out what there is not.
+        chunk.pointee.publishBounds(state)
         return nil
       }
-      if mustBeMapped, !chunk.pointee.isMapped {
-        throw .notMapped(chunk.pointee.address(of: first))
-      }
-      if let busAlignment, let bus = chunk.pointee.bus {
-        let address = bus + chunk.pointee.offset(of: chunk.pointee.address(of: first))
-        guard address.isAligned(to: busAlignment) else {
-          throw .busMisaligned(bus: address, alignment: busAlignment)
-        }
+      let taken = handOut(request.size, at: first, of: chunk, state)
+      if mustBeMapped, !state.identity.isMapped { throw .notMapped(taken.allocation.start) }
+      if let busAlignment, let bus = taken.bus, !bus.isAligned(to: busAlignment) {
+        throw .busMisaligned(bus: bus, alignment: busAlignment)
       }
       chunk.pointee.allocate(GranuleRun(first: first, count: count), in: &state)
-      return first
+      return taken
     }
     if let warning { warn?(warning) }
-    return index
+    return taken
+  }
+
+  /// `size` bytes from a granule on, with what the chunk knows of them. Its lock is held.
+  @inline(__always)
+  private func handOut(
+    _ size: ByteCount, at first: GranuleIndex, of chunk: ChunkReference<Space>,
+    _ state: borrowing ChunkStorage<Space>.State
+  ) -> Taken {
+    let offset = granule.bytes(GranuleCount(first.rawValue))
+    return Taken(
+      allocation: Allocation(
+        start: chunk.pointee.address(of: first), size: size, owner: state.identity.owner),
+      physical: state.identity.physical.map { $0 + offset },
+      bus: state.identity.bus.map { $0 + offset })
   }
 
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
   @inline(never)
   private func place(
     _ count: GranuleCount, fit given: Fit?, within window: ChunkWindow?,
-    in state: inout ChunkStorage.State, of chunk: ChunkReference, warning: inout PoolWarning?
-  ) throws(PoolError) -> GranuleIndex? {
+    in state: inout ChunkStorage<Space>.State, of chunk: ChunkReference<Space>,
+    warning: inout Warning?
+  ) throws(Failure) -> GranuleIndex? {
     let fit = given ?? state.fit
     if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
       warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
       return nil
     }
     let request = Fit.Request(
-      start: .zero, count: count, chunkStart: chunk.pointee.start, granule: granule)
+      start: .zero, count: count, chunkStart: ByteCount(chunk.pointee.start.rawValue),
+      granule: granule)
     if case .custom = fit {
       let first = try place(request, in: state.index.bitmap, ownFit: fit)
       return first.flatMap { first in
@@ -361,7 +354,7 @@ public final class Pool: Sendable {
 
   private func place(
     _ first: Fit.Request, in bitmap: borrowing GranuleBitmap, ownFit fit: Fit
-  ) throws(PoolError) -> GranuleIndex? {
+  ) throws(Failure) -> GranuleIndex? {
     var request = first
     guard var index = fit.place(request, in: bitmap) else { return nil }
     let limit = bitmap.count.rawValue
@@ -389,14 +382,20 @@ public final class Pool: Sendable {
   /// Runs `body` on the chunk's bitmap with its lock held, or without in a forked child: there the
   /// thread that held it may not exist, and nothing can change.
   func withBitmap<Result>(
-    of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
+    of chunk: ChunkReference<Space>, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
     withState(of: chunk) { body($0.index.bitmap) }
   }
 
+  /// Runs `body` on what changes in the allocator, likewise.
+  func withState<Result>(_ body: (borrowing State) -> Result) -> Result {
+    if forkGuard.isForked { return body(state.value) }
+    return state.withLock { body($0) }
+  }
+
   /// The same with all that changes in the chunk.
   func withState<Result>(
-    of chunk: ChunkReference, _ body: (borrowing ChunkStorage.State) -> Result
+    of chunk: ChunkReference<Space>, _ body: (borrowing ChunkStorage<Space>.State) -> Result
   ) -> Result {
     if forkGuard.isForked { return body(chunk.pointee.state.value) }
     return chunk.pointee.state.withLock { body($0) }

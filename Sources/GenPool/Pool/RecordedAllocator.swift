@@ -1,12 +1,15 @@
-/// A pool whose calls are written down, so that `genpool-bench replay` can play them again and compare
+/// A ``Pool`` whose calls are written down.
+public typealias RecordedPool = RecordedAllocator<VirtualSpace>
+
+/// An allocator whose calls are written down, so that `genpool-bench replay` can play them again and compare
 /// every answer: a failure from the field becomes a test.
 ///
 /// Each line is a record of the golden traces' format (Tests/Traces/golden/FORMAT.md), numbers in hexadecimal. Calls are
 /// made one after the other, in the order in which they are written. What the pool refuses as misuse, and what the
 /// format has no record for, is written as a comment; a pool that is not recorded pays nothing.
-public final class RecordedPool: Sendable {
+public final class RecordedAllocator<Space: AddressSpace>: Sendable {
   /// The pool, to be asked. What is changed here directly is not in the record.
-  public let pool: Pool
+  public let pool: RangeAllocator<Space>
 
   private let log: Locked<Log>
 
@@ -32,7 +35,7 @@ public final class RecordedPool: Sendable {
     granule: GranuleSize, fit: Fit = .first, name: String,
     write: @escaping @Sendable (String) -> Void
   ) {
-    self.init(recording: Pool(granule: granule, fit: fit), name: name, write: write)
+    self.init(recording: RangeAllocator(granule: granule, fit: fit), name: name, write: write)
   }
 
   /// A pool that exists, recorded from now on. What it holds begins the record, each allocated run as one
@@ -45,13 +48,15 @@ public final class RecordedPool: Sendable {
   ///   - name: the record's name, without spaces or line ends.
   ///   - write: takes each line, without its end. Called under a lock: it must not use the pool.
   /// - Complexity: O(words of the bitmaps).
-  public init(recording pool: Pool, name: String, write: @escaping @Sendable (String) -> Void) {
+  public init(
+    recording pool: RangeAllocator<Space>, name: String, write: @escaping @Sendable (String) -> Void
+  ) {
     self.pool = pool
     var log = Log(write: write)
     write("GENPOOL-TRACE 1 \(name)")
     write("P \(hex(UInt64(pool.granule.order)))")
     writeFit(pool.state.withLock { $0.fit }, write)
-    var chunks: [(chunk: Chunk, allocated: [GranuleRun])] = []
+    var chunks: [(chunk: RangeAllocator<Space>.Chunk, allocated: [GranuleRun])] = []
     pool.forEachChunk { chunks.append(($0, $1.allocatedRuns)) }
     // Oldest first, and each filled before the next is added: the newest is the first to be searched.
     for (chunk, allocated) in chunks.reversed() {
@@ -67,28 +72,38 @@ public final class RecordedPool: Sendable {
     self.log = Locked(log)
   }
 
-  /// As ``Pool/add(start:size:physical:bus:owner:traits:)``. Bus addresses are not in the record.
+  /// As ``RangeAllocator/add(start:size:bus:owner:traits:)``. Bus addresses are not in the record.
   public func add(
-    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress? = nil,
-    bus: BusAddress? = nil, owner: Owner? = nil
-  ) throws(PoolError) {
-    try record { log throws(PoolError) in
-      try pool.add(start: start, size: size, physical: physical, bus: bus, owner: owner)
+    start: Address<Space>, size: ByteCount, bus: BusAddress? = nil, owner: Owner? = nil
+  ) throws(RangeAllocator<Space>.Failure) {
+    try add(start: start, size: size, anyPhysical: nil, bus: bus, owner: owner)
+  }
+
+  fileprivate func add(
+    start: Address<Space>, size: ByteCount, anyPhysical physical: PhysicalAddress?,
+    bus: BusAddress?, owner: Owner?
+  ) throws(RangeAllocator<Space>.Failure) {
+    try record { log throws(RangeAllocator<Space>.Failure) in
+      try pool.add(
+        start: start, size: size, physical: physical, bus: bus, owner: owner,
+        traits: ChunkTraits(), backing: nil, isMapped: false)
       writeChunk(start: start, size: size, physical: physical, owner: owner, log.write)
     }
   }
 
-  /// As ``Pool/setFit(_:)``.
-  public func setFit(_ fit: Fit) throws(PoolError) {
-    try record { log throws(PoolError) in
+  /// As ``RangeAllocator/setFit(_:)``.
+  public func setFit(_ fit: Fit) throws(RangeAllocator<Space>.Failure) {
+    try record { log throws(RangeAllocator<Space>.Failure) in
       try pool.setFit(fit)
       writeFit(fit, log.write)
     }
   }
 
-  /// As ``Pool/allocate(_:fit:)``.
-  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
-    try record { log throws(PoolError) in
+  /// As ``RangeAllocator/allocate(_:fit:)``.
+  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(RangeAllocator<Space>.Failure)
+    -> RangeAllocator<Space>.Allocation
+  {
+    try record { log throws(RangeAllocator<Space>.Failure) in
       let call = log.nextCall(size)
       let token = fit.map { $0.token ?? "" }
       let input =
@@ -97,7 +112,7 @@ public final class RecordedPool: Sendable {
         case "": "# an own algorithm: A \(call)"
         case .some(let token): "G \(call) \(token)"
         }
-      do throws(PoolError) {
+      do throws(RangeAllocator<Space>.Failure) {
         let made = try pool.allocate(size, fit: fit)
         log.write("\(input) = \(hex(made.start.rawValue)) \(hex(made.owner))")
         return made
@@ -108,16 +123,20 @@ public final class RecordedPool: Sendable {
     }
   }
 
-  /// As ``Pool/free(_:)``.
+  /// As ``RangeAllocator/free(_:)``.
   @discardableResult
-  public func free(_ allocation: Allocation) throws(PoolError) -> Owner? {
+  public func free(_ allocation: RangeAllocator<Space>.Allocation) throws(RangeAllocator<Space>
+    .Failure) -> Owner?
+  {
     try free(allocation.start, size: allocation.size)
   }
 
-  /// As ``Pool/free(_:size:)``.
+  /// As ``RangeAllocator/free(_:size:)``.
   @discardableResult
-  public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
-    try record { log throws(PoolError) in
+  public func free(_ start: Address<Space>, size: ByteCount) throws(RangeAllocator<Space>.Failure)
+    -> Owner?
+  {
+    try record { log throws(RangeAllocator<Space>.Failure) in
       let owner = try pool.free(start, size: size)
       log.write("R \(hex(start.rawValue)) \(hex(size.rawValue)) = \(hex(owner))")
       return owner
@@ -125,11 +144,11 @@ public final class RecordedPool: Sendable {
   }
 
   private func record<Result>(
-    _ body: (inout Log) throws(PoolError) -> Result
-  ) throws(PoolError) -> Result {
+    _ body: (inout Log) throws(RangeAllocator<Space>.Failure) -> Result
+  ) throws(RangeAllocator<Space>.Failure) -> Result {
     guard !pool.forkGuard.isForked else { throw .forked }
-    return try log.withLock { log throws(PoolError) in
-      do throws(PoolError) {
+    return try log.withLock { log throws(RangeAllocator<Space>.Failure) in
+      do throws(RangeAllocator<Space>.Failure) {
         return try body(&log)
       } catch {
         if !error.isFailure { log.write("# refused: \(error)") }
@@ -139,8 +158,18 @@ public final class RecordedPool: Sendable {
   }
 }
 
-private func writeChunk(
-  start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, owner: Owner?,
+extension RecordedPool {
+  /// As ``Pool/add(start:size:physical:bus:owner:traits:)``. Bus addresses are not in the record.
+  public func add(
+    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress? = nil,
+    owner: Owner? = nil
+  ) throws(PoolError) {
+    try add(start: start, size: size, anyPhysical: physical, bus: bus, owner: owner)
+  }
+}
+
+private func writeChunk<Space>(
+  start: Address<Space>, size: ByteCount, physical: PhysicalAddress?, owner: Owner?,
   _ write: (String) -> Void
 ) {
   let place = "\(hex(start.rawValue)) \(physical.map { hex($0.rawValue) } ?? "-")"
@@ -174,7 +203,7 @@ private func hex(_ value: UInt64) -> String { String(value, radix: 16) }
 
 private func hex(_ owner: Owner?) -> String { hex(UInt64(owner?.rawValue ?? 0)) }
 
-extension PoolError {
+extension RangeAllocator.Failure {
   /// Whether the kernel's call fails and is none the worse for it.
   fileprivate var isFailure: Bool {
     switch self {

@@ -1,20 +1,3 @@
-/// What a pool handed out: a plain value, not a resource. It is given back with
-/// ``Pool/free(_:)``, or piece by piece with ``Pool/free(_:size:)``.
-public struct Allocation: Hashable, Sendable {
-  /// The virtual address of the first byte.
-  public let start: VirtualAddress
-  /// The bytes asked for; the granules that hold them are the caller's too.
-  public let size: ByteCount
-  /// The owner of the chunk it came from.
-  public let owner: Owner?
-
-  package init(start: VirtualAddress, size: ByteCount, owner: Owner?) {
-    self.start = start
-    self.size = size
-    self.owner = owner
-  }
-}
-
 /// An allocation with the addresses that hardware knows it by.
 public struct DMAAllocation: Hashable, Sendable {
   /// The memory itself.

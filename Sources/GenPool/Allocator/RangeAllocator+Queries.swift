@@ -1,6 +1,6 @@
 import Synchronization
 
-extension Pool {
+extension RangeAllocator {
   /// The bytes not allocated, over all chunks but those that are drained: a snapshot, tails included.
   /// The kernel's `gen_pool_avail`. O(chunks).
   public var available: ByteCount {
@@ -23,54 +23,15 @@ extension Pool {
   /// The chunks, newest first. The kernel's `gen_pool_for_each_chunk`. O(chunks).
   public var chunks: [Chunk] {
     var chunks: [Chunk] = []
-    list.forEach { chunks.append($0.pointee.snapshot) }
+    list.forEach { chunk in chunks.append(withState(of: chunk) { chunk.pointee.snapshot($0) }) }
     return chunks
-  }
-
-  /// The physical address of an address in the pool, allocated or not; nil when it is in no chunk
-  /// or its chunk has none. The kernel's `gen_pool_virt_to_phys`. O(chunks).
-  public func physicalAddress(of address: VirtualAddress) -> PhysicalAddress? {
-    list.first { chunk in
-      guard chunk.contains(address) else { return nil as PhysicalAddress?? }
-      return chunk.physical.map { $0 + chunk.offset(of: address) }
-    } ?? nil
-  }
-
-  /// The bus address of an address in the pool, allocated or not; nil when it is in no chunk or
-  /// its chunk has none. O(chunks).
-  public func busAddress(of address: VirtualAddress) -> BusAddress? {
-    list.first { chunk in
-      guard chunk.contains(address) else { return nil as BusAddress?? }
-      return chunk.bus.map { $0 + chunk.offset(of: address) }
-    } ?? nil
-  }
-
-  /// The address in the pool that a physical address stands for, allocated or not; nil when it is in no
-  /// chunk. O(chunks).
-  public func virtualAddress(of address: PhysicalAddress) -> VirtualAddress? {
-    list.first { chunk in chunk.physical.flatMap { chunk.start(at: address, from: $0) } }
-  }
-
-  /// The address in the pool that a bus address stands for, allocated or not; nil when it is in no
-  /// chunk. O(chunks).
-  public func virtualAddress(of address: BusAddress) -> VirtualAddress? {
-    list.first { chunk in chunk.bus.flatMap { chunk.start(at: address, from: $0) } }
-  }
-
-  /// What keeps the memory at an address of the pool where it is, as it was given with its chunk; nil
-  /// when nothing does, when no chunk has it, and when the pool was destroyed. O(chunks).
-  package func backing(of address: VirtualAddress) -> AnyObject? {
-    list.chunk(at: address)?.pointee.state.withLock { $0.backing }
   }
 
   /// Whether one chunk holds the whole range, allocated or not; false across neighbours. A range
   /// of 0 bytes lies in a chunk when its start does. A range that wraps lies in none: the kernel's
   /// `gen_pool_has_addr` says yes to some. O(chunks).
-  public func contains(_ start: VirtualAddress, size: ByteCount) -> Bool {
-    list.first { chunk in
-      guard chunk.contains(start) else { return nil }
-      return size <= chunk.size - chunk.offset(of: start) ? true : nil
-    } ?? false
+  public func contains(_ start: Address<Space>, size: ByteCount) -> Bool {
+    withChunk(at: start) { (chunk, offset) in size <= chunk.identity.size - offset } ?? false
   }
 
   /// The length of the longest run that could be allocated, in bytes: a snapshot. O(chunks).
@@ -112,21 +73,42 @@ extension Pool {
   /// pool. The kernel's `gen_pool_for_each_chunk`, for those who read the bits.
   public func forEachChunk(_ body: (Chunk, borrowing GranuleBitmap) -> Void) {
     list.forEach { chunk in
-      withBitmap(of: chunk) { bitmap in body(chunk.pointee.snapshot, bitmap) }
+      withState(of: chunk) { state in body(chunk.pointee.snapshot(state), state.index.bitmap) }
     }
+  }
+
+  /// What `body` says of the chunk in which an address lies, and of its distance from the chunk's start;
+  /// nil when it is in none. Constant time when it is in the newest, else O(log chunks), and O(chunks)
+  /// while chunks come and go, and when there is none.
+  @inline(__always)
+  func withChunk<Result>(
+    at address: Address<Space>,
+    _ body: (borrowing ChunkStorage<Space>.State, ByteCount) -> Result
+  ) -> Result? {
+    func look(_ chunk: ChunkReference<Space>?) -> Result? {
+      guard let chunk else { return nil }
+      return withState(of: chunk) { state in
+        guard !chunk.pointee.isRemoved, chunk.pointee.contains(address) else { return nil }
+        return body(state, chunk.pointee.offset(of: address))
+      }
+    }
+    if let found = look(list.likelyChunk(at: address)) { return found }
+    return withState { _ in look(list.chunk(at: address)) }
   }
 }
 
-/// A maximal run of free granules.
-public struct FreeRun: Hashable, Sendable {
-  /// The virtual address of the first byte.
-  public let start: VirtualAddress
-  /// The length in bytes, a multiple of the granule.
-  public let size: ByteCount
+extension RangeAllocator {
+  /// A maximal run of free granules.
+  public struct FreeRun: Hashable, Sendable {
+    /// The address of the first byte.
+    public let start: Address<Space>
+    /// The length in bytes, a multiple of the granule.
+    public let size: ByteCount
 
-  /// `size` free bytes from `start` on.
-  public init(start: VirtualAddress, size: ByteCount) {
-    self.start = start
-    self.size = size
+    /// `size` free bytes from `start` on.
+    public init(start: Address<Space>, size: ByteCount) {
+      self.start = start
+      self.size = size
+    }
   }
 }

@@ -40,19 +40,18 @@ struct FailureCounts: ~Copyable {
   let fragmented = Atomic<Int>(0)
 }
 
-extension Pool {
+extension RangeAllocator {
   /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks).
   public var statistics: PoolStatistics {
     var peak: UInt64 = 0
-    var allocations = 0
-    var frees = 0
+    var (allocations, frees) = withState { ($0.removedAllocations, $0.removedFrees) }
     var runs = 0
     var tails: UInt64 = 0
-    list.forEachEver { chunk in
+    list.forEach { chunk in
       withState(of: chunk) { state in
+        guard !chunk.pointee.isRemoved else { return }
         allocations += state.allocations
         frees += state.frees
-        guard !chunk.pointee.isRemoved else { return }
         peak += chunk.pointee.size.rawValue - state.leastAvailable
         runs += state.index.runCount
         if chunk.pointee.phase.load(ordering: .relaxed) != .draining {

@@ -1,29 +1,29 @@
 import Synchronization
 
 /// Chunks that leave while the pool lives on: the kernel has no such thing.
-extension Pool {
+extension RangeAllocator {
   /// Stops allocating from a chunk. What is allocated there stays, and can be freed.
   ///
   /// The chunk's free bytes are not ``available`` any more. Draining twice is draining once.
   /// - Parameter start: the chunk's first address.
   /// - Throws: `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
-  public func drain(chunkAt start: VirtualAddress) throws(PoolError) {
+  public func drain(chunkAt start: Address<Space>) throws(Failure) {
     try move(chunkAt: start, from: .open, to: .draining)
   }
 
   /// Allocates from a drained chunk again.
   /// - Throws: as ``drain(chunkAt:)``.
   /// - Complexity: O(chunks).
-  public func undrain(chunkAt start: VirtualAddress) throws(PoolError) {
+  public func undrain(chunkAt start: Address<Space>) throws(Failure) {
     try move(chunkAt: start, from: .draining, to: .open)
   }
 
-  /// Takes a chunk out of the pool and lets go of its memory. The index is given up too; some hundred
-  /// bytes stay until the pool ends.
+  /// Takes a chunk out of the pool and lets go of its memory.
   ///
   /// Nobody may use the memory any more when it is let go of: with `losingAllocations` it is for the
-  /// caller to see to that. Frees of what was lost throw `gone`, until another chunk is added there.
+  /// caller to see to that. Frees of what was lost throw `gone`, until another chunk is
+  /// added there; of a thousand removed ranges apart from each other the lowest are forgotten.
   /// - Parameters:
   ///   - start: the chunk's first address.
   ///   - losingAllocations: whether it is removed with allocations in it.
@@ -33,25 +33,25 @@ extension Pool {
   /// - Complexity: O(chunks).
   @discardableResult
   public func remove(
-    chunkAt start: VirtualAddress, losingAllocations: Bool = false
-  ) throws(PoolError) -> ByteCount {
+    chunkAt start: Address<Space>, losingAllocations: Bool = false
+  ) throws(Failure) -> ByteCount {
     guard !forkGuard.isForked else { throw .forked }
-    let (held, backing) = try state.withLock { (state) throws(PoolError) in
+    let (held, backing) = try state.withLock { (state) throws(Failure) in
       let chunk = try find(start)
       guard let nothing = GranuleBitmap(count: GranuleCount(0)),
         let empty = RunIndex<NativeShape>(nothing, origin: 0)
       else { throw .noMemory }
+      let range = AddressRange(start: start, size: chunk.pointee.size)
       chunk.pointee.state.acquire()
       defer { chunk.pointee.state.release() }
       let held = chunk.pointee.held
       guard losingAllocations || held == .zero else { throw .outstanding(held) }
-      chunk.pointee.phase.store(.removed, ordering: .relaxed)
-      chunk.pointee.longest.store(0, ordering: .relaxed)
-      chunk.pointee.available.store(0, ordering: .relaxed)
-      chunk.pointee.state.value.index = empty
-      chunk.pointee.state.value.tags = nil
-      chunk.pointee.state.value.isTagged = false
-      return (held, chunk.pointee.state.value.backing.take())
+      state.removedAllocations += chunk.pointee.state.value.allocations
+      state.removedFrees += chunk.pointee.state.value.frees
+      let backing = chunk.pointee.retire(leaving: empty)
+      list.remove(chunk, start: start, &state.books)
+      if let range { state.removed.insert(range) }
+      return (held, backing)
     }
     // Let go of after the locks: its end runs code of others.
     withExtendedLifetime(backing) {}
@@ -59,10 +59,10 @@ extension Pool {
   }
 
   private func move(
-    chunkAt start: VirtualAddress, from old: ChunkPhase, to new: ChunkPhase
-  ) throws(PoolError) {
+    chunkAt start: Address<Space>, from old: ChunkPhase, to new: ChunkPhase
+  ) throws(Failure) {
     guard !forkGuard.isForked else { throw .forked }
-    try state.withLock { (state) throws(PoolError) in
+    try state.withLock { (state) throws(Failure) in
       let chunk = try find(start)
       chunk.pointee.state.withLock { _ in
         _ = chunk.pointee.phase.compareExchange(
@@ -72,9 +72,9 @@ extension Pool {
   }
 
   /// The chunk that starts at an address. The pool's lock is held.
-  private func find(_ start: VirtualAddress) throws(PoolError) -> ChunkReference {
+  private func find(_ start: Address<Space>) throws(Failure) -> ChunkReference<Space> {
     try refuseIfDestroyed()
-    var found: ChunkReference?
+    var found: ChunkReference<Space>?
     list.forEach { if $0.pointee.start == start { found = $0 } }
     guard let found else { throw .noSuchAddress(start) }
     return found

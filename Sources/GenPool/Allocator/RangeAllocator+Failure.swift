@@ -1,22 +1,22 @@
 import Synchronization
 
 /// Why an allocation fails, found out when it has.
-extension Pool {
+extension RangeAllocator {
   /// Before any other reason is given.
   @inline(__always)
-  func refuseIfDestroyed() throws(PoolError) {
+  func refuseIfDestroyed() throws(Failure) {
     if isDestroyed.load(ordering: .relaxed) { throw .destroyed }
   }
 
   /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit asks for more than
   /// a free run.
   @inline(never)
-  func failure(_ size: ByteCount, fit: Fit?) -> PoolError {
+  func failure(_ size: ByteCount, fit: Fit?) -> Failure {
     guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }
     var available: UInt64 = 0
     var most: UInt64 = 0
     var longest = 0
-    list.forEachEver { chunk in
+    list.forEach { chunk in
       guard chunk.pointee.isOpen else { return }
       let bytes = chunk.pointee.available.load(ordering: .relaxed)
       available &+= bytes
@@ -47,7 +47,8 @@ extension Pool {
       largest: granule.bytes(GranuleCount(longest)))
   }
 
-  /// The longest free run from a place that is aligned as `fit` aligns `size` bytes.
+  /// The longest free run from a place that is aligned as `fit` aligns `size` bytes. Locks only chunks that
+  /// may have a longer one than was found, and do not say so themselves.
   private func longestFreeRun(placedAs size: ByteCount, by fit: Fit) -> GranuleCount {
     let count = granule.granules(holding: size)
     var longest = GranuleCount(0)
@@ -56,7 +57,12 @@ extension Pool {
         chunk.pointee.longest.load(ordering: .relaxed) > longest.rawValue
       else { return }
       longest = max(
-        longest, chunk.pointee.state.withLock { fit.longest(count, granule, in: &$0.index) })
+        longest,
+        chunk.pointee.state.withLock { state in
+          let longest = fit.longest(count, granule, in: &state.index)
+          chunk.pointee.publishBounds(state)
+          return longest
+        })
     }
     return longest
   }

@@ -1,66 +1,28 @@
 import Synchronization
 
-/// A contiguous piece of memory in a pool, as it was when looked at. The kernel's
-/// `struct gen_pool_chunk`.
-public struct Chunk: Hashable, Sendable {
-  /// The virtual address of the first byte.
-  public let start: VirtualAddress
-  /// The size in bytes. A tail shorter than a granule counts, but is never handed out.
-  public let size: ByteCount
-  /// The physical address of the first byte, if the chunk has any.
-  public let physical: PhysicalAddress?
-  /// The bus address of the first byte, if the chunk has any.
-  public let bus: BusAddress?
-  /// What the chunk's maker gave with it.
-  public let owner: Owner?
-  /// The bytes not allocated, the tail included. The kernel's `avail`.
-  public let available: ByteCount
-  /// How many whole granules the chunk has.
-  public let granules: GranuleCount
-  /// Whether nothing more is allocated from it: ``Pool/drain(chunkAt:)``.
-  public let isDraining: Bool
-}
-
-/// An opaque word that comes back with every allocation from a chunk: the kernel's `void *owner`.
-public struct Owner: Hashable, Sendable {
-  /// The word. 0 is a value like any other, although C callers cannot tell it from none.
-  public let rawValue: UInt
-
-  /// The owner `rawValue`.
-  public init(_ rawValue: UInt) {
-    self.rawValue = rawValue
-  }
-}
-
-/// What an allocation asks of a chunk.
-struct ChunkRequest {
-  /// The bytes asked for, not the granules that hold them: the kernel compares these.
-  let size: ByteCount
-  let count: GranuleCount
-  /// How long a free run there must be at least for the fit to find anything.
-  let run: GranuleCount
-}
-
 /// How a chunk's life goes on.
 enum ChunkPhase: UInt8, AtomicRepresentable {
   case open
   /// Allocations pass over it.
   case draining
-  /// Its place in the list is all that is left.
+  /// It has left the allocator; the storage waits for another chunk.
   case removed
-  /// The pool was destroyed; queries work.
+  /// The allocator was destroyed; queries work.
   case closed
 }
 
-/// A chunk in the pool: what never changes, and the bitmap with its index under a lock.
+/// A chunk in an allocator: what may be read without a lock, and the bitmap with its index under one.
+///
+/// A storage lives as long as its allocator. A chunk that is removed leaves it to the next that is
+/// added, so that those who still look at it without the lock see a chunk, at worst another one: what
+/// they find out counts only if it is still so under the lock. ``life`` says whether it is the same.
 ///
 /// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
-/// for a moment inside the lock: only its holder writes them. Chunks
-/// form a list, newest first, that only grows at its head while the pool lives.
-struct ChunkStorage: ~Copyable {
+/// for a moment inside the lock: only its holder writes them.
+struct ChunkStorage<Space: AddressSpace>: ~Copyable {
   // First what those read who pass the chunk by: together less than a cache line.
-  let start: VirtualAddress
-  let size: ByteCount
+  private let startWord: Atomic<UInt64>
+  private let sizeWord: Atomic<UInt64>
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
   /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
@@ -68,25 +30,30 @@ struct ChunkStorage: ~Copyable {
   let longest: Atomic<Int>
   /// Changes under the lock; read without.
   let phase = Atomic(ChunkPhase.open)
-  /// The next older chunk. Set before the chunk is published.
-  var next: ChunkReference?
+  /// How many chunks this has been before.
+  let life = Atomic<UInt32>(0)
   let granule: GranuleSize
-
-  let physical: PhysicalAddress?
-  let bus: BusAddress?
-  let owner: Owner?
-  let traits: ChunkTraits
-  /// Whether the addresses are memory of this process that may be written.
-  let isMapped: Bool
-
-  /// How many whole granules there are.
-  let granules: GranuleCount
   let state: Locked<State>
+  /// The storage made before this one, for the end of all.
+  let madeBefore: ChunkReference<Space>?
 
-  /// What changes.
+  /// What does not change while the chunk is there.
+  struct Identity {
+    let start: Address<Space>
+    let size: ByteCount
+    let physical: PhysicalAddress?
+    let bus: BusAddress?
+    let owner: Owner?
+    let traits: ChunkTraits
+    /// Whether the addresses are memory of this process that may be written.
+    let isMapped: Bool
+  }
+
+  /// What is read and changed under the lock.
   struct State: ~Copyable {
+    var identity: Identity
     var index: RunIndex<NativeShape>
-    /// The pool's fit, a copy under the lock that an allocation takes anyway.
+    /// The allocator's fit, a copy under the lock that an allocation takes anyway.
     var fit: Fit
     /// What keeps the memory alive, for as long as the chunk is open.
     var backing: AnyObject?
@@ -98,27 +65,67 @@ struct ChunkStorage: ~Copyable {
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
+    /// Where in the list others look for what there may be in this chunk; nil while it is alone.
+    var place: ChunkList<Space>.Place?
+
+    init(
+      _ identity: Identity, index: consuming RunIndex<NativeShape>, fit: Fit, backing: AnyObject?
+    ) {
+      self.identity = identity
+      self.index = index
+      self.fit = fit
+      self.backing = backing
+      leastAvailable = identity.size.rawValue
+    }
   }
 
-  init(
-    start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress?,
-    owner: Owner?, traits: ChunkTraits, granule: GranuleSize, fit: Fit,
-    index: consuming RunIndex<NativeShape>, backing: AnyObject?, isMapped: Bool
-  ) {
-    self.start = start
-    self.size = size
-    self.physical = physical
-    self.bus = bus
-    self.owner = owner
-    self.traits = traits
+  init(_ state: consuming State, granule: GranuleSize, madeBefore: ChunkReference<Space>?) {
+    startWord = Atomic(state.identity.start.rawValue)
+    sizeWord = Atomic(state.identity.size.rawValue)
+    available = Atomic(state.identity.size.rawValue)
+    longest = Atomic(state.index.longest.rawValue)
     self.granule = granule
-    self.isMapped = isMapped
-    granules = index.bitmap.count
-    available = Atomic(size.rawValue)
-    longest = Atomic(index.longest.rawValue)
-    state = Locked(
-      State(index: index, fit: fit, backing: backing, leastAvailable: size.rawValue))
+    self.madeBefore = madeBefore
+    self.state = Locked(state)
   }
+
+  /// Becomes another chunk after the last one was removed. The allocator's lock is held.
+  func reuse(for new: consuming State) {
+    state.acquire()
+    defer { state.release() }
+    startWord.store(new.identity.start.rawValue, ordering: .relaxed)
+    sizeWord.store(new.identity.size.rawValue, ordering: .relaxed)
+    available.store(new.identity.size.rawValue, ordering: .relaxed)
+    longest.store(new.index.longest.rawValue, ordering: .relaxed)
+    life.wrappingAdd(1, ordering: .relaxed)
+    state.value = new
+    phase.store(.open, ordering: .releasing)
+  }
+
+  /// Leaves the allocator; what kept the memory alive. The lock is held; `empty` takes the index's place.
+  func retire(leaving empty: consuming RunIndex<NativeShape>) -> AnyObject? {
+    phase.store(.removed, ordering: .relaxed)
+    sizeWord.store(0, ordering: .relaxed)
+    longest.store(0, ordering: .relaxed)
+    available.store(0, ordering: .relaxed)
+    state.value.index = empty
+    state.value.tags = nil
+    state.value.isTagged = false
+    state.value.place = nil
+    return state.value.backing.take()
+  }
+
+  /// The address of the first byte.
+  @inline(__always)
+  var start: Address<Space> { Address(startWord.load(ordering: .relaxed)) }
+
+  /// In bytes. 0 once the chunk was removed.
+  @inline(__always)
+  var size: ByteCount { ByteCount(sizeWord.load(ordering: .relaxed)) }
+
+  /// How many whole granules there are.
+  @inline(__always)
+  var granules: GranuleCount { granule.granules(within: size) }
 
   /// Whether the chunk takes allocations.
   @inline(__always)
@@ -128,7 +135,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   var isInUse: Bool { phase.load(ordering: .relaxed).rawValue <= ChunkPhase.draining.rawValue }
 
-  /// Whether the chunk has left the pool.
+  /// Whether the chunk has left the allocator.
   @inline(__always)
   var isRemoved: Bool { phase.load(ordering: .relaxed) == .removed }
 
@@ -144,45 +151,39 @@ struct ChunkStorage: ~Copyable {
 
   /// Whether `address` lies in the chunk, the tail included.
   @inline(__always)
-  func contains(_ address: VirtualAddress) -> Bool {
+  func contains(_ address: Address<Space>) -> Bool {
     address.rawValue &- start.rawValue < size.rawValue
   }
 
   /// The distance of an address in the chunk from its start.
   @inline(__always)
-  func offset(of address: VirtualAddress) -> ByteCount {
+  func offset(of address: Address<Space>) -> ByteCount {
     ByteCount(address.rawValue &- start.rawValue)
   }
 
-  /// The address in the chunk for which `address` stands, if the chunk's first byte is at `first` in that
-  /// space; nil outside.
-  func start<Space>(at address: Address<Space>, from first: Address<Space>) -> VirtualAddress? {
-    guard address >= first, address - first < size else { return nil }
-    return start + (address - first)
-  }
-
   @inline(__always)
-  func address(of index: GranuleIndex) -> VirtualAddress {
-    VirtualAddress(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))
+  func address(of index: GranuleIndex) -> Address<Space> {
+    Address(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))
   }
 
   /// The granules that `size` bytes from `first` on touch or round up to. They may pass the chunk's
   /// last whole granule.
   @inline(__always)
-  func run(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun {
+  func run(_ first: Address<Space>, _ size: ByteCount) -> GranuleRun {
     let index = offset(of: first).rawValue >> UInt64(granule.order)
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
   }
 
   /// The same if there are any, and all are whole granules of the chunk, in which `first` lies.
   @inline(__always)
-  func runInside(_ first: VirtualAddress, _ size: ByteCount) -> GranuleRun? {
+  func runInside(_ first: Address<Space>, _ size: ByteCount) -> GranuleRun? {
     let offset = offset(of: first).rawValue
     let (last, wraps) = offset.addingReportingOverflow(size.rawValue &- 1)
     let order = UInt64(granule.order)
     let index = Int(truncatingIfNeeded: offset >> order)
     let count = Int(truncatingIfNeeded: (size.rawValue &- 1) >> order) &+ 1
-    guard size > .zero, !wraps, last < self.size.rawValue, index &+ count <= granules.rawValue
+    let all = self.size.rawValue
+    guard size > .zero, !wraps, last < all, index &+ count <= Int(truncatingIfNeeded: all >> order)
     else { return nil }
     return GranuleRun(first: GranuleIndex(index), count: GranuleCount(count))
   }
@@ -190,14 +191,17 @@ struct ChunkStorage: ~Copyable {
   /// Allocates `size` bytes, at least 1, by the first fit; nil when there is no place, or the chunk takes
   /// none. Takes the lock, if it is worth it.
   @inline(__always)
-  func allocateFirstFit(_ size: ByteCount) -> VirtualAddress? {
+  func allocateFirstFit(_ size: ByteCount) -> RangeAllocator<Space>.Allocation? {
     let last = size.rawValue &- 1
     guard last < available.load(ordering: .relaxed) else { return nil }
     let count = Int(truncatingIfNeeded: last &>> UInt64(granule.order)) &+ 1
     guard count <= longest.load(ordering: .relaxed) else { return nil }
     return state.withLock { state in
-      guard isOpen else { return nil }
-      return allocateFirstFit(GranuleCount(count), in: &state).map { address(of: $0) }
+      guard isOpen, let first = allocateFirstFit(GranuleCount(count), in: &state) else {
+        return nil
+      }
+      return RangeAllocator.Allocation(
+        start: address(of: first), size: size, owner: state.identity.owner)
     }
   }
 
@@ -251,13 +255,21 @@ struct ChunkStorage: ~Copyable {
   private func publish(_ bytes: UInt64, _ state: borrowing State) {
     available.store(bytes, ordering: .relaxed)
     longest.store(state.index.longest.rawValue, ordering: .relaxed)
+    if let place = state.place { place.publish(state.index.bounds) }
   }
 
-  /// The chunk as its users see it.
-  var snapshot: Chunk {
-    Chunk(
-      start: start, size: size, physical: physical, bus: bus, owner: owner,
-      available: ByteCount(available.load(ordering: .relaxed)), granules: granules,
+  /// Brings the list up to date after a search that made the index know more. The lock is held.
+  func publishBounds(_ state: borrowing State) {
+    if let place = state.place { place.publish(state.index.bounds) }
+  }
+
+  /// The chunk as its users see it. The lock is held.
+  func snapshot(_ state: borrowing State) -> RangeAllocator<Space>.Chunk {
+    let identity = state.identity
+    return RangeAllocator.Chunk(
+      start: identity.start, size: identity.size, physical: identity.physical, bus: identity.bus,
+      owner: identity.owner, available: ByteCount(available.load(ordering: .relaxed)),
+      granules: granule.granules(within: identity.size),
       isDraining: phase.load(ordering: .relaxed) == .draining)
   }
 }

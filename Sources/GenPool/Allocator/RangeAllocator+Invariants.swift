@@ -1,6 +1,6 @@
 import Synchronization
 
-extension Pool {
+extension RangeAllocator {
   /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
   /// For tests and debugging. O(granules), and no one else may use the pool meanwhile.
   package func checkInvariants() {

@@ -2,9 +2,8 @@ extension Pool {
   /// What the kernel's `gen_pool_virt_to_phys` answers: all ones for an address in no chunk; in a chunk
   /// without a physical address, all ones plus the distance from its start, which wraps. O(chunks).
   package func kernelPhysicalAddress(of address: VirtualAddress) -> UInt64 {
-    list.first { chunk in
-      guard chunk.contains(address) else { return nil }
-      return (chunk.physical?.rawValue ?? .max) &+ chunk.offset(of: address).rawValue
+    withChunk(at: address) { (chunk, offset) in
+      (chunk.identity.physical?.rawValue ?? .max) &+ offset.rawValue
     } ?? .max
   }
 
@@ -15,7 +14,7 @@ extension Pool {
   package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
     list.forEach { chunk in
       unsafe chunk.pointee.state.value.index.bitmap.withUnsafeWords { words in
-        unsafe body(chunk.pointee.snapshot, words)
+        unsafe body(withState(of: chunk) { chunk.pointee.snapshot($0) }, words)
       }
     }
   }

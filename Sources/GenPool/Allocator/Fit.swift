@@ -27,7 +27,7 @@ public enum Fit: Sendable {
 
   /// Answers with the first granule of the place it chose, or nil for none in this chunk.
   ///
-  /// The run must lie in the bitmap (else ``PoolError/fitOutOfRange``) and be free: an answer that
+  /// The run must lie in the bitmap (else ``RangeAllocator/Failure/fitOutOfRange``) and be free: an answer that
   /// is not is taken for a lost race as in the kernel, and the algorithm asked again from there on.
   public typealias Algorithm = @Sendable (borrowing GranuleBitmap, Request) -> GranuleIndex?
 
@@ -37,14 +37,14 @@ public enum Fit: Sendable {
     public let start: GranuleIndex
     /// How many granules.
     public let count: GranuleCount
-    /// The virtual address of granule 0.
-    public let chunkStart: VirtualAddress
+    /// Where granule 0 is: its distance from address 0 of the allocator's space.
+    public let chunkStart: ByteCount
     /// The pool's granule.
     public let granule: GranuleSize
 
     /// A request for `count` granules from `start` on.
     package init(
-      start: GranuleIndex, count: GranuleCount, chunkStart: VirtualAddress, granule: GranuleSize
+      start: GranuleIndex, count: GranuleCount, chunkStart: ByteCount, granule: GranuleSize
     ) {
       self.start = start
       self.count = count
@@ -149,6 +149,21 @@ public enum Fit: Sendable {
     }
   }
 
+  /// What to look for in chunks that nobody has locked; nil for fits without an alignment that the index
+  /// knows.
+  func query(_ count: GranuleCount, _ granule: GranuleSize) -> ChunkQuery? {
+    switch self {
+    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
+      let order = alignment.rawValue.trailingZeroBitCount - Int(granule.order)
+      return ChunkQuery(count, order: order)
+    case .orderAligned:
+      let order = Int.bitWidth - (count.rawValue &- 1).leadingZeroBitCount
+      return ChunkQuery(count, order: order, isFromStart: true)
+    case .first, .best, .firstAligned, .fixed, .custom:
+      return nil
+    }
+  }
+
   /// What the place of `count` granules has to be a multiple of: a power of two above the granule; nil for
   /// any granule, and for what no power of two says.
   func alignment(of count: GranuleCount, _ granule: GranuleSize) -> ByteCount? {
@@ -163,9 +178,9 @@ public enum Fit: Sendable {
     }
   }
 
-  /// Why this fit cannot be used at all, nil when it can.
-  var refusal: PoolError? {
-    if case .firstAligned(.zero) = self { return .alignmentIsZero }
-    return nil
+  /// Whether this fit cannot be used at all: it is aligned to 0 bytes.
+  var isRefused: Bool {
+    if case .firstAligned(.zero) = self { return true }
+    return false
   }
 }

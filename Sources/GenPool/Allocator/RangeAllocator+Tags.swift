@@ -10,29 +10,31 @@ public struct Tag: Hashable, Sendable {
   }
 }
 
-/// Allocated memory of one holder.
-public struct Holding: Hashable, Sendable {
-  /// The virtual address of the first byte.
-  public let start: VirtualAddress
-  /// The length in bytes, a multiple of the granule. Neighbours with one tag are one holding.
-  public let size: ByteCount
-  /// Whose it is; nil when nobody said so.
-  public let tag: Tag?
+extension RangeAllocator {
+  /// An allocated range of one holder.
+  public struct Holding: Hashable, Sendable {
+    /// The address of the first byte.
+    public let start: Address<Space>
+    /// The length in bytes, a multiple of the granule. Neighbours with one tag are one holding.
+    public let size: ByteCount
+    /// Whose it is; nil when nobody said so.
+    public let tag: Tag?
 
-  /// `size` bytes from `start` on that are `tag`'s.
-  public init(start: VirtualAddress, size: ByteCount, tag: Tag?) {
-    self.start = start
-    self.size = size
-    self.tag = tag
+    /// `size` bytes from `start` on that are `tag`'s.
+    public init(start: Address<Space>, size: ByteCount, tag: Tag?) {
+      self.start = start
+      self.size = size
+      self.tag = tag
+    }
   }
 }
 
 /// Tags on what is allocated, kept outside of the memory. A chunk in which nothing was tagged pays
 /// nothing; the first tag takes 4 bytes for each granule that is ever tagged.
-extension Pool {
+extension RangeAllocator {
   /// Notes whose an allocation is, or with nil that it is nobody's. A free forgets it.
   /// - Throws: as ``tag(_:size:as:)``.
-  public func tag(_ allocation: Allocation, as tag: Tag?) throws(PoolError) {
+  public func tag(_ allocation: Allocation, as tag: Tag?) throws(Failure) {
     try self.tag(allocation.start, size: allocation.size, as: tag)
   }
 
@@ -44,9 +46,8 @@ extension Pool {
   ///   - tag: whose it is; nil for nobody's.
   /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `gone`, `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(chunks + granules of the range).
-  public func tag(_ start: VirtualAddress, size: ByteCount, as tag: Tag?) throws(PoolError) {
-    let (chunk, run) = try locate(start, size)
-    try chunk.pointee.state.withLock { (state) throws(PoolError) in
+  public func tag(_ start: Address<Space>, size: ByteCount, as tag: Tag?) throws(Failure) {
+    try withRun(start, size) { (chunk, run, state) throws(Failure) in
       try refuseUnlessAllocated(run, in: state, of: chunk, from: start)
       if !state.isTagged {
         guard tag != nil else { return }

@@ -1,0 +1,391 @@
+import Synchronization
+
+/// The chunks of an allocator, newest first, for those who hold no lock.
+///
+/// A *roster* has a slot for each chunk, the newest in the highest, with what the chunk has room for
+/// beside it, and the chunks once more by address. It is changed in place, and a larger one takes its
+/// place when it is full, with the allocator's lock held; those who read it meanwhile may miss a chunk or
+/// see one twice, and ask ``changes`` where that matters. Rosters and storages stay until the list ends,
+/// so that nobody reads what is gone; both are used again: a list that grew once does not grow by
+/// chunks that come and go.
+///
+/// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the part by
+/// address, which ascends; a slot's bounds are those that its chunk's ``ChunkStorage/State/place`` wrote.
+// SAFETY: rosters and storages are published with release order, and deallocated in deinit only.
+@safe
+struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
+  private typealias Storage = UnsafeMutablePointer<ChunkStorage<Space>>
+
+  private let head = unsafe Atomic<UnsafeMutablePointer<ChunkStorage<Space>>?>(nil)
+  private let current = unsafe Atomic<UnsafeMutablePointer<Roster<Space>>?>(nil)
+  /// Counts chunks that came or went. Equal before and after a walk: nothing was missed.
+  let changes = Atomic<UInt64>(0)
+
+  /// What only those change who hold the allocator's lock.
+  struct Books: ~Copyable {
+    /// Storages that no chunk uses.
+    fileprivate var spares: [ChunkReference<Space>] = []
+    /// The storage made last.
+    fileprivate var lastMade: ChunkReference<Space>?
+  }
+
+  /// Where a chunk tells what it has room for. Used with the chunk's lock held.
+  // SAFETY: a roster's words live as long as the list.
+  @safe
+  struct Place {
+    private let byAddress: UnsafeMutablePointer<Atomic<UInt64>>
+    private let fromStart: UnsafeMutablePointer<Atomic<UInt64>>
+
+    fileprivate init(_ roster: borrowing Roster<Space>, slot: Int) {
+      unsafe byAddress = roster.byAddressBounds.word(slot)
+      unsafe fromStart = roster.fromStartBounds.word(slot)
+    }
+
+    /// Writes what changed: the line is shared with other chunks.
+    @inline(__always)
+    func publish(_ bounds: ChunkBounds) {
+      if unsafe byAddress.pointee.load(ordering: .relaxed) != bounds.byAddress {
+        unsafe byAddress.pointee.store(bounds.byAddress, ordering: .relaxed)
+      }
+      if unsafe fromStart.pointee.load(ordering: .relaxed) != bounds.fromStart {
+        unsafe fromStart.pointee.store(bounds.fromStart, ordering: .relaxed)
+      }
+    }
+  }
+
+  deinit {
+    var roster = unsafe current.load(ordering: .acquiring)
+    while let this = unsafe roster {
+      unsafe roster = this.pointee.replaced
+      unsafe this.deinitialize(count: 1)
+      unsafe this.deallocate()
+    }
+  }
+
+  /// Ends all storages. The books are of this list, and nobody uses it any more.
+  static func end(_ books: borrowing Books) {
+    var next = books.lastMade
+    while let chunk = next {
+      next = chunk.pointee.madeBefore
+      chunk.deallocate()
+    }
+  }
+
+  // MARK: Reading
+
+  /// The chunk added last.
+  @inline(__always)
+  var newest: ChunkReference<Space>? { unsafe ChunkReference(head.load(ordering: .acquiring)) }
+
+  /// Runs `body` on every chunk, newest first, without its lock.
+  @inline(__always)
+  func forEach(_ body: (ChunkReference<Space>) -> Void) {
+    _ = first { (chunk) -> Void? in
+      body(chunk)
+      return nil
+    }
+  }
+
+  /// What `body` says of the newest chunk it has something to say of, without its lock.
+  @inline(__always)
+  func first<Answer, Failure: Error>(
+    _ body: (ChunkReference<Space>) throws(Failure) -> Answer?
+  ) throws(Failure) -> Answer? {
+    guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
+    var slot = unsafe roster.pointee.count.load(ordering: .acquiring)
+    while slot > 0 {
+      slot &-= 1
+      if let chunk = unsafe roster.pointee.chunk(in: slot), !chunk.pointee.isRemoved,
+        let answer = try body(chunk)
+      {
+        return answer
+      }
+    }
+    return nil
+  }
+
+  /// The same of those chunks that may have what is searched for.
+  @inline(__always)
+  func first<Answer, Failure: Error>(
+    having query: ChunkQuery, _ body: (ChunkReference<Space>) throws(Failure) -> Answer?
+  ) throws(Failure) -> Answer? {
+    guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
+    var slot = unsafe roster.pointee.count.load(ordering: .acquiring)
+    while true {
+      slot = unsafe roster.pointee.slot(below: slot, having: query)
+      guard slot >= 0 else { return nil }
+      if let chunk = unsafe roster.pointee.chunk(in: slot), let answer = try body(chunk) {
+        return answer
+      }
+    }
+  }
+
+  /// The chunk in which `address` lies, unless chunks come and go: to be looked at again under its lock,
+  /// and when there is none, with ``chunk(at:)``. O(log chunks).
+  @inline(__always)
+  func likelyChunk(at address: Address<Space>) -> ChunkReference<Space>? {
+    if let newest, newest.pointee.contains(address) { return newest }
+    guard let roster = unsafe current.load(ordering: .acquiring),
+      let chunk = unsafe roster.pointee.chunk(below: address), chunk.pointee.contains(address)
+    else { return nil }
+    return chunk
+  }
+
+  /// The chunk in which `address` lies. Nothing may be added or removed meanwhile. O(chunks).
+  func chunk(at address: Address<Space>) -> ChunkReference<Space>? {
+    first { $0.pointee.contains(address) ? $0 : nil }
+  }
+
+  // MARK: Changing
+
+  /// Adds a chunk; false without memory. The allocator's lock is held.
+  func push(
+    _ state: consuming ChunkStorage<Space>.State, granule: GranuleSize, _ books: inout Books
+  ) {
+    let identity = state.identity
+    let chunk: ChunkReference<Space>
+    if let spare = books.spares.popLast() {
+      spare.pointee.reuse(for: state)
+      chunk = spare
+    } else {
+      chunk = ChunkReference(
+        ChunkStorage(state, granule: granule, madeBefore: books.lastMade))
+      books.lastMade = chunk
+    }
+    let roster = unsafe room()
+    let slot = unsafe roster.pointee.count.load(ordering: .relaxed)
+    unsafe roster.pointee.enter(chunk, at: slot)
+    unsafe roster.pointee.insert(chunk, start: identity.start)
+    unsafe roster.pointee.count.store(slot + 1, ordering: .releasing)
+    // From two chunks on, others have to know what is in each without asking it.
+    if slot > 0 { unsafe roster.pointee.announce() }
+    unsafe head.store(chunk.pointer, ordering: .releasing)
+    _ = changes.wrappingAdd(1, ordering: .releasing)
+  }
+
+  /// Takes a chunk out, which is removed already. The allocator's lock is held.
+  func remove(_ chunk: ChunkReference<Space>, start: Address<Space>, _ books: inout Books) {
+    guard let roster = unsafe current.load(ordering: .relaxed) else { return }
+    unsafe roster.pointee.leave(chunk, start: start)
+    books.spares.append(chunk)
+    var newest: ChunkReference<Space>?
+    newest = first { $0 }
+    unsafe head.store(newest?.pointer, ordering: .releasing)
+    _ = changes.wrappingAdd(1, ordering: .releasing)
+  }
+
+  /// A roster with a free slot above all others.
+  @unsafe
+  private func room() -> UnsafeMutablePointer<Roster<Space>> {
+    let old = unsafe current.load(ordering: .relaxed)
+    if let old = unsafe old {
+      if unsafe old.pointee.count.load(ordering: .relaxed) < old.pointee.capacity {
+        return unsafe old
+      }
+      // Half of it is gaps: those who came up close them, newest last.
+      if unsafe old.pointee.chunkCount.load(ordering: .relaxed) <= old.pointee.capacity / 2 {
+        unsafe old.pointee.closeGaps()
+        return unsafe old
+      }
+    }
+    let new = UnsafeMutablePointer<Roster<Space>>.allocate(capacity: 1)
+    let capacity = unsafe 2 * (old?.pointee.capacity ?? 2)
+    unsafe new.initialize(to: Roster(capacity: capacity, replaced: old))
+    if let old = unsafe old { unsafe new.pointee.take(from: old) }
+    unsafe current.store(new, ordering: .releasing)
+    return unsafe new
+  }
+}
+
+/// Where a chunk of a living allocator is.
+// SAFETY: made by ChunkList alone, which outlives all use: an allocator's methods keep it alive.
+// Nothing behind it is written to but through its own atomics and lock.
+@safe
+struct ChunkReference<Space: AddressSpace>: @unchecked Sendable {
+  fileprivate let pointer: UnsafeMutablePointer<ChunkStorage<Space>>
+
+  @inline(__always)
+  fileprivate init?(_ pointer: UnsafeMutablePointer<ChunkStorage<Space>>?) {
+    guard let pointer = unsafe pointer else { return nil }
+    unsafe self.pointer = pointer
+  }
+
+  fileprivate init(_ storage: consuming ChunkStorage<Space>) {
+    let pointer = UnsafeMutablePointer<ChunkStorage<Space>>.allocate(capacity: 1)
+    unsafe pointer.initialize(to: storage)
+    unsafe self.pointer = pointer
+  }
+
+  /// As a word of a roster; 0 is none.
+  @inline(__always)
+  fileprivate init?(word: UInt64) {
+    unsafe self.init(
+      UnsafeMutablePointer<ChunkStorage<Space>>(bitPattern: UInt(truncatingIfNeeded: word)))
+  }
+
+  @inline(__always)
+  fileprivate var word: UInt64 { unsafe UInt64(UInt(bitPattern: pointer)) }
+
+  @inline(__always)
+  var pointee: ChunkStorage<Space> {
+    _read { yield unsafe pointer.pointee }
+  }
+
+  fileprivate func deallocate() {
+    unsafe pointer.deinitialize(count: 1)
+    unsafe pointer.deallocate()
+  }
+}
+
+/// The rows of a ``ChunkList``.
+// SAFETY: `replaced` is the list's to deallocate.
+@safe
+private struct Roster<Space: AddressSpace>: ~Copyable {
+  let capacity: Int
+  /// The smaller one that this replaced.
+  let replaced: UnsafeMutablePointer<Roster<Space>>?
+  /// Slots up to the newest chunk's, gaps included.
+  let count = Atomic<Int>(0)
+  /// Chunks.
+  let chunkCount = Atomic<Int>(0)
+  /// Whether chunks tell what they have room for.
+  private let isAnnounced = Atomic(false)
+  private let chunks: AtomicWords
+  fileprivate let byAddressBounds: AtomicWords
+  fileprivate let fromStartBounds: AtomicWords
+  /// Where chunks start, ascending, and which they are.
+  private let starts: AtomicWords
+  private let chunksByStart: AtomicWords
+
+  init(capacity: Int, replaced: UnsafeMutablePointer<Roster<Space>>?) {
+    self.capacity = capacity
+    unsafe self.replaced = replaced
+    chunks = AtomicWords(capacity)
+    byAddressBounds = AtomicWords(capacity)
+    fromStartBounds = AtomicWords(capacity)
+    starts = AtomicWords(capacity)
+    chunksByStart = AtomicWords(capacity)
+  }
+
+  @inline(__always)
+  func chunk(in slot: Int) -> ChunkReference<Space>? { ChunkReference(word: chunks[slot]) }
+
+  /// The highest slot below `end` whose chunk may have what is searched for; −1 for none.
+  @inline(__always)
+  func slot(below end: Int, having query: ChunkQuery) -> Int {
+    var slot = end &- 1
+    if query.isFromStart {
+      while slot >= 0, fromStartBounds[slot] &>> query.shift & 0xff < query.least { slot &-= 1 }
+    } else {
+      while slot >= 0, byAddressBounds[slot] &>> query.shift & 0xff < query.least { slot &-= 1 }
+    }
+    return slot
+  }
+
+  /// The chunk with the highest start that is not above `address`.
+  @inline(__always)
+  func chunk(below address: Address<Space>) -> ChunkReference<Space>? {
+    var low = 0
+    var length = chunkCount.load(ordering: .acquiring)
+    while length > 1 {
+      let half = length &>> 1
+      low &+= starts[low &+ half] <= address.rawValue ? half : 0
+      length &-= half
+    }
+    return ChunkReference(word: chunksByStart[low])
+  }
+
+  // MARK: Changing, with the allocator's lock held
+
+  /// Gives a chunk a slot that is free. It takes its lock.
+  func enter(_ chunk: ChunkReference<Space>, at slot: Int) {
+    chunk.pointee.state.withLock { state in
+      let bounds = state.index.bounds
+      byAddressBounds[slot] = bounds.byAddress
+      fromStartBounds[slot] = bounds.fromStart
+      state.place = isAnnounced.load(ordering: .relaxed) ? ChunkList.Place(self, slot: slot) : nil
+    }
+    chunks[slot] = chunk.word
+  }
+
+  /// Has all chunks tell from now on what they have room for.
+  func announce() {
+    guard !isAnnounced.load(ordering: .relaxed) else { return }
+    isAnnounced.store(true, ordering: .relaxed)
+    for slot in 0..<count.load(ordering: .relaxed) {
+      if let chunk = chunk(in: slot) { enter(chunk, at: slot) }
+    }
+  }
+
+  func insert(_ chunk: ChunkReference<Space>, start: Address<Space>) {
+    // From above, so that whoever searches meanwhile finds what was there.
+    let end = chunkCount.load(ordering: .relaxed)
+    var place = end
+    while place > 0, starts[place - 1] > start.rawValue {
+      starts[place] = starts[place - 1]
+      chunksByStart[place] = chunksByStart[place - 1]
+      place -= 1
+    }
+    starts[place] = start.rawValue
+    chunksByStart[place] = chunk.word
+    chunkCount.store(end + 1, ordering: .releasing)
+  }
+
+  /// Takes a chunk out of both rows.
+  func leave(_ chunk: ChunkReference<Space>, start: Address<Space>) {
+    var end = count.load(ordering: .relaxed)
+    for slot in 0..<end where chunks[slot] == chunk.word {
+      byAddressBounds[slot] = 0
+      fromStartBounds[slot] = 0
+      chunks[slot] = 0
+    }
+    while end > 0, chunks[end - 1] == 0 { end -= 1 }
+    count.store(end, ordering: .releasing)
+    let all = chunkCount.load(ordering: .relaxed)
+    var place = 0
+    while place < all, chunksByStart[place] != chunk.word { place += 1 }
+    guard place < all else { return }
+    for next in place..<(all - 1) {
+      starts[next] = starts[next + 1]
+      chunksByStart[next] = chunksByStart[next + 1]
+    }
+    chunkCount.store(all - 1, ordering: .releasing)
+  }
+
+  /// Moves chunks down into free slots. Each is in its new slot before it leaves the old one, so that
+  /// whoever comes down the slots meanwhile meets it.
+  func closeGaps() {
+    let end = count.load(ordering: .relaxed)
+    var to = 0
+    for from in 0..<end {
+      guard let chunk = chunk(in: from) else { continue }
+      if to < from {
+        enter(chunk, at: to)
+        byAddressBounds[from] = 0
+        fromStartBounds[from] = 0
+        chunks[from] = 0
+      }
+      to += 1
+    }
+    count.store(to, ordering: .releasing)
+  }
+
+  /// Has the chunks of another roster, without gaps.
+  func take(from old: UnsafeMutablePointer<Roster<Space>>) {
+    isAnnounced.store(
+      unsafe old.pointee.isAnnounced.load(ordering: .relaxed), ordering: .relaxed)
+    var to = 0
+    for from in 0..<(unsafe old.pointee.count.load(ordering: .relaxed)) {
+      guard let chunk = unsafe old.pointee.chunk(in: from) else { continue }
+      enter(chunk, at: to)
+      to += 1
+    }
+    count.store(to, ordering: .relaxed)
+    let all = unsafe old.pointee.chunkCount.load(ordering: .relaxed)
+    for place in 0..<all {
+      starts[place] = unsafe old.pointee.starts[place]
+      chunksByStart[place] = unsafe old.pointee.chunksByStart[place]
+    }
+    chunkCount.store(all, ordering: .relaxed)
+  }
+}
