@@ -13,20 +13,20 @@ import Synchronization
 /// address, which ascends; a slot's bounds are those that its chunk's ``ChunkStorage/State/place`` wrote.
 // SAFETY: rosters and storages are published with release order, and deallocated in deinit only.
 @safe
-struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
-  private typealias Storage = UnsafeMutablePointer<ChunkStorage<Space>>
+struct ChunkList: ~Copyable, @unchecked Sendable {
+  private typealias Storage = UnsafeMutablePointer<ChunkStorage>
 
-  private let head = unsafe Atomic<UnsafeMutablePointer<ChunkStorage<Space>>?>(nil)
-  private let current = unsafe Atomic<UnsafeMutablePointer<Roster<Space>>?>(nil)
+  private let head = unsafe Atomic<UnsafeMutablePointer<ChunkStorage>?>(nil)
+  private let current = unsafe Atomic<UnsafeMutablePointer<Roster>?>(nil)
   /// Counts chunks that came or went. Equal before and after a walk: nothing was missed.
   let changes = Atomic<UInt64>(0)
 
   /// What only those change who hold the allocator's lock.
   struct Books: ~Copyable {
     /// Storages that no chunk uses.
-    fileprivate var spares: [ChunkReference<Space>] = []
+    fileprivate var spares: [ChunkReference] = []
     /// The storage made last.
-    fileprivate var lastMade: ChunkReference<Space>?
+    fileprivate var lastMade: ChunkReference?
   }
 
   /// Where a chunk tells what it has room for. Used with the chunk's lock held.
@@ -36,7 +36,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
     private let byAddress: UnsafeMutablePointer<Atomic<UInt64>>
     private let fromStart: UnsafeMutablePointer<Atomic<UInt64>>
 
-    fileprivate init(_ roster: borrowing Roster<Space>, slot: Int) {
+    fileprivate init(_ roster: borrowing Roster, slot: Int) {
       unsafe byAddress = roster.byAddressBounds.word(slot)
       unsafe fromStart = roster.fromStartBounds.word(slot)
     }
@@ -75,11 +75,11 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
 
   /// The chunk added last.
   @inline(__always)
-  var newest: ChunkReference<Space>? { unsafe ChunkReference(head.load(ordering: .acquiring)) }
+  var newest: ChunkReference? { unsafe ChunkReference(head.load(ordering: .acquiring)) }
 
   /// Runs `body` on every chunk, newest first, without its lock.
   @inline(__always)
-  func forEach(_ body: (ChunkReference<Space>) -> Void) {
+  func forEach(_ body: (ChunkReference) -> Void) {
     _ = first { (chunk) -> Void? in
       body(chunk)
       return nil
@@ -89,7 +89,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
   /// What `body` says of the newest chunk it has something to say of, without its lock.
   @inline(__always)
   func first<Answer, Failure: Error>(
-    _ body: (ChunkReference<Space>) throws(Failure) -> Answer?
+    _ body: (ChunkReference) throws(Failure) -> Answer?
   ) throws(Failure) -> Answer? {
     guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
     var slot = unsafe roster.pointee.count.load(ordering: .acquiring)
@@ -107,7 +107,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
   /// The same of those chunks that may have what is searched for.
   @inline(__always)
   func first<Answer, Failure: Error>(
-    having query: ChunkQuery, _ body: (ChunkReference<Space>) throws(Failure) -> Answer?
+    having query: ChunkQuery, _ body: (ChunkReference) throws(Failure) -> Answer?
   ) throws(Failure) -> Answer? {
     guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
     var slot = unsafe roster.pointee.count.load(ordering: .acquiring)
@@ -123,7 +123,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
   /// The chunk in which `address` lies, unless chunks come and go: to be looked at again under its lock,
   /// and when there is none, with ``chunk(at:)``. O(log chunks).
   @inline(__always)
-  func likelyChunk(at address: Address<Space>) -> ChunkReference<Space>? {
+  func likelyChunk(at address: AnyAddress) -> ChunkReference? {
     if let newest, newest.pointee.contains(address) { return newest }
     guard let roster = unsafe current.load(ordering: .acquiring),
       let chunk = unsafe roster.pointee.chunk(below: address), chunk.pointee.contains(address)
@@ -132,7 +132,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
   }
 
   /// The chunk in which `address` lies. Nothing may be added or removed meanwhile. O(chunks).
-  func chunk(at address: Address<Space>) -> ChunkReference<Space>? {
+  func chunk(at address: AnyAddress) -> ChunkReference? {
     first { $0.pointee.contains(address) ? $0 : nil }
   }
 
@@ -140,10 +140,10 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
 
   /// Adds a chunk; false without memory. The allocator's lock is held.
   func push(
-    _ state: consuming ChunkStorage<Space>.State, granule: GranuleSize, _ books: inout Books
+    _ state: consuming ChunkStorage.State, granule: GranuleSize, _ books: inout Books
   ) {
     let identity = state.identity
-    let chunk: ChunkReference<Space>
+    let chunk: ChunkReference
     if let spare = books.spares.popLast() {
       spare.pointee.reuse(for: state)
       chunk = spare
@@ -164,11 +164,11 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
   }
 
   /// Takes a chunk out, which is removed already. The allocator's lock is held.
-  func remove(_ chunk: ChunkReference<Space>, start: Address<Space>, _ books: inout Books) {
+  func remove(_ chunk: ChunkReference, start: AnyAddress, _ books: inout Books) {
     guard let roster = unsafe current.load(ordering: .relaxed) else { return }
     unsafe roster.pointee.leave(chunk, start: start)
     books.spares.append(chunk)
-    var newest: ChunkReference<Space>?
+    var newest: ChunkReference?
     newest = first { $0 }
     unsafe head.store(newest?.pointer, ordering: .releasing)
     _ = changes.wrappingAdd(1, ordering: .releasing)
@@ -176,7 +176,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
 
   /// A roster with a free slot above all others.
   @unsafe
-  private func room() -> UnsafeMutablePointer<Roster<Space>> {
+  private func room() -> UnsafeMutablePointer<Roster> {
     let old = unsafe current.load(ordering: .relaxed)
     if let old = unsafe old {
       if unsafe old.pointee.count.load(ordering: .relaxed) < old.pointee.capacity {
@@ -188,7 +188,7 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
         return unsafe old
       }
     }
-    let new = UnsafeMutablePointer<Roster<Space>>.allocate(capacity: 1)
+    let new = UnsafeMutablePointer<Roster>.allocate(capacity: 1)
     let capacity = unsafe 2 * (old?.pointee.capacity ?? 2)
     unsafe new.initialize(to: Roster(capacity: capacity, replaced: old))
     if let old = unsafe old { unsafe new.pointee.take(from: old) }
@@ -201,17 +201,17 @@ struct ChunkList<Space: AddressSpace>: ~Copyable, @unchecked Sendable {
 // SAFETY: made by ChunkList alone, which outlives all use: an allocator's methods keep it alive.
 // Nothing behind it is written to but through its own atomics and lock.
 @safe
-struct ChunkReference<Space: AddressSpace>: @unchecked Sendable {
-  fileprivate let pointer: UnsafeMutablePointer<ChunkStorage<Space>>
+struct ChunkReference: @unchecked Sendable {
+  fileprivate let pointer: UnsafeMutablePointer<ChunkStorage>
 
   @inline(__always)
-  fileprivate init?(_ pointer: UnsafeMutablePointer<ChunkStorage<Space>>?) {
+  fileprivate init?(_ pointer: UnsafeMutablePointer<ChunkStorage>?) {
     guard let pointer = unsafe pointer else { return nil }
     unsafe self.pointer = pointer
   }
 
-  fileprivate init(_ storage: consuming ChunkStorage<Space>) {
-    let pointer = UnsafeMutablePointer<ChunkStorage<Space>>.allocate(capacity: 1)
+  fileprivate init(_ storage: consuming ChunkStorage) {
+    let pointer = UnsafeMutablePointer<ChunkStorage>.allocate(capacity: 1)
     unsafe pointer.initialize(to: storage)
     unsafe self.pointer = pointer
   }
@@ -220,14 +220,14 @@ struct ChunkReference<Space: AddressSpace>: @unchecked Sendable {
   @inline(__always)
   fileprivate init?(word: UInt64) {
     unsafe self.init(
-      UnsafeMutablePointer<ChunkStorage<Space>>(bitPattern: UInt(truncatingIfNeeded: word)))
+      UnsafeMutablePointer<ChunkStorage>(bitPattern: UInt(truncatingIfNeeded: word)))
   }
 
   @inline(__always)
   fileprivate var word: UInt64 { unsafe UInt64(UInt(bitPattern: pointer)) }
 
   @inline(__always)
-  var pointee: ChunkStorage<Space> {
+  var pointee: ChunkStorage {
     _read { yield unsafe pointer.pointee }
   }
 
@@ -240,10 +240,10 @@ struct ChunkReference<Space: AddressSpace>: @unchecked Sendable {
 /// The rows of a ``ChunkList``.
 // SAFETY: `replaced` is the list's to deallocate.
 @safe
-private struct Roster<Space: AddressSpace>: ~Copyable {
+private struct Roster: ~Copyable {
   let capacity: Int
   /// The smaller one that this replaced.
-  let replaced: UnsafeMutablePointer<Roster<Space>>?
+  let replaced: UnsafeMutablePointer<Roster>?
   /// Slots up to the newest chunk's, gaps included.
   let count = Atomic<Int>(0)
   /// Chunks.
@@ -257,7 +257,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
   private let starts: AtomicWords
   private let chunksByStart: AtomicWords
 
-  init(capacity: Int, replaced: UnsafeMutablePointer<Roster<Space>>?) {
+  init(capacity: Int, replaced: UnsafeMutablePointer<Roster>?) {
     self.capacity = capacity
     unsafe self.replaced = replaced
     chunks = AtomicWords(capacity)
@@ -268,7 +268,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
   }
 
   @inline(__always)
-  func chunk(in slot: Int) -> ChunkReference<Space>? { ChunkReference(word: chunks[slot]) }
+  func chunk(in slot: Int) -> ChunkReference? { ChunkReference(word: chunks[slot]) }
 
   /// The highest slot below `end` whose chunk may have what is searched for; −1 for none.
   @inline(__always)
@@ -284,12 +284,14 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
 
   /// The chunk with the highest start that is not above `address`.
   @inline(__always)
-  func chunk(below address: Address<Space>) -> ChunkReference<Space>? {
+  func chunk(below address: AnyAddress) -> ChunkReference? {
     var low = 0
     var length = chunkCount.load(ordering: .acquiring)
     while length > 1 {
       let half = length &>> 1
-      low &+= starts[low &+ half] <= address.rawValue ? half : 0
+      // A product instead of a branch, which is guessed wrong half of the time.
+      let isAbove = address.rawValue.subtractingReportingOverflow(starts[low &+ half]).overflow
+      low &+= half &* (isAbove ? 0 : 1)
       length &-= half
     }
     return ChunkReference(word: chunksByStart[low])
@@ -298,7 +300,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
   // MARK: Changing, with the allocator's lock held
 
   /// Gives a chunk a slot that is free. It takes its lock.
-  func enter(_ chunk: ChunkReference<Space>, at slot: Int) {
+  func enter(_ chunk: ChunkReference, at slot: Int) {
     chunk.pointee.state.withLock { state in
       let bounds = state.index.bounds
       byAddressBounds[slot] = bounds.byAddress
@@ -317,7 +319,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
     }
   }
 
-  func insert(_ chunk: ChunkReference<Space>, start: Address<Space>) {
+  func insert(_ chunk: ChunkReference, start: AnyAddress) {
     // From above, so that whoever searches meanwhile finds what was there.
     let end = chunkCount.load(ordering: .relaxed)
     var place = end
@@ -332,7 +334,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
   }
 
   /// Takes a chunk out of both rows.
-  func leave(_ chunk: ChunkReference<Space>, start: Address<Space>) {
+  func leave(_ chunk: ChunkReference, start: AnyAddress) {
     var end = count.load(ordering: .relaxed)
     for slot in 0..<end where chunks[slot] == chunk.word {
       byAddressBounds[slot] = 0
@@ -371,7 +373,7 @@ private struct Roster<Space: AddressSpace>: ~Copyable {
   }
 
   /// Has the chunks of another roster, without gaps.
-  func take(from old: UnsafeMutablePointer<Roster<Space>>) {
+  func take(from old: UnsafeMutablePointer<Roster>) {
     isAnnounced.store(
       unsafe old.pointee.isAnnounced.load(ordering: .relaxed), ordering: .relaxed)
     var to = 0

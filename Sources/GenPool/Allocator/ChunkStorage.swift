@@ -1,5 +1,17 @@
 import Synchronization
 
+/// An address of an allocator's space, whichever it is: the engine inside is compiled once, and no address
+/// of one allocator ever meets another's.
+typealias AnyAddress = Address<AnySpace>
+/// See ``AnyAddress``.
+enum AnySpace: AddressSpace {}
+
+extension Address {
+  /// The same number in another space: at the edge of an allocator, and nowhere else.
+  @inline(__always)
+  init<Other>(_ other: Address<Other>) { self.init(other.rawValue) }
+}
+
 /// How a chunk's life goes on.
 enum ChunkPhase: UInt8, AtomicRepresentable {
   case open
@@ -19,7 +31,7 @@ enum ChunkPhase: UInt8, AtomicRepresentable {
 ///
 /// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
 /// for a moment inside the lock: only its holder writes them.
-struct ChunkStorage<Space: AddressSpace>: ~Copyable {
+struct ChunkStorage: ~Copyable {
   // First what those read who pass the chunk by: together less than a cache line.
   private let startWord: Atomic<UInt64>
   private let sizeWord: Atomic<UInt64>
@@ -35,15 +47,14 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
   let granule: GranuleSize
   let state: Locked<State>
   /// The storage made before this one, for the end of all.
-  let madeBefore: ChunkReference<Space>?
+  let madeBefore: ChunkReference?
 
   /// What does not change while the chunk is there.
   struct Identity {
-    let start: Address<Space>
+    let start: AnyAddress
     let size: ByteCount
     let physical: PhysicalAddress?
     let bus: BusAddress?
-    let owner: Owner?
     let traits: ChunkTraits
     /// Whether the addresses are memory of this process that may be written.
     let isMapped: Bool
@@ -52,6 +63,8 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
   /// What is read and changed under the lock.
   struct State: ~Copyable {
     var identity: Identity
+    /// Given back with each allocation. Not part of the identity, all of which would be copied.
+    var owner: Owner?
     var index: RunIndex<NativeShape>
     /// The allocator's fit, a copy under the lock that an allocation takes anyway.
     var fit: Fit
@@ -66,12 +79,13 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
     /// Whether there are ``tags``.
     var isTagged = false
     /// Where in the list others look for what there may be in this chunk; nil while it is alone.
-    var place: ChunkList<Space>.Place?
+    var place: ChunkList.Place?
 
     init(
-      _ identity: Identity, index: consuming RunIndex<NativeShape>, fit: Fit, backing: AnyObject?
+      _ identity: Identity, owner: Owner?, index: consuming RunIndex<NativeShape>, fit: Fit, backing: AnyObject?
     ) {
       self.identity = identity
+      self.owner = owner
       self.index = index
       self.fit = fit
       self.backing = backing
@@ -79,7 +93,7 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
     }
   }
 
-  init(_ state: consuming State, granule: GranuleSize, madeBefore: ChunkReference<Space>?) {
+  init(_ state: consuming State, granule: GranuleSize, madeBefore: ChunkReference?) {
     startWord = Atomic(state.identity.start.rawValue)
     sizeWord = Atomic(state.identity.size.rawValue)
     available = Atomic(state.identity.size.rawValue)
@@ -117,7 +131,7 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
 
   /// The address of the first byte.
   @inline(__always)
-  var start: Address<Space> { Address(startWord.load(ordering: .relaxed)) }
+  var start: AnyAddress { Address(startWord.load(ordering: .relaxed)) }
 
   /// In bytes. 0 once the chunk was removed.
   @inline(__always)
@@ -151,32 +165,32 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
 
   /// Whether `address` lies in the chunk, the tail included.
   @inline(__always)
-  func contains(_ address: Address<Space>) -> Bool {
+  func contains(_ address: AnyAddress) -> Bool {
     address.rawValue &- start.rawValue < size.rawValue
   }
 
   /// The distance of an address in the chunk from its start.
   @inline(__always)
-  func offset(of address: Address<Space>) -> ByteCount {
+  func offset(of address: AnyAddress) -> ByteCount {
     ByteCount(address.rawValue &- start.rawValue)
   }
 
   @inline(__always)
-  func address(of index: GranuleIndex) -> Address<Space> {
+  func address(of index: GranuleIndex) -> AnyAddress {
     Address(start.rawValue &+ UInt64(index.rawValue) &<< UInt64(granule.order))
   }
 
   /// The granules that `size` bytes from `first` on touch or round up to. They may pass the chunk's
   /// last whole granule.
   @inline(__always)
-  func run(_ first: Address<Space>, _ size: ByteCount) -> GranuleRun {
+  func run(_ first: AnyAddress, _ size: ByteCount) -> GranuleRun {
     let index = offset(of: first).rawValue >> UInt64(granule.order)
     return GranuleRun(first: GranuleIndex(Int(index)), count: granule.granules(holding: size))
   }
 
   /// The same if there are any, and all are whole granules of the chunk, in which `first` lies.
   @inline(__always)
-  func runInside(_ first: Address<Space>, _ size: ByteCount) -> GranuleRun? {
+  func runInside(_ first: AnyAddress, _ size: ByteCount) -> GranuleRun? {
     let offset = offset(of: first).rawValue
     let (last, wraps) = offset.addingReportingOverflow(size.rawValue &- 1)
     let order = UInt64(granule.order)
@@ -191,7 +205,7 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
   /// Allocates `size` bytes, at least 1, by the first fit; nil when there is no place, or the chunk takes
   /// none. Takes the lock, if it is worth it.
   @inline(__always)
-  func allocateFirstFit(_ size: ByteCount) -> RangeAllocator<Space>.Allocation? {
+  func allocateFirstFit(_ size: ByteCount) -> (start: AnyAddress, owner: Owner?)? {
     let last = size.rawValue &- 1
     guard last < available.load(ordering: .relaxed) else { return nil }
     let count = Int(truncatingIfNeeded: last &>> UInt64(granule.order)) &+ 1
@@ -200,8 +214,7 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
       guard isOpen, let first = allocateFirstFit(GranuleCount(count), in: &state) else {
         return nil
       }
-      return RangeAllocator.Allocation(
-        start: address(of: first), size: size, owner: state.identity.owner)
+      return (address(of: first), state.owner)
     }
   }
 
@@ -226,7 +239,7 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
     let left = available.load(ordering: .relaxed) &- granule.bytes(count).rawValue
     state.allocations &+= 1
     state.leastAvailable = min(state.leastAvailable, left)
-    publish(left, state)
+    publish(left, &state)
   }
 
   /// Marks a run as free if that is simple: see ``RunIndex/freeInsideBlock(_:)``. The lock is held.
@@ -247,29 +260,32 @@ struct ChunkStorage<Space: AddressSpace>: ~Copyable {
   private func noteFree(_ run: GranuleRun, in state: inout State) {
     state.frees &+= 1
     if state.isTagged { state.tag(run, as: nil) }
-    publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, state)
+    publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, &state)
   }
 
   /// Tells those without the lock. Plain stores will do: nobody else writes.
   @inline(__always)
-  private func publish(_ bytes: UInt64, _ state: borrowing State) {
+  private func publish(_ bytes: UInt64, _ state: inout State) {
     available.store(bytes, ordering: .relaxed)
     longest.store(state.index.longest.rawValue, ordering: .relaxed)
     if let place = state.place { place.publish(state.index.bounds) }
   }
 
   /// Brings the list up to date after a search that made the index know more. The lock is held.
-  func publishBounds(_ state: borrowing State) {
+  func publishBounds(_ state: inout State) {
     if let place = state.place { place.publish(state.index.bounds) }
   }
+}
 
-  /// The chunk as its users see it. The lock is held.
-  func snapshot(_ state: borrowing State) -> RangeAllocator<Space>.Chunk {
+extension RangeAllocator {
+  /// A chunk as its users see it. Its lock is held.
+  func snapshot(_ chunk: ChunkReference, _ state: borrowing ChunkStorage.State) -> Chunk {
     let identity = state.identity
-    return RangeAllocator.Chunk(
-      start: identity.start, size: identity.size, physical: identity.physical, bus: identity.bus,
-      owner: identity.owner, available: ByteCount(available.load(ordering: .relaxed)),
+    return Chunk(
+      start: Address(identity.start), size: identity.size, physical: identity.physical,
+      bus: identity.bus, owner: state.owner,
+      available: ByteCount(chunk.pointee.available.load(ordering: .relaxed)),
       granules: granule.granules(within: identity.size),
-      isDraining: phase.load(ordering: .relaxed) == .draining)
+      isDraining: chunk.pointee.phase.load(ordering: .relaxed) == .draining)
   }
 }

@@ -60,7 +60,7 @@ extension RangeAllocator {
         longest,
         chunk.pointee.state.withLock { state in
           let longest = fit.longest(count, granule, in: &state.index)
-          chunk.pointee.publishBounds(state)
+          chunk.pointee.publishBounds(&state)
           return longest
         })
     }

@@ -21,12 +21,18 @@ extension RangeAllocator {
   /// - Complexity: O(chunks + granules / 64).
   @discardableResult
   public func free(_ start: Address<Space>, size: ByteCount) throws(Failure) -> Owner? {
+    try freeQuickly(start, size)
+  }
+
+  /// The same, for those who are compiled for one space: ``Pool/free(_:size:)``.
+  @inline(__always)
+  func freeQuickly(_ start: Address<Space>, _ size: ByteCount) throws(Failure) -> Owner? {
     // Most calls: some granules in a chunk that is there.
-    guard !forkGuard.isForked, let chunk = list.likelyChunk(at: start) else {
+    guard !forkGuard.isForked, let chunk = list.likelyChunk(at: AnyAddress(start)) else {
       return try freeElsewhere(start, size)
     }
     let life = chunk.pointee.life.load(ordering: .relaxed)
-    guard let run = chunk.pointee.runInside(start, size) else {
+    guard let run = chunk.pointee.runInside(AnyAddress(start), size) else {
       return try freeElsewhere(start, size)
     }
     let freed = try chunk.pointee.state.withLock { (state) throws(Failure) -> Freed? in
@@ -35,7 +41,7 @@ extension RangeAllocator {
         guard !chunk.pointee.isRemoved else { return nil }
         try free(run, in: &state, of: chunk, from: start)
       }
-      return Freed(owner: state.identity.owner)
+      return Freed(owner: state.owner)
     }
     guard let freed else { return try freeElsewhere(start, size) }
     return freed.owner
@@ -49,7 +55,7 @@ extension RangeAllocator {
   /// Frees, or finds out why not. The chunk's lock is held.
   @inline(never)
   private func free(
-    _ run: GranuleRun, in state: inout ChunkStorage<Space>.State, of chunk: ChunkReference<Space>,
+    _ run: GranuleRun, in state: inout ChunkStorage.State, of chunk: ChunkReference,
     from start: Address<Space>
   ) throws(Failure) {
     try refuseUnlessAllocated(run, in: state, of: chunk, from: start)
@@ -63,7 +69,7 @@ extension RangeAllocator {
   ) throws(Failure) -> Owner? {
     try withRun(start, size) { (chunk, run, state) throws(Failure) in
       try free(run, in: &state, of: chunk, from: start)
-      return state.identity.owner
+      return state.owner
     }
   }
 
@@ -72,20 +78,20 @@ extension RangeAllocator {
   @inline(never)
   func withRun<Result>(
     _ start: Address<Space>, _ size: ByteCount,
-    _ body: (ChunkReference<Space>, GranuleRun, inout ChunkStorage<Space>.State) throws(Failure) ->
+    _ body: (ChunkReference, GranuleRun, inout ChunkStorage.State) throws(Failure) ->
       Result
   ) throws(Failure) -> Result {
     guard !forkGuard.isForked else { throw .forked }
     return try state.withLock { (all) throws(Failure) in
-      guard let chunk = list.chunk(at: start) else {
+      guard let chunk = list.chunk(at: AnyAddress(start)) else {
         try refuseIfDestroyed()
-        throw all.removed.contains(start) ? .gone(start) : .noSuchAddress(start)
+        throw all.removed.contains(AnyAddress(start)) ? .gone(start) : .noSuchAddress(start)
       }
-      guard size <= chunk.pointee.size - chunk.pointee.offset(of: start) else {
+      guard size <= chunk.pointee.size - chunk.pointee.offset(of: AnyAddress(start)) else {
         try refuseIfDestroyed()
         throw .pastChunkEnd(start, size)
       }
-      let run = chunk.pointee.run(start, size)
+      let run = chunk.pointee.run(AnyAddress(start), size)
       return try chunk.pointee.state.withLock { (state) throws(Failure) in
         try body(chunk, run, &state)
       }
@@ -96,8 +102,8 @@ extension RangeAllocator {
   /// lock is held.
   @inline(__always)
   func refuseUnlessAllocated(
-    _ run: GranuleRun, in state: borrowing ChunkStorage<Space>.State,
-    of chunk: ChunkReference<Space>,
+    _ run: GranuleRun, in state: borrowing ChunkStorage.State,
+    of chunk: ChunkReference,
     from start: Address<Space>
   ) throws(Failure) {
     switch chunk.pointee.phase.load(ordering: .relaxed) {
@@ -108,7 +114,7 @@ extension RangeAllocator {
     case .closed: throw .destroyed
     }
     if let free = state.index.bitmap.firstFree(in: run) {
-      throw .notAllocated(chunk.pointee.address(of: free))
+      throw .notAllocated(Address(chunk.pointee.address(of: free)))
     }
   }
 }

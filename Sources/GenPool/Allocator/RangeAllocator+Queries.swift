@@ -23,7 +23,7 @@ extension RangeAllocator {
   /// The chunks, newest first. The kernel's `gen_pool_for_each_chunk`. O(chunks).
   public var chunks: [Chunk] {
     var chunks: [Chunk] = []
-    list.forEach { chunk in chunks.append(withState(of: chunk) { chunk.pointee.snapshot($0) }) }
+    list.forEach { chunk in chunks.append(withState(of: chunk) { snapshot(chunk, $0) }) }
     return chunks
   }
 
@@ -61,7 +61,7 @@ extension RangeAllocator {
         bitmap.forEachFreeRun { run in
           guard runs.count < limit else { return false }
           runs.append(
-            FreeRun(start: chunk.pointee.address(of: run.first), size: granule.bytes(run.count)))
+            FreeRun(start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count)))
           return true
         }
       }
@@ -73,7 +73,7 @@ extension RangeAllocator {
   /// pool. The kernel's `gen_pool_for_each_chunk`, for those who read the bits.
   public func forEachChunk(_ body: (Chunk, borrowing GranuleBitmap) -> Void) {
     list.forEach { chunk in
-      withState(of: chunk) { state in body(chunk.pointee.snapshot(state), state.index.bitmap) }
+      withState(of: chunk) { state in body(snapshot(chunk, state), state.index.bitmap) }
     }
   }
 
@@ -83,17 +83,17 @@ extension RangeAllocator {
   @inline(__always)
   func withChunk<Result>(
     at address: Address<Space>,
-    _ body: (borrowing ChunkStorage<Space>.State, ByteCount) -> Result
+    _ body: (borrowing ChunkStorage.State, ByteCount) -> Result
   ) -> Result? {
-    func look(_ chunk: ChunkReference<Space>?) -> Result? {
+    func look(_ chunk: ChunkReference?) -> Result? {
       guard let chunk else { return nil }
       return withState(of: chunk) { state in
-        guard !chunk.pointee.isRemoved, chunk.pointee.contains(address) else { return nil }
-        return body(state, chunk.pointee.offset(of: address))
+        guard !chunk.pointee.isRemoved, chunk.pointee.contains(AnyAddress(address)) else { return nil }
+        return body(state, chunk.pointee.offset(of: AnyAddress(address)))
       }
     }
-    if let found = look(list.likelyChunk(at: address)) { return found }
-    return withState { _ in look(list.chunk(at: address)) }
+    if let found = look(list.likelyChunk(at: AnyAddress(address))) { return found }
+    return withState { _ in look(list.chunk(at: AnyAddress(address))) }
   }
 }
 

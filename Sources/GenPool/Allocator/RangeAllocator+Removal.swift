@@ -41,7 +41,7 @@ extension RangeAllocator {
       guard let nothing = GranuleBitmap(count: GranuleCount(0)),
         let empty = RunIndex<NativeShape>(nothing, origin: 0)
       else { throw .noMemory }
-      let range = AddressRange(start: start, size: chunk.pointee.size)
+      let range = AddressRange(start: AnyAddress(start), size: chunk.pointee.size)
       chunk.pointee.state.acquire()
       defer { chunk.pointee.state.release() }
       let held = chunk.pointee.held
@@ -49,7 +49,7 @@ extension RangeAllocator {
       state.removedAllocations += chunk.pointee.state.value.allocations
       state.removedFrees += chunk.pointee.state.value.frees
       let backing = chunk.pointee.retire(leaving: empty)
-      list.remove(chunk, start: start, &state.books)
+      list.remove(chunk, start: AnyAddress(start), &state.books)
       if let range { state.removed.insert(range) }
       return (held, backing)
     }
@@ -72,10 +72,10 @@ extension RangeAllocator {
   }
 
   /// The chunk that starts at an address. The pool's lock is held.
-  private func find(_ start: Address<Space>) throws(Failure) -> ChunkReference<Space> {
+  private func find(_ start: Address<Space>) throws(Failure) -> ChunkReference {
     try refuseIfDestroyed()
-    var found: ChunkReference<Space>?
-    list.forEach { if $0.pointee.start == start { found = $0 } }
+    var found: ChunkReference?
+    list.forEach { if $0.pointee.start == AnyAddress(start) { found = $0 } }
     guard let found else { throw .noSuchAddress(start) }
     return found
   }

@@ -69,7 +69,7 @@ extension RangeAllocator {
         state.forEachHolding { run, tag in
           holdings.append(
             Holding(
-              start: chunk.pointee.address(of: run.first), size: granule.bytes(run.count),
+              start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count),
               tag: tag == 0 ? nil : Tag(tag)))
         }
       }

@@ -27,7 +27,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   private let warn: (@Sendable (Warning) -> Void)?
   let forkGuard = ForkGuard()
 
-  let list = ChunkList<Space>()
+  let list = ChunkList()
   /// Held while the list or the default fit changes; never while allocating.
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
@@ -38,9 +38,9 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   struct State: ~Copyable {
     var fit: Fit
-    var books = ChunkList<Space>.Books()
+    var books = ChunkList.Books()
     /// Where chunks were that have been removed, and the calls that succeeded in them.
-    var removed = RemovedRanges<Space>()
+    var removed = RemovedRanges()
     var removedAllocations = 0
     var removedFrees = 0
 
@@ -110,27 +110,26 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
     try state.withLock { (state) throws(Failure) in
       try refuseIfDestroyed()
-      let range = AddressRange(start: start, size: size)
+      let range = AddressRange(start: AnyAddress(start), size: size)
       if let range, let other = overlapping(range) { throw .chunkOverlaps(other) }
       let origin = start.rawValue >> UInt64(granule.order)
       guard let bitmap = GranuleBitmap(count: GranuleCount(granules)),
         let index = RunIndex<NativeShape>(bitmap, origin: origin)
       else { throw .noMemory }
-      let identity = ChunkStorage<Space>.Identity(
-        start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,
-        isMapped: isMapped)
+      let identity = ChunkStorage.Identity(
+        start: AnyAddress(start), size: size, physical: physical, bus: bus, traits: traits, isMapped: isMapped)
       list.push(
-        ChunkStorage.State(identity, index: index, fit: state.fit, backing: backing),
+        ChunkStorage.State(identity, owner: owner, index: index, fit: state.fit, backing: backing),
         granule: granule, &state.books)
       if let range { state.removed.remove(range) }
     }
   }
 
-  private func overlapping(_ range: AddressRange<Space>) -> Address<Space>? {
+  private func overlapping(_ range: AddressRange<AnySpace>) -> Address<Space>? {
     list.first { chunk in
       let start = chunk.pointee.start
       guard let other = AddressRange(start: start, size: chunk.pointee.size) else { return nil }
-      return other.overlaps(range) ? start : nil
+      return other.overlaps(range) ? Address(start) : nil
     }
   }
 
@@ -196,13 +195,21 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(Failure) -> Allocation {
+    try allocateQuickly(size, fit: fit)
+  }
+
+  /// The same, for those who are compiled for one space: ``Pool/allocate(_:fit:)``.
+  @inline(__always)
+  func allocateQuickly(_ size: ByteCount, fit: Fit?) throws(Failure) -> Allocation {
     guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {
       return try allocate(size, by: fit)
     }
     // Most calls, by a short way: nothing can be wrong with what the first fit finds.
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
-    if let made = list.newest?.pointee.allocateFirstFit(size) { return made }
+    if let made = list.newest?.pointee.allocateFirstFit(size) {
+      return Allocation(start: Address(made.start), size: size, owner: made.owner)
+    }
     return try allocateFirstFitElsewhere(size)
   }
 
@@ -213,7 +220,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
       list.first(having: query) { $0.pointee.allocateFirstFit(size) }
     }
     guard let made else { throw failure(size, fit: .first) }
-    return made
+    return Allocation(start: Address(made.start), size: size, owner: made.owner)
   }
 
   /// What `body` finds in the chunks, asked again while chunks come and go and it finds nothing.
@@ -279,7 +286,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// Takes what is requested from a chunk that may serve; nil when it has no place.
   @inline(__always)
   func take(
-    _ request: ChunkRequest, from chunk: ChunkReference<Space>, fit given: Fit?,
+    _ request: ChunkRequest, from chunk: ChunkReference, fit given: Fit?,
     within window: ChunkWindow? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(Failure) -> Taken? {
@@ -298,7 +305,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
       else {
         // The search may have found out what there is not.
-        chunk.pointee.publishBounds(state)
+        chunk.pointee.publishBounds(&state)
         return nil
       }
       let taken = handOut(request.size, at: first, of: chunk, state)
@@ -316,13 +323,13 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// `size` bytes from a granule on, with what the chunk knows of them. Its lock is held.
   @inline(__always)
   private func handOut(
-    _ size: ByteCount, at first: GranuleIndex, of chunk: ChunkReference<Space>,
-    _ state: borrowing ChunkStorage<Space>.State
+    _ size: ByteCount, at first: GranuleIndex, of chunk: ChunkReference,
+    _ state: borrowing ChunkStorage.State
   ) -> Taken {
     let offset = granule.bytes(GranuleCount(first.rawValue))
     return Taken(
       allocation: Allocation(
-        start: chunk.pointee.address(of: first), size: size, owner: state.identity.owner),
+        start: Address(chunk.pointee.address(of: first)), size: size, owner: state.owner),
       physical: state.identity.physical.map { $0 + offset },
       bus: state.identity.bus.map { $0 + offset })
   }
@@ -331,12 +338,12 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   @inline(never)
   private func place(
     _ count: GranuleCount, fit given: Fit?, within window: ChunkWindow?,
-    in state: inout ChunkStorage<Space>.State, of chunk: ChunkReference<Space>,
+    in state: inout ChunkStorage.State, of chunk: ChunkReference,
     warning: inout Warning?
   ) throws(Failure) -> GranuleIndex? {
     let fit = given ?? state.fit
     if case .fixed(let offset) = fit, !offset.isMultiple(of: granule.byteCount) {
-      warning = .offsetInsideGranule(offset: offset, chunk: chunk.pointee.start)
+      warning = .offsetInsideGranule(offset: offset, chunk: Address(chunk.pointee.start))
       return nil
     }
     let request = Fit.Request(
@@ -382,7 +389,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// Runs `body` on the chunk's bitmap with its lock held, or without in a forked child: there the
   /// thread that held it may not exist, and nothing can change.
   func withBitmap<Result>(
-    of chunk: ChunkReference<Space>, _ body: (borrowing GranuleBitmap) -> Result
+    of chunk: ChunkReference, _ body: (borrowing GranuleBitmap) -> Result
   ) -> Result {
     withState(of: chunk) { body($0.index.bitmap) }
   }
@@ -395,7 +402,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   /// The same with all that changes in the chunk.
   func withState<Result>(
-    of chunk: ChunkReference<Space>, _ body: (borrowing ChunkStorage<Space>.State) -> Result
+    of chunk: ChunkReference, _ body: (borrowing ChunkStorage.State) -> Result
   ) -> Result {
     if forkGuard.isForked { return body(chunk.pointee.state.value) }
     return chunk.pointee.state.withLock { body($0) }

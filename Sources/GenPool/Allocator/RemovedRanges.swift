@@ -3,20 +3,20 @@
 ///
 /// Neighbours are one range, so that a chunk that is added and removed at the same place for days is one
 /// entry. Beyond ``limit`` ranges the lowest is forgotten; frees there find no chunk, as if none had been.
-struct RemovedRanges<Space: AddressSpace> {
+struct RemovedRanges {
   /// Ascending, apart from each other.
-  private var ranges: [AddressRange<Space>] = []
+  private var ranges: [AddressRange<AnySpace>] = []
 
   /// How many ranges are remembered at most: 16 KiB.
   static var limit: Int { 1024 }
 
   /// Whether `address` was in a chunk that was removed, and is in none that was added since. O(ranges).
-  func contains(_ address: Address<Space>) -> Bool {
+  func contains(_ address: AnyAddress) -> Bool {
     ranges.contains { $0.contains(address) }
   }
 
   /// A chunk was removed.
-  mutating func insert(_ range: AddressRange<Space>) {
+  mutating func insert(_ range: AddressRange<AnySpace>) {
     var first = range.first
     var last = range.last
     ranges.removeAll { other in
@@ -35,11 +35,11 @@ struct RemovedRanges<Space: AddressSpace> {
   }
 
   /// A chunk was added: what lies in it is not gone any more.
-  mutating func remove(_ range: AddressRange<Space>) {
+  mutating func remove(_ range: AddressRange<AnySpace>) {
     guard ranges.contains(where: { $0.overlaps(range) }) else { return }
-    ranges = ranges.flatMap { other -> [AddressRange<Space>] in
+    ranges = ranges.flatMap { other -> [AddressRange<AnySpace>] in
       guard other.overlaps(range) else { return [other] }
-      var rest: [AddressRange<Space>] = []
+      var rest: [AddressRange<AnySpace>] = []
       if other.first < range.first,
         let below = AddressRange(first: other.first, last: range.first - 1)
       {

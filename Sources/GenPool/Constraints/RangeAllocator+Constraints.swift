@@ -45,7 +45,7 @@ extension RangeAllocator {
 
   /// Where constraints let `count` granules be in a chunk; nil when it could never have them.
   private func window(
-    in chunk: ChunkReference<Space>, _ count: GranuleCount, _ constraints: Constraints
+    in chunk: ChunkReference, _ count: GranuleCount, _ constraints: Constraints
   ) -> ChunkWindow? {
     withState(of: chunk) { state in
       guard constraints.admits(state.identity.traits),

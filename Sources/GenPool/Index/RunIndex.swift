@@ -141,13 +141,15 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// What others may know of the index without the lock. O(alignments asked for).
   @inline(__always)
   package var bounds: ChunkBounds {
-    var bounds = ChunkBounds(longest: longest.rawValue)
-    if aligned.count > 0 { addAligned(to: &bounds) }
-    return bounds
+    mutating get {
+      var bounds = ChunkBounds(longest: longest.rawValue)
+      if aligned.count > 0 { addAligned(to: &bounds) }
+      return bounds
+    }
   }
 
   @inline(never)
-  private func addAligned(to bounds: inout ChunkBounds) {
+  private mutating func addAligned(to bounds: inout ChunkBounds) {
     for number in 0..<aligned.count {
       let places = (order: aligned[number].order, phase: aligned[number].phase)
       guard places.order <= ChunkBounds.greatestOrder else { continue }

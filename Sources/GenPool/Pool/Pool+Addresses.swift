@@ -25,11 +25,12 @@ extension Pool {
   }
 
   private func first(
-    _ body: (ChunkStorage<VirtualSpace>.Identity) -> VirtualAddress?
+    _ body: (ChunkStorage.Identity) -> AnyAddress?
   ) -> VirtualAddress? {
-    list.first { chunk in
+    let start = list.first { chunk in
       withState(of: chunk) { chunk.pointee.isRemoved ? nil : body($0.identity) }
     }
+    return start.map { VirtualAddress($0) }
   }
 }
 
@@ -38,7 +39,7 @@ extension ChunkStorage.Identity {
   /// space; nil outside.
   fileprivate func start<Other>(
     at address: Address<Other>, from first: Address<Other>?
-  ) -> Address<Space>? {
+  ) -> AnyAddress? {
     guard let first, address >= first, address - first < size else { return nil }
     return start + (address - first)
   }

@@ -14,7 +14,7 @@ extension Pool {
   package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
     list.forEach { chunk in
       unsafe chunk.pointee.state.value.index.bitmap.withUnsafeWords { words in
-        unsafe body(withState(of: chunk) { chunk.pointee.snapshot($0) }, words)
+        unsafe body(withState(of: chunk) { snapshot(chunk, $0) }, words)
       }
     }
   }
