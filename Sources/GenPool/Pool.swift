@@ -29,6 +29,8 @@ public final class Pool: Sendable {
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
   let fitKind: Atomic<Fit.Kind>
+  /// The fit for the index, as a ``PublishedFit``.
+  let publishedFit: Atomic<UInt8>
   let isDestroyed = Atomic(false)
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
@@ -56,6 +58,7 @@ public final class Pool: Sendable {
     self.node = node
     warn = warning
     fitKind = Atomic(fit.kind)
+    publishedFit = Atomic(PublishedFit(fit).rawValue)
     state = Locked(State(fit: fit))
   }
 
@@ -178,6 +181,7 @@ public final class Pool: Sendable {
       try refuseIfDestroyed()
       state.fit = fit
       fitKind.store(fit.kind, ordering: .relaxed)
+      publishedFit.store(PublishedFit(fit).rawValue, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
@@ -214,6 +218,22 @@ public final class Pool: Sendable {
 
   @inline(never)
   private func allocate(_ size: ByteCount, by fit: Fit?) throws(PoolError) -> Allocation {
+    guard let indexed = indexedFit(fit) else { return try allocateByScan(size, by: fit) }
+    guard size > .zero else { throw .emptyRequest }
+    guard !forkGuard.isForked else { throw .forked }
+    let request = request(size, fit: indexed)
+    var next = list.newest
+    while let chunk = next {
+      if let start = chunk.pointee.allocate(request, by: indexed) {
+        return Allocation(start: start, size: size, owner: chunk.pointee.owner)
+      }
+      next = chunk.pointee.next
+    }
+    throw failure(size, fit: fit)
+  }
+
+  @inline(never)
+  private func allocateByScan(_ size: ByteCount, by fit: Fit?) throws(PoolError) -> Allocation {
     let (chunk, index) = try take(size, fit: fit, busAlignment: nil)
     return Allocation(
       start: chunk.pointee.address(of: index), size: size, owner: chunk.pointee.owner)
@@ -296,8 +316,31 @@ public final class Pool: Sendable {
   @inline(__always)
   func request(_ size: ByteCount, fit: Fit?) -> ChunkRequest {
     let count = granule.granules(holding: size)
+    if let indexed = indexedFit(fit) { return request(size, fit: indexed) }
     let needsRun = (fit?.kind ?? fitKind.load(ordering: .relaxed)) != .anywhere
-    return ChunkRequest(size: size, count: count, run: needsRun ? count : GranuleCount(0))
+    return ChunkRequest(
+      size: size, count: count, run: needsRun ? count : GranuleCount(0), order: 0,
+      fromChunkStart: false)
+  }
+
+  /// The same by a fit whose places the index finds.
+  @inline(__always)
+  private func request(_ size: ByteCount, fit: IndexedFit) -> ChunkRequest {
+    let count = granule.granules(holding: size)
+    let alignment = fit.alignment(of: count, granule)
+    let run = if case .fixed = fit { GranuleCount(0) } else { count }
+    return ChunkRequest(
+      size: size, count: count, run: run, order: alignment?.order ?? 0,
+      fromChunkStart: alignment?.fromChunkStart ?? false)
+  }
+
+  /// A fit, the pool's own when nil, for the index; nil when that does not find its places.
+  @inline(__always)
+  func indexedFit(_ fit: Fit?) -> IndexedFit? {
+    switch fit {
+    case .some(let fit): fit.indexed(in: granule)
+    case nil: PublishedFit(rawValue: publishedFit.load(ordering: .relaxed)).indexed
+    }
   }
 
   /// Takes `count` granules from a chunk that may serve; nil when it has no place.
