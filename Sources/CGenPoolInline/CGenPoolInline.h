@@ -92,6 +92,33 @@ __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8
   a = _mm_max_epu8(a, _mm_srli_epi16(a, 8));
   return (uint8_t)_mm_cvtsi128_si32(a);
 }
+
+/* Of 16 entries of four bytes (a cache line), the first whose byte number lane is at most lack; there is one. */
+__attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
+  const __m128i *quarter = (const __m128i *)line;
+  const __m128i most = _mm_set1_epi8((char)lack);
+  uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[0], most), quarter[0]));
+  uint64_t b = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[1], most), quarter[1]));
+  uint64_t c = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[2], most), quarter[2]));
+  uint64_t d = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[3], most), quarter[3]));
+  uint64_t bytes = ((a | b << 16) | (c | d << 16) << 32) & (UINT64_C(0x1111111111111111) << lane);
+  return (uint32_t)__builtin_ctzll(bytes) / 4;
+}
+
+/* The least of each of the four bytes, entry number except apart: 0 to 15, or 16 for none. */
+__attribute__((always_inline)) static inline uint32_t gp_entries_least(const uint32_t *line, uint32_t except) {
+  static const uint32_t hole[32] __attribute__((aligned(64))) = {[16] = UINT32_MAX};
+  const __m128i *quarter = (const __m128i *)line;
+  const __m128i *omit = (const __m128i *)(hole + 16 - except);
+  __m128i a = _mm_or_si128(_mm_loadu_si128(omit), quarter[0]);
+  __m128i b = _mm_or_si128(_mm_loadu_si128(omit + 1), quarter[1]);
+  __m128i c = _mm_or_si128(_mm_loadu_si128(omit + 2), quarter[2]);
+  __m128i d = _mm_or_si128(_mm_loadu_si128(omit + 3), quarter[3]);
+  a = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
+  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0x4e));
+  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0xb1));
+  return (uint32_t)_mm_cvtsi128_si32(a);
+}
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -120,6 +147,37 @@ __attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8
   uint8x16_t d = vbicq_u8(vld1q_u8(line + 48), vceqq_u8(hole, vdupq_n_u8(48)));
   return vmaxvq_u8(vmaxq_u8(vmaxq_u8(a, b), vmaxq_u8(c, d)));
 }
+
+__attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
+  const uint8_t *bytes = (const uint8_t *)line;
+  const uint8x16_t most = vdupq_n_u8(lack);
+  /* In each entry the bit of its place in four, in the byte asked for; sums bring 16 together. */
+  const uint32x4_t places = vshlq_u32(vdupq_n_u32(1), vdupq_n_s32((int32_t)(8 * lane)));
+  uint32x4_t a = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes), most)), places);
+  uint32x4_t b = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 16), most)), places);
+  uint32x4_t c = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 32), most)), places);
+  uint32x4_t d = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 48), most)), places);
+  /* Each lane is 0 or 1 << 8 * lane: narrowed to that bit, then four bits a vector, the lowest first. */
+  const int32_t shifts[4] = {0, 1, 2, 3};
+  const int32x4_t by = vsubq_s32(vld1q_s32(shifts), vdupq_n_s32((int32_t)(8 * lane)));
+  uint32_t found = vaddvq_u32(vshlq_u32(a, by)) | vaddvq_u32(vshlq_u32(b, by)) << 4 |
+                   vaddvq_u32(vshlq_u32(c, by)) << 8 | vaddvq_u32(vshlq_u32(d, by)) << 12;
+  return (uint32_t)__builtin_ctz(found);
+}
+
+__attribute__((always_inline)) static inline uint32_t gp_entries_least(const uint32_t *line, uint32_t except) {
+  const uint8_t *bytes = (const uint8_t *)line;
+  const uint32_t numbers[4] = {0, 1, 2, 3};
+  const uint32x4_t hole = vsubq_u32(vdupq_n_u32(except), vld1q_u32(numbers));
+  uint8x16_t a = vorrq_u8(vld1q_u8(bytes), vreinterpretq_u8_u32(vceqq_u32(hole, vdupq_n_u32(0))));
+  uint8x16_t b = vorrq_u8(vld1q_u8(bytes + 16), vreinterpretq_u8_u32(vceqq_u32(hole, vdupq_n_u32(4))));
+  uint8x16_t c = vorrq_u8(vld1q_u8(bytes + 32), vreinterpretq_u8_u32(vceqq_u32(hole, vdupq_n_u32(8))));
+  uint8x16_t d = vorrq_u8(vld1q_u8(bytes + 48), vreinterpretq_u8_u32(vceqq_u32(hole, vdupq_n_u32(12))));
+  a = vminq_u8(vminq_u8(a, b), vminq_u8(c, d));
+  uint8x8_t e = vmin_u8(vget_low_u8(a), vget_high_u8(a));
+  e = vmin_u8(e, vreinterpret_u8_u64(vshr_n_u64(vreinterpret_u64_u8(e), 32)));
+  return vget_lane_u32(vreinterpret_u32_u8(e), 0);
+}
 #endif
 
 #ifdef __x86_64__
@@ -134,6 +192,33 @@ __attribute__((target("avx2"), always_inline)) static inline uint64_t gp_line_ab
   uint64_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[0], less));
   uint64_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[1], less));
   return a | b << 32;
+}
+
+/*
+ * For each of four sets of positions in a word of 64 granules, 1 = free: the longest run from any of them
+ * on without leaving the word, up to 63; a byte each, the first set's the lowest. The length bit by bit
+ * from the highest, by the positions that still reach.
+ */
+__attribute__((target("avx2"))) static inline uint32_t gp_reaches_inside_avx2(uint64_t bits, const uint64_t *positions) {
+  const __m256i one = _mm256_set1_epi64x((long long)bits), none = _mm256_setzero_si256();
+  const __m256i two = _mm256_and_si256(one, _mm256_srli_epi64(one, 1));
+  const __m256i four = _mm256_and_si256(two, _mm256_srli_epi64(two, 2));
+  const __m256i eight = _mm256_and_si256(four, _mm256_srli_epi64(four, 4));
+  const __m256i sixteen = _mm256_and_si256(eight, _mm256_srli_epi64(eight, 8));
+  const __m256i starts[6] = {one, two, four, eight, sixteen, _mm256_and_si256(sixteen, _mm256_srli_epi64(sixteen, 16))};
+  __m256i from = _mm256_load_si256((const __m256i *)positions);
+  __m256i length = none;
+#pragma GCC unroll 6
+  for (int step = 5; step >= 0; step--) {
+    const __m256i longer = _mm256_and_si256(from, _mm256_srlv_epi64(starts[step], length));
+    const __m256i ends = _mm256_cmpeq_epi64(longer, none);
+    from = _mm256_blendv_epi8(longer, from, ends);
+    length = _mm256_or_si256(length, _mm256_andnot_si256(ends, _mm256_set1_epi64x(1 << step)));
+  }
+  __m128i pairs = _mm_or_si128(
+      _mm256_castsi256_si128(length), _mm_slli_epi64(_mm256_extracti128_si256(length, 1), 16));
+  pairs = _mm_or_si128(pairs, _mm_slli_epi64(_mm_srli_si128(pairs, 8), 8));
+  return (uint32_t)_mm_cvtsi128_si32(pairs);
 }
 
 /*

@@ -153,6 +153,87 @@ struct RunIndexTests {
     tryShortWays(OneByFour.self, granules: 5)
   }
 
+  /// The ways to take a run.
+  private enum Way: CaseIterable {
+    case first, aligned, orderAligned, best, fixed
+  }
+
+  /// Takes `count` granules; where, and where the reference model does.
+  private func take<Shape: IndexShape>(
+    _ count: Int, _ way: Way, _ index: inout RunIndex<Shape>, _ taken: [Bool], origin: UInt64
+  ) -> (got: Int?, expected: Int?) {
+    let granules = GranuleCount(count)
+    let got: GranuleIndex?
+    let fit: ReferenceFit
+    switch way {
+    case .first:
+      got = index.allocateFirstFit(granules)
+      fit = .first
+    case .aligned:
+      got = index.allocateFirstFit(granules, alignedTo: 1, fromChunkStart: false)
+      fit = .aligned(2 << Self.order)
+    case .orderAligned:
+      let width = Int.bitWidth - (count - 1).leadingZeroBitCount
+      got = index.allocateFirstFit(granules, alignedTo: width, fromChunkStart: true)
+      fit = .orderAligned
+    case .best:
+      got = index.allocateBestFit(granules)
+      fit = .best
+    case .fixed:
+      // The lowest free granule: in an empty world the front's.
+      let first = taken.firstIndex(of: false) ?? 0
+      let run = GranuleRun(first: GranuleIndex(first), count: granules)
+      got = index.isFree(run) ? run.first : nil
+      if got != nil { index.allocate(run) }
+      fit = .fixed(UInt64(first) << Self.order)
+    }
+    let place = fit.place(
+      in: taken, count: count, chunkStart: origin << Self.order, order: Self.order)
+    return (got?.rawValue, place)
+  }
+
+  /// Every bitmap, and every two fits in turns, by an index that was asked for nothing and by one that was
+  /// asked for everything before: the lowest run stands as a front whoever takes from it, and whoever looks
+  /// elsewhere meanwhile.
+  private func tryFronts<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64) {
+    for bits in 0..<(1 << granules) {
+      let taken = (0..<granules).map { bits >> $0 & 1 == 1 }
+      for (one, other) in Way.allCases.flatMap({ one in Way.allCases.map { (one, $0) } }) {
+        for isAskedForAll in [false, true] {
+          guard var index = index(shape, taken, origin: origin) else { return }
+          if isAskedForAll {
+            expectEqualPlaces(&index, taken, origin: origin, counts: [1, granules])
+          }
+          var now = taken
+          var last: GranuleRun?
+          for (way, count) in [(one, 1), (other, 1), (one, 2), (other, 1)] {
+            let (got, expected) = take(count, way, &index, now, origin: origin)
+            guard got == expected, index.brokenRule == nil else {
+              Issue.record(
+                "\(taken), \(one), \(other): \(got as Any), not \(expected as Any); \(index.brokenRule ?? "")"
+              )
+              return
+            }
+            guard let got else { continue }
+            for granule in got..<(got + count) { now[granule] = true }
+            last = GranuleRun(first: GranuleIndex(got), count: GranuleCount(count))
+          }
+          guard let last else { continue }
+          if !index.freeInsideBlock(last) { index.free(last) }
+          for granule in last.first.rawValue..<last.end.rawValue { now[granule] = false }
+          if let rule = index.brokenRule { Issue.record("\(taken), \(one), \(other): \(rule)") }
+          expectEqualPlaces(&index, now, origin: origin, counts: [1, 2])
+        }
+      }
+    }
+  }
+
+  @Test func `every two fits in turns keep the index true in every small world`() {
+    tryFronts(TwoByTwo.self, granules: 6, origin: 1)
+    tryFronts(FourByTwo.self, granules: 7, origin: 2)
+    tryFronts(OneByFour.self, granules: 4, origin: 1)
+  }
+
   @Test(arguments: [(9, 0), (8, 3), (7, 5), (0, 0), (1, 1)] as [(Int, UInt64)])
   func `every change in every world of blocks of two granules keeps the index true`(
     granules: Int, origin: UInt64
@@ -201,6 +282,19 @@ struct RunIndexTests {
       }
       expectEqualPlaces(
         &index, taken, origin: origin, counts: [Int.random(in: 1...most, using: &random)])
+      if Shape.blockOrder == 6 { expectKnownRuns(&index, "\(granules) granules, seed \(seed)") }
+    }
+  }
+
+  /// What is known without the lock of the longest run from an aligned place is so.
+  private func expectKnownRuns<Shape: IndexShape>(_ index: inout RunIndex<Shape>, _ life: String) {
+    // This makes the trees.
+    let all = (1...6).map { index.longest(alignedTo: $0, fromChunkStart: true).rawValue }
+    let known = index.alignedRuns
+    for (order, longest) in zip(1...6, all) {
+      if known.longest(order) != (longest < 64 ? longest : nil) {
+        Issue.record("\(life), order \(order): \(known.longest(order) as Any), not \(longest)")
+      }
     }
   }
 
@@ -245,6 +339,12 @@ struct RunIndexTests {
       let place = Fit.first.place(request, in: plain)
       let found = index.firstFit(count)
       if found != place { Issue.record("\(length): \(String(describing: found))") }
+      let order = length % 6 + 1
+      let aligned = Fit.firstAligned(ByteCount(4096 << UInt64(order))).place(request, in: plain)
+      let foundAligned = index.firstFit(count, alignedTo: order)
+      if foundAligned != aligned {
+        Issue.record("\(length), order \(order): \(String(describing: foundAligned))")
+      }
     }
   }
 

@@ -10,7 +10,7 @@ import Synchronization
 /// chunks that come and go.
 ///
 /// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the part by
-/// address, which ascends; a slot's bounds are those that its chunk's ``ChunkStorage/State/place`` wrote.
+/// address, which ascends; a slot's runs are those that its chunk's ``ChunkStorage/State/place`` wrote.
 // SAFETY: rosters and storages are published with release order, and deallocated in deinit only.
 @safe
 struct ChunkList: ~Copyable, @unchecked Sendable {
@@ -35,20 +35,21 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   struct Place {
     private let byAddress: UnsafeMutablePointer<Atomic<UInt64>>
     private let fromStart: UnsafeMutablePointer<Atomic<UInt64>>
+    /// The chunk's start, in granules.
+    private let origin: UInt64
 
-    fileprivate init(_ roster: borrowing Roster, slot: Int) {
-      unsafe byAddress = roster.byAddressBounds.word(slot)
-      unsafe fromStart = roster.fromStartBounds.word(slot)
+    fileprivate init(_ roster: borrowing Roster, slot: Int, origin: UInt64) {
+      unsafe byAddress = roster.runsByAddress.word(slot)
+      unsafe fromStart = roster.runsFromStart.word(slot)
+      self.origin = origin
     }
 
     /// Writes what changed: the line is shared with other chunks.
     @inline(__always)
-    func publish(_ bounds: ChunkBounds) {
-      if unsafe byAddress.pointee.load(ordering: .relaxed) != bounds.byAddress {
-        unsafe byAddress.pointee.store(bounds.byAddress, ordering: .relaxed)
-      }
-      if unsafe fromStart.pointee.load(ordering: .relaxed) != bounds.fromStart {
-        unsafe fromStart.pointee.store(bounds.fromStart, ordering: .relaxed)
+    func publish(_ runs: AlignedRuns) {
+      if unsafe fromStart.pointee.load(ordering: .relaxed) != runs.rawValue {
+        unsafe fromStart.pointee.store(runs.rawValue, ordering: .relaxed)
+        unsafe byAddress.pointee.store(runs.counted(from: origin), ordering: .relaxed)
       }
     }
   }
@@ -104,15 +105,15 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     return nil
   }
 
-  /// The same of those chunks that may have what is searched for.
+  /// The same of those chunks that may serve.
   @inline(__always)
   func first<Answer, Failure: Error>(
-    having query: ChunkQuery, _ body: (ChunkReference) throws(Failure) -> Answer?
+    serving request: ChunkRequest, _ body: (ChunkReference) throws(Failure) -> Answer?
   ) throws(Failure) -> Answer? {
     guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
     var slot = unsafe roster.pointee.count.load(ordering: .acquiring)
     while true {
-      slot = unsafe roster.pointee.slot(below: slot, having: query)
+      slot = unsafe roster.pointee.slot(below: slot, serving: request)
       guard slot >= 0 else { return nil }
       if let chunk = unsafe roster.pointee.chunk(in: slot), let answer = try body(chunk) {
         return answer
@@ -251,8 +252,8 @@ private struct Roster: ~Copyable {
   /// Whether chunks tell what they have room for.
   private let isAnnounced = Atomic(false)
   private let chunks: AtomicWords
-  fileprivate let byAddressBounds: AtomicWords
-  fileprivate let fromStartBounds: AtomicWords
+  fileprivate let runsByAddress: AtomicWords
+  fileprivate let runsFromStart: AtomicWords
   /// Where chunks start, ascending, and which they are.
   private let starts: AtomicWords
   private let chunksByStart: AtomicWords
@@ -261,8 +262,8 @@ private struct Roster: ~Copyable {
     self.capacity = capacity
     unsafe self.replaced = replaced
     chunks = AtomicWords(capacity)
-    byAddressBounds = AtomicWords(capacity)
-    fromStartBounds = AtomicWords(capacity)
+    runsByAddress = AtomicWords(capacity)
+    runsFromStart = AtomicWords(capacity)
     starts = AtomicWords(capacity)
     chunksByStart = AtomicWords(capacity)
   }
@@ -270,14 +271,17 @@ private struct Roster: ~Copyable {
   @inline(__always)
   func chunk(in slot: Int) -> ChunkReference? { ChunkReference(word: chunks[slot]) }
 
-  /// The highest slot below `end` whose chunk may have what is searched for; −1 for none.
+  /// The highest slot below `end` whose chunk may serve, or without one when no run is asked for; −1 for
+  /// none.
   @inline(__always)
-  func slot(below end: Int, having query: ChunkQuery) -> Int {
+  func slot(below end: Int, serving request: ChunkRequest) -> Int {
     var slot = end &- 1
-    if query.isFromStart {
-      while slot >= 0, fromStartBounds[slot] &>> query.shift & 0xff < query.least { slot &-= 1 }
+    let shift = AlignedRuns.shift(request.order)
+    let most = AlignedRuns.most(request.run)
+    if request.fromChunkStart {
+      while slot >= 0, runsFromStart[slot] &>> shift & 0xff > most { slot &-= 1 }
     } else {
-      while slot >= 0, byAddressBounds[slot] &>> query.shift & 0xff < query.least { slot &-= 1 }
+      while slot >= 0, runsByAddress[slot] &>> shift & 0xff > most { slot &-= 1 }
     }
     return slot
   }
@@ -302,10 +306,13 @@ private struct Roster: ~Copyable {
   /// Gives a chunk a slot that is free. It takes its lock.
   func enter(_ chunk: ChunkReference, at slot: Int) {
     chunk.pointee.state.withLock { state in
-      let bounds = state.index.bounds
-      byAddressBounds[slot] = bounds.byAddress
-      fromStartBounds[slot] = bounds.fromStart
-      state.place = isAnnounced.load(ordering: .relaxed) ? ChunkList.Place(self, slot: slot) : nil
+      let origin = chunk.pointee.start.rawValue >> UInt64(chunk.pointee.granule.order)
+      let runs = state.index.alignedRuns.with(longest: state.index.longest.rawValue)
+      runsFromStart[slot] = runs.rawValue
+      runsByAddress[slot] = runs.counted(from: origin)
+      state.place =
+        isAnnounced.load(ordering: .relaxed)
+        ? ChunkList.Place(self, slot: slot, origin: origin) : nil
     }
     chunks[slot] = chunk.word
   }
@@ -337,8 +344,8 @@ private struct Roster: ~Copyable {
   func leave(_ chunk: ChunkReference, start: AnyAddress) {
     var end = count.load(ordering: .relaxed)
     for slot in 0..<end where chunks[slot] == chunk.word {
-      byAddressBounds[slot] = 0
-      fromStartBounds[slot] = 0
+      runsByAddress[slot] = AlignedRuns.none.rawValue
+      runsFromStart[slot] = AlignedRuns.none.rawValue
       chunks[slot] = 0
     }
     while end > 0, chunks[end - 1] == 0 { end -= 1 }
@@ -363,8 +370,8 @@ private struct Roster: ~Copyable {
       guard let chunk = chunk(in: from) else { continue }
       if to < from {
         enter(chunk, at: to)
-        byAddressBounds[from] = 0
-        fromStartBounds[from] = 0
+        runsByAddress[from] = AlignedRuns.none.rawValue
+        runsFromStart[from] = AlignedRuns.none.rawValue
         chunks[from] = 0
       }
       to += 1

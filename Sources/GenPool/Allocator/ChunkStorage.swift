@@ -40,6 +40,8 @@ struct ChunkStorage: ~Copyable {
   /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
   /// without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
+  /// The longest run from any aligned place, by alignment, as far as is known: read without the lock as well.
+  private let alignedRuns = Atomic(AlignedRuns.unknown.rawValue)
   /// Changes under the lock; read without.
   let phase = Atomic(ChunkPhase.open)
   /// How many chunks this has been before.
@@ -82,7 +84,8 @@ struct ChunkStorage: ~Copyable {
     var place: ChunkList.Place?
 
     init(
-      _ identity: Identity, owner: Owner?, index: consuming RunIndex<NativeShape>, fit: Fit, backing: AnyObject?
+      _ identity: Identity, owner: Owner?, index: consuming RunIndex<NativeShape>, fit: Fit,
+      backing: AnyObject?
     ) {
       self.identity = identity
       self.owner = owner
@@ -126,6 +129,7 @@ struct ChunkStorage: ~Copyable {
     state.value.tags = nil
     state.value.isTagged = false
     state.value.place = nil
+    alignedRuns.store(AlignedRuns.unknown.rawValue, ordering: .relaxed)
     return state.value.backing.take()
   }
 
@@ -161,6 +165,18 @@ struct ChunkStorage: ~Copyable {
   func mayServe(_ request: ChunkRequest) -> Bool {
     request.size.rawValue <= available.load(ordering: .relaxed)
       && request.run.rawValue <= longest.load(ordering: .relaxed)
+      && (request.order == 0
+        || request.run.rawValue <= longestRun(request.order, request.fromChunkStart) ?? .max)
+  }
+
+  /// The longest run from a place of an alignment in powers of two of granules, as far as is known without the
+  /// lock.
+  @inline(__always)
+  func longestRun(_ order: Int, _ fromChunkStart: Bool) -> Int? {
+    // Where the addresses are not aligned as the distances from the start are, the index says nothing here.
+    let mask: UInt64 = 1 &<< UInt64(truncatingIfNeeded: order) &- 1
+    guard fromChunkStart || start.rawValue &>> UInt64(granule.order) & mask == 0 else { return nil }
+    return AlignedRuns(rawValue: alignedRuns.load(ordering: .relaxed)).longest(order)
   }
 
   /// Whether `address` lies in the chunk, the tail included.
@@ -227,6 +243,25 @@ struct ChunkStorage: ~Copyable {
     return first
   }
 
+  /// Allocates what is asked for by any fit whose places the index finds; nil when there is no place, or the
+  /// chunk takes none. Takes the lock, if it is worth it.
+  @inline(__always)
+  func allocate(
+    _ request: ChunkRequest, by fit: IndexedFit
+  ) -> (start: AnyAddress, owner: Owner?)? {
+    guard mayServe(request) else { return nil }
+    return state.withLock { state in
+      guard isOpen else { return nil }
+      guard let first = state.index.allocate(request.count, by: fit, granule) else {
+        // The search may have found out what there is not.
+        publishRuns(&state)
+        return nil
+      }
+      noteAllocation(request.count, in: &state)
+      return (address(of: first), state.owner)
+    }
+  }
+
   /// Marks a run as allocated. The lock is held, the run is free.
   @inline(never)
   func allocate(_ run: GranuleRun, in state: inout State) {
@@ -268,12 +303,15 @@ struct ChunkStorage: ~Copyable {
   private func publish(_ bytes: UInt64, _ state: inout State) {
     available.store(bytes, ordering: .relaxed)
     longest.store(state.index.longest.rawValue, ordering: .relaxed)
-    if let place = state.place { place.publish(state.index.bounds) }
+    publishRuns(&state)
   }
 
-  /// Brings the list up to date after a search that made the index know more. The lock is held.
-  func publishBounds(_ state: inout State) {
-    if let place = state.place { place.publish(state.index.bounds) }
+  /// Tells what runs there are, after a change or a search that found out more. The lock is held.
+  @inline(__always)
+  func publishRuns(_ state: inout State) {
+    let runs = state.index.alignedRuns
+    alignedRuns.store(runs.rawValue, ordering: .relaxed)
+    if let place = state.place { place.publish(runs.with(longest: state.index.longest.rawValue)) }
   }
 }
 

@@ -133,51 +133,6 @@ public enum Fit: Sendable {
     case anywhere
   }
 
-  /// The longest free run from a place that is aligned as this fit aligns `count` granules.
-  func longest<Shape>(
-    _ count: GranuleCount, _ granule: GranuleSize, in index: inout RunIndex<Shape>
-  ) -> GranuleCount {
-    switch self {
-    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
-      let order = alignment.rawValue.trailingZeroBitCount - Int(granule.order)
-      return index.longest(alignedTo: max(order, 0))
-    case .orderAligned:
-      let order = Int.bitWidth - (count.rawValue &- 1).leadingZeroBitCount
-      return index.longest(alignedTo: order, fromChunkStart: true)
-    case .first, .best, .firstAligned, .fixed, .custom:
-      return index.longest
-    }
-  }
-
-  /// What to look for in chunks that nobody has locked; nil for fits without an alignment that the index
-  /// knows.
-  func query(_ count: GranuleCount, _ granule: GranuleSize) -> ChunkQuery? {
-    switch self {
-    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
-      let order = alignment.rawValue.trailingZeroBitCount - Int(granule.order)
-      return ChunkQuery(count, order: order)
-    case .orderAligned:
-      let order = Int.bitWidth - (count.rawValue &- 1).leadingZeroBitCount
-      return ChunkQuery(count, order: order, isFromStart: true)
-    case .first, .best, .firstAligned, .fixed, .custom:
-      return nil
-    }
-  }
-
-  /// What the place of `count` granules has to be a multiple of: a power of two above the granule; nil for
-  /// any granule, and for what no power of two says.
-  func alignment(of count: GranuleCount, _ granule: GranuleSize) -> ByteCount? {
-    switch self {
-    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
-      return alignment > granule.byteCount ? alignment : nil
-    case .orderAligned where count.rawValue > 1:
-      let order = Int.bitWidth - (count.rawValue &- 1).leadingZeroBitCount
-      return ByteCount(granule.byteCount.rawValue &<< UInt64(order))
-    case .first, .best, .firstAligned, .orderAligned, .fixed, .custom:
-      return nil
-    }
-  }
-
   /// Whether this fit cannot be used at all: it is aligned to 0 bytes.
   var isRefused: Bool {
     if case .firstAligned(.zero) = self { return true }

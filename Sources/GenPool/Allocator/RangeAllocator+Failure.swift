@@ -35,11 +35,12 @@ extension RangeAllocator {
         return .notFree(requested: size, offset: offset)
       }
     case .inAlignedRun:
-      let fit = fit ?? state.withLock { $0.fit }
-      longest = longestFreeRun(placedAs: size, by: fit).rawValue
-      if let alignment = fit.alignment(of: granule.granules(holding: size), granule) {
+      let count = granule.granules(holding: size)
+      if let (order, fromChunkStart) = indexedFit(fit)?.alignment(of: count, granule), order > 0 {
+        let longest = longestFreeRun(alignedTo: order, fromChunkStart: fromChunkStart)
         return .noAlignedRun(
-          requested: size, alignment: alignment, largest: granule.bytes(GranuleCount(longest)))
+          requested: size, alignment: ByteCount(granule.byteCount.rawValue &<< UInt64(order)),
+          largest: granule.bytes(longest))
       }
     }
     return .fragmented(
@@ -47,22 +48,21 @@ extension RangeAllocator {
       largest: granule.bytes(GranuleCount(longest)))
   }
 
-  /// The longest free run from a place that is aligned as `fit` aligns `size` bytes. Locks only chunks that
-  /// may have a longer one than was found, and do not say so themselves.
-  private func longestFreeRun(placedAs size: ByteCount, by fit: Fit) -> GranuleCount {
-    let count = granule.granules(holding: size)
+  /// The longest free run from a place that is aligned. Takes locks only where that is not known without.
+  private func longestFreeRun(alignedTo order: Int, fromChunkStart: Bool) -> GranuleCount {
     var longest = GranuleCount(0)
     list.forEach { chunk in
       guard chunk.pointee.isOpen,
         chunk.pointee.longest.load(ordering: .relaxed) > longest.rawValue
       else { return }
-      longest = max(
-        longest,
-        chunk.pointee.state.withLock { state in
-          let longest = fit.longest(count, granule, in: &state.index)
-          chunk.pointee.publishBounds(&state)
+      let here =
+        chunk.pointee.longestRun(order, fromChunkStart).map { GranuleCount($0) }
+        ?? chunk.pointee.state.withLock { state in
+          let longest = state.index.longest(alignedTo: order, fromChunkStart: fromChunkStart)
+          chunk.pointee.publishRuns(&state)
           return longest
-        })
+        }
+      longest = max(longest, here)
     }
     return longest
   }

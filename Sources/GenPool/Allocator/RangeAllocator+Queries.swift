@@ -61,7 +61,8 @@ extension RangeAllocator {
         bitmap.forEachFreeRun { run in
           guard runs.count < limit else { return false }
           runs.append(
-            FreeRun(start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count)))
+            FreeRun(
+              start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count)))
           return true
         }
       }
@@ -88,7 +89,9 @@ extension RangeAllocator {
     func look(_ chunk: ChunkReference?) -> Result? {
       guard let chunk else { return nil }
       return withState(of: chunk) { state in
-        guard !chunk.pointee.isRemoved, chunk.pointee.contains(AnyAddress(address)) else { return nil }
+        guard !chunk.pointee.isRemoved, chunk.pointee.contains(AnyAddress(address)) else {
+          return nil
+        }
         return body(state, chunk.pointee.offset(of: AnyAddress(address)))
       }
     }

@@ -32,6 +32,8 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
   let fitKind: Atomic<Fit.Kind>
+  /// The fit for the index, as a ``PublishedFit``.
+  let publishedFit: Atomic<UInt8>
   let isDestroyed = Atomic(false)
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
@@ -68,6 +70,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     self.node = node
     warn = warning
     fitKind = Atomic(fit.kind)
+    publishedFit = Atomic(PublishedFit(fit).rawValue)
     state = Locked(State(fit: fit))
   }
 
@@ -117,7 +120,8 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
         let index = RunIndex<NativeShape>(bitmap, origin: origin)
       else { throw .noMemory }
       let identity = ChunkStorage.Identity(
-        start: AnyAddress(start), size: size, physical: physical, bus: bus, traits: traits, isMapped: isMapped)
+        start: AnyAddress(start), size: size, physical: physical, bus: bus, traits: traits,
+        isMapped: isMapped)
       list.push(
         ChunkStorage.State(identity, owner: owner, index: index, fit: state.fit, backing: backing),
         granule: granule, &state.books)
@@ -177,6 +181,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
       try refuseIfDestroyed()
       state.fit = fit
       fitKind.store(fit.kind, ordering: .relaxed)
+      publishedFit.store(PublishedFit(fit).rawValue, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
   }
@@ -215,9 +220,9 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   @inline(never)
   private func allocateFirstFitElsewhere(_ size: ByteCount) throws(Failure) -> Allocation {
-    let query = ChunkQuery(granule.granules(holding: size))
+    let request = request(size, fit: .first)
     let made = try searching { () throws(Failure) in
-      list.first(having: query) { $0.pointee.allocateFirstFit(size) }
+      list.first(serving: request) { $0.pointee.allocateFirstFit(size) }
     }
     guard let made else { throw failure(size, fit: .first) }
     return Allocation(start: Address(made.start), size: size, owner: made.owner)
@@ -235,7 +240,17 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   @inline(never)
   private func allocate(_ size: ByteCount, by fit: Fit?) throws(Failure) -> Allocation {
-    try take(size, fit: fit, busAlignment: nil).allocation
+    guard let indexed = indexedFit(fit) else {
+      return try take(size, fit: fit, busAlignment: nil).allocation
+    }
+    guard size > .zero else { throw .emptyRequest }
+    guard !forkGuard.isForked else { throw .forked }
+    let request = request(size, fit: indexed)
+    let made = try searching { () throws(Failure) in
+      list.first(serving: request) { $0.pointee.allocate(request, by: indexed) }
+    }
+    guard let made else { throw failure(size, fit: fit) }
+    return Allocation(start: Address(made.start), size: size, owner: made.owner)
   }
 
   /// The one real allocator.
@@ -248,7 +263,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     if fit?.isRefused == true { throw .alignmentIsZero }
     let request = request(size, fit: fit)
     let taken = try searching { () throws(Failure) in
-      try list.first(having: request.query) { (chunk) throws(Failure) in
+      try list.first(serving: request) { (chunk) throws(Failure) in
         guard chunk.pointee.mayServe(request) else { return nil as Taken? }
         return try take(
           request, from: chunk, fit: fit, busAlignment: busAlignment, mustBeMapped: mustBeMapped)
@@ -269,17 +284,30 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   @inline(__always)
   func request(_ size: ByteCount, fit given: Fit?) -> ChunkRequest {
     let count = granule.granules(holding: size)
-    let kind = given?.kind ?? fitKind.load(ordering: .relaxed)
-    switch kind {
-    case .anywhere:
-      return ChunkRequest(
-        size: size, count: count, run: GranuleCount(0), query: ChunkQuery(GranuleCount(0)))
-    case .first, .inRun:
-      return ChunkRequest(size: size, count: count, run: count, query: ChunkQuery(count))
-    case .inAlignedRun:
-      let query =
-        (given ?? state.withLock { $0.fit }).query(count, granule) ?? ChunkQuery(count)
-      return ChunkRequest(size: size, count: count, run: count, query: query)
+    if let indexed = indexedFit(given) { return request(size, fit: indexed) }
+    let needsRun = (given?.kind ?? fitKind.load(ordering: .relaxed)) != .anywhere
+    return ChunkRequest(
+      size: size, count: count, run: needsRun ? count : GranuleCount(0), order: 0,
+      fromChunkStart: false)
+  }
+
+  /// The same by a fit whose places the index finds.
+  @inline(__always)
+  private func request(_ size: ByteCount, fit: IndexedFit) -> ChunkRequest {
+    let count = granule.granules(holding: size)
+    let alignment = fit.alignment(of: count, granule)
+    let run = if case .fixed = fit { GranuleCount(0) } else { count }
+    return ChunkRequest(
+      size: size, count: count, run: run, order: alignment?.order ?? 0,
+      fromChunkStart: alignment?.fromChunkStart ?? false)
+  }
+
+  /// A fit, the allocator's own when nil, for the index; nil when that does not find its places.
+  @inline(__always)
+  func indexedFit(_ fit: Fit?) -> IndexedFit? {
+    switch fit {
+    case .some(let fit): fit.indexed(in: granule)
+    case nil: PublishedFit(rawValue: publishedFit.load(ordering: .relaxed)).indexed
     }
   }
 
@@ -305,7 +333,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
           count, fit: given, within: window, in: &state, of: chunk, warning: &warning)
       else {
         // The search may have found out what there is not.
-        chunk.pointee.publishBounds(&state)
+        chunk.pointee.publishRuns(&state)
         return nil
       }
       let taken = handOut(request.size, at: first, of: chunk, state)

@@ -34,7 +34,7 @@ struct FreeBlock<Shape: IndexShape> {
 
   /// How many granules are free at the next block's start.
   @inline(__always)
-  private var nextPrefix: Int { min(Shape.block, (~next).trailingZeroBitCount) }
+  var nextPrefix: Int { min(Shape.block, (~next).trailingZeroBitCount) }
 
   /// The positions of the free granules at the block's end.
   @inline(__always)
@@ -74,7 +74,7 @@ struct FreeBlock<Shape: IndexShape> {
     let suffix = suffix
     let across = min(Shape.block, suffix &+ nextPrefix)
     return max(
-      reachInside(from: Shape.everyPosition, Doublings(bits)), suffix == 0 ? 0 : across)
+      Doublings(bits).longest(from: Shape.everyPosition), suffix == 0 ? 0 : across)
   }
 
   /// The longest run, up to a block's length, from any of `positions` on. 0 when none is free.
@@ -82,28 +82,7 @@ struct FreeBlock<Shape: IndexShape> {
   func reach(from positions: UInt64) -> Int {
     let crossing = suffixPositions & positions
     let across = min(Shape.block, Shape.block &- crossing.trailingZeroBitCount &+ nextPrefix)
-    return max(reachInside(from: positions, Doublings(bits)), crossing == 0 ? 0 : across)
-  }
-
-  /// The longest run from any of `positions` on without leaving the block, up to 63.
-  @inline(__always)
-  private func reachInside(from positions: UInt64, _ runs: Doublings) -> Int {
-    // The length, bit by bit from the highest, by the positions that still reach.
-    var from = positions
-    var length: UInt64 = 0
-    @inline(__always)
-    func extend(by step: UInt64, _ starts: UInt64) {
-      let longer = from & starts &>> length
-      from = longer != 0 ? longer : from
-      length = longer != 0 ? length | step : length
-    }
-    extend(by: 32, runs.thirtyTwo)
-    extend(by: 16, runs.sixteen)
-    extend(by: 8, runs.eight)
-    extend(by: 4, runs.four)
-    extend(by: 2, runs.two)
-    extend(by: 1, bits)
-    return Int(truncatingIfNeeded: length)
+    return max(Doublings(bits).longest(from: positions), crossing == 0 ? 0 : across)
   }
 
   /// The lowest of `positions` from which `length` granules are free, at most a block's length; 64
@@ -137,7 +116,7 @@ struct FreeBlock<Shape: IndexShape> {
     let position = all.trailingZeroBitCount
     let left = min(suffix, Shape.block &- position &- length)
     let across = min(Shape.block, left &+ nextPrefix) & ~((left &- 1) &>> 63)
-    return (position, max(reachInside(from: ~taken, Doublings(bits)), across))
+    return (position, max(Doublings(bits).longest(from: ~taken), across))
   }
 
   /// The positions at which maximal runs of exactly `length` granules start; less than a block's
@@ -153,8 +132,9 @@ struct FreeBlock<Shape: IndexShape> {
   }
 }
 
-/// The positions in a word from which 2, 4, 8, 16 and 32 granules are free.
-private struct Doublings {
+/// The positions in a word from which 1, 2, 4, 8, 16 and 32 granules are free.
+struct Doublings {
+  let bits: UInt64
   let two: UInt64
   let four: UInt64
   let eight: UInt64
@@ -163,10 +143,32 @@ private struct Doublings {
 
   @inline(__always)
   init(_ bits: UInt64) {
+    self.bits = bits
     two = bits & bits &>> 1
     four = two & two &>> 2
     eight = four & four &>> 4
     sixteen = eight & eight &>> 8
     thirtyTwo = sixteen & sixteen &>> 16
+  }
+
+  /// The longest run from any of `positions` on without leaving the word, up to 63.
+  @inline(__always)
+  func longest(from positions: UInt64) -> Int {
+    // The length, bit by bit from the highest, by the positions that still reach.
+    var from = positions
+    var length: UInt64 = 0
+    @inline(__always)
+    func extend(by step: UInt64, _ starts: UInt64) {
+      let longer = from & starts &>> length
+      from = longer != 0 ? longer : from
+      length = longer != 0 ? length | step : length
+    }
+    extend(by: 32, thirtyTwo)
+    extend(by: 16, sixteen)
+    extend(by: 8, eight)
+    extend(by: 4, four)
+    extend(by: 2, two)
+    extend(by: 1, bits)
+    return Int(truncatingIfNeeded: length)
   }
 }

@@ -1,12 +1,14 @@
 /// The lowest free run of a chunk while it is a long one: how far it reaches down is known here first.
 ///
-/// While it shrinks and grows at its lower end within one block, and nothing but the first fit is asked
-/// for, only the bitmap has to know: the reach of its block is a block's length all the time, and its
-/// recorded length, that from `floor` on, is an upper bound.
+/// While it shrinks and grows at its lower end within one block, only the bitmap has to know, whatever fit
+/// asks: no place is lower than the front's. The trees stand as if what was taken since the front was
+/// recorded, `floor ..< start`, were free: the reach of its block from any granule is a block's length all
+/// the time; its length, its room and the reach from aligned granules of that one block are corrected
+/// before anything else is looked for.
 ///
 /// Invariant, if there is one: all granules below `start` are allocated; `start ..< end` is a maximal
 /// free run of a block's length or more; `floor` ≤ `start` are granules of one block; what ``LongRuns``
-/// has recorded is `end` − `floor`.
+/// has recorded is `end` − `floor`, and all else that is known by places stands for that run.
 struct Front<Shape: IndexShape> {
   /// The lowest free granule.
   private(set) var start = 0
@@ -61,6 +63,23 @@ struct Front<Shape: IndexShape> {
     guard last == start, first >= floor else { return false }
     start = first
     return true
+  }
+
+  /// The lowest place for `length` granules that is `phase` modulo `mask` + 1, a power of two or 2^64, if it
+  /// is in the front; nil otherwise, and when there is no front. No lower run could have it.
+  @inline(__always)
+  func place(_ length: Int, mask: UInt64 = 0, phase: Int = 0) -> Int? {
+    guard isActive, length <= end &- start else { return nil }
+    let lost = UInt64(truncatingIfNeeded: phase &- start) & mask
+    guard lost <= UInt64(truncatingIfNeeded: end &- start &- length) else { return nil }
+    return start &+ Int(truncatingIfNeeded: lost)
+  }
+
+  /// The lowest allocated granule in `place ..< limit`, or `limit`, when what was taken since the front was
+  /// recorded counts as free: what the trees know. For checking.
+  func nextAllocated(from place: Int, limit: Int, in bitmap: borrowing GranuleBitmap) -> Int {
+    if isActive, floor <= place, place < start { return min(end, limit) }
+    return bitmap.nextAllocated(from: place, limit: limit)
   }
 
   /// The first rule that does not hold; nil when all do. O(words).

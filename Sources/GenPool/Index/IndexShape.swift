@@ -17,6 +17,19 @@ package protocol IndexShape {
   /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child of at
   /// least `length`, which there is: the number of the last byte, counted from the root's first.
   static func descend(to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
+
+  /// A node of entries of four bytes has 2^lineOrder children, at most 16.
+  static var lineOrder: Int { get }
+
+  /// The first entry of a node whose byte `lane` is at most `lack`, of which there is one.
+  static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int
+
+  /// For each of the four sets of positions in `positions`, the longest run of `bits` from any of them on, up
+  /// to 63: a byte each, the first's the lowest.
+  static func reachesInside(_ bits: UInt64, from positions: OrderPositions) -> UInt32
+
+  /// The least of each byte of a node's entries, child `child` apart.
+  static func least(in line: LineEntries, except child: Int) -> UInt32
 }
 
 /// The 2^fanOrder bytes of a node.
@@ -61,6 +74,40 @@ extension IndexShape {
       place = node &+ reaching(length, in: root.advanced(by: node)).trailingZeroBitCount
     }
     return place
+  }
+
+  @inline(__always)
+  package static var lineOrder: Int { min(fanOrder, 4) }
+  /// Children of a node of entries.
+  @inline(__always)
+  static var line: Int { 1 &<< lineOrder }
+
+  @inline(__always)
+  package static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int {
+    var child = 0
+    while line[child] &>> UInt32(8 &* lane) & 0xff > UInt32(lack) { child &+= 1 }
+    return child
+  }
+
+  @inline(__always)
+  package static func reachesInside(_ bits: UInt64, from positions: OrderPositions) -> UInt32 {
+    let runs = Doublings(bits)
+    var reaches: UInt32 = 0
+    for lane in 0..<4 {
+      let reach = runs.longest(from: positions[lane])
+      reaches |= UInt32(truncatingIfNeeded: reach &<< (8 &* lane))
+    }
+    return reaches
+  }
+
+  @inline(__always)
+  package static func least(in line: LineEntries, except child: Int) -> UInt32 {
+    var least = SIMD4<UInt8>(repeating: .max)
+    for other in 0..<self.line where other != child {
+      let lanes = unsafe unsafeBitCast(line[other], to: SIMD4<UInt8>.self)
+      least.replace(with: lanes, where: lanes .< least)
+    }
+    return unsafe unsafeBitCast(least, to: UInt32.self)
   }
 
   /// All positions of a block.
@@ -127,6 +174,24 @@ package enum VectorShape: IndexShape {
       PortableShape.longest(in: node, except: child)
     #endif
   }
+
+  @inline(__always)
+  package static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int {
+    #if arch(x86_64) || arch(arm64)
+      unsafe Int(gp_entries_first(line.entries, lack, UInt32(truncatingIfNeeded: lane)))
+    #else
+      PortableShape.first(lacking: lack, lane, in: line)
+    #endif
+  }
+
+  @inline(__always)
+  package static func least(in line: LineEntries, except child: Int) -> UInt32 {
+    #if arch(x86_64) || arch(arm64)
+      unsafe gp_entries_least(line.entries, UInt32(truncatingIfNeeded: child))
+    #else
+      PortableShape.least(in: line, except: child)
+    #endif
+  }
 }
 
 /// What the pool uses: vectors, and longer ones where the machine turns out to have them.
@@ -144,6 +209,24 @@ package enum NativeShape: IndexShape {
   @inline(__always)
   package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
     VectorShape.longest(in: node, except: child)
+  }
+
+  @inline(__always)
+  package static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int {
+    VectorShape.first(lacking: lack, lane, in: line)
+  }
+
+  @inline(__always)
+  package static func reachesInside(_ bits: UInt64, from positions: OrderPositions) -> UInt32 {
+    #if arch(x86_64)
+      if gp_has_avx2() { return unsafe gp_reaches_inside_avx2(bits, positions.places) }
+    #endif
+    return VectorShape.reachesInside(bits, from: positions)
+  }
+
+  @inline(__always)
+  package static func least(in line: LineEntries, except child: Int) -> UInt32 {
+    VectorShape.least(in: line, except: child)
   }
 
   @inline(__always)

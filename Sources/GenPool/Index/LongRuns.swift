@@ -188,8 +188,8 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 ///
 /// Invariant: rooms are as said; 0 where no long run starts below.
 struct Rooms<Shape: IndexShape>: ~Copyable {
-  private let order: Int
-  private let phase: Int
+  let order: Int
+  let phase: Int
   private let rooms: Table<UInt32>
 
   /// The rooms of the places `phase` modulo 2^`order`; nil without memory. O(long runs).
@@ -297,10 +297,23 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
     return UInt32(truncatingIfNeeded: max(0, runs.length(of: block) &- lost))
   }
 
-  /// The first rule that does not hold; nil when all do.
-  func brokenRule(_ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap) -> String? {
-    for node in 0..<runs.tree.nodeCount where rooms[node] != most(under: node, runs, bitmap) {
-      return "a node's room is the most below"
+  /// The first rule that does not hold; nil when all do. The front's run counts from where it was recorded.
+  func brokenRule(
+    _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, front: Front<Shape>
+  ) -> String? {
+    var most = [UInt32](repeating: 0, count: runs.tree.nodeCount)
+    for block in 0..<runs.tree.leafCount where runs.length(of: block) > 0 {
+      let isFront = front.isActive && block == front.block
+      let start = isFront ? front.floor : runs.start(of: block, in: bitmap)
+      let lost = (phase &- start) & ((1 &<< order) &- 1)
+      let room = UInt32(truncatingIfNeeded: max(0, runs.length(of: block) &- lost))
+      let node = runs.tree.node(over: block)
+      most[node] = max(most[node], room)
+    }
+    for node in stride(from: runs.tree.nodeCount - 1, through: 0, by: -1) {
+      if rooms[node] != most[node] { return "a node's room is the most below" }
+      let parent = node > 0 ? runs.tree.parent(of: node).node : 0
+      most[parent] = max(most[parent], most[node])
     }
     return nil
   }

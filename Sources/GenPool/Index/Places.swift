@@ -32,47 +32,46 @@ struct Places<Shape: IndexShape>: ~Copyable {
   }
 }
 
-/// The alignments that were asked for so far, beside that of one granule.
-// SAFETY: `places` is owned from init to deinit; its first `count` elements are initialized.
+/// A few structures that are made one by one when they are asked for.
+// SAFETY: `elements` is owned from init to deinit; its first `count` elements are initialized.
 @safe
-struct PlacesList<Shape: IndexShape>: ~Copyable {
+struct Collected<Element: ~Copyable>: ~Copyable {
   private(set) var count = 0
-  private let places: UnsafeMutablePointer<Places<Shape>>
+  private let capacity: Int
+  private let elements: UnsafeMutablePointer<Element>
 
-  /// Two phases for each order: that of the chunk's address, and 0.
-  private static var capacity: Int { 2 * Int.bitWidth }
-
-  init() { unsafe places = .allocate(capacity: Self.capacity) }
-
-  deinit {
-    unsafe places.deinitialize(count: count)
-    unsafe places.deallocate()
+  init(capacity: Int) {
+    self.capacity = capacity
+    unsafe elements = .allocate(capacity: capacity)
   }
 
-  /// The number of the alignment with these measures; nil when it is not in the list.
-  func number(order: Int, phase: Int) -> Int? {
-    for number in 0..<count {
-      if unsafe places[number].order == order, unsafe places[number].phase == phase {
-        return number
-      }
-    }
+  deinit {
+    unsafe elements.deinitialize(count: count)
+    unsafe elements.deallocate()
+  }
+
+  /// The number of the first element of which `holds` is true; nil when there is none.
+  @inline(__always)
+  func number(where holds: (borrowing Element) -> Bool) -> Int? {
+    for number in 0..<count where unsafe holds(elements[number]) { return number }
     return nil
   }
 
-  /// Adds an alignment; its number.
-  mutating func append(_ new: consuming Places<Shape>) -> Int {
-    precondition(count < Self.capacity, "an order has two phases")
-    let places = unsafe places
-    unsafe (places + count).initialize(to: new)
+  /// Adds an element; its number.
+  mutating func append(_ new: consuming Element) -> Int {
+    precondition(count < capacity, "there are no more kinds than there is room for")
+    let elements = unsafe elements
+    unsafe (elements + count).initialize(to: new)
     count += 1
     return count - 1
   }
 
-  subscript(number: Int) -> Places<Shape> {
-    _read { yield unsafe places[number] }
+  @inline(__always)
+  subscript(number: Int) -> Element {
+    _read { yield unsafe elements[number] }
     _modify {
-      let places = unsafe places
-      yield unsafe &places[number]
+      let elements = unsafe elements
+      yield unsafe &elements[number]
     }
   }
 }

@@ -14,6 +14,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// The first block that has places, and the binary logarithm of the distance to the next.
   private let firstBlock: Int
   private let strideOrder: Int
+  let order: Int
+  let phase: Int
 
   private let tree: NodeTree<Shape>
   private let bytes: Table<UInt8>
@@ -29,6 +31,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
       positions |= 1 << UInt64(position)
     }
     self.positions = positions
+    self.order = order
+    self.phase = phase
     firstBlock = phase >> Shape.blockOrder
     strideOrder = max(0, order - Shape.blockOrder)
     let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
@@ -264,14 +268,14 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   // MARK: Checking
 
   /// The first rule that does not hold; nil when all do. O(granules).
-  func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
+  func brokenRule(in bitmap: borrowing GranuleBitmap, front: Front<Shape>) -> String? {
     for leaf in 0..<tree.leafCount {
       let start = (firstBlock + leaf << strideOrder) << Shape.blockOrder
       var longest = 0
       for position in 0..<Shape.block where positions >> UInt64(position) & 1 == 1 {
         let place = start + position
         let end = min(place + Shape.block, bitmap.count.rawValue)
-        longest = max(longest, bitmap.nextAllocated(from: place, limit: end) - place)
+        longest = max(longest, front.nextAllocated(from: place, limit: end, in: bitmap) - place)
       }
       let byte = bytes[tree.node(over: leaf) << Shape.fanOrder + tree.child(leaf)]
       if Int(byte) != longest { return "a block's byte is its longest run from a place" }

@@ -30,9 +30,15 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private var runs: LongRuns<Shape>
   /// Every granule is a place: the first fit's.
   private var places: Places<Shape>
-  private var aligned = PlacesList<Shape>()
+  /// The alignments up to a block that were asked for, four together, of two phases: 0 and ``phase``.
+  private var orders = Collected<OrderTree<Shape>>(capacity: 4)
+  private var knownOrders = KnownOrders()
+  /// Those above a block.
+  private var sparse = Collected<ReachTree<Shape>>(capacity: 2 * Int.bitWidth)
+  /// The alignments for which more than a block was asked for.
+  private var alignedRooms = Collected<Rooms<Shape>>(capacity: 2 * Int.bitWidth)
   private var short: ShortRuns<Shape>?
-  /// The lowest free run, while it is long and nothing but the first fit was asked for.
+  /// The lowest free run, while it is long.
   private var front = Front<Shape>()
   /// Whether there is a ``short``: the best fit was asked for.
   private var isByLength = false
@@ -66,6 +72,22 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     GranuleCount(front.isActive ? front.longest : places.longest)
   }
 
+  /// The longest free run from a place at a multiple of each alignment up to a block, counted from granule 0,
+  /// as far as it is known. Constant time.
+  @inline(__always)
+  package var alignedRuns: AlignedRuns {
+    orders.count == 0 ? .unknown : knownAlignedRuns
+  }
+
+  @inline(__always)
+  private var knownAlignedRuns: AlignedRuns {
+    var runs = AlignedRuns.unknown
+    for number in 0..<orders.count where orders[number].phase == 0 {
+      runs.set(orders[number].lacksOfBest, from: orders[number].firstOrder)
+    }
+    return runs
+  }
+
   /// How many maximal free runs there are. Constant time.
   package private(set) var runCount = 0
 
@@ -85,14 +107,32 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   package mutating func firstFit(
     _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool = false
   ) -> GranuleIndex? {
-    settle()
+    let length = count.rawValue
+    if order > 0, order <= Shape.blockOrder, length <= Shape.block, !front.isActive {
+      // Most calls, when there is a tree.
+      let mask: UInt64 = 1 &<< UInt64(truncatingIfNeeded: order) &- 1
+      let first = Int(truncatingIfNeeded: fromChunkStart ? 0 : phase & mask)
+      let number = knownOrders.number(order, isAtStart: first == 0)
+      if number >= 0 {
+        return orders[number].first(length, order, in: bitmap).map { GranuleIndex($0) }
+      }
+    }
+    return searchFirstFit(count, alignedTo: order, fromChunkStart: fromChunkStart)
+  }
+
+  @inline(never)
+  private mutating func searchFirstFit(
+    _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool
+  ) -> GranuleIndex? {
     let length = count.rawValue
     let granules = bitmap.count.rawValue
-    guard length <= places.longest else { return nil }
     let mask: UInt64 = order < 64 ? 1 << UInt64(order) &- 1 : ~0
     // A place above all granules is none.
     guard let first = Int(exactly: fromChunkStart ? 0 : phase & mask), first < granules
     else { return nil }
+    if let place = front.place(length, mask: mask, phase: first) { return GranuleIndex(place) }
+    settle()
+    guard length <= places.longest else { return nil }
     if isFewPlaces(order) {
       for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules)
       where isFree(place, length) {
@@ -101,15 +141,61 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       return nil
     }
     guard order > 0 else { return firstFit(count) }
-    if let number = aligned.number(order: order, phase: first) {
-      return aligned[number].first(length, runs, bitmap).map { GranuleIndex($0) }
+    if length > Shape.block {
+      if let number = rooms(order, first) {
+        return alignedRooms[number].first(length, runs, bitmap).map { GranuleIndex($0) }
+      }
+    } else if order <= Shape.blockOrder {
+      if let number = orderTree(order, first) {
+        return orders[number].first(length, order, in: bitmap).map { GranuleIndex($0) }
+      }
+    } else if let number = sparseTree(order, first) {
+      return sparse[number].first(length, in: bitmap).map { GranuleIndex($0) }
     }
-    guard let new = Places<Shape>(order: order, phase: first, runs: runs, bitmap: bitmap) else {
-      // Without memory for a tree, the scan has the same answer.
-      let offset = UInt64(truncatingIfNeeded: 0 &- first) & mask
-      return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
+    // Without memory for a tree, the scan has the same answer.
+    let offset = UInt64(truncatingIfNeeded: 0 &- first) & mask
+    return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
+  }
+
+  /// The number of the tree for an order up to a block's, whose places are `first` modulo 2^`order`; nil
+  /// without memory for it.
+  @inline(__always)
+  private mutating func orderTree(_ order: Int, _ first: Int) -> Int? {
+    let number = knownOrders.number(order, isAtStart: first == 0)
+    return number >= 0 ? number : makeOrderTree(order, isAtStart: first == 0)
+  }
+
+  @inline(never)
+  private mutating func makeOrderTree(_ order: Int, isAtStart: Bool) -> Int? {
+    guard
+      let new = OrderTree<Shape>(
+        firstOrder: KnownOrders.first(with: order),
+        phase: isAtStart ? 0 : Int(truncatingIfNeeded: phase & UInt64(Shape.block &- 1)),
+        in: bitmap, isEmpty: places.longest == bitmap.count.rawValue)
+    else { return nil }
+    let number = orders.append(new)
+    knownOrders.note(number, order, isAtStart: isAtStart)
+    return number
+  }
+
+  /// The same for one above.
+  private mutating func sparseTree(_ order: Int, _ first: Int) -> Int? {
+    if let number = sparse.number(where: { $0.order == order && $0.phase == first }) {
+      return number
     }
-    return aligned[aligned.append(new)].first(length, runs, bitmap).map { GranuleIndex($0) }
+    guard let new = ReachTree<Shape>(order: order, phase: first, bitmap: bitmap) else { return nil }
+    return sparse.append(new)
+  }
+
+  /// The number of the rooms for an order's places; nil without memory for them.
+  private mutating func rooms(_ order: Int, _ first: Int) -> Int? {
+    if let number = alignedRooms.number(where: { $0.order == order && $0.phase == first }) {
+      return number
+    }
+    guard let new = Rooms<Shape>(order: order, phase: first, runs: runs, bitmap: bitmap) else {
+      return nil
+    }
+    return alignedRooms.append(new)
   }
 
   /// The longest free run from a place that is aligned as in ``firstFit(_:alignedTo:fromChunkStart:)``.
@@ -124,41 +210,23 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     guard let first = Int(exactly: fromChunkStart ? 0 : phase & mask), first < granules else {
       return GranuleCount(0)
     }
-    if !isFewPlaces(order), aligned.number(order: order, phase: first) == nil {
-      // A search makes the trees.
-      _ = firstFit(GranuleCount(1), alignedTo: order, fromChunkStart: fromChunkStart)
-    }
-    if let number = aligned.number(order: order, phase: first) {
-      return GranuleCount(aligned[number].longest)
+    if !isFewPlaces(order) {
+      var longest: Int?
+      if order <= Shape.blockOrder {
+        if let number = orderTree(order, first) { longest = orders[number].longest(order) }
+      } else if let number = sparseTree(order, first) {
+        longest = Int(sparse[number].longest)
+      }
+      if let longest, longest < Shape.block { return GranuleCount(longest) }
+      if longest != nil, let number = rooms(order, first) {
+        return GranuleCount(alignedRooms[number].longest)
+      }
     }
     var most = 0
     for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules) {
       most = max(most, bitmap.nextAllocated(from: place, limit: granules) - place)
     }
     return GranuleCount(most)
-  }
-
-  /// What others may know of the index without the lock. O(alignments asked for).
-  @inline(__always)
-  package var bounds: ChunkBounds {
-    mutating get {
-      var bounds = ChunkBounds(longest: longest.rawValue)
-      if aligned.count > 0 { addAligned(to: &bounds) }
-      return bounds
-    }
-  }
-
-  @inline(never)
-  private mutating func addAligned(to bounds: inout ChunkBounds) {
-    for number in 0..<aligned.count {
-      let places = (order: aligned[number].order, phase: aligned[number].phase)
-      guard places.order <= ChunkBounds.greatestOrder else { continue }
-      let mask = 1 << places.order - 1
-      bounds.limit(
-        order: places.order, to: aligned[number].longest,
-        byAddress: places.phase == Int(truncatingIfNeeded: phase) & mask,
-        fromStart: places.phase == 0)
-    }
   }
 
   /// Whether the places of an alignment are so few that they are looked at one by one.
@@ -169,8 +237,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The start of the shortest free run that holds `count` granules, the lowest of equals; nil when
   /// there is none. The first time, O(granules).
   package mutating func bestFit(_ count: GranuleCount) -> GranuleIndex? {
-    settle()
     let length = count.rawValue
+    if front.isActive, runCount == 1 { return front.place(length).map { GranuleIndex($0) } }
+    settle()
     guard length <= places.longest else { return nil }
     if !isByLength {
       guard let new = ShortRuns<Shape>(bitmap: bitmap), runs.knowByLength() else {
@@ -198,7 +267,11 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   @inline(__always)
   private mutating func isFree(_ first: Int, _ length: Int) -> Bool {
-    settle()
+    if front.isActive {
+      // What is below is allocated.
+      if first < front.end { return first >= front.start && length <= front.end &- first }
+      recordFront()
+    }
     let free = bitmap.freeCount(from: first)
     if length <= free || free < 64 { return length <= free }
     let before = bitmap.freeCount(before: first)
@@ -220,9 +293,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       }
       recordFront()
     }
-    guard count.rawValue <= Shape.block, !isByLength, aligned.count == 0 else {
-      return allocateFirstFitOneByOne(count)
-    }
+    guard count.rawValue <= Shape.block else { return allocateFirstFitOneByOne(count) }
     guard let (first, isTaken) = places.reach.takeFirst(count.rawValue, in: bitmap) else {
       return nil
     }
@@ -234,7 +305,42 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     bitmap.allocate(run)
     // A first fit is a run's lower end: what is behind it stays a run, or nothing does.
     runCount &-= bitmap.bit(run.end.rawValue)
+    if isByLength || hasAligned { noteAllocation(run) }
     return run.first
+  }
+
+  /// Tells those that were asked for besides of an allocation from the lower end of a run shorter than a
+  /// block.
+  @inline(never)
+  private mutating func noteAllocation(_ run: GranuleRun) {
+    let first = run.first.rawValue
+    let last = run.end.rawValue
+    let behind = bitmap.freeCount(from: last)
+    if isByLength { allocateInShortRun(first, last, 0, behind) }
+    if hasAligned {
+      let (low, high) = blocks(first, last, 0)
+      lowerAligned(low, high, byRunFrom: first, to: last &+ behind)
+    }
+  }
+
+  /// The same for the lowest run from an aligned place, as ``firstFit(_:alignedTo:fromChunkStart:)``.
+  @inline(__always)
+  package mutating func allocateFirstFit(
+    _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool
+  ) -> GranuleIndex? {
+    guard let first = firstFit(count, alignedTo: order, fromChunkStart: fromChunkStart) else {
+      return nil
+    }
+    allocate(GranuleRun(first: first, count: count))
+    return first
+  }
+
+  /// The same for the start of the shortest run, as ``bestFit(_:)``.
+  @inline(__always)
+  package mutating func allocateBestFit(_ count: GranuleCount) -> GranuleIndex? {
+    guard let first = bestFit(count) else { return nil }
+    allocate(GranuleRun(first: first, count: count))
+    return first
   }
 
   @inline(never)
@@ -250,7 +356,12 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// Marks a run as allocated. It lies in the map and is free.
   @inline(__always)
   package mutating func allocate(_ run: GranuleRun) {
-    settle()
+    if front.isActive {
+      if front.start == run.first.rawValue, front.take(run.count.rawValue) != nil {
+        return bitmap.allocate(run)
+      }
+      recordFront()
+    }
     let first = run.first.rawValue
     let last = first &+ run.count.rawValue
     let before = min(bitmap.freeCount(before: first), Shape.block)
@@ -260,14 +371,19 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let (low, high) = blocks(first, last, before)
     guard before &+ run.count.rawValue &+ behind >= Shape.block else {
       let (start, end) = (first &- before, last &+ behind)
-      places.reach.lower(low, high, byPlacesOf: start, to: end, in: bitmap)
+      if hasAligned {
+        // Whether another run reaches further is not to be guessed here.
+        places.reach.lower(low, high, in: bitmap)
+        lowerAligned(low, high, byRunFrom: start, to: end)
+      } else {
+        places.reach.lower(low, high, byPlacesOf: start, to: end, in: bitmap)
+      }
       if isByLength { allocateInShortRun(first, last, before, behind) }
-      if aligned.count > 0 { lowerAligned(low, high, byRunFrom: start, to: end) }
       return
     }
     allocateInLongRun(first, last, before, behind)
     places.reach.lower(low, high, in: bitmap)
-    if aligned.count > 0 { lowerAligned(low, high) }
+    if hasAligned { lowerAligned(low, high) }
     if before == 0, behind >= Shape.block { makeFront(last) }
   }
 
@@ -302,7 +418,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     bitmap.free(bits, inWord: word, from: shift)
     places.reach.raise(block, to: UInt8(truncatingIfNeeded: length))
     if isByLength { freeIntoShortRun(first, first &+ count, before, length &- before &- count) }
-    if aligned.count > 0 {
+    if hasAligned {
       let start = first &- before
       raiseAligned(block, block, byRunFrom: start, to: start &+ length)
     }
@@ -324,20 +440,20 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if before &+ run.count.rawValue &+ behind >= Shape.block {
       freeIntoLongRun(first, last, before, behind)
       places.reach.raise(low, high, in: bitmap)
-      if aligned.count > 0 { raiseAligned(low, high) }
+      if hasAligned { raiseAligned(low, high) }
       if before < Shape.block { makeFront(first &- before) }
     } else {
       let (start, end) = (first &- before, last &+ behind)
       places.reach.raise(low, high, byRunFrom: start, to: end)
       if isByLength { freeIntoShortRun(first, last, before, behind) }
-      if aligned.count > 0 { raiseAligned(low, high, byRunFrom: start, to: end) }
+      if hasAligned { raiseAligned(low, high, byRunFrom: start, to: end) }
     }
   }
 
   /// Makes the long run from `start` on the front if no run is lower.
   @inline(never)
   private mutating func makeFront(_ start: Int) {
-    guard !isByLength, aligned.count == 0, places.reach.first(1, in: bitmap) == start else {
+    guard places.reach.first(1, in: bitmap) == start else {
       return
     }
     let other = places.rooms.longest(runs, bitmap, except: start >> Shape.blockOrder)
@@ -353,6 +469,10 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if front.start != front.floor {
       runs.shorten(front.block, to: front.end - front.start)
       places.rooms.update(front.block, runs, bitmap)
+      for number in 0..<alignedRooms.count {
+        alignedRooms[number].update(front.block, runs, bitmap)
+      }
+      if hasAligned { lowerAligned(front.block, front.block) }
     }
     front = Front()
   }
@@ -366,22 +486,29 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return (reachesBack ? block &- 1 : block, (last &- 1) &>> Shape.blockOrder)
   }
 
+  /// Whether there are trees for alignments.
+  @inline(__always)
+  private var hasAligned: Bool { orders.count &+ sparse.count > 0 }
+
   @inline(never)
   private mutating func lowerAligned(_ low: Int, _ high: Int) {
-    for number in 0..<aligned.count { aligned[number].reach.lower(low, high, in: bitmap) }
+    for number in 0..<orders.count { orders[number].update(low, high, in: bitmap) }
+    for number in 0..<sparse.count { sparse[number].lower(low, high, in: bitmap) }
   }
 
   @inline(never)
   private mutating func raiseAligned(_ low: Int, _ high: Int) {
-    for number in 0..<aligned.count { aligned[number].reach.raise(low, high, in: bitmap) }
+    for number in 0..<orders.count { orders[number].update(low, high, in: bitmap) }
+    for number in 0..<sparse.count { sparse[number].raise(low, high, in: bitmap) }
   }
 
   @inline(never)
   private mutating func lowerAligned(
     _ low: Int, _ high: Int, byRunFrom start: Int, to end: Int
   ) {
-    for number in 0..<aligned.count {
-      aligned[number].reach.lower(low, high, byPlacesOf: start, to: end, in: bitmap)
+    for number in 0..<orders.count { orders[number].update(low, high, in: bitmap) }
+    for number in 0..<sparse.count {
+      sparse[number].lower(low, high, byPlacesOf: start, to: end, in: bitmap)
     }
   }
 
@@ -389,8 +516,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private mutating func raiseAligned(
     _ low: Int, _ high: Int, byRunFrom start: Int, to end: Int
   ) {
-    for number in 0..<aligned.count {
-      aligned[number].reach.raise(low, high, byPlacesOf: start, to: end)
+    for number in 0..<orders.count { orders[number].raise(low, high, byRunFrom: start, to: end) }
+    for number in 0..<sparse.count {
+      sparse[number].raise(low, high, byPlacesOf: start, to: end)
     }
   }
 
@@ -440,9 +568,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let other = second &>> Shape.blockOrder
     places.rooms.update(block, runs, bitmap)
     if other != block { places.rooms.update(other, runs, bitmap) }
-    for number in 0..<aligned.count {
-      aligned[number].rooms.update(block, runs, bitmap)
-      if other != block { aligned[number].rooms.update(other, runs, bitmap) }
+    for number in 0..<alignedRooms.count {
+      alignedRooms[number].update(block, runs, bitmap)
+      if other != block { alignedRooms[number].update(other, runs, bitmap) }
     }
   }
 
@@ -455,7 +583,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     case .some(let short): sum += short.byteCount
     case nil: break
     }
-    for number in 0..<aligned.count { sum += aligned[number].byteCount }
+    for number in 0..<orders.count { sum += orders[number].byteCount }
+    for number in 0..<sparse.count { sum += sparse[number].byteCount }
+    for number in 0..<alignedRooms.count { sum += alignedRooms[number].byteCount }
     return sum
   }
 
@@ -472,11 +602,16 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     }
     if count != runCount { return "the runs are counted" }
     if longest != self.longest.rawValue { return "the longest run is known" }
-    if let rule = places.reach.brokenRule(in: bitmap) { return rule }
-    if let rule = places.rooms.brokenRule(runs, bitmap) { return rule }
-    for number in 0..<aligned.count {
-      if let rule = aligned[number].reach.brokenRule(in: bitmap) { return rule }
-      if let rule = aligned[number].rooms.brokenRule(runs, bitmap) { return rule }
+    if let rule = places.reach.brokenRule(in: bitmap, front: front) { return rule }
+    if let rule = places.rooms.brokenRule(runs, bitmap, front: front) { return rule }
+    for number in 0..<orders.count {
+      if let rule = orders[number].brokenRule(in: bitmap, front: front) { return rule }
+    }
+    for number in 0..<sparse.count {
+      if let rule = sparse[number].brokenRule(in: bitmap, front: front) { return rule }
+    }
+    for number in 0..<alignedRooms.count {
+      if let rule = alignedRooms[number].brokenRule(runs, bitmap, front: front) { return rule }
     }
     return switch short {
     case .some(let short): short.brokenRule(in: bitmap)

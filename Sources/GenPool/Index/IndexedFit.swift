@@ -1,0 +1,109 @@
+/// A fit whose places the index finds, and nothing but numbers: a copy costs nothing.
+enum IndexedFit {
+  case first
+  /// At a multiple of 2^`order` bytes of virtual address.
+  case aligned(order: Int)
+  case orderAligned
+  case best
+  /// At an offset in bytes.
+  case fixed(offset: UInt64)
+
+  /// What the places of `count` granules are multiples of, in powers of two of granules, and whether that is
+  /// counted from the chunk's start; nil for any granule.
+  @inline(__always)
+  func alignment(of count: GranuleCount, _ granule: GranuleSize) -> (
+    order: Int, fromChunkStart: Bool
+  )? {
+    switch self {
+    case .aligned(let order): (max(0, order &- Int(granule.order)), false)
+    case .orderAligned:
+      (Int.bitWidth &- (count.rawValue &- 1).leadingZeroBitCount, true)
+    case .first, .best, .fixed: nil
+    }
+  }
+}
+
+/// A pool's fit for the index, in a byte that is read without a lock.
+struct PublishedFit {
+  /// The order of an alignment in bytes, or one of those below.
+  let rawValue: UInt8
+
+  private static var first: UInt8 { 64 }
+  private static var orderAligned: UInt8 { 65 }
+  private static var best: UInt8 { 66 }
+  private static var none: UInt8 { .max }
+
+  init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  init(_ fit: Fit) {
+    rawValue =
+      switch fit.indexed {
+      case .aligned(let order): UInt8(truncatingIfNeeded: order)
+      case .first: Self.first
+      case .orderAligned: Self.orderAligned
+      case .best: Self.best
+      case .fixed, nil: Self.none
+      }
+  }
+
+  /// The fit; nil when the index does not find its places, or they are fixed.
+  @inline(__always)
+  var indexed: IndexedFit? {
+    switch rawValue {
+    case 0..<Self.first: .aligned(order: Int(rawValue))
+    case Self.first: .first
+    case Self.orderAligned: .orderAligned
+    case Self.best: .best
+    default: nil
+    }
+  }
+}
+
+extension Fit {
+  /// The same fit for the index; nil for those that scan, and for a fixed place, which may lie inside a
+  /// granule.
+  @inline(__always)
+  var indexed: IndexedFit? {
+    switch self {
+    case .first: .first
+    case .firstAligned(let alignment):
+      alignment.isPowerOfTwo ? .aligned(order: alignment.rawValue.trailingZeroBitCount) : nil
+    case .orderAligned: .orderAligned
+    case .best: .best
+    case .fixed, .custom: nil
+    }
+  }
+}
+
+extension Fit {
+  /// The same in a pool of `granule`; nil for those that scan, and for a place inside a granule.
+  @inline(__always)
+  func indexed(in granule: GranuleSize) -> IndexedFit? {
+    guard case .fixed(let offset) = self else { return indexed }
+    return offset.isMultiple(of: granule.byteCount) ? .fixed(offset: offset.rawValue) : nil
+  }
+}
+
+extension RunIndex {
+  /// Marks the run of `count` granules that a fit chooses as allocated; its start, nil when there is none.
+  @inline(__always)
+  mutating func allocate(
+    _ count: GranuleCount, by fit: IndexedFit, _ granule: GranuleSize
+  ) -> GranuleIndex? {
+    if let (order, fromChunkStart) = fit.alignment(of: count, granule) {
+      return order > 0
+        ? allocateFirstFit(count, alignedTo: order, fromChunkStart: fromChunkStart)
+        : allocateFirstFit(count)
+    }
+    switch fit {
+    case .first, .aligned, .orderAligned: return allocateFirstFit(count)
+    case .best: return allocateBestFit(count)
+    case .fixed(let offset):
+      guard let first = Int(exactly: offset &>> UInt64(granule.order)) else { return nil }
+      let run = GranuleRun(first: GranuleIndex(first), count: count)
+      guard isFree(run) else { return nil }
+      allocate(run)
+      return run.first
+    }
+  }
+}
