@@ -117,9 +117,9 @@ public final class Pool: Sendable {
         throw .chunkOverlaps(other)
       }
       let origin = start.rawValue >> UInt64(granule.order)
-      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)),
-        let index = RunIndex<NativeShape>(bitmap, origin: origin)
-      else { throw .noMemory }
+      guard let index = RunIndex<NativeShape>(count: GranuleCount(granules), origin: origin) else {
+        throw .noMemory
+      }
       list.push(
         ChunkStorage(
           start: start, size: size, physical: physical, bus: bus, owner: owner, traits: traits,

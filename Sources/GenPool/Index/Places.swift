@@ -8,13 +8,30 @@ struct Places<Shape: IndexShape>: ~Copyable {
 
   /// The places `phase` modulo 2^`order`; nil without memory. O(blocks).
   init?(order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap) {
-    guard let reach = ReachTree<Shape>(order: order, phase: phase, bitmap: bitmap),
+    guard
+      let reach = ReachTree<Shape>(order: order, phase: phase, runs: runs, bitmap: bitmap),
       let rooms = Rooms<Shape>(order: order, phase: phase, runs: runs, bitmap: bitmap)
     else { return nil }
     self.order = order
     self.phase = phase
     self.reach = reach
     self.rooms = rooms
+  }
+
+  /// The places of every granule, in an arena where they were planned.
+  init(
+    runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap, in arena: inout Arena
+  ) {
+    order = 0
+    phase = 0
+    reach = ReachTree(runs: runs, bitmap: bitmap, in: &arena)
+    rooms = Rooms(runs: runs, bitmap: bitmap, in: &arena)
+  }
+
+  /// Plans the tables of such places.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    ReachTree<Shape>.plan(count: count, in: &plan)
+    Rooms<Shape>.plan(count: count, in: &plan)
   }
 
   /// The memory this takes, in bytes.
@@ -33,24 +50,27 @@ struct Places<Shape: IndexShape>: ~Copyable {
 }
 
 /// The alignments that were asked for so far, beside that of one granule.
-// SAFETY: `places` is owned from init to deinit; its first `count` elements are initialized.
+// SAFETY: `places` is owned until deinit; its first `count` elements are initialized.
 @safe
 struct PlacesList<Shape: IndexShape>: ~Copyable {
   private(set) var count = 0
-  private let places: UnsafeMutablePointer<Places<Shape>>
+  /// Room for all there can be, from the first on: most chunks never have one.
+  private var places: UnsafeMutablePointer<Places<Shape>>?
 
   /// Two phases for each order: that of the chunk's address, and 0.
   private static var capacity: Int { 2 * Int.bitWidth }
 
-  init() { unsafe places = .allocate(capacity: Self.capacity) }
+  init() { unsafe places = nil }
 
   deinit {
+    guard let places = unsafe places else { return }
     unsafe places.deinitialize(count: count)
     unsafe places.deallocate()
   }
 
   /// The number of the alignment with these measures; nil when it is not in the list.
   func number(order: Int, phase: Int) -> Int? {
+    guard let places = unsafe places else { return nil }
     for number in 0..<count {
       if unsafe places[number].order == order, unsafe places[number].phase == phase {
         return number
@@ -62,16 +82,20 @@ struct PlacesList<Shape: IndexShape>: ~Copyable {
   /// Adds an alignment; its number.
   mutating func append(_ new: consuming Places<Shape>) -> Int {
     precondition(count < Self.capacity, "an order has two phases")
-    let places = unsafe places
+    let places = unsafe places ?? .allocate(capacity: Self.capacity)
+    unsafe self.places = places
     unsafe (places + count).initialize(to: new)
     count += 1
     return count - 1
   }
 
   subscript(number: Int) -> Places<Shape> {
-    _read { yield unsafe places[number] }
+    _read {
+      guard let places = unsafe places else { preconditionFailure("no alignment was asked for") }
+      yield unsafe places[number]
+    }
     _modify {
-      let places = unsafe places
+      guard let places = unsafe places else { preconditionFailure("no alignment was asked for") }
       yield unsafe &places[number]
     }
   }

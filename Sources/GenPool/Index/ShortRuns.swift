@@ -10,16 +10,22 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   private let bits: Table<UInt64>
   private var present: UInt64 = 0
 
-  /// The short runs of `bitmap`; nil without memory. O(granules).
-  init?(bitmap: borrowing GranuleBitmap) {
-    let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
-    tree = NodeTree(leafCount: blocks)
+  /// The short runs of `bitmap`, whose long ones are `runs`; nil without memory. O(granules outside
+  /// long runs).
+  init?(bitmap: borrowing GranuleBitmap, runs: borrowing LongRuns<Shape>) {
+    tree = runs.tree
     guard let bits = Table<UInt64>(count: tree.nodeCount << Shape.blockOrder) else { return nil }
     self.bits = bits
+    // Runs are looked for from the end of the last long one on.
     var start = bitmap.nextFree(from: 0)
     while start < bitmap.count.rawValue {
-      let end = bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      if end - start < Shape.block { insert(start, end - start) }
+      let block = start >> Shape.blockOrder
+      let isLong = runs.length(of: block) > 0 && runs.start(of: block, in: bitmap) == start
+      let end =
+        isLong
+        ? runs.end(ofRunFrom: start)
+        : bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
+      if !isLong { insert(start, end - start) }
       start = bitmap.nextFree(from: end)
     }
   }
@@ -94,8 +100,10 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   }
 
   /// The first rule that does not hold; nil when all do. O(granules + blocks × lengths).
-  func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
-    guard let fresh = ShortRuns(bitmap: bitmap) else { return nil }
+  func brokenRule(
+    in bitmap: borrowing GranuleBitmap, runs: borrowing LongRuns<Shape>
+  ) -> String? {
+    guard let fresh = ShortRuns(bitmap: bitmap, runs: runs) else { return nil }
     if fresh.present != present { return "the lengths that occur are present" }
     for index in 0..<bits.count where bits[index] != fresh.bits[index] {
       return "a bit for each length and block in which such a run starts"
