@@ -85,6 +85,8 @@ lint: deps lint-system  ## format, language, arrows between modules, what the co
 	@! grep -rnE '^ *(public |package |internal )?import ' Sources/GenPool | grep -vE 'import (Synchronization|CGenPoolInline)$$'
 	@echo "== no Foundation but in genpool-bench"
 	@! grep -rnE '^ *(public |package |internal )?import Foundation' Sources --include='*.swift' | grep -v '^Sources/genpool-bench/'
+	@echo "== the broker and the IOVAs know no virtual addresses"
+	@! grep -rnE 'Virtual(Address|Space)' Sources/Broker Sources/BrokerProtocol Sources/DeviceSources/VFIO/IOVAAllocator.swift
 	@echo "== the core compiles as Embedded Swift"
 	@mkdir -p .build && $(SWIFT)c -enable-experimental-feature Embedded -wmo -parse-as-library -suppress-warnings \
 	  -package-name genpool -I Sources/CGenPoolInline -c $$(find Sources/GenPool -name '*.swift') -o .build/GenPool-embedded.o

@@ -1,7 +1,7 @@
 /*
  * What GenPool needs of the C library and the kernel, and Swift cannot say without importing
- * Glibc: a futex, a page that the kernel wipes in a forked child, zeroed memory that may fail, and
- * stores that the compiler must neither merge nor drop. Header only: nothing to link.
+ * Glibc: a futex, a page that the kernel wipes in a forked child, zeroed memory that may fail and is
+ * taken when it is touched, and stores that the compiler must neither merge nor drop. Header only: nothing to link.
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,48 +49,88 @@ static inline void *gp_fork_word(void) {
   return page;
 }
 
+/* From this size on, memory is mapped: it is had untouched, and goes back when it is freed. */
+#define GP_MAPPED_SIZE ((size_t)128 << 10)
+/* From this size on, what is zeroed goes back to the kernel; less is sooner written than had anew. */
+#define GP_DISCARDED_SIZE ((size_t)16 << 20)
+/* From this size on, a huge page for each place that is touched would be most of what is used. */
+#define GP_SPARSE_SIZE ((size_t)64 << 20)
+
 /*
- * size zeroed bytes and slack more, so that the caller can move up to a border; or NULL. Large ones
- * come from the kernel untouched, so this takes no time.
+ * size zeroed bytes from a cache line's border on; NULL without memory or address space. What is never
+ * touched takes no memory, and is not counted as if it did: unless the machine counts everything
+ * (vm.overcommit_memory = 2).
  */
-static inline void *gp_zeroed_allocate(size_t size, size_t slack) {
-  if (size > SIZE_MAX - slack) return NULL;
-  return calloc(1, size + slack);
+static inline void *gp_zeroed_allocate(size_t size) {
+  if (size > SIZE_MAX / 2) return NULL;
+  if (size < GP_MAPPED_SIZE) {
+    size = (size + 63) & ~(size_t)63;
+    void *base = aligned_alloc(64, size > 0 ? size : 64);
+    return base == NULL ? NULL : memset(base, 0, size);
+  }
+  void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return NULL;
+  /* Fails where there are no huge pages: as well. */
+  if (size >= GP_SPARSE_SIZE) (void)madvise(base, size, MADV_NOHUGEPAGE);
+  return base;
 }
 
-static inline void gp_zeroed_free(void *base) { free(base); }
+/* Gives back what gp_zeroed_allocate gave for this size. */
+static inline void gp_zeroed_free(void *base, size_t size) {
+  if (size < GP_MAPPED_SIZE) {
+    free(base);
+  } else {
+    (void)munmap(base, size);
+  }
+}
+
+/* Sets a part of what gp_zeroed_allocate gave to one value. */
+static inline void gp_fill(void *start, uint8_t value, size_t size) {
+  if (value == 0 && size >= GP_DISCARDED_SIZE) {
+    /* So much of it is mapped. The whole pages go back, unless they are locked. */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)start + page - 1) & ~(page - 1);
+    const uintptr_t end = ((uintptr_t)start + size) & ~(page - 1);
+    if (madvise((void *)first, end - first, MADV_DONTNEED) == 0) {
+      memset(start, 0, first - (uintptr_t)start);
+      memset((void *)end, 0, (uintptr_t)start + size - end);
+      return;
+    }
+  }
+  memset(start, value, size);
+}
 
 #ifdef __SSE2__
 #include <emmintrin.h>
 
 /*
- * Of 64 bytes (a cache line, each at most 127), which are at least length (1 ... 127): bit i for byte
- * i. Swift has no movemask. SSE2 is in every x86-64.
+ * Of 64 bytes (a cache line, each at most 127), which are at most most (0 ... 126): bit i for byte i.
+ * Swift has no movemask. SSE2 is in every x86-64.
  */
-__attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
+__attribute__((always_inline)) static inline uint64_t gp_line_within(const uint8_t *line, uint8_t most) {
   const __m128i *quarter = (const __m128i *)line;
-  const __m128i less = _mm_set1_epi8((char)(length - 1));
-  uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[0], less));
-  uint64_t b = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[1], less));
-  uint64_t c = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[2], less));
-  uint64_t d = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(quarter[3], less));
+  const __m128i more = _mm_set1_epi8((char)(most + 1));
+  uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(more, quarter[0]));
+  uint64_t b = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(more, quarter[1]));
+  uint64_t c = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(more, quarter[2]));
+  uint64_t d = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(more, quarter[3]));
   return (a | b << 16) | (c | d << 16) << 32;
 }
 
-/* The largest of 64 bytes, byte number except apart: 0 to 63, or 64 for none. */
-__attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+/* The least of 64 bytes, byte number except apart: 0 to 63, or 64 for none. */
+__attribute__((always_inline)) static inline uint8_t gp_line_least(const uint8_t *line, uint8_t except) {
   static const uint8_t hole[128] __attribute__((aligned(64))) = {[64] = 255};
   const __m128i *quarter = (const __m128i *)line;
   const __m128i *omit = (const __m128i *)(hole + 64 - except);
-  __m128i a = _mm_andnot_si128(_mm_loadu_si128(omit), quarter[0]);
-  __m128i b = _mm_andnot_si128(_mm_loadu_si128(omit + 1), quarter[1]);
-  __m128i c = _mm_andnot_si128(_mm_loadu_si128(omit + 2), quarter[2]);
-  __m128i d = _mm_andnot_si128(_mm_loadu_si128(omit + 3), quarter[3]);
-  a = _mm_max_epu8(_mm_max_epu8(a, b), _mm_max_epu8(c, d));
-  a = _mm_max_epu8(a, _mm_shuffle_epi32(a, 0x4e));
-  a = _mm_max_epu8(a, _mm_shuffle_epi32(a, 0xb1));
-  a = _mm_max_epu8(a, _mm_shufflelo_epi16(a, 0xb1));
-  a = _mm_max_epu8(a, _mm_srli_epi16(a, 8));
+  __m128i a = _mm_or_si128(_mm_loadu_si128(omit), quarter[0]);
+  __m128i b = _mm_or_si128(_mm_loadu_si128(omit + 1), quarter[1]);
+  __m128i c = _mm_or_si128(_mm_loadu_si128(omit + 2), quarter[2]);
+  __m128i d = _mm_or_si128(_mm_loadu_si128(omit + 3), quarter[3]);
+  a = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
+  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0x4e));
+  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0xb1));
+  a = _mm_min_epu8(a, _mm_shufflelo_epi16(a, 0xb1));
+  a = _mm_min_epu8(a, _mm_srli_epi16(a, 8));
   return (uint8_t)_mm_cvtsi128_si32(a);
 }
 
@@ -126,26 +167,26 @@ __attribute__((always_inline)) static inline uint32_t gp_entries_least(const uin
  * The same with NEON, which is in every arm64 and has no movemask: each byte leaves the bit of its
  * place in eight, and sums of neighbours bring those together.
  */
-__attribute__((always_inline)) static inline uint64_t gp_line_reaching(const uint8_t *line, uint8_t length) {
-  const uint8x16_t least = vdupq_n_u8(length);
+__attribute__((always_inline)) static inline uint64_t gp_line_within(const uint8_t *line, uint8_t most) {
+  const uint8x16_t limit = vdupq_n_u8(most);
   const uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
-  uint8x16_t a = vandq_u8(vcgeq_u8(vld1q_u8(line), least), bits);
-  uint8x16_t b = vandq_u8(vcgeq_u8(vld1q_u8(line + 16), least), bits);
-  uint8x16_t c = vandq_u8(vcgeq_u8(vld1q_u8(line + 32), least), bits);
-  uint8x16_t d = vandq_u8(vcgeq_u8(vld1q_u8(line + 48), least), bits);
+  uint8x16_t a = vandq_u8(vcleq_u8(vld1q_u8(line), limit), bits);
+  uint8x16_t b = vandq_u8(vcleq_u8(vld1q_u8(line + 16), limit), bits);
+  uint8x16_t c = vandq_u8(vcleq_u8(vld1q_u8(line + 32), limit), bits);
+  uint8x16_t d = vandq_u8(vcleq_u8(vld1q_u8(line + 48), limit), bits);
   /* 64 bytes become 32, 16, and 8, the lowest first. */
   a = vpaddq_u8(vpaddq_u8(a, b), vpaddq_u8(c, d));
   return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(a, a)), 0);
 }
 
-__attribute__((always_inline)) static inline uint8_t gp_line_longest(const uint8_t *line, uint8_t except) {
+__attribute__((always_inline)) static inline uint8_t gp_line_least(const uint8_t *line, uint8_t except) {
   const uint8_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const uint8x16_t hole = vsubq_u8(vdupq_n_u8(except), vld1q_u8(numbers));
-  uint8x16_t a = vbicq_u8(vld1q_u8(line), vceqq_u8(hole, vdupq_n_u8(0)));
-  uint8x16_t b = vbicq_u8(vld1q_u8(line + 16), vceqq_u8(hole, vdupq_n_u8(16)));
-  uint8x16_t c = vbicq_u8(vld1q_u8(line + 32), vceqq_u8(hole, vdupq_n_u8(32)));
-  uint8x16_t d = vbicq_u8(vld1q_u8(line + 48), vceqq_u8(hole, vdupq_n_u8(48)));
-  return vmaxvq_u8(vmaxq_u8(vmaxq_u8(a, b), vmaxq_u8(c, d)));
+  uint8x16_t a = vorrq_u8(vld1q_u8(line), vceqq_u8(hole, vdupq_n_u8(0)));
+  uint8x16_t b = vorrq_u8(vld1q_u8(line + 16), vceqq_u8(hole, vdupq_n_u8(16)));
+  uint8x16_t c = vorrq_u8(vld1q_u8(line + 32), vceqq_u8(hole, vdupq_n_u8(32)));
+  uint8x16_t d = vorrq_u8(vld1q_u8(line + 48), vceqq_u8(hole, vdupq_n_u8(48)));
+  return vminvq_u8(vminq_u8(vminq_u8(a, b), vminq_u8(c, d)));
 }
 
 __attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
@@ -186,11 +227,11 @@ __attribute__((always_inline)) static inline uint32_t gp_entries_least(const uin
 /* Whether this machine has AVX2, which compares half a cache line at once. No before constructors run. */
 static inline bool gp_has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 
-__attribute__((target("avx2"), always_inline)) static inline uint64_t gp_line_above(
-    const uint8_t *line, __m256i less) {
+__attribute__((target("avx2"), always_inline)) static inline uint64_t gp_line_below(
+    const uint8_t *line, __m256i more) {
   const __m256i *half = (const __m256i *)line;
-  uint64_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[0], less));
-  uint64_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(half[1], less));
+  uint64_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(more, half[0]));
+  uint64_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(more, half[1]));
   return a | b << 32;
 }
 
@@ -223,15 +264,15 @@ __attribute__((target("avx2"))) static inline uint32_t gp_reaches_inside_avx2(ui
 
 /*
  * Down a tree of nodes of 64 bytes, in which child c of node i is node 64 i + 1 + c: in each of depth
- * levels to the first child of at least length, which there is. The last node, times 64, plus its child.
+ * levels to the first child of at most most, which there is. The last node, times 64, plus its child.
  * Up to four nodes below the root are looked at together, for which all four must be there.
  */
 __attribute__((target("avx2"))) static inline size_t gp_descend_avx2(
-    const uint8_t *root, size_t depth, size_t nodes, uint8_t length) {
-  const __m256i less = _mm256_set1_epi8((char)(length - 1));
+    const uint8_t *root, size_t depth, size_t nodes, uint8_t most) {
+  const __m256i more = _mm256_set1_epi8((char)(most + 1));
   if (depth == 2 && nodes <= 5) {
-    uint64_t a = gp_line_above(root + 64, less), b = gp_line_above(root + 128, less);
-    uint64_t c = gp_line_above(root + 192, less), d = gp_line_above(root + 256, less);
+    uint64_t a = gp_line_below(root + 64, more), b = gp_line_below(root + 128, more);
+    uint64_t c = gp_line_below(root + 192, more), d = gp_line_below(root + 256, more);
     size_t node = c ? 192 : 256;
     uint64_t children = c ? c : d;
     node = b ? 128 : node;
@@ -242,7 +283,7 @@ __attribute__((target("avx2"))) static inline size_t gp_descend_avx2(
   }
   size_t place = 0;
   for (;;) {
-    place = (place & ~(size_t)63) + (size_t)__builtin_ctzll(gp_line_above(root + (place & ~(size_t)63), less));
+    place = (place & ~(size_t)63) + (size_t)__builtin_ctzll(gp_line_below(root + (place & ~(size_t)63), more));
     if (--depth == 0) return place;
     place = (place + 1) * 64;
   }

@@ -8,6 +8,8 @@ package final class Stress: Sendable {
   private static let granule = GranuleSize(order: 12)
   private static let granulesInChunk = 4096
   private static let chunkCount = 4
+  /// Places for chunks that come and go meanwhile, behind the others.
+  private static let guestCount = 3
   private static let firstChunk = VirtualAddress(0x1000_0000)
 
   private let threads: Int
@@ -16,13 +18,15 @@ package final class Stress: Sendable {
   private let pool = Pool(granule: Stress.granule)
   private let board: Board
   private let violations = Atomic<Int>(0)
+  /// Threads at work.
+  private let running = Atomic<Int>(0)
   private let reports = Mutex<[String]>([])
 
   package init(threads: Int, operations: Int, seed: UInt64) {
     self.threads = threads
     self.operations = operations
     self.seed = seed
-    board = Board(count: Self.granulesInChunk * Self.chunkCount)
+    board = Board(count: Self.granulesInChunk * (Self.chunkCount + Self.guestCount))
   }
 
   /// Runs all threads to the end; what went wrong.
@@ -44,16 +48,43 @@ package final class Stress: Sendable {
         break
       }
       handles.append(handle)
+      running.add(1, ordering: .relaxed)
     }
     // The list grows while others walk it.
     for index in 1..<Self.chunkCount {
       usleep(20_000)
       addChunk(index)
     }
+    haveGuests()
     for handle in handles { pthread_join(handle, nil) }
     if pool.available != pool.size { report("\(pool.available) of \(pool.size) came back") }
     pool.checkInvariants()
     return reports.withLock { $0 }
+  }
+
+  /// Chunks come, are allocated from, and go as soon as all is free, while the threads work.
+  private func haveGuests() {
+    var turn = 0
+    while running.load(ordering: .relaxed) > 0 {
+      let index = Self.chunkCount + turn % Self.guestCount
+      turn += 1
+      addChunk(index)
+      usleep(300)
+      let start = Self.firstChunk + Self.granule.byteCount * UInt64(Self.granulesInChunk * index)
+      do {
+        try pool.drain(chunkAt: start)
+        while true {
+          do {
+            try pool.remove(chunkAt: start)
+            break
+          } catch .outstanding {
+            usleep(100)
+          }
+        }
+      } catch {
+        return report("the chunk at \(start) does not go: \(error)")
+      }
+    }
   }
 
   private func addChunk(_ index: Int) {
@@ -99,6 +130,7 @@ package final class Stress: Sendable {
         if held.count > 400 { free(partly: false) }
       }
       while !held.isEmpty { free(partly: false) }
+      stress.running.subtract(1, ordering: .relaxed)
     }
 
     private func allocate() {

@@ -1,4 +1,5 @@
 import GenPool
+import Reference
 import Testing
 
 /// Chunks that leave a living pool.
@@ -117,5 +118,116 @@ struct RemovalTests {
       })
     try pool.remove(chunkAt: VirtualAddress(0x30_0000))
     #expect(available == 4096)
+  }
+
+  @Test func `chunks that come and go for days leave nothing behind but one that stays`() throws {
+    let pool = Pool(granule: .page)
+    try pool.add(start: Self.low, size: .kibibytes(64))
+    let held = try pool.allocate(1)
+    var freed = 0
+    for round in 0..<5_000 {
+      let start = Self.high + ByteCount.mebibytes(UInt64(round % 7))
+      try pool.add(start: start, size: .kibibytes(64), owner: Owner(UInt(round)))
+      let got = try pool.allocate(.kibibytes(8))
+      #expect(got.start == start && got.owner == Owner(UInt(round)))
+      try pool.free(got)
+      freed += 1
+      try pool.remove(chunkAt: start)
+      if round % 1_000 == 0 { pool.checkInvariants() }
+    }
+    #expect(pool.storageCount == 2)
+    #expect(pool.chunks.map(\.start) == [Self.low])
+    #expect(pool.statistics.frees == freed)
+    #expect(pool.statistics.allocations == freed + 1)
+    try pool.free(held)
+    for round in 0..<7 {
+      let start = Self.high + ByteCount.mebibytes(UInt64(round))
+      expect(.gone(start)) { try pool.free(start, size: 1) }
+    }
+    pool.checkInvariants()
+  }
+
+  @Test func `removed ranges are remembered, and forgotten where a chunk is added`() throws {
+    let pool = Pool(granule: .page)
+    let range = ByteCount.kibibytes(64)
+    for round in 0..<3 {
+      let start = Self.high + range * UInt64(round)
+      try pool.add(start: start, size: range)
+      _ = try pool.allocate(1)
+      try pool.remove(chunkAt: start, losingAllocations: true)
+    }
+    // In the middle of what is one range by now.
+    try pool.add(start: Self.high + .kibibytes(80), size: .kibibytes(8))
+    expect(.notAllocated(Self.high + .kibibytes(80))) {
+      try pool.free(Self.high + .kibibytes(80), size: 1)
+    }
+    for offset in [0, 79, 88, 191] as [UInt64] {
+      let address = Self.high + .kibibytes(offset)
+      expect(.gone(address)) { try pool.free(address, size: 1) }
+    }
+    let behind = Self.high + .kibibytes(192)
+    expect(.noSuchAddress(behind)) { try pool.free(behind, size: 1) }
+  }
+
+  @Test func `of a thousand removed ranges apart from each other the lowest are forgotten`() throws
+  {
+    let pool = Pool(granule: .page)
+    for round in 0..<1_100 as Range<UInt64> {
+      let start = Self.high + ByteCount.kibibytes(8) * round
+      try pool.add(start: start, size: .kibibytes(4))
+      try pool.remove(chunkAt: start)
+    }
+    expect(.noSuchAddress(Self.high)) { try pool.free(Self.high, size: 1) }
+    let last = Self.high + ByteCount.kibibytes(8) * 1_099
+    expect(.gone(last)) { try pool.free(last, size: 1) }
+  }
+
+  @Test(arguments: [1, 2] as [UInt64])
+  func `among many chunks that come and go an address leads to its own`(seed: UInt64) throws {
+    var random = SplitMix64(seed: seed)
+    let pool = Pool(granule: .page)
+    // By the number of the place; an owner of its own for each chunk there ever was.
+    var chunks: [(place: UInt64, owner: UInt, held: Allocation?)] = []
+    func start(_ place: UInt64) -> VirtualAddress { Self.low + ByteCount.mebibytes(place) }
+    for round in 0..<3_000 {
+      let place = UInt64(random.next(below: 300))
+      let index = chunks.firstIndex { $0.place == place }
+      switch random.next(below: 4) {
+      case 0, 1:
+        guard index == nil else { break }
+        try pool.add(
+          start: start(place), size: .kibibytes(256),
+          physical: PhysicalAddress(1 << 40) + ByteCount.mebibytes(place),
+          owner: Owner(UInt(round)))
+        chunks.append((place, UInt(round), nil))
+      case 2:
+        guard let index else { break }
+        try pool.remove(chunkAt: start(place), losingAllocations: true)
+        chunks.remove(at: index)
+      default:
+        guard let index = chunks.indices.last else { break }
+        // The newest chunk that has room serves.
+        if let held = chunks[index].held {
+          #expect(try pool.free(held) == Owner(chunks[index].owner))
+          chunks[index].held = nil
+        } else {
+          let made = try pool.allocate(.kibibytes(256))
+          let owner = chunks.last { $0.held == nil }?.owner
+          #expect(made.owner == owner.map { Owner($0) })
+          if let index = chunks.lastIndex(where: { $0.held == nil }) { chunks[index].held = made }
+        }
+      }
+      let asked =
+        start(UInt64(random.next(below: 300))) + ByteCount(UInt64(random.next(below: 1 << 19)))
+      let there = chunks.contains {
+        asked >= start($0.place) && asked - start($0.place) < .kibibytes(256)
+      }
+      #expect(pool.contains(asked, size: 1) == there)
+      #expect(
+        pool.physicalAddress(of: asked)
+          == (there ? PhysicalAddress(1 << 40) + (asked - Self.low) : nil))
+      #expect(pool.chunks.map { $0.owner?.rawValue } == chunks.reversed().map(\.owner))
+    }
+    pool.checkInvariants()
   }
 }

@@ -5,22 +5,27 @@ import Testing
 /// The index against the reference model in worlds so small that every bitmap can be tried, cut into
 /// blocks and nodes so small that every border and level lies in them.
 struct RunIndexTests {
-  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels.
+  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels. Worlds of 8 granules have narrow
+  /// numbers, of which the largest occurs; those of 9 have wide ones.
   private enum TwoByTwo: TinyShape {
     static var blockOrder: Int { 1 }
     static var fanOrder: Int { 1 }
+    static var narrowLimit: Int { 8 }
   }
 
-  /// Blocks of 4 granules, nodes of 2 blocks.
+  /// Blocks of 4 granules, nodes of 2 blocks, narrow numbers up to 9.
   private enum FourByTwo: TinyShape {
     static var blockOrder: Int { 2 }
     static var fanOrder: Int { 1 }
+    static var narrowLimit: Int { 9 }
   }
 
-  /// Blocks of 1 granule: every run is a long one.
+  /// Blocks of 1 granule: every run is a long one. Narrow numbers up to 7, so that those of blocks are wide
+  /// as well in worlds of 8 granules.
   private enum OneByFour: TinyShape {
     static var blockOrder: Int { 0 }
     static var fanOrder: Int { 2 }
+    static var narrowLimit: Int { 7 }
   }
 
   private static let order: UInt64 = 4
@@ -149,8 +154,11 @@ struct RunIndexTests {
 
   @Test func `the ways that most calls take keep the index true in every small world`() {
     tryShortWays(TwoByTwo.self, granules: 7)
+    tryShortWays(TwoByTwo.self, granules: 9)
     tryShortWays(FourByTwo.self, granules: 8)
+    tryShortWays(FourByTwo.self, granules: 10)
     tryShortWays(OneByFour.self, granules: 5)
+    tryShortWays(OneByFour.self, granules: 8)
   }
 
   /// The ways to take a run.
@@ -249,7 +257,41 @@ struct RunIndexTests {
   }
 
   @Test func `every change in every world of blocks of one granule keeps the index true`() {
-    tryEverything(OneByFour.self, granules: 8, origin: 2)
+    for granules in 6...8 { tryEverything(OneByFour.self, granules: granules, origin: 2) }
+  }
+
+  /// An index that was made empty, of all sizes up to many blocks and some levels: it is as if made from the
+  /// bitmap, and has every place.
+  private func tryEmpty<Shape: IndexShape>(_ shape: Shape.Type, granules: Int) {
+    guard var index = RunIndex<Shape>(count: GranuleCount(granules), origin: 3) else {
+      Issue.record("no memory")
+      return
+    }
+    if let rule = index.brokenRule { Issue.record("\(granules) granules: \(rule)") }
+    #expect(index.longest.rawValue == granules)
+    #expect(index.runCount == (granules > 0 ? 1 : 0))
+    let taken = [Bool](repeating: false, count: granules)
+    let counts = Set([1, 2, granules / 2 + 1, granules + 1]).sorted()
+    expectEqualPlaces(&index, taken, origin: 3, counts: counts)
+    if let rule = index.brokenRule { Issue.record("\(granules) granules, asked: \(rule)") }
+    guard granules > 0 else { return }
+    let all = GranuleRun(first: .zero, count: GranuleCount(granules))
+    index.allocate(all)
+    if let rule = index.brokenRule { Issue.record("\(granules) granules, taken: \(rule)") }
+    index.free(all)
+    if let rule = index.brokenRule { Issue.record("\(granules) granules, freed: \(rule)") }
+  }
+
+  @Test func `an index that is made empty is what one made from the bitmap would be`() {
+    for granules in 0...40 {
+      tryEmpty(TwoByTwo.self, granules: granules)
+      tryEmpty(FourByTwo.self, granules: granules)
+      tryEmpty(OneByFour.self, granules: max(1, granules))
+    }
+    for granules in [1, 63, 64, 65, 127, 128, 129, 4095, 4096, 4097, 5000] {
+      tryEmpty(NativeShape.self, granules: granules)
+      tryEmpty(PortableShape.self, granules: granules)
+    }
   }
 
   /// Random lives, in which runs are many blocks long and trees have all their levels.
@@ -363,11 +405,11 @@ struct RunIndexTests {
 private protocol TinyShape: IndexShape {}
 
 extension TinyShape {
-  static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
-    (0..<(1 << fanOrder)).reduce(0) { $0 | (node[$1] >= length ? 1 << UInt64($1) : 0) }
+  static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
+    (0..<(1 << fanOrder)).reduce(0) { $0 | (node[$1] <= most ? 1 << UInt64($1) : 0) }
   }
 
-  static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
-    (0..<(1 << fanOrder)).filter { $0 != child }.map { node[$0] }.max() ?? 0
+  static func least(in node: NodeBytes, except child: Int) -> UInt8 {
+    (0..<(1 << fanOrder)).filter { $0 != child }.map { node[$0] }.min() ?? .max
   }
 }

@@ -54,23 +54,23 @@ private func misreadNode() -> String? {
   guard let line = Table<UInt8>(count: NativeShape.fan) else { return "no memory" }
   var random = SplitMix64(seed: 21)
   for _ in 0..<1000 {
-    // Of few lengths as well, so that many are the same, and the largest.
-    let lengths = 1 + random.next(below: 128)
-    for child in 0..<line.count { line[child] = UInt8(random.next(below: lengths)) }
+    // Of few values as well, so that many are the same, and the largest.
+    let values = 1 + random.next(below: 128)
+    for child in 0..<line.count { line[child] = UInt8(random.next(below: values)) }
     let node = unsafe NodeBytes(line.pointer(to: 0))
-    for length in 1...127 as ClosedRange<UInt8> {
-      var reaching: UInt64 = 0
-      for child in 0..<line.count where line[child] >= length { reaching |= 1 << UInt64(child) }
-      guard NativeShape.reaching(length, in: node) == reaching else { return "native, \(length)" }
-      guard PortableShape.reaching(length, in: node) == reaching else { return "words, \(length)" }
+    for most in 0...126 as ClosedRange<UInt8> {
+      var within: UInt64 = 0
+      for child in 0..<line.count where line[child] <= most { within |= 1 << UInt64(child) }
+      guard NativeShape.within(most, in: node) == within else { return "native, \(most)" }
+      guard PortableShape.within(most, in: node) == within else { return "words, \(most)" }
     }
     // One behind the last: all of them.
     for except in 0...line.count {
-      var longest: UInt8 = 0
-      for child in 0..<line.count where child != except { longest = max(longest, line[child]) }
-      guard NativeShape.longest(in: node, except: except) == longest,
-        PortableShape.longest(in: node, except: except) == longest
-      else { return "the longest of all but \(except)" }
+      var least = UInt8.max
+      for child in 0..<line.count where child != except { least = min(least, line[child]) }
+      guard NativeShape.least(in: node, except: except) == least,
+        PortableShape.least(in: node, except: except) == least
+      else { return "the least of all but \(except)" }
     }
   }
   return nil

@@ -64,3 +64,7 @@ void echo_stop(echo_server *server);
  * descriptor if it is to carry one, which is closed. call is at least 8, both at most 4096. false when
  * the process has ended. */
 bool echo_call(echo_server *server, uint32_t call, uint32_t reply, bool carries_descriptor);
+
+/* ---- What malloc has given and not got back, in bytes. Swift's Glibc has no malloc.h. ---- */
+
+size_t heap_size(void);

@@ -72,6 +72,17 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     }
   }
 
+  /// How many storages there are. The allocator's lock is held.
+  static func storageCount(_ books: borrowing Books) -> Int {
+    var count = 0
+    var next = books.lastMade
+    while let chunk = next {
+      count += 1
+      next = chunk.pointee.madeBefore
+    }
+    return count
+  }
+
   // MARK: Reading
 
   /// The chunk added last.
@@ -195,6 +206,14 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     if let old = unsafe old { unsafe new.pointee.take(from: old) }
     unsafe current.store(new, ordering: .releasing)
     return unsafe new
+  }
+}
+
+extension ChunkList {
+  /// The first rule of the invariant that does not hold; nil when all do. Nobody else is there.
+  func brokenRule() -> String? {
+    guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
+    return unsafe roster.pointee.brokenRule(newest: newest)
   }
 }
 
@@ -396,5 +415,34 @@ private struct Roster: ~Copyable {
       chunksByStart[place] = unsafe old.pointee.chunksByStart[place]
     }
     chunkCount.store(all, ordering: .relaxed)
+  }
+
+  func brokenRule(newest: ChunkReference?) -> String? {
+    var inSlots: [UInt64] = []
+    for slot in 0..<count.load(ordering: .relaxed) {
+      guard let chunk = chunk(in: slot) else { continue }
+      inSlots.append(chunk.word)
+      let runs = chunk.pointee.state.withLock { state in
+        state.index.alignedRuns.with(longest: state.index.longest.rawValue)
+      }
+      let origin = chunk.pointee.start.rawValue >> UInt64(chunk.pointee.granule.order)
+      if isAnnounced.load(ordering: .relaxed),
+        runsFromStart[slot] != runs.rawValue || runsByAddress[slot] != runs.counted(from: origin)
+      {
+        return "a slot has its chunk's runs"
+      }
+    }
+    if inSlots.last != newest?.word { return "the newest chunk is in the highest slot" }
+    var byStart: [UInt64] = []
+    var last: UInt64 = 0
+    for place in 0..<chunkCount.load(ordering: .relaxed) {
+      if starts[place] < last { return "chunks by address ascend" }
+      last = starts[place]
+      if ChunkReference(word: chunksByStart[place])?.pointee.start.rawValue != last {
+        return "a chunk by address starts there"
+      }
+      byStart.append(chunksByStart[place])
+    }
+    return inSlots.sorted() == byStart.sorted() ? nil : "every chunk is in a slot and by address"
   }
 }

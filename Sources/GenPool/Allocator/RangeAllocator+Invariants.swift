@@ -1,9 +1,14 @@
 import Synchronization
 
 extension RangeAllocator {
+  /// How many chunks' storages were ever made, those that wait for another chunk included. For tests:
+  /// it does not grow by chunks that come and go. O(storages).
+  package var storageCount: Int { withState { ChunkList.storageCount($0.books) } }
+
   /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
   /// For tests and debugging. O(granules), and no one else may use the pool meanwhile.
   package func checkInvariants() {
+    if let rule = list.brokenRule() { preconditionFailure(rule) }
     list.forEach { chunk in
       withBitmap(of: chunk) { bitmap in
         let allocated = granule.bytes(bitmap.allocatedCount)

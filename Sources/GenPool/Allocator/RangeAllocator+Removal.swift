@@ -38,9 +38,9 @@ extension RangeAllocator {
     guard !forkGuard.isForked else { throw .forked }
     let (held, backing) = try state.withLock { (state) throws(Failure) in
       let chunk = try find(start)
-      guard let nothing = GranuleBitmap(count: GranuleCount(0)),
-        let empty = RunIndex<NativeShape>(nothing, origin: 0)
-      else { throw .noMemory }
+      guard let empty = RunIndex<NativeShape>(count: GranuleCount(0), origin: 0) else {
+        throw .noMemory
+      }
       let range = AddressRange(start: AnyAddress(start), size: chunk.pointee.size)
       chunk.pointee.state.acquire()
       defer { chunk.pointee.state.release() }

@@ -116,9 +116,9 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
       let range = AddressRange(start: AnyAddress(start), size: size)
       if let range, let other = overlapping(range) { throw .chunkOverlaps(other) }
       let origin = start.rawValue >> UInt64(granule.order)
-      guard let bitmap = GranuleBitmap(count: GranuleCount(granules)),
-        let index = RunIndex<NativeShape>(bitmap, origin: origin)
-      else { throw .noMemory }
+      guard let index = RunIndex<NativeShape>(count: GranuleCount(granules), origin: origin) else {
+        throw .noMemory
+      }
       let identity = ChunkStorage.Identity(
         start: AnyAddress(start), size: size, physical: physical, bus: bus, traits: traits,
         isMapped: isMapped)

@@ -19,15 +19,33 @@ public struct GranuleBitmap: ~Copyable {
 
   /// A map of `count` free granules; nil without memory for it. Constant time for large maps.
   init?(count: GranuleCount) {
-    let words = Self.wordCount(count.rawValue)
-    guard let storage = Table<UInt64>(count: words + Self.guardBefore + Self.guardBehind) else {
+    guard let storage = Table<UInt64>(count: Self.storedWordCount(count.rawValue)) else {
       return nil
     }
+    self.init(count, storage)
+  }
+
+  /// The same in an arena, where it was planned.
+  init(count: GranuleCount, in arena: inout Arena) {
+    self.init(count, arena.table(Self.storedWordCount(count.rawValue)))
+  }
+
+  private init(_ count: GranuleCount, _ storage: consuming Table<UInt64>) {
+    let words = Self.wordCount(count.rawValue)
+    for index in 0..<Self.guardBefore { storage[index] = ~0 }
+    for index in 0..<Self.guardBehind { storage[words + Self.guardBefore + index] = ~0 }
     self.count = count
     self.storage = storage
-    for index in 0..<Self.guardBefore { self.storage[index] = ~0 }
-    for index in 0..<Self.guardBehind { self.storage[words + Self.guardBefore + index] = ~0 }
     if words > 0 { setWord(words - 1, ~tailMask) }
+  }
+
+  /// Plans the table of such a map.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    _ = plan.place(UInt64.self, storedWordCount(count))
+  }
+
+  private static func storedWordCount(_ count: Int) -> Int {
+    wordCount(count) + guardBefore + guardBehind
   }
 
   /// A map from explicit words, lowest granules first; missing words are free granules.
@@ -48,7 +66,7 @@ public struct GranuleBitmap: ~Copyable {
   /// The words themselves, for algorithms in C, which only read them.
   @unsafe
   package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
-    let words = unsafe UnsafeMutablePointer(mutating: storage.pointer(to: Self.guardBefore))
+    let words = unsafe storage.pointer(to: Self.guardBefore)
     return unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
   }
 
@@ -213,18 +231,15 @@ public struct GranuleBitmap: ~Copyable {
   @inline(never)
   private mutating func fill(_ run: GranuleRun, isAllocated: Bool) {
     assert(run.first.rawValue >= 0 && run.end <= GranuleIndex(0) + count, "a run outside the map")
-    var word = run.first.rawValue &>> 6
-    var shift = run.first.rawValue & 63
-    var rest = run.count.rawValue
-    while rest > 0 {
-      let part = min(64 &- shift, rest)
-      let mask: UInt64 =
-        (~0 &>> UInt64(truncatingIfNeeded: 64 &- part)) &<< UInt64(truncatingIfNeeded: shift)
-      setWord(word, isAllocated ? storedWord(word) | mask : storedWord(word) & ~mask)
-      rest &-= part
-      shift = 0
-      word &+= 1
-    }
+    let first = run.first.rawValue &>> 6
+    let last = (run.end.rawValue &- 1) &>> 6
+    // More than a word: the first and the last are different, and those between whole.
+    let low: UInt64 = ~0 &<< UInt64(truncatingIfNeeded: run.first.rawValue & 63)
+    let high: UInt64 = ~0 &>> UInt64(truncatingIfNeeded: 63 &- (run.end.rawValue &- 1) & 63)
+    setWord(first, isAllocated ? storedWord(first) | low : storedWord(first) & ~low)
+    setWord(last, isAllocated ? storedWord(last) | high : storedWord(last) & ~high)
+    let start = first &+ 1 &+ Self.guardBefore
+    storage.fill(start..<last &+ Self.guardBefore, withBytes: isAllocated ? .max : 0)
   }
 
   /// Visits the maximal free runs, lowest first, until `body` returns false. O(words).

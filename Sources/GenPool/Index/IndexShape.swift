@@ -8,15 +8,19 @@ package protocol IndexShape {
   /// A node has 2^fanOrder children, at most 64.
   static var fanOrder: Int { get }
 
-  /// Which bytes of a node are at least `length`: bit i for child i.
-  static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64
+  /// The largest length of a run, in granules, that takes 32 bits; chunks of more have lengths of 64.
+  /// At most 2^32 − 1.
+  static var narrowLimit: Int { get }
 
-  /// The largest byte of a node, child `child` apart.
-  static func longest(in node: NodeBytes, except child: Int) -> UInt8
+  /// Which bytes of a node are at most `most`, 0 to 126: bit i for child i.
+  static func within(_ most: UInt8, in node: NodeBytes) -> UInt64
+
+  /// The least byte of a node, child `child` apart.
+  static func least(in node: NodeBytes, except child: Int) -> UInt8
 
   /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child of at
-  /// least `length`, which there is: the number of the last byte, counted from the root's first.
-  static func descend(to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
+  /// most `most`, which there is: the number of the last byte, counted from the root's first.
+  static func descend(to most: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
 
   /// A node of entries of four bytes has 2^lineOrder children, at most 16.
   static var lineOrder: Int { get }
@@ -65,13 +69,16 @@ extension IndexShape {
   @inline(__always)
   static var fan: Int { 1 &<< fanOrder }
   @inline(__always)
+  package static var narrowLimit: Int { Int(truncatingIfNeeded: UInt32.max) }
+
+  @inline(__always)
   package static func descend(
-    to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
+    to most: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
   ) -> Int {
-    var place = reaching(length, in: root).trailingZeroBitCount
+    var place = within(most, in: root).trailingZeroBitCount
     for _ in 1..<depth {
       let node = (place &+ 1) &<< fanOrder
-      place = node &+ reaching(length, in: root.advanced(by: node)).trailingZeroBitCount
+      place = node &+ within(most, in: root.advanced(by: node)).trailingZeroBitCount
     }
     return place
   }
@@ -124,29 +131,29 @@ package enum PortableShape: IndexShape {
   package static var fanOrder: Int { 6 }
 
   @inline(__always)
-  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+  package static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
     let high: UInt64 = 0x8080_8080_8080_8080
-    let lengths = UInt64(length) &* 0x0101_0101_0101_0101
+    let limits = (UInt64(most) &* 0x0101_0101_0101_0101) | high
     var mask: UInt64 = 0
     for index in 0..<8 {
-      // Bytes are below 128, so no borrow leaves its byte: the high bit stays where byte ≥ length.
-      let reached = ((node.eight(index) | high) &- lengths) & high
+      // Bytes are below 128, so no borrow leaves its byte: the high bit stays where byte ≤ most.
+      let kept = (limits &- node.eight(index)) & high
       // The product moves the eight high bits side by side into the top byte.
-      mask |= (((reached &>> 7) &* 0x0102_0408_1020_4080) &>> 56) &<< UInt64(index &* 8)
+      mask |= (((kept &>> 7) &* 0x0102_0408_1020_4080) &>> 56) &<< UInt64(index &* 8)
     }
     return mask
   }
 
   @inline(__always)
-  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
-    var lanes = SIMD8<UInt8>(repeating: 0)
+  package static func least(in node: NodeBytes, except child: Int) -> UInt8 {
+    var lanes = SIMD8<UInt8>(repeating: .max)
     for index in 0..<8 {
       var bytes = node.eight(index)
-      if index == child &>> 3 { bytes &= ~(0xff &<< UInt64((child & 7) &* 8)) }
+      if index == child &>> 3 { bytes |= 0xff &<< UInt64((child & 7) &* 8) }
       let eight = unsafe unsafeBitCast(bytes, to: SIMD8<UInt8>.self)
-      lanes.replace(with: eight, where: eight .> lanes)
+      lanes.replace(with: eight, where: eight .< lanes)
     }
-    return lanes.max()
+    return lanes.min()
   }
 }
 
@@ -158,20 +165,20 @@ package enum VectorShape: IndexShape {
   package static var fanOrder: Int { 6 }
 
   @inline(__always)
-  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
+  package static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
     #if arch(x86_64) || arch(arm64)
-      unsafe gp_line_reaching(node.bytes, length)
+      unsafe gp_line_within(node.bytes, most)
     #else
-      PortableShape.reaching(length, in: node)
+      PortableShape.within(most, in: node)
     #endif
   }
 
   @inline(__always)
-  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
+  package static func least(in node: NodeBytes, except child: Int) -> UInt8 {
     #if arch(x86_64) || arch(arm64)
-      unsafe gp_line_longest(node.bytes, UInt8(truncatingIfNeeded: child))
+      unsafe gp_line_least(node.bytes, UInt8(truncatingIfNeeded: child))
     #else
-      PortableShape.longest(in: node, except: child)
+      PortableShape.least(in: node, except: child)
     #endif
   }
 
@@ -202,13 +209,13 @@ package enum NativeShape: IndexShape {
   package static var fanOrder: Int { VectorShape.fanOrder }
 
   @inline(__always)
-  package static func reaching(_ length: UInt8, in node: NodeBytes) -> UInt64 {
-    VectorShape.reaching(length, in: node)
+  package static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
+    VectorShape.within(most, in: node)
   }
 
   @inline(__always)
-  package static func longest(in node: NodeBytes, except child: Int) -> UInt8 {
-    VectorShape.longest(in: node, except: child)
+  package static func least(in node: NodeBytes, except child: Int) -> UInt8 {
+    VectorShape.least(in: node, except: child)
   }
 
   @inline(__always)
@@ -231,15 +238,15 @@ package enum NativeShape: IndexShape {
 
   @inline(__always)
   package static func descend(
-    to length: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
+    to most: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int
   ) -> Int {
     #if arch(x86_64)
       // The short vectors' way is in line; this one is a call, because only it may use AVX2.
       if gp_has_avx2() {
-        return unsafe Int(gp_descend_avx2(root.bytes, depth, nodeCount, length))
+        return unsafe Int(gp_descend_avx2(root.bytes, depth, nodeCount, most))
       }
     #endif
-    return VectorShape.descend(to: length, in: root, depth: depth, nodeCount: nodeCount)
+    return VectorShape.descend(to: most, in: root, depth: depth, nodeCount: nodeCount)
   }
 }
 
@@ -256,6 +263,11 @@ struct NodeTree<Shape: IndexShape> {
   var capacity: Int { depth == 2 ? max(nodeCount, 5) : nodeCount }
   /// How many levels of nodes, at least 1.
   let depth: Int
+
+  /// The tree over the blocks of `granules`.
+  init(granules: Int) {
+    self.init(leafCount: (granules + Shape.block - 1) >> Shape.blockOrder)
+  }
 
   init(leafCount: Int) {
     self.leafCount = leafCount

@@ -10,9 +10,9 @@
 /// the bits that lead there.
 struct LengthTrie<Shape: IndexShape>: ~Copyable {
   /// For each block the two nodes below the run that starts there; block + 1, 0 for none.
-  private let children: Table<UInt32>
+  private let children: NumberTable<Shape>
   /// For each class its highest node; block + 1, 0 for none.
-  private let roots: Table<UInt32>
+  private let roots: NumberTable<Shape>
   /// The classes that have runs.
   private var classes: UInt64 = 0
   /// The bits of a granule's index.
@@ -20,7 +20,8 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
 
   /// No runs yet; nil without memory for `blocks` of them.
   init?(blocks: Int) {
-    guard let children = Table<UInt32>(count: 2 * blocks), let roots = Table<UInt32>(count: 64)
+    guard let children = NumberTable<Shape>(count: 2 * blocks, upTo: blocks),
+      let roots = NumberTable<Shape>(count: 64, upTo: blocks)
     else { return nil }
     self.children = children
     self.roots = roots
@@ -36,7 +37,7 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
     case child(Int)
   }
 
-  private subscript(link: Link) -> UInt32 {
+  private subscript(link: Link) -> Int {
     get {
       switch link {
       case .root(let order): roots[order]
@@ -51,25 +52,25 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
     }
   }
 
-  private static func order(_ length: UInt32) -> Int { 31 &- length.leadingZeroBitCount }
+  private static func order(_ length: Int) -> Int { 63 &- length.leadingZeroBitCount }
 
   /// The key, its first bit the highest of the word.
-  private func key(_ length: UInt32, _ block: Int) -> UInt64 {
+  private func key(_ length: Int, _ block: Int) -> UInt64 {
     let order = Self.order(length)
     let cell = UInt64(truncatingIfNeeded: block &>> (order &- Shape.blockOrder))
     let bits = max(indexBits &- order, 0)
-    let low = UInt64(length) & (1 &<< UInt64(order) &- 1)
+    let low = UInt64(truncatingIfNeeded: length) & (1 &<< UInt64(order) &- 1)
     return (low &<< UInt64(bits) | cell) << UInt64(64 - order - bits)
   }
 
   private func side(_ key: UInt64) -> Int { Int(truncatingIfNeeded: key &>> 63) }
 
   /// The link that holds `block`, or the empty one where it belongs.
-  private func link(_ block: Int, _ length: UInt32) -> Link {
+  private func link(_ block: Int, _ length: Int) -> Link {
     var link = Link.root(Self.order(length))
     var key = key(length, block)
     while true {
-      let node = Int(self[link]) &- 1
+      let node = self[link] &- 1
       guard node >= 0, node != block else { return link }
       link = .child(2 &* node &+ side(key))
       key &<<= 1
@@ -77,18 +78,18 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
   }
 
   /// Adds the run that starts in `block`. O(bits of an index).
-  mutating func insert(_ block: Int, _ lengths: borrowing Table<UInt32>) {
-    self[link(block, lengths[block])] = UInt32(truncatingIfNeeded: block &+ 1)
+  mutating func insert(_ block: Int, _ lengths: borrowing NumberTable<Shape>) {
+    self[link(block, lengths[block])] = block &+ 1
     classes |= 1 << UInt64(Self.order(lengths[block]))
   }
 
   /// Takes out the run that starts in `block`. O(bits of an index).
-  mutating func remove(_ block: Int, _ lengths: borrowing Table<UInt32>) {
+  mutating func remove(_ block: Int, _ lengths: borrowing NumberTable<Shape>) {
     let place = link(block, lengths[block])
     // Any node without children below takes the place: it shares the bits that lead here.
     var last = place
     while true {
-      let node = Int(self[last]) &- 1
+      let node = self[last] &- 1
       if children[2 &* node] != 0 {
         last = .child(2 &* node)
       } else if children[2 &* node &+ 1] != 0 {
@@ -99,10 +100,10 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
     }
     let heir = self[last]
     self[last] = 0
-    if Int(heir) &- 1 != block {
+    if heir &- 1 != block {
       self[place] = heir
       for side in 0...1 {
-        children[2 &* (Int(heir) &- 1) &+ side] = children[2 &* block &+ side]
+        children[2 &* (heir &- 1) &+ side] = children[2 &* block &+ side]
         children[2 &* block &+ side] = 0
       }
     }
@@ -112,44 +113,43 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
 
   /// The block in which the shortest run of at least `length` granules starts, the lowest of equals.
   /// O(bits of an index).
-  func shortest(_ length: Int, _ lengths: borrowing Table<UInt32>) -> Int? {
-    guard let wanted = UInt32(exactly: length) else { return nil }
+  func shortest(_ length: Int, _ lengths: borrowing NumberTable<Shape>) -> Int? {
     var best: Int?
     func consider(_ block: Int) {
-      guard lengths[block] >= wanted else { return }
+      guard lengths[block] >= length else { return }
       if let other = best, (lengths[other], other) <= (lengths[block], block) { return }
       best = block
     }
     // Where the way to (length, 0) goes left, all to the right is longer or higher: the last such
     // subtree has the least of it.
-    let order = Self.order(wanted)
-    var key = key(wanted, 0)
-    var node = Int(roots[order]) &- 1
+    let order = Self.order(length)
+    var key = key(length, 0)
+    var node = roots[order] &- 1
     var above = -1
     while node >= 0 {
       consider(node)
       if side(key) == 0, children[2 &* node &+ 1] != 0 {
-        above = Int(children[2 &* node &+ 1]) &- 1
+        above = children[2 &* node &+ 1] &- 1
       }
-      node = Int(children[2 &* node &+ side(key)]) &- 1
+      node = children[2 &* node &+ side(key)] &- 1
       key &<<= 1
     }
     if above < 0, best == nil {
       let longer = classes & (~1 << UInt64(order))
       guard longer != 0 else { return nil }
-      above = Int(roots[longer.trailingZeroBitCount]) &- 1
+      above = roots[longer.trailingZeroBitCount] &- 1
     }
     // The least of a subtree is its highest node or on the left.
     while above >= 0 {
       consider(above)
-      let left = Int(children[2 &* above]) &- 1
-      above = left >= 0 ? left : Int(children[2 &* above &+ 1]) &- 1
+      let left = children[2 &* above] &- 1
+      above = left >= 0 ? left : children[2 &* above &+ 1] &- 1
     }
     return best
   }
 
   /// The first rule that does not hold; nil when all do.
-  func brokenRule(_ lengths: borrowing Table<UInt32>) -> String? {
+  func brokenRule(_ lengths: borrowing NumberTable<Shape>) -> String? {
     var found = 0
     for block in 0..<lengths.count where lengths[block] != 0 {
       guard Int(self[link(block, lengths[block])]) == block + 1 else {

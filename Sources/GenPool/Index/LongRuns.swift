@@ -6,29 +6,31 @@
 ///
 /// Invariant: lengths and bits are as said for the bitmap as it is.
 struct LongRuns<Shape: IndexShape>: ~Copyable {
-  // Longer runs have the largest number, and are measured when it matters.
-  private let lengths: Table<UInt32>
+  private let lengths: NumberTable<Shape>
   let tree: NodeTree<Shape>
   private let bits: Table<UInt64>
   /// The same runs by length, once the best fit was asked for.
   var byLength: LengthTrie<Shape>?
 
-  /// The long runs of `bitmap`; nil without memory. O(words).
-  init?(bitmap: borrowing GranuleBitmap) {
-    let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
-    tree = NodeTree(leafCount: blocks)
-    guard let lengths = Table<UInt32>(count: blocks),
-      let bits = Table<UInt64>(count: tree.nodeCount)
-    else { return nil }
-    self.lengths = lengths
-    self.bits = bits
+  /// No long runs of `count` granules, in an arena where they were planned. O(1).
+  init(count: Int, in arena: inout Arena) {
+    tree = NodeTree(granules: count)
+    lengths = NumberTable(count: tree.leafCount, upTo: count, in: &arena)
+    bits = arena.table(tree.nodeCount)
     byLength = nil
-    var start = bitmap.nextFree(from: 0)
-    while start < bitmap.count.rawValue {
-      let end = bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      if end - start >= Shape.block { set(start >> Shape.blockOrder, end - start) }
-      start = bitmap.nextFree(from: end)
-    }
+  }
+
+  /// Plans the tables of such runs.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    let tree = NodeTree<Shape>(granules: count)
+    NumberTable<Shape>.plan(count: tree.leafCount, upTo: count, in: &plan)
+    _ = plan.place(UInt64.self, tree.nodeCount)
+  }
+
+  /// Records the free run `run` if it is a long one. Constant time a level.
+  mutating func add(_ run: GranuleRun) {
+    let length = run.count.rawValue
+    if length >= Shape.block { set(run.first.rawValue >> Shape.blockOrder, length) }
   }
 
   /// The memory this takes, in bytes.
@@ -49,19 +51,13 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     (block &+ 1) &<< Shape.blockOrder &- FreeBlock<Shape>(block, in: bitmap).suffix
   }
 
-  /// The length of the long run that starts in `block`; at most 2^32 − 1 is said.
+  /// The length of the long run that starts in `block`; 0 where none does.
   @inline(__always)
-  func length(of block: Int) -> Int { Int(lengths[block]) }
+  func length(of block: Int) -> Int { lengths[block] }
 
-  /// The end of the long run from `start` on. Constant time below 2^32 granules.
+  /// The end of the long run from `start` on. Constant time.
   @inline(__always)
-  func end(ofRunFrom start: Int, in bitmap: borrowing GranuleBitmap) -> Int {
-    let length = lengths[start &>> Shape.blockOrder]
-    guard length < .max else {
-      return bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-    }
-    return start &+ Int(length)
-  }
+  func end(ofRunFrom start: Int) -> Int { start &+ lengths[start &>> Shape.blockOrder] }
 
   /// The start of the long run that a block's length of free granules before `end` belongs to.
   /// Constant time a level.
@@ -84,6 +80,41 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     return start(of: tree.firstLeaf(under: node) &+ child, in: bitmap)
   }
 
+  /// The lowest block from `block` on in which a long run starts; nil when there is none. Constant time a
+  /// level.
+  func next(from block: Int) -> Int? {
+    guard block < tree.leafCount else { return nil }
+    var node = tree.node(over: block)
+    var children = bits[node] & (~0 &<< UInt64(truncatingIfNeeded: tree.child(block)))
+    while children == 0 {
+      guard node > 0 else { return nil }
+      let (parent, child) = tree.parent(of: node)
+      node = parent
+      children = bits[node] & (~1 &<< UInt64(truncatingIfNeeded: child))
+    }
+    while node < tree.firstLow {
+      node = tree.node(under: node, child: children.trailingZeroBitCount)
+      children = bits[node]
+    }
+    return tree.firstLeaf(under: node) &+ children.trailingZeroBitCount
+  }
+
+  /// Visits the blocks in rows, lowest first, but for those that are free and have a free block behind
+  /// them: the first and the last of each row. O(long runs), although there may be any number of blocks.
+  func forEachRowOfOthers(in bitmap: borrowing GranuleBitmap, _ body: (Int, Int) -> Void) {
+    var first = 0
+    var next = next(from: 0)
+    while let block = next {
+      // The run starts in the block, so not all before it is free. Of the blocks behind, the last may be
+      // free in part, and so has the one before a neighbour that is not all free.
+      body(first, block)
+      let end = end(ofRunFrom: start(of: block, in: bitmap))
+      first = max(block + 1, end >> Shape.blockOrder - 1)
+      next = self.next(from: block + 1)
+    }
+    if first < tree.leafCount { body(first, tree.leafCount - 1) }
+  }
+
   /// The children of a node below which long runs start.
   @inline(__always)
   func children(of node: Int) -> UInt64 { bits[node] }
@@ -99,7 +130,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 
   // MARK: Keeping up
 
-  /// Records that the long run `start ..< end` lost `first ..< last`; true.
+  /// Records that the long run `start ..< end` lost `first ..< last`.
   ///
   /// What is left of it on either side is a long run only from a block's length on.
   mutating func split(_ start: Int, _ end: Int, by first: Int, _ last: Int) {
@@ -125,19 +156,18 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 
   private mutating func set(_ block: Int, _ length: Int) {
     let old = lengths[block]
-    let new = UInt32(clamping: length)
-    guard old != new else { return }
+    guard old != length else { return }
     // The trie reads lengths on its way: it goes first where one goes, last where one comes.
     if old != 0 { byLength?.remove(block, lengths) }
-    lengths[block] = new
-    if new != 0 { byLength?.insert(block, lengths) }
-    guard (old == 0) != (new == 0) else { return }
+    lengths[block] = length
+    if length != 0 { byLength?.insert(block, lengths) }
+    guard (old == 0) != (length == 0) else { return }
     var node = tree.node(over: block)
     var child = tree.child(block)
     while true {
       let word = bits[node]
       let bit: UInt64 = 1 &<< UInt64(truncatingIfNeeded: child)
-      let changed = new != 0 ? word | bit : word & ~bit
+      let changed = length != 0 ? word | bit : word & ~bit
       bits[node] = changed
       // The nodes above say "some" or "none".
       guard (word == 0) != (changed == 0), node > 0 else { return }
@@ -145,10 +175,14 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     }
   }
 
-  /// Starts to know the runs by length; false without memory. O(blocks).
+  /// Starts to know the runs by length; false without memory. O(long runs).
   mutating func knowByLength() -> Bool {
     guard var trie = LengthTrie<Shape>(blocks: tree.leafCount) else { return false }
-    for block in 0..<tree.leafCount where lengths[block] != 0 { trie.insert(block, lengths) }
+    var next = next(from: 0)
+    while let block = next {
+      trie.insert(block, lengths)
+      next = self.next(from: block + 1)
+    }
     byLength = consume trie
     return true
   }
@@ -190,17 +224,45 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 struct Rooms<Shape: IndexShape>: ~Copyable {
   let order: Int
   let phase: Int
-  private let rooms: Table<UInt32>
+  private let rooms: NumberTable<Shape>
 
   /// The rooms of the places `phase` modulo 2^`order`; nil without memory. O(long runs).
   init?(order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap) {
-    guard let rooms = Table<UInt32>(count: runs.tree.nodeCount) else { return nil }
+    let count = runs.tree.nodeCount
+    guard let rooms = NumberTable<Shape>(count: count, upTo: bitmap.count.rawValue)
+    else { return nil }
     self.order = order
     self.phase = phase
     self.rooms = rooms
-    for node in stride(from: runs.tree.nodeCount - 1, through: 0, by: -1) {
-      self.rooms[node] = most(under: node, runs, bitmap)
+    fill(under: 0, runs, bitmap)
+  }
+
+  /// The rooms where every granule is a place, in an arena where they were planned. O(long runs).
+  init(
+    runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap, in arena: inout Arena
+  ) {
+    order = 0
+    phase = 0
+    rooms = NumberTable(count: runs.tree.nodeCount, upTo: bitmap.count.rawValue, in: &arena)
+    fill(under: 0, runs, bitmap)
+  }
+
+  /// Plans the tables of such rooms.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    let tree = NodeTree<Shape>(granules: count)
+    NumberTable<Shape>.plan(count: tree.nodeCount, upTo: count, in: &plan)
+  }
+
+  private mutating func fill(
+    under node: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
+  ) {
+    var children = node < runs.tree.firstLow ? runs.children(of: node) : 0
+    while children != 0 {
+      let child = runs.tree.node(under: node, child: children.trailingZeroBitCount)
+      fill(under: child, runs, bitmap)
+      children &= children &- 1
     }
+    rooms[node] = most(under: node, runs, bitmap)
   }
 
   /// The memory this takes, in bytes.
@@ -208,18 +270,18 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
 
   /// The most room of all.
   @inline(__always)
-  var longest: Int { Int(rooms[0]) }
+  var longest: Int { rooms[0] }
 
   /// The most room of all but the long run that starts in `block`. Constant time a level.
   func longest(
     _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, except block: Int
   ) -> Int {
-    var room: UInt32 = 0
+    var room = 0
     var node = runs.tree.node(over: block)
     var child = runs.tree.child(block)
     while true {
       room = max(room, most(under: node, runs, bitmap, except: child))
-      guard node > 0 else { return Int(room) }
+      guard node > 0 else { return room }
       (node, child) = runs.tree.parent(of: node)
     }
   }
@@ -229,7 +291,7 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   func first(
     _ length: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
   ) -> Int? {
-    guard let length = UInt32(exactly: length), length <= rooms[0] else { return nil }
+    guard length <= rooms[0] else { return nil }
     var node = 0
     while node < runs.tree.firstLow {
       var children = runs.children(of: node)
@@ -263,8 +325,8 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   private func most(
     under node: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap,
     except: Int? = nil
-  ) -> UInt32 {
-    var most: UInt32 = 0
+  ) -> Int {
+    var most = 0
     var children = runs.children(of: node)
     if let except { children &= ~(1 &<< UInt64(truncatingIfNeeded: except)) }
     while children != 0 {
@@ -291,22 +353,22 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   private func room(
     _ block: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
-  ) -> UInt32 {
-    if order == 0 { return UInt32(truncatingIfNeeded: runs.length(of: block)) }
+  ) -> Int {
+    if order == 0 { return runs.length(of: block) }
     let lost = place(block, runs, bitmap) &- runs.start(of: block, in: bitmap)
-    return UInt32(truncatingIfNeeded: max(0, runs.length(of: block) &- lost))
+    return max(0, runs.length(of: block) &- lost)
   }
 
   /// The first rule that does not hold; nil when all do. The front's run counts from where it was recorded.
   func brokenRule(
     _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, front: Front<Shape>
   ) -> String? {
-    var most = [UInt32](repeating: 0, count: runs.tree.nodeCount)
+    var most = [Int](repeating: 0, count: runs.tree.nodeCount)
     for block in 0..<runs.tree.leafCount where runs.length(of: block) > 0 {
       let isFront = front.isActive && block == front.block
       let start = isFront ? front.floor : runs.start(of: block, in: bitmap)
       let lost = (phase &- start) & ((1 &<< order) &- 1)
-      let room = UInt32(truncatingIfNeeded: max(0, runs.length(of: block) &- lost))
+      let room = max(0, runs.length(of: block) &- lost)
       let node = runs.tree.node(over: block)
       most[node] = max(most[node], room)
     }

@@ -8,13 +8,30 @@ struct Places<Shape: IndexShape>: ~Copyable {
 
   /// The places `phase` modulo 2^`order`; nil without memory. O(blocks).
   init?(order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap) {
-    guard let reach = ReachTree<Shape>(order: order, phase: phase, bitmap: bitmap),
+    guard
+      let reach = ReachTree<Shape>(order: order, phase: phase, runs: runs, bitmap: bitmap),
       let rooms = Rooms<Shape>(order: order, phase: phase, runs: runs, bitmap: bitmap)
     else { return nil }
     self.order = order
     self.phase = phase
     self.reach = reach
     self.rooms = rooms
+  }
+
+  /// The places of every granule, in an arena where they were planned.
+  init(
+    runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap, in arena: inout Arena
+  ) {
+    order = 0
+    phase = 0
+    reach = ReachTree(runs: runs, bitmap: bitmap, in: &arena)
+    rooms = Rooms(runs: runs, bitmap: bitmap, in: &arena)
+  }
+
+  /// Plans the tables of such places.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    ReachTree<Shape>.plan(count: count, in: &plan)
+    Rooms<Shape>.plan(count: count, in: &plan)
   }
 
   /// The memory this takes, in bytes.
@@ -33,19 +50,21 @@ struct Places<Shape: IndexShape>: ~Copyable {
 }
 
 /// A few structures that are made one by one when they are asked for.
-// SAFETY: `elements` is owned from init to deinit; its first `count` elements are initialized.
+// SAFETY: `elements` is owned until deinit; its first `count` elements are initialized.
 @safe
 struct Collected<Element: ~Copyable>: ~Copyable {
   private(set) var count = 0
   private let capacity: Int
-  private let elements: UnsafeMutablePointer<Element>
+  /// Room for all there can be, from the first on: most chunks never have one.
+  private var elements: UnsafeMutablePointer<Element>?
 
   init(capacity: Int) {
     self.capacity = capacity
-    unsafe elements = .allocate(capacity: capacity)
+    unsafe elements = nil
   }
 
   deinit {
+    guard let elements = unsafe elements else { return }
     unsafe elements.deinitialize(count: count)
     unsafe elements.deallocate()
   }
@@ -53,6 +72,7 @@ struct Collected<Element: ~Copyable>: ~Copyable {
   /// The number of the first element of which `holds` is true; nil when there is none.
   @inline(__always)
   func number(where holds: (borrowing Element) -> Bool) -> Int? {
+    guard let elements = unsafe elements else { return nil }
     for number in 0..<count where unsafe holds(elements[number]) { return number }
     return nil
   }
@@ -60,7 +80,8 @@ struct Collected<Element: ~Copyable>: ~Copyable {
   /// Adds an element; its number.
   mutating func append(_ new: consuming Element) -> Int {
     precondition(count < capacity, "there are no more kinds than there is room for")
-    let elements = unsafe elements
+    let elements = unsafe elements ?? .allocate(capacity: capacity)
+    unsafe self.elements = elements
     unsafe (elements + count).initialize(to: new)
     count += 1
     return count - 1
@@ -68,9 +89,12 @@ struct Collected<Element: ~Copyable>: ~Copyable {
 
   @inline(__always)
   subscript(number: Int) -> Element {
-    _read { yield unsafe elements[number] }
+    _read {
+      guard let elements = unsafe elements else { preconditionFailure("nothing was asked for") }
+      yield unsafe elements[number]
+    }
     _modify {
-      let elements = unsafe elements
+      guard let elements = unsafe elements else { preconditionFailure("nothing was asked for") }
       yield unsafe &elements[number]
     }
   }

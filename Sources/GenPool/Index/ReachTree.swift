@@ -1,12 +1,15 @@
 /// For one alignment, where the lowest place for up to a block's length of granules is.
 ///
 /// A *place* is a granule whose index is `phase` modulo 2^`order`. A leaf is a block that has places
-/// (every block, or every 2^(order − blockOrder)-th); its byte is the longest free run from any place
-/// in it, counted up to a block's length, so that it depends on two blocks and nothing else. Above
-/// the leaves stand maxima. The lowest block with a byte ≥ n holds the lowest place for n granules.
+/// (every block, or every 2^(order − blockOrder)-th). Its *reach* is the longest free run from any
+/// place in it, counted up to a block's length, so that it depends on two blocks and nothing else; its
+/// byte is what the reach *lacks* of a block's length. Above the leaves stand minima. The lowest block
+/// with a byte ≤ block − n holds the lowest place for n granules.
 ///
-/// Invariant: every leaf is as said, every byte above is the largest below it, ``longest`` the
-/// largest of all.
+/// So zeroed memory says that all is free: of a chunk's tree only what is not takes memory and time.
+///
+/// Invariant: every leaf is as said, every byte above is the least below it; in a node that has leaves
+/// below, a byte that has none is a block's length; ``longest`` is the longest reach of all.
 @safe
 struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// Places in a block that has any.
@@ -22,9 +25,34 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// The longest run from any place, up to a block's length.
   private(set) var longest: UInt8 = 0
 
-  /// The tree of the places `phase` modulo 2^`order` in `bitmap`; nil without memory for it.
-  /// O(blocks).
-  init?(order: Int, phase: Int, bitmap: borrowing GranuleBitmap) {
+  /// The tree of the places `phase` modulo 2^`order` in `bitmap`, whose long runs are `runs`; nil without
+  /// memory for it. O(blocks outside long runs).
+  init?(
+    order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap
+  ) {
+    let tree = Self.tree(order: order, phase: phase, blocks: runs.tree.leafCount)
+    guard let bytes = Table<UInt8>(count: Self.byteCount(tree)) else { return nil }
+    self.init(order: order, phase: phase, tree, bytes)
+    fill(runs, bitmap)
+  }
+
+  /// The tree where every granule is a place, in an arena where it was planned.
+  init(
+    runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap, in arena: inout Arena
+  ) {
+    let tree = runs.tree
+    self.init(order: 0, phase: 0, tree, arena.table(Self.byteCount(tree)))
+    fill(runs, bitmap)
+  }
+
+  /// Plans the table of such a tree.
+  static func plan(count: Int, in plan: inout ArenaPlan) {
+    _ = plan.place(UInt8.self, byteCount(NodeTree<Shape>(granules: count)))
+  }
+
+  private init(
+    order: Int, phase: Int, _ tree: NodeTree<Shape>, _ bytes: consuming Table<UInt8>
+  ) {
     var positions: UInt64 = 0
     let inBlock = phase & (Shape.block &- 1)
     for position in stride(from: inBlock, to: Shape.block, by: 1 << min(order, 6)) {
@@ -35,13 +63,42 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     self.phase = phase
     firstBlock = phase >> Shape.blockOrder
     strideOrder = max(0, order - Shape.blockOrder)
-    let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
-    let leaves = max(0, (blocks - firstBlock + (1 << strideOrder) - 1) >> strideOrder)
-    tree = NodeTree(leafCount: leaves)
-    guard let bytes = Table<UInt8>(count: tree.capacity << Shape.fanOrder) else { return nil }
+    self.tree = tree
     self.bytes = bytes
-    if blocks > 0 { rebuild(0, blocks - 1, in: bitmap) }
   }
+
+  private static func tree(order: Int, phase: Int, blocks: Int) -> NodeTree<Shape> {
+    let strideOrder = max(0, order - Shape.blockOrder)
+    let first = phase >> Shape.blockOrder
+    return NodeTree(leafCount: max(0, (blocks - first + (1 << strideOrder) - 1) >> strideOrder))
+  }
+
+  private static func byteCount(_ tree: NodeTree<Shape>) -> Int { tree.capacity << Shape.fanOrder }
+
+  /// Makes the tree what it is to be, from bytes that all are zero.
+  private mutating func fill(_ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap) {
+    // What has no leaf below is to the right of all that has.
+    var node = tree.firstLow
+    var count = tree.leafCount
+    while true {
+      let nodes = max(1, (count + Shape.fan - 1) >> Shape.fanOrder)
+      let first = node << Shape.fanOrder
+      bytes.fill(first + count..<first + nodes << Shape.fanOrder, withBytes: Self.nothing)
+      guard node > 0 else { break }
+      count = nodes
+      node = tree.parent(of: node).node
+    }
+    runs.forEachRowOfOthers(in: bitmap) { first, last in
+      rebuild(first, last, inside: nil, in: bitmap)
+    }
+    noteLongest(Shape.least(in: bytes(of: 0), except: Shape.fan))
+  }
+
+  /// The byte where no place is free.
+  private static var nothing: UInt8 { UInt8(truncatingIfNeeded: Shape.block) }
+
+  @inline(__always)
+  private mutating func noteLongest(_ least: UInt8) { longest = Self.nothing &- least }
 
   /// The memory this takes, in bytes.
   var byteCount: Int { bytes.byteCount }
@@ -60,7 +117,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     let length = UInt8(truncatingIfNeeded: length)
     guard length <= longest else { return nil }
     let place = Shape.descend(
-      to: length, in: bytes(of: 0), depth: tree.depth, nodeCount: tree.nodeCount)
+      to: Self.nothing &- length, in: bytes(of: 0), depth: tree.depth, nodeCount: tree.nodeCount)
     return place &- tree.firstLow &<< Shape.fanOrder
   }
 
@@ -82,18 +139,18 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     guard let leaf = firstLeaf(length) else { return nil }
     let block = FreeBlock<Shape>(leaf, in: bitmap)
     let byte = bytes[tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)]
-    guard Int(byte) < Shape.block else {
+    guard byte > 0 else {
       let position = block.firstStart(ofRun: length, among: Shape.everyPosition)
       return (leaf &<< Shape.blockOrder &+ position, false)
     }
     let (position, reach) = block.takingFirst(length)
     let first = leaf &<< Shape.blockOrder &+ position
     // The granule before a first fit is not free: no reach but this block's and the next's changes.
-    lower(leaf, to: UInt8(truncatingIfNeeded: reach))
+    lower(leaf, to: Self.lack(reach))
     let rest = position &+ length &- Shape.block
     if rest > 0 {
       let behind = FreeBlock<Shape>(leaf &+ 1, withoutLowest: rest, in: bitmap)
-      lower(leaf &+ 1, to: UInt8(truncatingIfNeeded: behind.reach))
+      lower(leaf &+ 1, to: Self.lack(behind.reach))
     }
     return (first, true)
   }
@@ -104,50 +161,52 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// of any granule may have shrunk. Constant time a block and level.
   @inline(__always)
   mutating func lower(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
-    guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
+    guard last &- first < 3 else {
+      return rebuild(first, last, inside: Self.nothing, in: bitmap)
+    }
     var block = first
     repeat {
-      if let leaf = leaf(of: block) { lower(leaf, to: reach(of: block, in: bitmap)) }
+      if let leaf = leaf(of: block) { lower(leaf, to: lack(of: block, in: bitmap)) }
       block &+= 1
     } while block <= last
   }
 
   @inline(__always)
-  private mutating func lower(_ leaf: Int, to reach: UInt8) {
+  private mutating func lower(_ leaf: Int, to lack: UInt8) {
     // Two levels always, although most of the time nothing changes above: a branch that is guessed, and
     // decided only here, costs more.
     var node = tree.node(over: leaf)
-    var largest = replace(tree.child(leaf), of: node, by: reach)
+    var least = replace(tree.child(leaf), of: node, by: lack)
     if node > 0 {
       var (parent, child) = tree.parent(of: node)
-      largest = replace(child, of: parent, by: largest)
+      least = replace(child, of: parent, by: least)
       while parent > 0 {
         node = parent
         (parent, child) = tree.parent(of: node)
-        guard bytes[parent &<< Shape.fanOrder &+ child] != largest else { return }
-        largest = replace(child, of: parent, by: largest)
+        guard bytes[parent &<< Shape.fanOrder &+ child] != least else { return }
+        least = replace(child, of: parent, by: least)
       }
     }
-    longest = largest
+    noteLongest(least)
   }
 
-  /// Sets a byte of a node; the node's largest.
+  /// Sets a byte of a node; the node's least.
   @inline(__always)
   private func replace(_ child: Int, of node: Int, by value: UInt8) -> UInt8 {
     // Before the store: a wide load right behind a narrow store would wait for it.
-    let siblings = Shape.longest(in: bytes(of: node), except: child)
+    let siblings = Shape.least(in: bytes(of: node), except: child)
     bytes[node &<< Shape.fanOrder &+ child] = value
-    return max(value, siblings)
+    return min(value, siblings)
   }
 
   /// Brings the tree up to date after granules were freed, given the blocks in which the reach of
   /// any granule may have grown. Constant time a block and level.
   @inline(__always)
   mutating func raise(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
-    guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
+    guard last &- first < 3 else { return rebuild(first, last, inside: 0, in: bitmap) }
     var block = first
     repeat {
-      if let leaf = leaf(of: block) { raise(leaf, to: reach(of: block, in: bitmap)) }
+      if let leaf = leaf(of: block) { raise(leaf, toLack: lack(of: block, in: bitmap)) }
       block &+= 1
     } while block <= last
   }
@@ -159,7 +218,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     var block = first
     repeat {
       let reach = end &- max(start, block &<< Shape.blockOrder)
-      raise(block, to: UInt8(truncatingIfNeeded: reach))
+      raise(block, to: reach)
       block &+= 1
     } while block <= last
   }
@@ -169,8 +228,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     var block = first
     repeat {
       if let leaf = leaf(of: block) {
-        let reach = reach(from: start, to: end, in: block)
-        if reach > 0 { raise(leaf, to: reach) }
+        let lack = lack(from: start, to: end, in: block)
+        if lack < Self.nothing { raise(leaf, toLack: lack) }
       }
       block &+= 1
     } while block <= last
@@ -186,71 +245,116 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     repeat {
       if let leaf = leaf(of: block) {
         let index = tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)
-        if bytes[index] == reach(from: start, to: end, in: block), bytes[index] > 0 {
-          lower(leaf, to: reach(of: block, in: bitmap))
+        let byte = bytes[index]
+        if byte == lack(from: start, to: end, in: block), byte < Self.nothing {
+          lower(leaf, to: lack(of: block, in: bitmap))
         }
       }
       block &+= 1
     } while block <= last
   }
 
-  /// How far the free run `start ..< end`, shorter than a block, reaches from its first place in a block.
+  /// How far the free run `start ..< end`, shorter than a block, reaches from its first place in a block: as
+  /// the block's byte.
   @inline(__always)
-  private func reach(from start: Int, to end: Int, in block: Int) -> UInt8 {
+  private func lack(from start: Int, to end: Int, in block: Int) -> UInt8 {
     let first = block &<< Shape.blockOrder
     let from = max(start, first)
     let place =
       from &+ (positions &>> UInt64(truncatingIfNeeded: from &- first)).trailingZeroBitCount
-    return UInt8(truncatingIfNeeded: max(0, end &- place))
+    return Self.lack(max(0, end &- place))
   }
 
+  /// The same where a leaf is known to reach so far.
   @inline(__always)
-  mutating func raise(_ leaf: Int, to reach: UInt8) {
-    longest = max(longest, reach)
+  mutating func raise(_ leaf: Int, to reach: Int) { raise(leaf, toLack: Self.lack(reach)) }
+
+  @inline(__always)
+  private mutating func raise(_ leaf: Int, toLack lack: UInt8) {
+    longest = max(longest, Self.nothing &- lack)
     var node = tree.node(over: leaf)
-    raiseByte(node &<< Shape.fanOrder &+ tree.child(leaf), to: reach)
+    raiseByte(node &<< Shape.fanOrder &+ tree.child(leaf), to: lack)
     guard node > 0 else { return }
     // Always, although it may change nothing: a branch that is guessed costs more.
     var (parent, child) = tree.parent(of: node)
-    raiseByte(parent &<< Shape.fanOrder &+ child, to: reach)
+    raiseByte(parent &<< Shape.fanOrder &+ child, to: lack)
     while parent > 0 {
       node = parent
       (parent, child) = tree.parent(of: node)
       let index = parent &<< Shape.fanOrder &+ child
-      guard bytes[index] < reach else { return }
-      bytes[index] = reach
+      guard bytes[index] > lack else { return }
+      bytes[index] = lack
     }
   }
 
   @inline(__always)
-  private func raiseByte(_ index: Int, to reach: UInt8) {
-    bytes[index] = max(bytes[index], reach)
+  private func raiseByte(_ index: Int, to lack: UInt8) {
+    bytes[index] = min(bytes[index], lack)
   }
 
-  /// Brings many blocks up to date, each node above them once.
+  /// Brings many blocks up to date, each node above them once. `inside`: the byte of those that have two
+  /// others on either side, if it is known.
   @inline(never)
-  private mutating func rebuild(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
-    let step = 1 &<< strideOrder
-    var low = max(0, (first &- firstBlock &+ step &- 1) &>> strideOrder)
-    var high = last < firstBlock ? -1 : (last &- firstBlock) &>> strideOrder
+  private mutating func rebuild(
+    _ first: Int, _ last: Int, inside: UInt8?, in bitmap: borrowing GranuleBitmap
+  ) {
+    var low = firstLeaf(from: first)
+    var high = firstLeaf(from: last &+ 1) &- 1
     guard low <= high else { return }
-    for leaf in low...high {
+    // Of each level `low ... high` are brought up to date, of which `known ..< knownEnd` are known.
+    var (known, knownEnd) = (low, low)
+    if inside != nil {
+      known = firstLeaf(from: first &+ 2)
+      knownEnd = max(known, firstLeaf(from: last &- 1))
+    }
+    var node = tree.firstLow
+    fillKnown(known, knownEnd, of: node, with: inside)
+    forEach(low, high, except: known, knownEnd) { leaf in
       let block = firstBlock &+ leaf &<< strideOrder
-      bytes[tree.node(over: leaf) &<< Shape.fanOrder &+ tree.child(leaf)] =
-        reach(of: block, in: bitmap)
+      bytes[node &<< Shape.fanOrder &+ leaf] = lack(of: block, in: bitmap)
     }
-    low = tree.node(over: low)
-    high = tree.node(over: high)
-    while low > 0 {
-      for node in low...high {
-        let (parent, child) = tree.parent(of: node)
-        bytes[parent &<< Shape.fanOrder &+ child] = Shape.longest(
-          in: bytes(of: node), except: Shape.fan)
+    while node > 0 {
+      let parent = tree.parent(of: node).node
+      low &>>= Shape.fanOrder
+      high &>>= Shape.fanOrder
+      known = (known &+ Shape.fan &- 1) &>> Shape.fanOrder
+      knownEnd = max(known, knownEnd &>> Shape.fanOrder)
+      fillKnown(known, knownEnd, of: parent, with: inside)
+      forEach(low, high, except: known, knownEnd) { child in
+        bytes[parent &<< Shape.fanOrder &+ child] = Shape.least(
+          in: bytes(of: node &+ child), except: Shape.fan)
       }
-      low = tree.parent(of: low).node
-      high = tree.parent(of: high).node
+      node = parent
     }
-    longest = Shape.longest(in: bytes(of: 0), except: Shape.fan)
+    noteLongest(Shape.least(in: bytes(of: 0), except: Shape.fan))
+  }
+
+  /// Sets bytes of the level whose first node is `node`.
+  private func fillKnown(_ known: Int, _ end: Int, of node: Int, with byte: UInt8?) {
+    guard known < end, let byte else { return }
+    let first = node &<< Shape.fanOrder
+    bytes.fill(first &+ known..<first &+ end, withBytes: byte)
+  }
+
+  @inline(__always)
+  private func forEach(
+    _ low: Int, _ high: Int, except known: Int, _ knownEnd: Int, _ body: (Int) -> Void
+  ) {
+    var child = low
+    while child <= high {
+      if child == known, known < knownEnd {
+        child = knownEnd
+      } else {
+        body(child)
+        child &+= 1
+      }
+    }
+  }
+
+  /// The first leaf whose block is `block` or behind it.
+  @inline(__always)
+  private func firstLeaf(from block: Int) -> Int {
+    max(0, (block &- firstBlock &+ (1 &<< strideOrder) &- 1) &>> strideOrder)
   }
 
   @inline(__always)
@@ -261,8 +365,14 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private func reach(of block: Int, in bitmap: borrowing GranuleBitmap) -> UInt8 {
-    UInt8(truncatingIfNeeded: FreeBlock<Shape>(block, in: bitmap).reach(from: positions))
+  private func lack(of block: Int, in bitmap: borrowing GranuleBitmap) -> UInt8 {
+    Self.lack(FreeBlock<Shape>(block, in: bitmap).reach(from: positions))
+  }
+
+  /// The byte that says `reach`.
+  @inline(__always)
+  private static func lack(_ reach: Int) -> UInt8 {
+    UInt8(truncatingIfNeeded: Shape.block &- reach)
   }
 
   // MARK: Checking
@@ -278,21 +388,33 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
         longest = max(longest, front.nextAllocated(from: place, limit: end, in: bitmap) - place)
       }
       let byte = bytes[tree.node(over: leaf) << Shape.fanOrder + tree.child(leaf)]
-      if Int(byte) != longest { return "a block's byte is its longest run from a place" }
-    }
-    for node in 0..<tree.nodeCount {
-      var largest: UInt8 = 0
-      for child in 0..<Shape.fan { largest = max(largest, bytes[node << Shape.fanOrder + child]) }
-      if node == 0 {
-        if largest != longest { return "the longest run is the root's largest byte" }
-      } else {
-        let (parent, child) = tree.parent(of: node)
-        // The last level above the leaves has gaps where no node is needed.
-        if bytes[parent << Shape.fanOrder + child] != largest {
-          return "a byte above is the largest below"
-        }
+      if Shape.block - Int(byte) != longest {
+        return "a block's byte is what its longest run from a place lacks"
       }
     }
-    return nil
+    var node = tree.firstLow
+    var count = tree.leafCount
+    while true {
+      let nodes = max(1, (count + Shape.fan - 1) >> Shape.fanOrder)
+      for child in count..<nodes << Shape.fanOrder
+      where bytes[node << Shape.fanOrder + child] != Self.nothing {
+        return "a byte without a leaf below is a block's length"
+      }
+      let parent = node > 0 ? tree.parent(of: node).node : 0
+      for number in 0..<nodes {
+        var least = Self.nothing
+        for child in 0..<Shape.fan {
+          least = min(least, bytes[(node + number) << Shape.fanOrder + child])
+        }
+        if node == 0 {
+          if Self.nothing - least != longest { return "the longest reach is the root's least byte" }
+        } else if bytes[parent << Shape.fanOrder + number] != least {
+          return "a byte above is the least below"
+        }
+      }
+      guard node > 0 else { return nil }
+      count = nodes
+      node = parent
+    }
   }
 }

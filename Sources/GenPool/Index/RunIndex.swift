@@ -45,25 +45,55 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
   private let phase: UInt64
 
-  /// An index of `bitmap`; nil without memory. O(words), with a small constant.
+  /// What the tables of bitmap and index lie in.
+  private let arena: Arena
+
+  /// An index of `count` free granules; nil without memory. O(log granules): of the tables no more is
+  /// touched than what is not as in zeroed memory.
   /// - Parameter origin: the virtual address of granule 0, in granules, rounded down: what alignment
   ///   is counted from.
+  package init?(count: GranuleCount, origin: UInt64) {
+    guard var arena = Self.arena(count.rawValue, hasBitmap: true) else { return nil }
+    let bitmap = GranuleBitmap(count: count, in: &arena)
+    var runs = LongRuns<Shape>(count: count.rawValue, in: &arena)
+    runs.add(GranuleRun(first: .zero, count: count))
+    self.init(bitmap, runs, arena, origin: origin, runCount: count.rawValue > 0 ? 1 : 0)
+  }
+
+  /// An index of `bitmap`; nil without memory. O(words), with a small constant.
   package init?(_ bitmap: consuming GranuleBitmap, origin: UInt64) {
-    // Block numbers are kept in 32 bits.
-    guard bitmap.count.rawValue < 1 << 37 else { return nil }
-    guard let runs = LongRuns<Shape>(bitmap: bitmap),
-      let places = Places<Shape>(order: 0, phase: 0, runs: runs, bitmap: bitmap)
-    else { return nil }
-    self.runs = runs
-    self.places = places
-    var count = 0
-    bitmap.forEachFreeRun { _ in
-      count += 1
+    guard var arena = Self.arena(bitmap.count.rawValue, hasBitmap: false) else { return nil }
+    var runs = LongRuns<Shape>(count: bitmap.count.rawValue, in: &arena)
+    var runCount = 0
+    bitmap.forEachFreeRun { run in
+      runCount += 1
+      runs.add(run)
       return true
     }
-    runCount = count
+    self.init(bitmap, runs, arena, origin: origin, runCount: runCount)
+  }
+
+  private init(
+    _ bitmap: consuming GranuleBitmap, _ runs: consuming LongRuns<Shape>, _ arena: consuming Arena,
+    origin: UInt64, runCount: Int
+  ) {
+    places = Places(runs: runs, bitmap: bitmap, in: &arena)
     self.bitmap = bitmap
+    self.runs = runs
+    self.arena = arena
+    self.runCount = runCount
     phase = 0 &- origin
+  }
+
+  /// Memory for the tables of `count` granules, in the order in which they are made.
+  private static func arena(_ count: Int, hasBitmap: Bool) -> Arena? {
+    // The map of more has no place in any address space.
+    guard count < 1 << 56 else { return nil }
+    var plan = ArenaPlan()
+    if hasBitmap { GranuleBitmap.plan(count: count, in: &plan) }
+    LongRuns<Shape>.plan(count: count, in: &plan)
+    Places<Shape>.plan(count: count, in: &plan)
+    return Arena(plan)
   }
 
   /// The length of the longest free run. Constant time.
@@ -89,7 +119,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// How many maximal free runs there are. Constant time.
-  package private(set) var runCount = 0
+  package private(set) var runCount: Int
 
   // MARK: Searching
 
@@ -183,7 +213,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if let number = sparse.number(where: { $0.order == order && $0.phase == first }) {
       return number
     }
-    guard let new = ReachTree<Shape>(order: order, phase: first, bitmap: bitmap) else { return nil }
+    guard let new = ReachTree<Shape>(order: order, phase: first, runs: runs, bitmap: bitmap) else {
+      return nil
+    }
     return sparse.append(new)
   }
 
@@ -242,7 +274,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     settle()
     guard length <= places.longest else { return nil }
     if !isByLength {
-      guard let new = ShortRuns<Shape>(bitmap: bitmap), runs.knowByLength() else {
+      guard let new = ShortRuns<Shape>(bitmap: bitmap, runs: runs), runs.knowByLength() else {
         return bitmap.bestFit(from: .zero, count: count)
       }
       short = consume new
@@ -276,7 +308,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if length <= free || free < 64 { return length <= free }
     let before = bitmap.freeCount(before: first)
     let start = before < Shape.block ? first &- before : runs.start(ofRunBefore: first, in: bitmap)
-    return length <= runs.end(ofRunFrom: start, in: bitmap) &- first
+    return length <= runs.end(ofRunFrom: start) &- first
   }
 
   // MARK: Changing
@@ -416,7 +448,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     let length = before &+ above.trailingZeroBitCount
     runCount &-= (before > 0 ? 1 : 0) &+ (length > before &+ count ? 1 : 0) &- 1
     bitmap.free(bits, inWord: word, from: shift)
-    places.reach.raise(block, to: UInt8(truncatingIfNeeded: length))
+    places.reach.raise(block, to: length)
     if isByLength { freeIntoShortRun(first, first &+ count, before, length &- before &- count) }
     if hasAligned {
       let start = first &- before
@@ -457,7 +489,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       return
     }
     let other = places.rooms.longest(runs, bitmap, except: start >> Shape.blockOrder)
-    front = Front(start, end: runs.end(ofRunFrom: start, in: bitmap), longestOther: other)
+    front = Front(start, end: runs.end(ofRunFrom: start), longestOther: other)
   }
 
   /// Records the front's length and does without one: before all that needs to know.
@@ -541,7 +573,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   @inline(never)
   private mutating func allocateInLongRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
     let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
-    let end = runs.end(ofRunFrom: start, in: bitmap)
+    let end = runs.end(ofRunFrom: start)
     runs.split(start, end, by: first, last)
     if isByLength {
       if first > start, first - start < Shape.block { short?.insert(start, first - start) }
@@ -553,7 +585,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   @inline(never)
   private mutating func freeIntoLongRun(_ first: Int, _ last: Int, _ before: Int, _ behind: Int) {
     let start = before < Shape.block ? first - before : runs.start(ofRunBefore: first, in: bitmap)
-    let end = behind < Shape.block ? last + behind : runs.end(ofRunFrom: last, in: bitmap)
+    let end = behind < Shape.block ? last + behind : runs.end(ofRunFrom: last)
     if isByLength {
       if before > 0, before < Shape.block { short?.remove(start, before, in: bitmap) }
       if behind > 0, behind < Shape.block { short?.remove(last, behind, in: bitmap) }

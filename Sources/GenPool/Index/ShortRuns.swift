@@ -10,16 +10,26 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   private let bits: Table<UInt64>
   private var present: UInt64 = 0
 
-  /// The short runs of `bitmap`; nil without memory. O(granules).
-  init?(bitmap: borrowing GranuleBitmap) {
-    let blocks = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
-    tree = NodeTree(leafCount: blocks)
+  private init?(empty tree: NodeTree<Shape>) {
     guard let bits = Table<UInt64>(count: tree.nodeCount << Shape.blockOrder) else { return nil }
+    self.tree = tree
     self.bits = bits
+  }
+
+  /// The short runs of `bitmap`, whose long ones are `runs`; nil without memory. O(granules outside
+  /// long runs).
+  init?(bitmap: borrowing GranuleBitmap, runs: borrowing LongRuns<Shape>) {
+    self.init(empty: runs.tree)
+    // Runs are looked for from the end of the last long one on.
     var start = bitmap.nextFree(from: 0)
     while start < bitmap.count.rawValue {
-      let end = bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      if end - start < Shape.block { insert(start, end - start) }
+      let block = start >> Shape.blockOrder
+      let isLong = runs.length(of: block) > 0 && runs.start(of: block, in: bitmap) == start
+      let end =
+        isLong
+        ? runs.end(ofRunFrom: start)
+        : bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
+      if !isLong { insert(start, end - start) }
       start = bitmap.nextFree(from: end)
     }
   }
@@ -95,7 +105,11 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
 
   /// The first rule that does not hold; nil when all do. O(granules + blocks × lengths).
   func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
-    guard let fresh = ShortRuns(bitmap: bitmap) else { return nil }
+    guard var fresh = Self(empty: tree) else { return nil }
+    bitmap.forEachFreeRun { run in
+      if run.count.rawValue < Shape.block { fresh.insert(run.first.rawValue, run.count.rawValue) }
+      return true
+    }
     if fresh.present != present { return "the lengths that occur are present" }
     for index in 0..<bits.count where bits[index] != fresh.bits[index] {
       return "a bit for each length and block in which such a run starts"

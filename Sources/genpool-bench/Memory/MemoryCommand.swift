@@ -1,13 +1,16 @@
 import ArgumentParser
 import GenPool
 
-/// `genpool-bench memory`: what the index takes beside the bitmap, and how long a chunk takes to make.
+/// `genpool-bench memory`: what a chunk and its index take, and how long they take to make.
 struct MemoryCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "memory",
     abstract:
-      "Shows the memory of bitmap and index in bits a granule, and the time to make a chunk.",
+      "Shows the memory of bitmap and index, and the time to make a chunk.",
     discussion: """
+      First of chunks of few and of many granules, which have nothing allocated: "heap" is what malloc \
+      gives, "resident" what the process has more. "in use": after 1000 allocations all over the chunk; \
+      "gone": when the pools have ended. Then of the index of pools in use. \
       A fit's part of the index is made when it is first asked for. "all fits" has an alignment of 4 \
       granules, every order alignment up to 16 granules, and best fit. "first use" is the time of the \
       first allocation with that fit, in a pool that is half full of runs of one granule.
@@ -18,6 +21,8 @@ struct MemoryCommand: ParsableCommand {
 
   func run() throws {
     let machine = Machine()
+    // Before the others, whose memory malloc may keep.
+    let chunks = try [64, 16 << 10, 1 << 28, 1 << 34].map { try ChunkRow($0) }
     var rows: [Row] = []
     for granules in [16 << 10, 4 << 20, 16 << 20] {
       let shape = PoolShape(name: "memory", chunks: 1, granules: granules, granuleOrder: 12)
@@ -33,9 +38,13 @@ struct MemoryCommand: ParsableCommand {
       rows.append(Row(granules, "all fits", subject, nanoseconds() - firstUse))
     }
     if json {
-      print(try rows.map { DatedRow($0, on: machine) }.jsonRows)
+      let lines = try chunks.map { try DatedRow($0, on: machine).json }
+      print(jsonArray(try lines + rows.map { try DatedRow($0, on: machine).json }))
     } else {
       print("\(machine)\n")
+      print(ChunkRow.title)
+      for row in chunks { print(row.line) }
+      print("")
       print("granules   fits       index, bits a granule   made or first used, us")
       for row in rows { print(row.line) }
     }

@@ -1,0 +1,62 @@
+/// Numbers from 0 to a limit that is known when the table is made, of 32 bits each if that is enough
+/// (``IndexShape/narrowLimit``) and else of 64. All are 0 at first.
+@safe
+struct NumberTable<Shape: IndexShape>: ~Copyable {
+  /// How many numbers.
+  let count: Int
+  // SAFETY: `numbers` is where `words` are, which are as many as hold `count` numbers.
+  private let words: Table<UInt64>
+  private let numbers: UnsafeMutableRawPointer
+  private let isWide: Bool
+
+  /// `count` numbers up to `limit`; nil without memory for them.
+  init?(count: Int, upTo limit: Int) {
+    guard let words = Table<UInt64>(count: Self.wordCount(count, upTo: limit)) else { return nil }
+    self.init(count, upTo: limit, words)
+  }
+
+  /// The same in an arena, where they were planned.
+  init(count: Int, upTo limit: Int, in arena: inout Arena) {
+    self.init(count, upTo: limit, arena.table(Self.wordCount(count, upTo: limit)))
+  }
+
+  private init(_ count: Int, upTo limit: Int, _ words: consuming Table<UInt64>) {
+    self.count = count
+    unsafe numbers = UnsafeMutableRawPointer(words.pointer(to: 0))
+    self.words = words
+    isWide = limit > Shape.narrowLimit
+  }
+
+  /// Plans such a table.
+  static func plan(count: Int, upTo limit: Int, in plan: inout ArenaPlan) {
+    _ = plan.place(UInt64.self, wordCount(count, upTo: limit))
+  }
+
+  private static func wordCount(_ count: Int, upTo limit: Int) -> Int {
+    max(1, limit > Shape.narrowLimit ? count : count / 2 + count % 2)
+  }
+
+  /// The memory this takes, in bytes, if all of it is used.
+  var byteCount: Int { words.byteCount }
+
+  @inline(__always)
+  subscript(index: Int) -> Int {
+    get {
+      assert(index >= 0 && index < count, "outside the table")
+      return unsafe isWide
+        ? numbers.load(fromByteOffset: index &<< 3, as: Int.self)
+        : Int(truncatingIfNeeded: numbers.load(fromByteOffset: index &<< 2, as: UInt32.self))
+    }
+    nonmutating set {
+      assert(index >= 0 && index < count, "outside the table")
+      assert(newValue >= 0 && (isWide || newValue <= Shape.narrowLimit), "above the table's limit")
+      let numbers = unsafe numbers
+      if isWide {
+        unsafe numbers.storeBytes(of: newValue, toByteOffset: index &<< 3, as: Int.self)
+      } else {
+        let number = UInt32(truncatingIfNeeded: newValue)
+        unsafe numbers.storeBytes(of: number, toByteOffset: index &<< 2, as: UInt32.self)
+      }
+    }
+  }
+}
