@@ -55,22 +55,25 @@ struct Places<Shape: IndexShape>: ~Copyable {
 struct PlacesList<Shape: IndexShape>: ~Copyable {
   private(set) var count = 0
   /// Room for all there can be, from the first on: most chunks never have one.
-  private var places: UnsafeMutablePointer<Places<Shape>>?
+  private var places: UnsafeMutablePointer<Places<Shape>>
 
   /// Two phases for each order: that of the chunk's address, and 0.
   private static var capacity: Int { 2 * Int.bitWidth }
 
-  init() { unsafe places = nil }
+  /// None. No memory is taken: `places` leads nowhere until there is one.
+  init() {
+    unsafe places = UnsafeMutableRawPointer(bitPattern: MemoryLayout<Places<Shape>>.alignment)
+      .unsafelyUnwrapped.assumingMemoryBound(to: Places<Shape>.self)
+  }
 
   deinit {
-    guard let places = unsafe places else { return }
+    guard count > 0 else { return }
     unsafe places.deinitialize(count: count)
     unsafe places.deallocate()
   }
 
   /// The number of the alignment with these measures; nil when it is not in the list.
   func number(order: Int, phase: Int) -> Int? {
-    guard let places = unsafe places else { return nil }
     for number in 0..<count {
       if unsafe places[number].order == order, unsafe places[number].phase == phase {
         return number
@@ -82,20 +85,17 @@ struct PlacesList<Shape: IndexShape>: ~Copyable {
   /// Adds an alignment; its number.
   mutating func append(_ new: consuming Places<Shape>) -> Int {
     precondition(count < Self.capacity, "an order has two phases")
-    let places = unsafe places ?? .allocate(capacity: Self.capacity)
-    unsafe self.places = places
+    if count == 0 { unsafe places = .allocate(capacity: Self.capacity) }
+    let places = unsafe places
     unsafe (places + count).initialize(to: new)
     count += 1
     return count - 1
   }
 
   subscript(number: Int) -> Places<Shape> {
-    _read {
-      guard let places = unsafe places else { preconditionFailure("no alignment was asked for") }
-      yield unsafe places[number]
-    }
+    _read { yield unsafe places[number] }
     _modify {
-      guard let places = unsafe places else { preconditionFailure("no alignment was asked for") }
+      let places = unsafe places
       yield unsafe &places[number]
     }
   }

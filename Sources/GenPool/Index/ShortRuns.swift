@@ -16,7 +16,6 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
     tree = runs.tree
     guard let bits = Table<UInt64>(count: tree.nodeCount << Shape.blockOrder) else { return nil }
     self.bits = bits
-    // Runs are looked for from the end of the last long one on.
     var start = bitmap.nextFree(from: 0)
     while start < bitmap.count.rawValue {
       let block = start >> Shape.blockOrder
@@ -25,7 +24,8 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
         isLong
         ? runs.end(ofRunFrom: start)
         : bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      if !isLong { insert(start, end - start) }
+      // Where a block has many runs of one length, the first says it for all.
+      if !isLong, !isKnown(start, end - start) { insert(start, end - start) }
       start = bitmap.nextFree(from: end)
     }
   }
@@ -82,6 +82,12 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
       (node, child) = tree.parent(of: node)
     }
     present &= ~(1 &<< UInt64(truncatingIfNeeded: length))
+  }
+
+  private func isKnown(_ start: Int, _ length: Int) -> Bool {
+    let block = start &>> Shape.blockOrder
+    let word = self[tree.node(over: block), length]
+    return word &>> UInt64(truncatingIfNeeded: tree.child(block)) & 1 == 1
   }
 
   @inline(__always)

@@ -5,9 +5,9 @@ import Glibc
 /// The memory and the time that a chunk takes before anything is allocated, and after some calls.
 struct ChunkRow: Encodable {
   let granules: Int
-  /// What malloc gave for it, in bytes.
+  /// The memory that malloc gave for it, in bytes.
   let heap: Int
-  /// How much more memory the process has, in bytes.
+  /// The memory that the process has more with it, in bytes.
   let resident: Int
   /// The same after 1000 allocations in the whole chunk, with first and fixed fit.
   let used: Int
@@ -44,8 +44,8 @@ struct ChunkRow: Encodable {
     try Self.use(try Self.add(to: Pool(granule: .page), granules), granules)
     let before = try residentSize()
     var pools = (0..<count).map { _ in Pool(granule: .page) }
-    let heapBefore = Int(heap_size())
     let residentBefore = try residentSize()
+    let heapBefore = Int(heap_size())
     var least = UInt64.max
     for pool in pools {
       let start = nanoseconds()
