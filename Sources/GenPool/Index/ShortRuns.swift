@@ -24,8 +24,7 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
         isLong
         ? runs.end(ofRunFrom: start)
         : bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      // Where a block has many runs of one length, the first says it for all.
-      if !isLong, !isKnown(start, end - start) { insert(start, end - start) }
+      if !isLong { insert(start, end - start) }
       start = bitmap.nextFree(from: end)
     }
   }
@@ -82,12 +81,6 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
       (node, child) = tree.parent(of: node)
     }
     present &= ~(1 &<< UInt64(truncatingIfNeeded: length))
-  }
-
-  private func isKnown(_ start: Int, _ length: Int) -> Bool {
-    let block = start &>> Shape.blockOrder
-    let word = self[tree.node(over: block), length]
-    return word &>> UInt64(truncatingIfNeeded: tree.child(block)) & 1 == 1
   }
 
   @inline(__always)

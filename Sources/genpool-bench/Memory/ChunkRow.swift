@@ -39,7 +39,8 @@ struct ChunkRow: Encodable {
 
   /// Measures pools of one chunk of `granules` pages; the figures are for each.
   init(_ granules: Int) throws {
-    let count = 32
+    // Of so many that what malloc keeps for later does not count.
+    let count = 256
     // What the process takes for the first pool of all is not the chunk's.
     try Self.use(try Self.add(to: Pool(granule: .page), granules), granules)
     let before = try residentSize()
@@ -56,8 +57,10 @@ struct ChunkRow: Encodable {
     heap = (Int(heap_size()) - heapBefore) / count
     resident = max(0, try residentSize() - residentBefore) / count
     ns = least
-    for pool in pools { try Self.use(pool, granules) }
-    used = max(0, try residentSize() - residentBefore) / count
+    let residentUnused = try residentSize()
+    let usedCount = 8
+    for pool in pools[..<usedCount] { try Self.use(pool, granules) }
+    used = resident + max(0, try residentSize() - residentUnused) / usedCount
     pools = []
     left = max(0, try residentSize() - before) / count
   }
