@@ -1,7 +1,8 @@
 /*
  * What GenPool needs of the C library and the kernel, and Swift cannot say without importing
- * Glibc: a futex, a page that the kernel wipes in a forked child, zeroed memory that may fail and is
- * taken when it is touched, and stores that the compiler must neither merge nor drop. Header only: nothing to link.
+ * Glibc: a futex, a page that the kernel wipes in a forked child, zeroed memory that may fail and
+ * is taken when it is touched, and stores that the compiler must neither merge nor drop. Header
+ * only: nothing to link.
  */
 #pragma once
 
@@ -56,21 +57,21 @@ static inline void *gp_fork_word(void) {
 /* From this size on, a huge page for each place that is touched would be most of what is used. */
 #define GP_SPARSE_SIZE ((size_t)64 << 20)
 
+/* What malloc lacks to give a cache line's border. */
+#define GP_LINE_SLACK ((size_t)48)
+
 /*
- * size zeroed bytes from a cache line's border on; NULL without memory or address space. What is never
- * touched takes no memory, and is not counted as if it did: unless the machine counts everything
- * (vm.overcommit_memory = 2).
+ * size zeroed bytes behind the next border of a cache line; NULL without memory or address space. What
+ * is never touched takes no memory, and is not counted as if it did: unless the machine counts
+ * everything (vm.overcommit_memory = 2).
  */
 static inline void *gp_zeroed_allocate(size_t size) {
   if (size > SIZE_MAX / 2) return NULL;
-  if (size < GP_MAPPED_SIZE) {
-    size = (size + 63) & ~(size_t)63;
-    void *base = aligned_alloc(64, size > 0 ? size : 64);
-    return base == NULL ? NULL : memset(base, 0, size);
-  }
+  /* aligned_alloc would leave small pieces behind, which are more than this is less. */
+  if (size < GP_MAPPED_SIZE) return calloc(1, size + GP_LINE_SLACK);
   void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return NULL;
-  /* Fails where there are no huge pages: as well. */
+  /* Fails where there are no huge pages: just as well. */
   if (size >= GP_SPARSE_SIZE) (void)madvise(base, size, MADV_NOHUGEPAGE);
   return base;
 }

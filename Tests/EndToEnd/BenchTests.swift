@@ -68,6 +68,30 @@ struct BenchTests {
     }
   }
 
+  @Test func `a chunk takes memory for what is used of it, and gives it back`() throws {
+    let result = try bench("memory", "--chunks-only", "--json")
+    #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+    let rows = try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]]
+    let chunks = (rows ?? []).filter { $0["heap_bytes"] != nil }
+    #expect(chunks.map { $0["granules"] as? Int } == [64, 16 << 10, 1 << 28, 1 << 34])
+    for chunk in chunks {
+      let granules = chunk["granules"] as? Int ?? 0
+      func bytes(_ name: String) -> Int { chunk[name] as? Int ?? .max }
+      // 64 TiB of pages: their map alone would be 2 GiB.
+      #expect(bytes("resident_bytes") < 256 << 10, "\(granules)")
+      #expect(bytes("resident_bytes_in_use") < 4 << 20, "\(granules)")
+      #expect(bytes("resident_bytes_afterwards") < 32 << 10, "\(granules)")
+      #expect(bytes("heap_bytes") < (granules == 64 ? 1 << 10 : 8 << 10), "\(granules)")
+    }
+  }
+
+  @Test func `a chunk whose map has no room in the process is refused for want of memory`() throws {
+    let command = "ulimit -v 4194304; exec \"$0\" memory --chunks-only"
+    let result = try Executable.run("/bin/sh", ["-c", command, Executable.genpoolBench])
+    #expect(result.status == 1 && result.output.isEmpty)
+    #expect(result.errors == "Error: no memory for the chunk's bitmap\n")
+  }
+
   @Test func `leases are timed beside a process that echoes, while others are held`() throws {
     let machine = try EmulatedMachine("nvme,cmb=1M")
     let daemon = try RunningDaemon(machine, ["--attach", "\(machine.device):2,name=cmb"])

@@ -36,7 +36,8 @@ struct HugeChunkTests {
     #expect(largest(pool) == size - 192)
     try pool.free(first)
     #expect(largest(pool) == size - 128)
-    // The shortest run that is long enough, by the best fit, is the last granule; then the long one.
+    // The shortest run that is long enough, by the best fit, is the last granule; then the long
+    // one.
     #expect(try pool.allocate(ByteCount(64), fit: .best).start == address(size - 64))
     #expect(try pool.allocate(ByteCount(128), fit: .best).start == address(0))
   }

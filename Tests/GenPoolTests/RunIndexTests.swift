@@ -5,8 +5,8 @@ import Testing
 /// The index against the reference model in worlds so small that every bitmap can be tried, cut into
 /// blocks and nodes so small that every border and level lies in them.
 struct RunIndexTests {
-  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels. Worlds of 8 granules have narrow
-  /// numbers, of which the largest occurs; those of 9 have wide ones.
+  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels. Worlds of 8 granules have
+  /// narrow numbers, of which the largest occurs; those of 9 have wide ones.
   private enum TwoByTwo: TinyShape {
     static var blockOrder: Int { 1 }
     static var fanOrder: Int { 1 }
@@ -20,8 +20,8 @@ struct RunIndexTests {
     static var narrowLimit: Int { 9 }
   }
 
-  /// Blocks of 1 granule: every run is a long one. Narrow numbers up to 7, so that those of blocks are wide
-  /// as well in worlds of 8 granules.
+  /// Blocks of 1 granule: every run is a long one. Narrow numbers up to 7, so that those of blocks
+  /// are wide as well in worlds of 8 granules.
   private enum OneByFour: TinyShape {
     static var blockOrder: Int { 0 }
     static var fanOrder: Int { 2 }
@@ -260,8 +260,8 @@ struct RunIndexTests {
     for granules in 6...8 { tryEverything(OneByFour.self, granules: granules, origin: 2) }
   }
 
-  /// An index that was made empty, of all sizes up to many blocks and some levels: it is as if made from the
-  /// bitmap, and has every place.
+  /// An index that was made empty, of all sizes up to many blocks and some levels: it is as if made
+  /// from the bitmap, and has every place.
   private func tryEmpty<Shape: IndexShape>(_ shape: Shape.Type, granules: Int) {
     guard var index = RunIndex<Shape>(count: GranuleCount(granules), origin: 3) else {
       Issue.record("no memory")

@@ -3,34 +3,35 @@ import CGenPoolInline
 /// A fixed number of elements, zeroed: what the indexes are made of.
 ///
 /// Large tables come from the kernel untouched, so that making one takes no time and what is never
-/// used takes no memory. Those of a cache line and more start at the border of one. Indices are checked
-/// in debug builds only.
+/// used takes no memory. Those of a cache line and more start at the border of one. Indices are
+/// checked in debug builds only.
 @safe
 struct Table<Element: BitwiseCopyable>: ~Copyable {
   /// How many elements.
   let count: Int
-  // SAFETY: memory for `count` elements, owned from init to deinit or part of an arena that outlives
-  // the table; every Element is made of integers, for which zeroed memory is a value.
+  // SAFETY: memory for `count` elements, owned from init to deinit or part of an arena that
+  // outlives the table; every Element is made of integers, for which zeroed memory is a value.
   private let elements: UnsafeMutablePointer<Element>
-  private let isOwner: Bool
+  /// The allocation, if it is owned: `elements` start at the next border of a cache line.
+  private let base: UnsafeMutableRawPointer?
 
   /// `count` elements, all bits zero; nil without memory for them.
   init?(count: Int) {
     let (size, overflow) = count.multipliedReportingOverflow(by: MemoryLayout<Element>.stride)
     guard !overflow, let base = unsafe gp_zeroed_allocate(size) else { return nil }
     self.count = count
-    unsafe elements = base.assumingMemoryBound(to: Element.self)
-    isOwner = true
+    unsafe elements = base.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Element.self)
+    unsafe self.base = base
   }
 
   @unsafe
   fileprivate init(count: Int, in arena: UnsafeMutableRawPointer) {
     self.count = count
     unsafe elements = arena.assumingMemoryBound(to: Element.self)
-    isOwner = false
+    unsafe base = nil
   }
 
-  deinit { if isOwner { unsafe gp_zeroed_free(elements, byteCount) } }
+  deinit { if let base = unsafe base { unsafe gp_zeroed_free(base, byteCount) } }
 
   /// The memory this takes, in bytes, if all of it is used.
   var byteCount: Int { count &* MemoryLayout<Element>.stride }

@@ -8,8 +8,8 @@ package protocol IndexShape {
   /// A node has 2^fanOrder children, at most 64.
   static var fanOrder: Int { get }
 
-  /// The largest length of a run, in granules, that takes 32 bits; chunks of more have lengths of 64.
-  /// At most 2^32 − 1.
+  /// The largest length of a run, in granules, that takes 32 bits; chunks of more have lengths of
+  /// 64. At most 2^32 − 1.
   static var narrowLimit: Int { get }
 
   /// Which bytes of a node are at most `most`, 0 to 126: bit i for child i.

@@ -18,10 +18,11 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
   /// The bits of a granule's index.
   private let indexBits: Int
 
-  /// No runs yet; nil without memory for `blocks` of them.
-  init?(blocks: Int) {
-    guard let children = NumberTable<Shape>(count: 2 * blocks, upTo: blocks),
-      let roots = NumberTable<Shape>(count: 64, upTo: blocks)
+  /// No runs yet; nil without memory for `blocks` of them. `limit`: that of their lengths, whose
+  /// width the blocks' numbers share.
+  init?(blocks: Int, lengthsUpTo limit: Int) {
+    guard let children = NumberTable<Shape>(count: 2 * blocks, upTo: limit),
+      let roots = NumberTable<Shape>(count: 64, upTo: limit)
     else { return nil }
     self.children = children
     self.roots = roots
@@ -37,17 +38,18 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
     case child(Int)
   }
 
-  private subscript(link: Link) -> Int {
+  @inline(__always)
+  private subscript<Word: FixedWidthInteger & BitwiseCopyable>(link: Link, word: Word.Type) -> Int {
     get {
       switch link {
-      case .root(let order): roots[order]
-      case .child(let index): children[index]
+      case .root(let order): roots[order, word]
+      case .child(let index): children[index, word]
       }
     }
     nonmutating set {
       switch link {
-      case .root(let order): roots[order] = newValue
-      case .child(let index): children[index] = newValue
+      case .root(let order): roots[order, word] = newValue
+      case .child(let index): children[index, word] = newValue
       }
     }
   }
@@ -66,11 +68,14 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
   private func side(_ key: UInt64) -> Int { Int(truncatingIfNeeded: key &>> 63) }
 
   /// The link that holds `block`, or the empty one where it belongs.
-  private func link(_ block: Int, _ length: Int) -> Link {
+  @inline(__always)
+  private func link<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ block: Int, _ length: Int, _ word: Word.Type
+  ) -> Link {
     var link = Link.root(Self.order(length))
     var key = key(length, block)
     while true {
-      let node = self[link] &- 1
+      let node = self[link, word] &- 1
       guard node >= 0, node != block else { return link }
       link = .child(2 &* node &+ side(key))
       key &<<= 1
@@ -79,71 +84,90 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
 
   /// Adds the run that starts in `block`. O(bits of an index).
   mutating func insert(_ block: Int, _ lengths: borrowing NumberTable<Shape>) {
-    self[link(block, lengths[block])] = block &+ 1
-    classes |= 1 << UInt64(Self.order(lengths[block]))
+    lengths.isWide ? insert(block, lengths, UInt64.self) : insert(block, lengths, UInt32.self)
+  }
+
+  private mutating func insert<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ block: Int, _ lengths: borrowing NumberTable<Shape>, _ word: Word.Type
+  ) {
+    self[link(block, lengths[block, word], word), word] = block &+ 1
+    classes |= 1 << UInt64(Self.order(lengths[block, word]))
   }
 
   /// Takes out the run that starts in `block`. O(bits of an index).
   mutating func remove(_ block: Int, _ lengths: borrowing NumberTable<Shape>) {
-    let place = link(block, lengths[block])
+    lengths.isWide ? remove(block, lengths, UInt64.self) : remove(block, lengths, UInt32.self)
+  }
+
+  private mutating func remove<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ block: Int, _ lengths: borrowing NumberTable<Shape>, _ word: Word.Type
+  ) {
+    let place = link(block, lengths[block, word], word)
     // Any node without children below takes the place: it shares the bits that lead here.
     var last = place
     while true {
-      let node = self[last] &- 1
-      if children[2 &* node] != 0 {
+      let node = self[last, word] &- 1
+      if children[2 &* node, word] != 0 {
         last = .child(2 &* node)
-      } else if children[2 &* node &+ 1] != 0 {
+      } else if children[2 &* node &+ 1, word] != 0 {
         last = .child(2 &* node &+ 1)
       } else {
         break
       }
     }
-    let heir = self[last]
-    self[last] = 0
+    let heir = self[last, word]
+    self[last, word] = 0
     if heir &- 1 != block {
-      self[place] = heir
+      self[place, word] = heir
       for side in 0...1 {
-        children[2 &* (heir &- 1) &+ side] = children[2 &* block &+ side]
-        children[2 &* block &+ side] = 0
+        children[2 &* (heir &- 1) &+ side, word] = children[2 &* block &+ side, word]
+        children[2 &* block &+ side, word] = 0
       }
     }
-    let order = Self.order(lengths[block])
-    if roots[order] == 0 { classes &= ~(1 << UInt64(order)) }
+    let order = Self.order(lengths[block, word])
+    if roots[order, word] == 0 { classes &= ~(1 << UInt64(order)) }
   }
 
   /// The block in which the shortest run of at least `length` granules starts, the lowest of equals.
   /// O(bits of an index).
   func shortest(_ length: Int, _ lengths: borrowing NumberTable<Shape>) -> Int? {
+    lengths.isWide
+      ? shortest(length, lengths, UInt64.self) : shortest(length, lengths, UInt32.self)
+  }
+
+  private func shortest<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ length: Int, _ lengths: borrowing NumberTable<Shape>, _ word: Word.Type
+  ) -> Int? {
     var best: Int?
     func consider(_ block: Int) {
-      guard lengths[block] >= length else { return }
-      if let other = best, (lengths[other], other) <= (lengths[block], block) { return }
+      guard lengths[block, word] >= length else { return }
+      if let other = best, (lengths[other, word], other) <= (lengths[block, word], block) { return }
       best = block
     }
     // Where the way to (length, 0) goes left, all to the right is longer or higher: the last such
     // subtree has the least of it.
     let order = Self.order(length)
     var key = key(length, 0)
-    var node = roots[order] &- 1
+    var node = roots[order, word] &- 1
     var above = -1
     while node >= 0 {
       consider(node)
-      if side(key) == 0, children[2 &* node &+ 1] != 0 {
-        above = children[2 &* node &+ 1] &- 1
+      if side(key) == 0, children[2 &* node &+ 1, word] != 0 {
+        above = children[2 &* node &+ 1, word] &- 1
       }
-      node = children[2 &* node &+ side(key)] &- 1
+      node = children[2 &* node &+ side(key), word] &- 1
       key &<<= 1
     }
     if above < 0, best == nil {
       let longer = classes & (~1 << UInt64(order))
       guard longer != 0 else { return nil }
-      above = roots[longer.trailingZeroBitCount] &- 1
+      above = roots[longer.trailingZeroBitCount, word] &- 1
     }
     // The least of a subtree is its highest node or on the left.
     while above >= 0 {
       consider(above)
-      let left = children[2 &* above] &- 1
-      above = left >= 0 ? left : children[2 &* above &+ 1] &- 1
+      let left = children[2 &* above, word] &- 1
+      above = left >= 0 ? left : children[2 &* above &+ 1, word] &- 1
     }
     return best
   }
@@ -152,7 +176,11 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
   func brokenRule(_ lengths: borrowing NumberTable<Shape>) -> String? {
     var found = 0
     for block in 0..<lengths.count where lengths[block] != 0 {
-      guard Int(self[link(block, lengths[block])]) == block + 1 else {
+      let node =
+        lengths.isWide
+        ? self[link(block, lengths[block], UInt64.self), UInt64.self]
+        : self[link(block, lengths[block], UInt32.self), UInt32.self]
+      guard node == block + 1 else {
         return "every long run is where its key leads"
       }
       found += 1

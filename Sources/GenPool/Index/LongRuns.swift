@@ -7,6 +7,8 @@
 /// Invariant: lengths and bits are as said for the bitmap as it is.
 struct LongRuns<Shape: IndexShape>: ~Copyable {
   private let lengths: NumberTable<Shape>
+  /// No run is longer: the number of granules.
+  private let limit: Int
   let tree: NodeTree<Shape>
   private let bits: Table<UInt64>
   /// The same runs by length, once the best fit was asked for.
@@ -16,6 +18,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   init(count: Int, in arena: inout Arena) {
     tree = NodeTree(granules: count)
     lengths = NumberTable(count: tree.leafCount, upTo: count, in: &arena)
+    limit = count
     bits = arena.table(tree.nodeCount)
     byLength = nil
   }
@@ -55,6 +58,12 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   @inline(__always)
   func length(of block: Int) -> Int { lengths[block] }
 
+  /// The same where the width of numbers is known, which is that of the rooms.
+  @inline(__always)
+  func length<Word: FixedWidthInteger & BitwiseCopyable>(of block: Int, _ word: Word.Type) -> Int {
+    lengths[block, word]
+  }
+
   /// The end of the long run from `start` on. Constant time.
   @inline(__always)
   func end(ofRunFrom start: Int) -> Int { start &+ lengths[start &>> Shape.blockOrder] }
@@ -80,8 +89,8 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     return start(of: tree.firstLeaf(under: node) &+ child, in: bitmap)
   }
 
-  /// The lowest block from `block` on in which a long run starts; nil when there is none. Constant time a
-  /// level.
+  /// The lowest block from `block` on in which a long run starts; nil when there is none. Constant
+  /// time a level.
   func next(from block: Int) -> Int? {
     guard block < tree.leafCount else { return nil }
     var node = tree.node(over: block)
@@ -99,14 +108,15 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     return tree.firstLeaf(under: node) &+ children.trailingZeroBitCount
   }
 
-  /// Visits the blocks in rows, lowest first, but for those that are free and have a free block behind
-  /// them: the first and the last of each row. O(long runs), although there may be any number of blocks.
+  /// Visits the blocks in rows, lowest first, but for those that are free and have a free block
+  /// behind them: the first and the last of each row. O(long runs), although there may be any
+  /// number of blocks.
   func forEachRowOfOthers(in bitmap: borrowing GranuleBitmap, _ body: (Int, Int) -> Void) {
     var first = 0
     var next = next(from: 0)
     while let block = next {
-      // The run starts in the block, so not all before it is free. Of the blocks behind, the last may be
-      // free in part, and so has the one before a neighbour that is not all free.
+      // The run starts in the block, so not all before it is free. Of the blocks behind, the last
+      // may be free in part, and so has the one before a neighbour that is not all free.
       body(first, block)
       let end = end(ofRunFrom: start(of: block, in: bitmap))
       first = max(block + 1, end >> Shape.blockOrder - 1)
@@ -177,7 +187,9 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 
   /// Starts to know the runs by length; false without memory. O(long runs).
   mutating func knowByLength() -> Bool {
-    guard var trie = LengthTrie<Shape>(blocks: tree.leafCount) else { return false }
+    guard var trie = LengthTrie<Shape>(blocks: tree.leafCount, lengthsUpTo: limit) else {
+      return false
+    }
     var next = next(from: 0)
     while let block = next {
       trie.insert(block, lengths)
@@ -291,11 +303,22 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   func first(
     _ length: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
   ) -> Int? {
-    guard length <= rooms[0] else { return nil }
+    guard length <= longest else { return nil }
+    return rooms.isWide
+      ? first(length, runs, bitmap, UInt64.self) : first(length, runs, bitmap, UInt32.self)
+  }
+
+  @inline(__always)
+  private func first<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ length: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap,
+    _ word: Word.Type
+  ) -> Int {
     var node = 0
     while node < runs.tree.firstLow {
       var children = runs.children(of: node)
-      while rooms[runs.tree.node(under: node, child: children.trailingZeroBitCount)] < length {
+      while rooms[
+        runs.tree.node(under: node, child: children.trailingZeroBitCount), word] < length
+      {
         children &= children &- 1
       }
       node = runs.tree.node(under: node, child: children.trailingZeroBitCount)
@@ -303,7 +326,7 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
     var children = runs.children(of: node)
     while true {
       let block = runs.tree.firstLeaf(under: node) &+ children.trailingZeroBitCount
-      if room(block, runs, bitmap) >= length { return place(block, runs, bitmap) }
+      if room(block, runs, bitmap, word) >= length { return place(block, runs, bitmap) }
       children &= children &- 1
     }
   }
@@ -326,17 +349,35 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
     under node: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap,
     except: Int? = nil
   ) -> Int {
-    var most = 0
     var children = runs.children(of: node)
     if let except { children &= ~(1 &<< UInt64(truncatingIfNeeded: except)) }
+    return rooms.isWide
+      ? most(of: children, under: node, runs, bitmap, UInt64.self)
+      : most(of: children, under: node, runs, bitmap, UInt32.self)
+  }
+
+  @inline(__always)
+  private func most<Word: FixedWidthInteger & BitwiseCopyable>(
+    of children: UInt64, under node: Int, _ runs: borrowing LongRuns<Shape>,
+    _ bitmap: borrowing GranuleBitmap, _ word: Word.Type
+  ) -> Int {
+    if node < runs.tree.firstLow {
+      let first = runs.tree.node(under: node, child: 0)
+      return Self.most(of: children) { rooms[first &+ $0, word] }
+    }
+    let first = runs.tree.firstLeaf(under: node)
+    // Most of the time every granule is a place.
+    if order == 0 { return Self.most(of: children) { runs.length(of: first &+ $0, word) } }
+    return Self.most(of: children) { room(first &+ $0, runs, bitmap, word) }
+  }
+
+  @inline(__always)
+  private static func most(of children: UInt64, _ room: (Int) -> Int) -> Int {
+    var most = 0
+    var children = children
     while children != 0 {
-      let child = children.trailingZeroBitCount
+      most = max(most, room(children.trailingZeroBitCount))
       children &= children &- 1
-      let room =
-        node < runs.tree.firstLow
-        ? rooms[runs.tree.node(under: node, child: child)]
-        : room(runs.tree.firstLeaf(under: node) &+ child, runs, bitmap)
-      most = max(most, room)
     }
     return most
   }
@@ -351,12 +392,13 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private func room(
-    _ block: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap
+  private func room<Word: FixedWidthInteger & BitwiseCopyable>(
+    _ block: Int, _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap,
+    _ word: Word.Type
   ) -> Int {
-    if order == 0 { return runs.length(of: block) }
-    let lost = place(block, runs, bitmap) &- runs.start(of: block, in: bitmap)
-    return max(0, runs.length(of: block) &- lost)
+    let length = runs.length(of: block, word)
+    if order == 0 { return length }
+    return max(0, length &- (place(block, runs, bitmap) &- runs.start(of: block, in: bitmap)))
   }
 
   /// The first rule that does not hold; nil when all do. The front's run counts from where it was recorded.

@@ -1,13 +1,14 @@
-/// Numbers from 0 to a limit that is known when the table is made, of 32 bits each if that is enough
-/// (``IndexShape/narrowLimit``) and else of 64. All are 0 at first.
+/// Numbers from 0 to a limit that is known when the table is made, of 32 bits each if that is
+/// enough (``IndexShape/narrowLimit``) and else of 64. All are 0 at first.
 @safe
 struct NumberTable<Shape: IndexShape>: ~Copyable {
-  /// How many numbers.
+  /// The number of numbers.
   let count: Int
   // SAFETY: `numbers` is where `words` are, which are as many as hold `count` numbers.
   private let words: Table<UInt64>
   private let numbers: UnsafeMutableRawPointer
-  private let isWide: Bool
+  /// Whether numbers are of 64 bits: what takes many of them asks once, and says the width then.
+  let isWide: Bool
 
   /// `count` numbers up to `limit`; nil without memory for them.
   init?(count: Int, upTo limit: Int) {
@@ -41,22 +42,29 @@ struct NumberTable<Shape: IndexShape>: ~Copyable {
 
   @inline(__always)
   subscript(index: Int) -> Int {
+    get { isWide ? self[index, UInt64.self] : self[index, UInt32.self] }
+    nonmutating set {
+      if isWide { self[index, UInt64.self] = newValue } else { self[index, UInt32.self] = newValue }
+    }
+  }
+
+  /// The same where the width is known: `Word` is `UInt64` if ``isWide``, else `UInt32`.
+  @inline(__always)
+  subscript<Word: FixedWidthInteger & BitwiseCopyable>(index: Int, _: Word.Type) -> Int {
     get {
       assert(index >= 0 && index < count, "outside the table")
-      return unsafe isWide
-        ? numbers.load(fromByteOffset: index &<< 3, as: Int.self)
-        : Int(truncatingIfNeeded: numbers.load(fromByteOffset: index &<< 2, as: UInt32.self))
+      assert((Word.bitWidth == 64) == isWide, "numbers of another width")
+      let offset = index &* MemoryLayout<Word>.size
+      return unsafe Int(truncatingIfNeeded: numbers.load(fromByteOffset: offset, as: Word.self))
     }
     nonmutating set {
       assert(index >= 0 && index < count, "outside the table")
+      assert((Word.bitWidth == 64) == isWide, "numbers of another width")
       assert(newValue >= 0 && (isWide || newValue <= Shape.narrowLimit), "above the table's limit")
+      let offset = index &* MemoryLayout<Word>.size
       let numbers = unsafe numbers
-      if isWide {
-        unsafe numbers.storeBytes(of: newValue, toByteOffset: index &<< 3, as: Int.self)
-      } else {
-        let number = UInt32(truncatingIfNeeded: newValue)
-        unsafe numbers.storeBytes(of: number, toByteOffset: index &<< 2, as: UInt32.self)
-      }
+      unsafe numbers.storeBytes(
+        of: Word(truncatingIfNeeded: newValue), toByteOffset: offset, as: Word.self)
     }
   }
 }

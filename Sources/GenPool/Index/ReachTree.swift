@@ -1,15 +1,16 @@
 /// For one alignment, where the lowest place for up to a block's length of granules is.
 ///
-/// A *place* is a granule whose index is `phase` modulo 2^`order`. A leaf is a block that has places
-/// (every block, or every 2^(order − blockOrder)-th). Its *reach* is the longest free run from any
-/// place in it, counted up to a block's length, so that it depends on two blocks and nothing else; its
-/// byte is what the reach *lacks* of a block's length. Above the leaves stand minima. The lowest block
-/// with a byte ≤ block − n holds the lowest place for n granules.
+/// A *place* is a granule whose index is `phase` modulo 2^`order`. A leaf is a block that has
+/// places (every block, or every 2^(order − blockOrder)-th). Its *reach* is the longest free run
+/// from any place in it, counted up to a block's length, so that it depends on two blocks and
+/// nothing else; its byte is what the reach *lacks* of a block's length. Above the leaves stand
+/// minima. The lowest block with a byte ≤ block − n holds the lowest place for n granules.
 ///
-/// So zeroed memory says that all is free: of a chunk's tree only what is not takes memory and time.
+/// So zeroed memory says that all is free: of a chunk's tree only what is not takes memory and
+/// time.
 ///
-/// Invariant: every leaf is as said, every byte above is the least below it; in a node that has leaves
-/// below, a byte that has none is a block's length; ``longest`` is the longest reach of all.
+/// Invariant: every leaf is as said, every byte above is the least below it; in a node that has
+/// leaves below, a byte that has none is a block's length; ``longest`` is the longest reach of all.
 @safe
 struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// Places in a block that has any.
@@ -25,8 +26,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// The longest run from any place, up to a block's length.
   private(set) var longest: UInt8 = 0
 
-  /// The tree of the places `phase` modulo 2^`order` in `bitmap`, whose long runs are `runs`; nil without
-  /// memory for it. O(blocks outside long runs).
+  /// The tree of the places `phase` modulo 2^`order` in `bitmap`, whose long runs are `runs`; nil
+  /// without memory for it. O(blocks outside long runs).
   init?(
     order: Int, phase: Int, runs: borrowing LongRuns<Shape>, bitmap: borrowing GranuleBitmap
   ) {
@@ -254,8 +255,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     } while block <= last
   }
 
-  /// How far the free run `start ..< end`, shorter than a block, reaches from its first place in a block: as
-  /// the block's byte.
+  /// How far the free run `start ..< end`, shorter than a block, reaches from its first place in a
+  /// block: as the block's byte.
   @inline(__always)
   private func lack(from start: Int, to end: Int, in block: Int) -> UInt8 {
     let first = block &<< Shape.blockOrder
@@ -292,8 +293,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
     bytes[index] = min(bytes[index], lack)
   }
 
-  /// Brings many blocks up to date, each node above them once. `inside`: the byte of those that have two
-  /// others on either side, if it is known.
+  /// Brings many blocks up to date, each node above them once. `inside`: the byte of those that
+  /// have two others on either side, if it is known.
   @inline(never)
   private mutating func rebuild(
     _ first: Int, _ last: Int, inside: UInt8?, in bitmap: borrowing GranuleBitmap

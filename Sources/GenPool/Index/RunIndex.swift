@@ -20,7 +20,9 @@
 /// search or a change of up to 64 granules, and 1/64 of an operation for each granule more.
 ///
 /// Memory beside the bitmap, in bits a granule: 0.66 for first fit; 0.14 for each alignment up to a
-/// block and as much for all others together; 2.0 for best fit.
+/// block and as much for all others together; 2.0 for best fit. From 2^32 granules on, lengths take
+/// twice as much. All of zeroed memory says "free": what was never used of a chunk takes no memory,
+/// and no time when it is made. Without an alignment and best fit, all lies in one piece.
 ///
 /// Invariant: every part is, after every change, what it would be if made anew from the bitmap; only the
 /// front's length may have been recorded as greater than it is.
@@ -45,11 +47,11 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
   private let phase: UInt64
 
-  /// What the tables of bitmap and index lie in.
+  /// The memory of the tables of bitmap and index.
   private let arena: Arena
 
-  /// An index of `count` free granules; nil without memory. O(log granules): of the tables no more is
-  /// touched than what is not as in zeroed memory.
+  /// An index of `count` free granules; nil without memory. O(log granules): of the tables no more
+  /// is touched than what is not as in zeroed memory.
   /// - Parameter origin: the virtual address of granule 0, in granules, rounded down: what alignment
   ///   is counted from.
   package init?(count: GranuleCount, origin: UInt64) {

@@ -20,7 +20,6 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   /// long runs).
   init?(bitmap: borrowing GranuleBitmap, runs: borrowing LongRuns<Shape>) {
     self.init(empty: runs.tree)
-    // Runs are looked for from the end of the last long one on.
     var start = bitmap.nextFree(from: 0)
     while start < bitmap.count.rawValue {
       let block = start >> Shape.blockOrder

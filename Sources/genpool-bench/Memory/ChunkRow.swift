@@ -5,9 +5,9 @@ import Glibc
 /// The memory and the time that a chunk takes before anything is allocated, and after some calls.
 struct ChunkRow: Encodable {
   let granules: Int
-  /// What malloc gave for it, in bytes.
+  /// The memory that malloc gave for it, in bytes.
   let heap: Int
-  /// How much more memory the process has, in bytes.
+  /// The memory that the process has more with it, in bytes.
   let resident: Int
   /// The same after 1000 allocations in the whole chunk, with first and fixed fit.
   let used: Int
@@ -39,13 +39,14 @@ struct ChunkRow: Encodable {
 
   /// Measures pools of one chunk of `granules` pages; the figures are for each.
   init(_ granules: Int) throws {
-    let count = 32
+    // Of so many that what malloc keeps for later does not count.
+    let count = 256
     // What the process takes for the first pool of all is not the chunk's.
     try Self.use(try Self.add(to: Pool(granule: .page), granules), granules)
     let before = try residentSize()
     var pools = (0..<count).map { _ in Pool(granule: .page) }
-    let heapBefore = Int(heap_size())
     let residentBefore = try residentSize()
+    let heapBefore = Int(heap_size())
     var least = UInt64.max
     for pool in pools {
       let start = nanoseconds()
@@ -56,8 +57,10 @@ struct ChunkRow: Encodable {
     heap = (Int(heap_size()) - heapBefore) / count
     resident = max(0, try residentSize() - residentBefore) / count
     ns = least
-    for pool in pools { try Self.use(pool, granules) }
-    used = max(0, try residentSize() - residentBefore) / count
+    let residentUnused = try residentSize()
+    let usedCount = 8
+    for pool in pools[..<usedCount] { try Self.use(pool, granules) }
+    used = resident + max(0, try residentSize() - residentUnused) / usedCount
     pools = []
     left = max(0, try residentSize() - before) / count
   }

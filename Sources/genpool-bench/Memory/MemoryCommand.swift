@@ -19,12 +19,15 @@ struct MemoryCommand: ParsableCommand {
   @Flag(help: "Print a JSON array, an object for each row.")
   var json = false
 
+  @Flag(help: "Measure new chunks only.")
+  var chunksOnly = false
+
   func run() throws {
     let machine = Machine()
     // Before the others, whose memory malloc may keep.
     let chunks = try [64, 16 << 10, 1 << 28, 1 << 34].map { try ChunkRow($0) }
     var rows: [Row] = []
-    for granules in [16 << 10, 4 << 20, 16 << 20] {
+    for granules in chunksOnly ? [] : [16 << 10, 4 << 20, 16 << 20] {
       let shape = PoolShape(name: "memory", chunks: 1, granules: granules, granuleOrder: 12)
       let start = nanoseconds()
       let subject = try GenPoolSubject(shape, .first)
@@ -44,6 +47,7 @@ struct MemoryCommand: ParsableCommand {
       print("\(machine)\n")
       print(ChunkRow.title)
       for row in chunks { print(row.line) }
+      guard !chunksOnly else { return }
       print("")
       print("granules   fits       index, bits a granule   made or first used, us")
       for row in rows { print(row.line) }
