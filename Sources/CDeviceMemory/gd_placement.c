@@ -51,10 +51,10 @@ static int map_over_reservation(const struct source *source, size_t alignment, u
 static _Atomic(uintptr_t) vacant;
 
 /*
- * Maps first where there was room lately, else where the kernel likes. If that is the right place, as
- * it is for leases after the first, fine. If the driver refuses, there is nothing to undo. So a failure
- * over the reservation, which cannot be undone cleanly, takes a device that vanishes between the two
- * calls.
+ * Maps first where there was room lately, else where the kernel likes. If that is the right place,
+ * as it is for leases after the first, fine. If the driver refuses, there is nothing to undo. So a
+ * failure over the reservation, which cannot be undone cleanly, takes a device that vanishes between
+ * the two calls.
  *
  * MAP_FIXED_NOREPLACE into a released reservation would fail cleanly too, but does not terminate when
  * threads map at the same time: the hole just released is where the kernel maps next.

@@ -33,7 +33,7 @@ struct CanonicalCodingTests {
 
     /// One in some cannot be sent: varlink's integers are signed.
     mutating func bytes() -> ByteCount {
-      chance(30) ? ByteCount(.max) : ByteCount(UInt64(integer().magnitude) & ~(1 << 63))
+      chance(30) ? ByteCount(UInt64.max) : ByteCount(UInt64(integer().magnitude) & ~(1 << 63))
     }
 
     mutating func acquire() -> Broker1.Acquire.Parameters {

@@ -42,14 +42,16 @@ extension BrokerTests {
       #expect(
         broker.log.lines("connection refused").contains { $0.contains("uid 1001 has 2 processes") })
       // Neither other users nor root pay for it.
-      _ = try TestProcess(broker, uid: 1002).connection().pool()
+      let other = try TestProcess(broker, uid: 1002)
+      _ = try other.connection().pool()
       _ = try broker.client().pool()
       // The end of one makes room.
       connected.kill()
       try wait(for: "room for a process") {
         let next = try TestProcess(broker, uid: 1001)
-        return (try? next.connection().pool()) != nil
+        return withExtendedLifetime(next) { (try? next.connection().pool()) != nil }
       }
+      withExtendedLifetime((lessee, connected, third, other)) {}
     }
 
     @Test func `closing the connection alone frees nothing`() throws {

@@ -44,7 +44,7 @@ extension BrokerTests {
 
     @Test(
       arguments: [Duration.zero, .milliseconds(1)],
-      [[], [1], [2], [3], [1, 2], [2, 3, 4], [4], [4, 5], [5], [1, 2, 3, 4, 5, 6]] as [Set<Int>])
+      [[1], [2], [3], [1, 2, 3]] as [Set<Int>])
     func `events that are lost leave no job undone and no result unseen`(
       delay: Duration, lost: Set<Int>
     ) throws {
