@@ -1,9 +1,9 @@
 /// Reads a JSON text in the one form that ``JSONOutput`` writes: no blanks, no escapes, keys in the
 /// order in which they are asked for.
 ///
-/// Each of its methods takes what it is asked for and says whether it was there. So whoever takes a
-/// whole text knows each byte of it; of any other text nothing is to be believed, and ``JSONTree``
-/// decides. Text beyond ASCII is not taken: whether it is UTF-8 is for that reader too.
+/// Each of its methods takes what it is asked for and says whether it was there. So each byte of a
+/// text that was taken whole is known; of any other text nothing is to be believed, and
+/// ``JSONTree`` decides. Text beyond ASCII is not taken: that reader knows UTF-8.
 package struct CanonicalScanner {
   private let text: [UInt8]
   private var index = 0

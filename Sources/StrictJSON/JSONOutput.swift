@@ -1,5 +1,4 @@
-/// The bytes of a text that is written: by ``JSONWriter``, or member by member by who knows their
-/// order.
+/// The bytes of a text that is written: by ``JSONWriter``, or member by member in their order.
 package struct JSONOutput {
   package private(set) var bytes: [UInt8] = []
   private let layout: JSONWriter.Layout

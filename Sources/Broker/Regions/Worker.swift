@@ -113,7 +113,7 @@ private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
     var isStopped = false
   }
 
-  /// How often a worker with a delay looks in vain before it sleeps.
+  /// The number of looks in vain after which a worker with a delay sleeps.
   private static var looks: Int { 20 }
 
   private let state = Mutex(State())

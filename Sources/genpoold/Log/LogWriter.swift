@@ -14,9 +14,9 @@ final class LogWriter: Sendable {
   /// The interval after which a descriptor that refused lines is tried again, if no line comes.
   private static let retryInterval = Duration.seconds(1)
   /// The time between two looks for lines after the last one, before the thread sleeps. As long as
-  /// lines keep coming nobody has to wake it, which would cost who writes them more than the lines.
+  /// lines keep coming no other thread has to wake it, which costs more than the line.
   private static let lookInterval = Duration.milliseconds(2)
-  /// How often it looks in vain.
+  /// The number of looks in vain after which it sleeps.
   private static let looks = 5
 
   private struct State {
