@@ -39,8 +39,10 @@ extension BrokerTests {
       _ = try connected.connection().pool()
       let third = try TestProcess(broker, uid: 1001)
       #expect(try third.connection().isClosed())
-      #expect(
-        broker.log.lines("connection refused").contains { $0.contains("uid 1001 has 2 processes") })
+      // The broker says so after it has closed the connection.
+      try wait(for: "the line of the log") {
+        broker.log.lines("connection refused").contains { $0.contains("uid 1001 has 2 processes") }
+      }
       // Neither other users nor root pay for it.
       let other = try TestProcess(broker, uid: 1002)
       _ = try other.connection().pool()
