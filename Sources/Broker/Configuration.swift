@@ -12,6 +12,9 @@ extension LeaseBroker {
     /// Connections at a time of all users but root, which gets in regardless. One more is answered
     /// with an error.
     public var connectionLimit = 1024
+    /// Processes of an account but root's that are connected or may reach memory, at a time: each
+    /// costs a descriptor for as long. One more is not let in.
+    public var processLimit = 4096
     /// Leases at a time, those being scrubbed included.
     public var leaseLimit = 65_536
     /// The limits of each user.
@@ -39,7 +42,7 @@ extension LeaseBroker.Configuration {
   /// The part that is the server's.
   var ofServer: Server.Settings {
     Server.Settings(
-      quotas: quotas, connections: connectionLimit, stall: stallLimit, adminGroup: adminGroup,
-      version: version)
+      quotas: quotas, connections: connectionLimit, processes: processLimit, stall: stallLimit,
+      adminGroup: adminGroup, version: version)
   }
 }

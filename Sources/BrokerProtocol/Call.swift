@@ -21,6 +21,14 @@ public struct Call<Method: VarlinkMethod>: Sendable {
   /// The bytes to send, NUL included. Throws `invalidParameter` for a number that varlink's signed
   /// integers cannot hold.
   public func frame() throws(BrokerError) -> [UInt8] {
+    if let frame = canonicalCall(Method.name, parameters, oneway: oneway, more: more) {
+      return frame
+    }
+    return try codableFrame()
+  }
+
+  /// The same bytes or the same error, whatever the method.
+  package func codableFrame() throws(BrokerError) -> [UInt8] {
     do {
       return try encodeFrame(
         Envelope(
@@ -50,17 +58,33 @@ public struct ReceivedCall: Sendable {
   /// The caller wants to leave varlink after the reply. Nothing here can.
   public let upgrade: Bool
 
-  private let envelope: ReceivedEnvelope
+  private let content: Content
+
+  private enum Content {
+    case canonical(any VarlinkParameters, frame: [UInt8])
+    case json(ReceivedEnvelope)
+  }
 
   /// Reads the envelope. Keys that varlink does not define are ignored: its rules let vendors add
   /// some, named by their domain. A key that is given twice is not, wherever it is.
   public init(frame: [UInt8]) throws(MalformedMessage) {
-    envelope = try ReceivedEnvelope(frame: frame, leavesParameters: true)
+    guard let call = CanonicalCall(frame: frame) else {
+      self = try Self(byCodable: frame)
+      return
+    }
+    (method, oneway, more, upgrade) = (call.method, call.oneway, call.more, false)
+    content = .canonical(call.parameters, frame: frame)
+  }
+
+  /// The same, or the same error, of any frame.
+  package init(byCodable frame: [UInt8]) throws(MalformedMessage) {
+    let envelope = try ReceivedEnvelope(frame: frame, leavesParameters: true)
     guard let method = try envelope.string("method") else { throw .missing("method") }
     self.method = method
     oneway = try envelope.flag("oneway")
     more = try envelope.flag("more")
     upgrade = try envelope.flag("upgrade")
+    content = .json(envelope)
   }
 
   /// The interface part of the method's name; empty when it has none.
@@ -77,6 +101,18 @@ public struct ReceivedCall: Sendable {
   /// nullable parameters: a newer client that sets one wants something this service cannot do, and
   /// must hear so. A null one asks for nothing and passes.
   public func parameters<P: VarlinkParameters>(as type: P.Type) throws(BrokerError) -> P {
+    let envelope: ReceivedEnvelope
+    switch content {
+    case .json(let read): envelope = read
+    case .canonical(let parameters, let frame):
+      if let parameters = parameters as? P { return parameters }
+      // Asked for as those of another method.
+      do {
+        envelope = try ReceivedEnvelope(frame: frame, leavesParameters: true)
+      } catch {
+        throw .invalidParameter(parameter: "parameters")
+      }
+    }
     let given = envelope.parameters
     if let repeated = given.firstRepeatedKey {
       throw .invalidParameter(parameter: parameterName(repeated))

@@ -1,7 +1,7 @@
 /// Cuts a stream of bytes into varlink's frames: one JSON text and one NUL byte each.
 ///
-/// A value without a socket, so that any bytes can be thrown at it. Invariant: at most `limit` bytes
-/// of an unfinished frame are kept, whatever the peer sends, and no byte is looked at twice.
+/// A value without a socket, so that any bytes can be thrown at it. Invariant: at most `limit`
+/// bytes of an unfinished frame are kept, whatever the peer sends, and no byte is looked at twice.
 public struct FrameDecoder: Sendable {
   /// The most bytes that a frame may have, its NUL not counted.
   public let limit: Int
@@ -27,6 +27,12 @@ public struct FrameDecoder: Sendable {
   /// The bytes that wait: whole frames not yet taken, and the beginning of one.
   public var pendingByteCount: Int { bytes.count - taken }
 
+  /// Adds what was received. O(n) in what is added; O(1) when all that came before was taken.
+  public mutating func append(_ received: [UInt8]) {
+    guard pendingByteCount == 0 else { return append(received[...]) }
+    (bytes, taken, searched) = (received, 0, 0)
+  }
+
   /// Adds what was received. O(n) in what is added.
   public mutating func append(_ received: some Collection<UInt8>) {
     if taken > 0 {
@@ -46,6 +52,8 @@ public struct FrameDecoder: Sendable {
     let frame = Array(bytes[taken..<searched])
     taken = searched + 1
     searched = taken
+    // Nothing is kept of a connection that is silent.
+    if pendingByteCount == 0 { (bytes, taken, searched) = ([], 0, 0) }
     return frame
   }
 

@@ -6,6 +6,14 @@ public enum Reply {
   public static func frame(
     _ parameters: some Encodable, continues: Bool = false
   ) throws(UnencodableMessage) -> [UInt8] {
+    if let frame = canonicalReply(parameters, continues: continues) { return frame }
+    return try codableFrame(parameters, continues: continues)
+  }
+
+  /// The same bytes or the same error, whatever the method.
+  package static func codableFrame(
+    _ parameters: some Encodable, continues: Bool = false
+  ) throws(UnencodableMessage) -> [UInt8] {
     do {
       return try encodeFrame(
         Envelope(parameters: parameters, continues: continues ? true : nil, error: nil))
@@ -37,13 +45,29 @@ public struct ReceivedReply: Sendable {
   /// The full name of the error, if the call failed.
   public let errorName: String?
 
-  private let envelope: ReceivedEnvelope
+  private let content: Content
+
+  private enum Content {
+    case canonical(any Sendable, frame: [UInt8])
+    case json(ReceivedEnvelope)
+  }
 
   /// Reads the envelope. A key that is given twice is malformed, wherever it is.
   public init(frame: [UInt8]) throws(MalformedMessage) {
-    envelope = try ReceivedEnvelope(frame: frame, leavesParameters: false)
+    guard let reply = CanonicalReply(frame: frame) else {
+      self = try Self(byCodable: frame)
+      return
+    }
+    (continues, errorName) = (false, nil)
+    content = .canonical(reply.parameters, frame: frame)
+  }
+
+  /// The same, or the same error, of any frame.
+  package init(byCodable frame: [UInt8]) throws(MalformedMessage) {
+    let envelope = try ReceivedEnvelope(frame: frame, leavesParameters: false)
     continues = try envelope.flag("continues")
     errorName = try envelope.string("error")
+    content = .json(envelope)
   }
 
   /// The reply of `method`, or the error that it ended with. Fields that this client does not know
@@ -51,6 +75,18 @@ public struct ReceivedReply: Sendable {
   public func result<Method: VarlinkMethod>(
     of method: Method.Type
   ) throws(ReplyError) -> Method.Reply {
+    let envelope: ReceivedEnvelope
+    switch content {
+    case .json(let read): envelope = read
+    case .canonical(let parameters, let frame):
+      if let reply = parameters as? Method.Reply { return reply }
+      // Asked for as that of another method.
+      do {
+        envelope = try ReceivedEnvelope(frame: frame, leavesParameters: false)
+      } catch {
+        throw .malformed(error)
+      }
+    }
     if let errorName { throw ReplyError(name: errorName, envelope) }
     do {
       return try envelope.decodeParameters(Method.Reply.self)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -72,10 +73,15 @@ static ssize_t receive_message(int socket, char *bytes, int *descriptors) {
   return received;
 }
 
-/* The server's whole life: it ends with its client. */
-static _Noreturn void serve(int socket, int descriptor) {
+/* The server's whole life: it ends with its client. Unless set is -1 it waits there, as a server of
+ * many clients does. */
+static _Noreturn void serve(int socket, int set, int descriptor) {
   static char message[MESSAGE_MOST];
   for (;;) {
+    struct epoll_event ready;
+    while (set >= 0 && epoll_wait(set, &ready, 1, -1) < 1) {
+      if (errno != EINTR) _exit(1);
+    }
     int none;
     ssize_t received = receive_message(socket, message, &none);
     struct head head;
@@ -86,7 +92,18 @@ static _Noreturn void serve(int socket, int descriptor) {
   }
 }
 
-echo_server *echo_start(void) {
+/* A set to wait in for the socket alone; -1 with errno. */
+static int set_of(int socket) {
+  struct epoll_event event = {.events = EPOLLIN};
+  int set = epoll_create1(EPOLL_CLOEXEC);
+  if (set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, socket, &event) != 0) {
+    close(set);
+    return -1;
+  }
+  return set;
+}
+
+echo_server *echo_start(bool waits_in_set) {
   echo_server *server = calloc(1, sizeof *server);
   if (server == NULL) return NULL;
   int ends[2] = {-1, -1};
@@ -99,7 +116,9 @@ echo_server *echo_start(void) {
       /* Of a parent that was killed before this, the socket's end tells. */
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (getppid() != parent) _exit(0);
-      serve(ends[1], memory);
+      int set = waits_in_set ? set_of(ends[1]) : -1;
+      if (waits_in_set && set < 0) _exit(1);
+      serve(ends[1], set, memory);
     }
     close(ends[1]);
     if (server->process > 0) {
@@ -115,6 +134,8 @@ echo_server *echo_start(void) {
 }
 
 void echo_stop(echo_server *server) {
+  /* A server that was started later has this end too. */
+  shutdown(server->socket, SHUT_RDWR);
   close(server->socket);
   while (waitpid(server->process, NULL, 0) < 0 && errno == EINTR) continue;
   free(server);

@@ -3,6 +3,7 @@
 #include "gd_placement.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -44,9 +45,16 @@ static int map_over_reservation(const struct source *source, size_t alignment, u
 }
 
 /*
- * Maps first where the kernel likes. If that is the right place, as for most small BARs, fine. If the
- * driver refuses, there is nothing to undo. So a failure over the reservation, which cannot be undone
- * cleanly, takes a device that vanishes between the two calls.
+ * A place near which there was room lately: where memory was unmapped, or below the last that was
+ * mapped. Only a hint, of whatever thread: the kernel takes another place when it is not free.
+ */
+static _Atomic(uintptr_t) vacant;
+
+/*
+ * Maps first where there was room lately, else where the kernel likes. If that is the right place,
+ * as it is for leases after the first, fine. If the driver refuses, there is nothing to undo. So a
+ * failure over the reservation, which cannot be undone cleanly, takes a device that vanishes between
+ * the two calls.
  *
  * MAP_FIXED_NOREPLACE into a released reservation would fail cleanly too, but does not terminate when
  * threads map at the same time: the hole just released is where the kernel maps next.
@@ -57,7 +65,9 @@ int gd_map(int descriptor, uint64_t offset, size_t length, int is_writable, size
                           .offset = (off_t)offset,
                           .length = length,
                           .protection = is_writable ? PROT_READ | PROT_WRITE : PROT_READ};
-  void *anywhere = map(&source, NULL, 0);
+  uintptr_t near = atomic_load_explicit(&vacant, memory_order_relaxed);
+  void *hint = near ? (char *)near + distance((void *)near, alignment, congruent) : NULL;
+  void *anywhere = map(&source, hint, 0);
   if (anywhere == MAP_FAILED) return -errno;
   *mapped = anywhere;
   if (distance(anywhere, alignment, congruent)) {
@@ -70,10 +80,18 @@ int gd_map(int descriptor, uint64_t offset, size_t length, int is_writable, size
     munmap(*mapped, length);
     return error;
   }
+  uintptr_t below;
+  if (!__builtin_sub_overflow((uintptr_t)*mapped, length, &below) &&
+      !__builtin_sub_overflow(below, alignment, &below))
+    atomic_store_explicit(&vacant, below, memory_order_relaxed);
   return 0;
 }
 
-int gd_unmap(void *mapped, size_t length) { return munmap(mapped, length) ? -errno : 0; }
+int gd_unmap(void *mapped, size_t length) {
+  if (munmap(mapped, length)) return -errno;
+  atomic_store_explicit(&vacant, (uintptr_t)mapped, memory_order_relaxed);
+  return 0;
+}
 
 /* A file of `length` bytes of ones. */
 static int make_ones(size_t length) {

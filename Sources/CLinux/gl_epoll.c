@@ -79,12 +79,13 @@ int gl_event_clear(int event) {
   return got == sizeof count || errno == EAGAIN ? 0 : -errno;
 }
 
-int gl_event_wait(int event) {
+int gl_event_wait(int event, int milliseconds) {
   struct pollfd raised = {.fd = event, .events = POLLIN};
   int ready;
-  do ready = poll(&raised, 1, -1);
+  do ready = poll(&raised, 1, milliseconds);
   while (ready < 0 && errno == EINTR);
-  return ready < 0 ? -errno : gl_event_clear(event);
+  if (ready <= 0) return ready < 0 ? -errno : 0;
+  return gl_event_clear(event);
 }
 
 int gl_signals_create(const int *signals, int count) {

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,7 +127,7 @@ int gl_send_datagram(int sender, const char *path, const void *bytes, size_t cou
 }
 
 ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
-                int descriptor_count) {
+                int descriptor_count, bool waits) {
   union {
     struct cmsghdr header;
     char room[CMSG_SPACE(GL_DESCRIPTORS_MAX * sizeof(int))];
@@ -146,7 +147,7 @@ ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descript
     memcpy(CMSG_DATA(header), descriptors, length);
   }
   ssize_t sent;
-  do sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+  do sent = sendmsg(socket, &message, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT));
   while (sent < 0 && errno == EINTR);
   return sent >= 0 ? sent : -errno;
 }
@@ -154,6 +155,11 @@ ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descript
 int gl_unreceived(int socket) {
   int count = 0;
   return ioctl(socket, SIOCOUTQ, &count) == 0 && count > 0 ? count : 0;
+}
+
+int gl_limit_receiving(int socket, int64_t microseconds) {
+  struct timeval limit = {.tv_sec = microseconds / 1000000, .tv_usec = microseconds % 1000000};
+  return setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 ? 0 : -errno;
 }
 
 ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,
@@ -169,9 +175,7 @@ ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,
     message.msg_control = control.room;
     message.msg_controllen = sizeof control.room;
   }
-  ssize_t received;
-  do received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  while (received < 0 && errno == EINTR);
+  ssize_t received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
   if (received < 0) return -errno;
   if (descriptors == NULL) return received;
 

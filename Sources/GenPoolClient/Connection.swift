@@ -65,12 +65,7 @@ public final class Connection: Sendable {
     } catch {
       throw refusal(error)
     }
-    let wire: Wire
-    do {
-      wire = try Wire(connected)
-    } catch {
-      throw refusal(error.errno)
-    }
+    let wire = Wire(connected)
     descriptor = wire.descriptor
     self.socket = socket
     self.timeout = timeout
@@ -383,13 +378,6 @@ extension Connection {
     _ method: Method.Type, _ cause: String
   ) -> ClientError {
     .violation(ProtocolViolation(method: Method.name, cause: cause))
-  }
-}
-
-extension Wire.Failure {
-  /// The number of the failure where there has been no call yet.
-  fileprivate var errno: Errno {
-    if case .system(let errno) = self { errno } else { .ioError }
   }
 }
 

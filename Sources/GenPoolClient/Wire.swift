@@ -6,11 +6,13 @@ import SystemPackage
 /// One end of a Unix stream socket: frames out, frames and descriptors in, none of it later than a
 /// deadline.
 ///
-/// The socket is non-blocking and waited for with poll(2), so that a broker that has stopped cannot
-/// stop its clients.
+/// Receiving waits for as long as it is let, and sending not at all but in poll(2), so that a
+/// broker that has stopped cannot stop its clients.
 struct Wire: ~Copyable {
   private let socket: StreamSocket
   private var decoder = FrameDecoder(limit: FrameDecoder.replyLimit)
+  /// The time for which receiving waits, as the socket was told.
+  private var patience = Duration.zero
 
   /// Why bytes did not go or come.
   enum Failure: Error {
@@ -24,13 +26,8 @@ struct Wire: ~Copyable {
     case system(Errno)
   }
 
-  /// Takes over a connected stream socket.
-  init(_ socket: consuming StreamSocket) throws(Failure) {
-    do throws(Errno) {
-      try socket.stopBlocking()
-    } catch {
-      throw .system(error)
-    }
+  /// Takes over a connected, blocking stream socket.
+  init(_ socket: consuming StreamSocket) {
     self.socket = socket
   }
 
@@ -42,7 +39,7 @@ struct Wire: ~Copyable {
     var sent = 0
     while sent < bytes.count {
       do throws(Errno) {
-        sent += try socket.send(bytes[sent...])
+        sent += try socket.send(bytes[sent...], waits: false)
       } catch .wouldBlock {
         try wait(for: POLLOUT, before: deadline)
       } catch .brokenPipe, .connectionReset {
@@ -63,8 +60,6 @@ struct Wire: ~Copyable {
       } catch {
         throw .malformed(cause: error.description)
       }
-      // A broker takes longer than this process takes to get here: to receive first would fail.
-      try wait(for: POLLIN, before: deadline)
       try receiveSome(into: &descriptors, before: deadline)
     }
   }
@@ -75,18 +70,35 @@ struct Wire: ~Copyable {
   private mutating func receiveSome(
     into descriptors: inout ReceivedDescriptors, before deadline: ContinuousClock.Instant
   ) throws(Failure) {
+    try limitReceiving(before: deadline)
     do throws(Errno) {
       let received = try socket.receive(capacity: 16 * 1024)
       guard !received.bytes.isEmpty else { throw .connectionReset }
       descriptors.append(received.descriptors)
       decoder.append(received.bytes)
-    } catch .wouldBlock {
-      try wait(for: POLLIN, before: deadline)
+    } catch .wouldBlock, .interrupted {
+      // The caller tries again, for as long as there is time.
     } catch .connectionReset {
       throw .closed
     } catch .messageTooLong {
       throw .malformed(
         cause: "more than \(StreamSocket.mostDescriptors) descriptors came with it")
+    } catch {
+      throw .system(error)
+    }
+  }
+
+  /// Lets the next receiving wait for what is left until `deadline`, or a part of that: the next
+  /// call has a little less left, and the socket is not to be told each time.
+  private mutating func limitReceiving(
+    before deadline: ContinuousClock.Instant
+  ) throws(Failure) {
+    let left = ContinuousClock.now.duration(to: deadline)
+    guard left > .zero else { return try wait(for: POLLIN, before: deadline) }
+    guard patience > left || patience < left / 4 else { return }
+    patience = max(left / 2, min(left, .milliseconds(1)))
+    do throws(Errno) {
+      try socket.limitReceiving(to: patience)
     } catch {
       throw .system(error)
     }

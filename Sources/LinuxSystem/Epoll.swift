@@ -21,6 +21,21 @@ package struct Epoll: ~Copyable, Sendable {
     package static let hangUp = Self(rawValue: UInt32(GL_HANG_UP))
     /// Always reported.
     package static let failed = Self(rawValue: UInt32(GL_FAILED))
+
+    // Not by literals and the functions that every set has: those are generic, and cost a call of a
+    // client more than what it asks for.
+
+    package init(readable: Bool, writable: Bool) {
+      rawValue = (readable ? UInt32(GL_READABLE) : 0) | (writable ? UInt32(GL_WRITABLE) : 0)
+    }
+
+    /// Whether nothing can be sent or received any more.
+    package var isOfEnd: Bool {
+      rawValue & (UInt32(GL_HANG_UP) | UInt32(GL_FAILED)) != 0
+    }
+
+    /// Whether there is input.
+    package var isReadable: Bool { rawValue & UInt32(GL_READABLE) != 0 }
   }
 
   /// One descriptor that is ready.
@@ -64,13 +79,23 @@ package struct Epoll: ~Copyable, Sendable {
   /// - Parameter milliseconds: the longest wait; -1 for no limit.
   /// - Returns: at most 64 events; none after the time or a signal.
   package func wait(milliseconds: CInt) throws(Errno) -> [Event] {
-    var ready = [gl_ready](repeating: gl_ready(), count: Self.batch)
-    let count = try
-      (unsafe ready.withUnsafeMutableBufferPointer { room in
-        unsafe gl_epoll_wait(rawValue, room.baseAddress, CInt(room.count), milliseconds)
-      }).orErrno()
-    return ready.prefix(Int(count)).map {
-      Event(token: $0.token, readiness: Readiness(rawValue: $0.events))
+    var events: [Event] = []
+    // On the stack: this is called for each call of a client.
+    let count = unsafe withUnsafeTemporaryAllocation(
+      of: gl_ready.self, capacity: Self.batch
+    ) { room in
+      let count = unsafe gl_epoll_wait(
+        rawValue, room.baseAddress, CInt(room.count), milliseconds)
+      guard count > 0 else { return count }
+      events.reserveCapacity(Int(count))
+      for index in 0..<Int(count) {
+        // SAFETY: so many were written.
+        let one = unsafe room[index]
+        events.append(Event(token: one.token, readiness: Readiness(rawValue: one.events)))
+      }
+      return count
     }
+    _ = try count.orErrno()
+    return events
   }
 }

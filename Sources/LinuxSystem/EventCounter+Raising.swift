@@ -5,6 +5,10 @@ extension EventCounter {
   /// is.
   package func raise() { _ = gl_event_raise(rawValue) }
 
-  /// Waits until the counter is not 0, and sets it to 0.
-  package func wait() { _ = gl_event_wait(rawValue) }
+  /// Waits until the counter is not 0, and sets it to 0; or until `limit` has passed, in whole
+  /// milliseconds and an hour at most. Nil is without end.
+  package func wait(limit: Duration? = nil) {
+    let milliseconds = limit.map { min($0, .seconds(3600)) / .milliseconds(1) }
+    _ = gl_event_wait(rawValue, milliseconds.map { Int32($0.rounded(.up)) } ?? -1)
+  }
 }

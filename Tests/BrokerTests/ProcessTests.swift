@@ -27,6 +27,35 @@ extension BrokerTests {
       #expect(try again.map().read(at: .zero, count: .mebibytes(1)).allSatisfy { $0 == 0 })
     }
 
+    @Test(.enabled(if: getuid() == 0, "only root can be another user"))
+    func `an account has so many processes, connected or with memory, and no more`() throws {
+      let broker = try TestBroker(
+        [.init(address: "0000:01:00.0", size: .mebibytes(1), isolation: .cooperative)],
+        configure: { $0.processLimit = 2 })
+      let lessee = try TestProcess(broker, uid: 1001)
+      _ = try lessee.connection().acquire(4096)
+      lessee.hangUp()
+      let connected = try TestProcess(broker, uid: 1001)
+      _ = try connected.connection().pool()
+      let third = try TestProcess(broker, uid: 1001)
+      #expect(try third.connection().isClosed())
+      // The broker says so after it has closed the connection.
+      try wait(for: "the line of the log") {
+        broker.log.lines("connection refused").contains { $0.contains("uid 1001 has 2 processes") }
+      }
+      // Neither other users nor root pay for it.
+      let other = try TestProcess(broker, uid: 1002)
+      _ = try other.connection().pool()
+      _ = try broker.client().pool()
+      // The end of one makes room.
+      connected.kill()
+      try wait(for: "room for a process") {
+        let next = try TestProcess(broker, uid: 1001)
+        return withExtendedLifetime(next) { (try? next.connection().pool()) != nil }
+      }
+      withExtendedLifetime((lessee, connected, third, other)) {}
+    }
+
     @Test func `closing the connection alone frees nothing`() throws {
       let broker = try TestBroker()
       let watcher = try broker.client()

@@ -102,7 +102,7 @@ struct BenchTests {
     let rows = try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]]
     #expect(rows?.map { $0["held"] as? Int } == [2, 5])
     for row in rows ?? [] {
-      for name in ["acquire", "release", "both", "echo"] {
+      for name in ["acquire", "release", "both", "echo", "epoll"] {
         #expect(((row[name] as? [String: Double])?["p50"] ?? 0) > 0, "\(name)")
       }
       #expect((row["ratio"] as? Double ?? 0) > 0 && row["machine"] is String)

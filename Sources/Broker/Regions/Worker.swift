@@ -6,6 +6,11 @@ import Synchronization
 ///
 /// Both are taken in the order in which they came. An event tells of each; one that was lost costs
 /// a second: as long as there is work, the worker and the results are looked after by a timer too.
+///
+/// A worker with a delay looks for jobs by itself for a while after the last one. So jobs that keep
+/// coming do not make the broker's thread wake another, which costs it more than the call: the
+/// kernel takes a thread that wakes several others for one whose wake-ups are to be spread over
+/// processors, and puts the broker on another one than the client that waits for it.
 final class Worker<Job: Sendable, Finished: Sendable> {
   private let work: Work<Job, Finished>
   private let thread: WorkerThread
@@ -20,20 +25,23 @@ final class Worker<Job: Sendable, Finished: Sendable> {
 
   /// Starts the thread.
   /// - Parameters:
-  ///   - delay: the time that the thread is let sleep when a job comes, to find others with it.
+  ///   - delay: the time that the thread is let sleep when a job comes, to find others with it;
+  ///     whole milliseconds.
+  ///   - raise: raises an event, or does not, which costs a second.
   ///   - body: does a job: returns the result and, for one that is not done yet, the rest of it,
   ///     which goes behind the others. Called on the worker's thread.
   ///   - handler: called with each result on the loop.
   init(
     on loop: EventLoop, delay: Duration = .zero,
+    raise: @escaping @Sendable (borrowing EventCounter) -> Void = { $0.raise() },
     body: @escaping @Sendable (Job) -> (finished: Finished, rest: Job?),
     handler: @escaping (Finished) -> Void
   ) throws(SystemError) {
     self.loop = loop
     self.delay = delay
     self.handler = handler
-    work = try Work()
-    thread = try WorkerThread { [work] in work.run(body) }
+    work = try Work(raise: raise)
+    thread = try WorkerThread { [work] in work.run(lookingEvery: delay, body) }
     _ = try loop.add(work.finishedEvent, .readable) { [unowned self] _ in takeResults() }
   }
 
@@ -42,25 +50,32 @@ final class Worker<Job: Sendable, Finished: Sendable> {
     work.stop()
   }
 
-  /// Adds a job behind those there are. The thread is woken after the handlers that are ready now,
-  /// so that answers to clients go out first.
+  /// Adds a job behind those there are. The thread is woken, if it does not look by itself, after
+  /// the handlers that are ready now, so that answers to clients go out first.
   func submit(_ job: Job) {
-    work.submit(job)
+    let isAsleep = work.submit(job)
     lookAfter()
-    guard !isWakingScheduled else { return }
+    guard isAsleep, !isWakingScheduled else { return }
     isWakingScheduled = true
     if delay > .zero {
-      loop.after(delay) { [unowned self] in hurry() }
+      loop.after(delay) { [unowned self] in wakeAsScheduled() }
     } else {
-      loop.afterThis { [unowned self] in hurry() }
+      loop.afterThis { [unowned self] in wakeAsScheduled() }
     }
+  }
+
+  private func wakeAsScheduled() {
+    if isWakingScheduled { wake() }
+  }
+
+  private func wake() {
+    isWakingScheduled = false
+    work.wake()
   }
 
   /// Ends the delay: a client waits for what was submitted.
   func hurry() {
-    guard isWakingScheduled else { return }
-    isWakingScheduled = false
-    work.wake()
+    if work.hasJobs { wake() }
   }
 
   private func takeResults() {
@@ -93,14 +108,21 @@ private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
     var jobs = Queue<Job>()
     var finished: [Finished] = []
     var isAtWork = false
+    /// Whether the worker looks for jobs only when it is woken.
+    var isAsleep = false
     var isStopped = false
   }
+
+  /// The number of looks in vain after which a worker with a delay sleeps.
+  private static var looks: Int { 20 }
 
   private let state = Mutex(State())
   private let jobEvent: EventCounter
   private let finishedCounter: EventCounter
+  private let raise: @Sendable (borrowing EventCounter) -> Void
 
-  init() throws(SystemError) {
+  init(raise: @escaping @Sendable (borrowing EventCounter) -> Void) throws(SystemError) {
+    self.raise = raise
     jobEvent = try attempt("create", "an event", try EventCounter())
     finishedCounter = try attempt("create", "an event", try EventCounter())
   }
@@ -115,12 +137,19 @@ private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
     state.withLock { $0.jobs.isEmpty && $0.finished.isEmpty && !$0.isAtWork }
   }
 
-  func submit(_ job: Job) {
-    state.withLock { $0.jobs.append(job) }
+  /// Whether a job was not begun.
+  var hasJobs: Bool { state.withLock { !$0.jobs.isEmpty } }
+
+  /// Adds a job. Returns whether the worker has to be woken for it.
+  func submit(_ job: Job) -> Bool {
+    state.withLock { state in
+      state.jobs.append(job)
+      return state.isAsleep
+    }
   }
 
   /// Wakes the worker, if it sleeps.
-  func wake() { jobEvent.raise() }
+  func wake() { raise(jobEvent) }
 
   /// Takes the results since the last call.
   func takeFinished() -> [Finished] {
@@ -139,25 +168,31 @@ private final class Work<Job: Sendable, Finished: Sendable>: Sendable {
 
   // MARK: The worker's thread
 
-  func run(_ body: (Job) -> (finished: Finished, rest: Job?)) {
+  func run(lookingEvery delay: Duration, _ body: (Job) -> (finished: Finished, rest: Job?)) {
+    // None before the first job, and none without a delay.
+    var looks = 0
     while true {
       let (job, isStopped) = state.withLock { state in
         let job = state.isStopped ? nil : state.jobs.popFirst()
         state.isAtWork = job != nil
+        // In one with the look: a job that comes after it wakes.
+        state.isAsleep = job == nil && looks == 0
         return (job, state.isStopped)
       }
       if isStopped { return }
       guard let job else {
-        jobEvent.wait()
+        jobEvent.wait(limit: looks == 0 ? nil : delay)
+        looks = max(looks - 1, 0)
         continue
       }
+      if delay > .zero { looks = Self.looks }
       let (finished, rest) = body(job)
       state.withLock { state in
         state.finished.append(finished)
         if let rest { state.jobs.append(rest) }
         state.isAtWork = false
       }
-      finishedCounter.raise()
+      raise(finishedCounter)
     }
   }
 }

@@ -17,7 +17,7 @@ final class ClientProcesses {
   private var counts: [UID: Int] = [:]
   /// The most processes of an account but root's: each costs a descriptor for as long as it may
   /// reach memory, connected or not.
-  static let limit = 4096
+  var limit = 0
   private var lastNumber = 0
 
   /// Calls `onDeath` with a process that has died, and is forgotten by then.
@@ -41,10 +41,10 @@ final class ClientProcesses {
       if !process.hasDied { return process }
       reap(process)
     }
-    guard account == .root || counts[account, default: 0] < Self.limit else {
+    guard account == .root || counts[account, default: 0] < limit else {
       throw SystemError(
         operation: "watch", subject: "process \(peer.pid)", errno: Errno(rawValue: EDQUOT),
-        cause: "uid \(account) has \(Self.limit) processes that reach memory or are connected")
+        cause: "uid \(account) has \(limit) processes that reach memory or are connected")
     }
     lastNumber += 1
     let process = ClientProcess(

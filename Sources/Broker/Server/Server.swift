@@ -34,6 +34,8 @@ final class Server {
     var quotas: Quotas
     /// Connections at a time of all users but root.
     var connections: Int
+    /// Processes of an account but root's.
+    var processes: Int
     /// The longest time for which a connection may leave replies unread.
     var stall: Duration
     /// The group whose members may connect to the admins' socket, beside root and the broker's own
@@ -91,6 +93,7 @@ final class Server {
     self.settings = settings
     quota.quotas = settings.quotas
     quota.limit = settings.connections
+    processes.limit = settings.processes
     dispatcher.version = settings.version
     for acceptor in acceptors {
       acceptor.admit(settings.adminGroup)
@@ -177,7 +180,7 @@ final class Server {
 
   /// A connection is ready for something.
   private func serve(_ session: Session, _ readiness: EventLoop.Readiness) {
-    let hasGone = !readiness.isDisjoint(with: [.hangUp, .failed])
+    let hasGone = readiness.isOfEnd
     guard turns.mayBeServed(session.account) else {
       if hasGone { hangUp(session) }
       return schedule(session)
@@ -202,7 +205,7 @@ final class Server {
     do throws(SystemError) {
       if !session.output.isEmpty { try session.flush() }
       session.awaitReceipt()
-      if session.interest.contains(.readable) { _ = try session.receive() }
+      if session.interest.isReadable { _ = try session.receive() }
       proceed(session, for: time)
     } catch {
       finish(session)

@@ -100,10 +100,9 @@ final class Session {
   /// What to wait for.
   var interest: EventLoop.Readiness {
     if isAwaitingReceipt, output.isEmpty { return .drained }
-    var interest: EventLoop.Readiness = []
-    if takesCalls, !inputHasEnded, !hasUntakenCalls { interest.insert(.readable) }
-    if !output.isEmpty, !output.isCongested { interest.insert(.writable) }
-    return interest
+    return EventLoop.Readiness(
+      readable: takesCalls && !inputHasEnded && !hasUntakenCalls,
+      writable: !output.isEmpty && !output.isCongested)
   }
 
   /// Receives once. Returns whether anything came. Descriptors that come along are closed by the
@@ -126,7 +125,7 @@ final class Session {
       inputHasEnded = true
       return false
     }
-    decoder.append(bytes[...])
+    decoder.append(bytes)
     return true
   }
 

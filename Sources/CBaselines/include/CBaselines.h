@@ -57,8 +57,9 @@ size_t binned_bytes(const binned_pool *pool);
 typedef struct echo_server echo_server;
 
 /* Starts the process, a child that ends with this one; NULL with errno. To be called before there
- * are other threads. */
-echo_server *echo_start(void);
+ * are other threads. It waits for a message in recvmsg, or, as a server of many clients has to, in
+ * epoll_wait. */
+echo_server *echo_start(bool waits_in_set);
 void echo_stop(echo_server *server);
 /* Sends a message of call bytes over a Unix stream socket and receives one of reply bytes, with a
  * descriptor if it is to carry one, which is closed. call is at least 8, both at most 4096. false when

@@ -39,8 +39,9 @@ int gl_epoll_wait(int epoll, struct gl_ready *ready, int capacity, int milliseco
 int gl_event_create(void);
 int gl_event_raise(int event);
 int gl_event_clear(int event);
-/* Sleeps until it is raised, and clears it. */
-int gl_event_wait(int event);
+/* Sleeps until it is raised, and clears it; or for `milliseconds` (-1: for ever), longer if signals
+ * come. */
+int gl_event_wait(int event, int milliseconds);
 
 /* Blocks these signals in the calling thread (and those it starts later) and reads them instead. */
 int gl_signals_create(const int *signals, int count);

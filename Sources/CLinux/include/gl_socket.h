@@ -7,7 +7,9 @@
  * the abstract namespace. A path that is too long is -ENAMETOOLONG.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* The most descriptors that one message carries here. */
@@ -43,17 +45,21 @@ int gl_send_datagram(int sender, const char *path, const void *bytes, size_t cou
 
 /*
  * Sends bytes, and with the first of them the descriptors, as far as the socket takes them. How many
- * bytes went; if any went, all descriptors did. Never raises SIGPIPE.
+ * bytes went; if any went, all descriptors did. Never raises SIGPIPE. Unless it `waits`, -EAGAIN on
+ * a blocking socket too.
  */
 ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
-                int descriptor_count);
+                int descriptor_count, bool waits);
 /* SIOCOUTQ: what was sent and not received, 0 when that is nothing or the kernel does not tell. */
 int gl_unreceived(int socket);
+/* How long receiving waits on a blocking socket before it is -EAGAIN; 0: for ever. SO_RCVTIMEO. */
+int gl_limit_receiving(int socket, int64_t microseconds);
 /*
  * Receives bytes, and the descriptors that came with them. `*descriptor_count` is the room on entry,
  * their number on return; they are one unit: if there are more than fit, all are closed and -EMSGSIZE
  * is returned, and the bytes are lost with them. With `descriptors` NULL none is wanted: the kernel
  * closes what comes, and the bytes are received all the same. 0 bytes: the other end has closed.
+ * -EINTR when a signal came while it waited.
  */
 ssize_t gl_receive(int socket, void *bytes, size_t capacity, int *descriptors,
                    int *descriptor_count);

@@ -11,8 +11,9 @@ struct LeaseCommand: ParsableCommand {
     discussion: """
       Each round acquires a lease, maps it, unmaps it and releases it, as a client does: two round \
       trips over the socket, one descriptor, one mapping. Before it, two round trips are made to a \
-      process in C that answers at once, with messages as long and one descriptor: "echo", the least \
-      that a broker can take. Latencies are in microseconds.
+      process in C that answers at once, with messages as long and one descriptor: "echo", which \
+      blocks in recvmsg, is the least that any process can take; "epoll", which waits in epoll_wait, \
+      the least that a server of many clients can. Latencies are in microseconds.
 
       With --held so many other leases are held meanwhile, of a granule each, in the same pool. They \
       end with this process. Several numbers are measured one after the other, and must rise.
@@ -48,7 +49,8 @@ struct LeaseCommand: ParsableCommand {
   }
 
   func run() throws {
-    let echo = try EchoBaseline()
+    let echo = try EchoBaseline(waitingIn: .recvmsg)
+    let epoll = try EchoBaseline(waitingIn: .epoll)
     let connection = try socket.map { try Connection(to: BrokerSocket(path: $0)) } ?? Connection()
     var count = 0
     var results: [LeaseLatencies] = []
@@ -58,7 +60,7 @@ struct LeaseCommand: ParsableCommand {
         _ = try connection.call(Broker1.Acquire.self, .init(pool: pool, bytes: 1))
         count += 1
       }
-      let latencies = try measure(connection, echo, held: count)
+      let latencies = try measure(connection, echo, epoll, held: count)
       results.append(latencies)
       if !json { print(latencies.table) }
     }
@@ -69,28 +71,37 @@ struct LeaseCommand: ParsableCommand {
   }
 
   private func measure(
-    _ connection: Connection, _ echo: borrowing EchoBaseline, held: Int
+    _ connection: Connection, _ echo: borrowing EchoBaseline, _ epoll: borrowing EchoBaseline,
+    held: Int
   ) throws -> LeaseLatencies {
     let clock = ContinuousClock()
     var echoed: [Duration] = []
+    var polled: [Duration] = []
     var acquired: [Duration] = []
     var released: [Duration] = []
     for round in 0..<(rounds + rounds / 10) {
+      // Each after the lease in every other round: what comes second finds the caches warm.
+      let isEchoFirst = round.isMultiple(of: 2)
       let begin = clock.now
-      try echo.roundTrips()
+      if isEchoFirst { try echo.roundTrips() } else { try epoll.roundTrips() }
+      let between = clock.now
+      if isEchoFirst { try epoll.roundTrips() } else { try echo.roundTrips() }
       let start = clock.now
       let lease = try connection.acquire(size, from: pool)
       let middle = clock.now
       try lease.release()
       let end = clock.now
       guard round >= rounds / 10 else { continue }
-      echoed.append(begin.duration(to: start))
+      let (first, second) = (begin.duration(to: between), between.duration(to: start))
+      echoed.append(isEchoFirst ? first : second)
+      polled.append(isEchoFirst ? second : first)
       acquired.append(start.duration(to: middle))
       released.append(middle.duration(to: end))
     }
     return LeaseLatencies(
       held: held, acquire: .init(acquired), release: .init(released),
-      both: .init(zip(acquired, released).map { $0 + $1 }), echo: .init(echoed))
+      both: .init(zip(acquired, released).map { $0 + $1 }), echo: .init(echoed),
+      epoll: .init(polled))
   }
 
   /// One JSON object: the latencies beside the terms.

@@ -6,8 +6,10 @@ struct LeaseLatencies: Encodable {
   let release: Quantiles
   /// An acquire and its release.
   let both: Quantiles
-  /// Two round trips to a process that does nothing.
+  /// Two round trips to a process that does nothing, and blocks in recvmsg(2).
   let echo: Quantiles
+  /// The same, to one that waits in epoll_wait(2).
+  let epoll: Quantiles
 
   /// The latencies of one operation, in microseconds to a tenth.
   struct Quantiles: Encodable {
@@ -26,11 +28,14 @@ struct LeaseLatencies: Encodable {
   /// An acquire and its release, in those of two round trips, at the median.
   var ratio: Double { hundredths(both.p50 / echo.p50) }
 
+  /// The same, in those to a process that waits in epoll_wait(2).
+  var epollRatio: Double { hundredths(both.p50 / epoll.p50) }
+
   /// An acquire and its release: the slowest but one in a hundred, in medians.
   var tail: Double { hundredths(both.p99 / both.p50) }
 
   private enum CodingKeys: String, CodingKey {
-    case held, acquire, release, both, echo, ratio, tail
+    case held, acquire, release, both, echo, epoll, ratio, epollRatio, tail
   }
 
   func encode(to encoder: any Encoder) throws {
@@ -40,7 +45,9 @@ struct LeaseLatencies: Encodable {
     try container.encode(release, forKey: .release)
     try container.encode(both, forKey: .both)
     try container.encode(echo, forKey: .echo)
+    try container.encode(epoll, forKey: .epoll)
     try container.encode(ratio, forKey: .ratio)
+    try container.encode(epollRatio, forKey: .epollRatio)
     try container.encode(tail, forKey: .tail)
   }
 
@@ -49,11 +56,13 @@ struct LeaseLatencies: Encodable {
     func line(_ cells: [String]) -> String {
       cells.map { String(repeating: " ", count: Swift.max(0, 10 - $0.count)) + $0 }.joined()
     }
-    let rows = [("acquire", acquire), ("release", release), ("both", both), ("echo", echo)]
+    let rows = [
+      ("acquire", acquire), ("release", release), ("both", both), ("echo", echo), ("epoll", epoll),
+    ]
     let body = rows.map { name, row in
       line([name] + [row.p50, row.p99, row.p999, row.max].map { String($0) })
     }
     return ([line(["us", "p50", "p99", "p99.9", "max"])] + body).joined(separator: "\n")
-      + "\n\(held) leases held: \(ratio) x two round trips at p50; p99 is \(tail) x p50"
+      + "\n\(held) leases held: \(ratio) x two round trips at p50, \(epollRatio) x with epoll; p99 is \(tail) x p50"
   }
 }

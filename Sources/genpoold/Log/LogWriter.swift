@@ -13,11 +13,18 @@ final class LogWriter: Sendable {
   static let capacity = 1 << 20
   /// The interval after which a descriptor that refused lines is tried again, if no line comes.
   private static let retryInterval = Duration.seconds(1)
+  /// The time between two looks for lines after the last one, before the thread sleeps. As long as
+  /// lines keep coming no other thread has to wake it, which costs more than the line.
+  private static let lookInterval = Duration.milliseconds(2)
+  /// The number of looks in vain after which it sleeps.
+  private static let looks = 5
 
   private struct State {
     var queue: LogQueue
     /// Nil before the thread has started.
     var events: Events?
+    /// Whether the thread looks for lines only when it is woken.
+    var isAsleep = false
     var isFinishing = false
     /// Whether the thread has written everything and ended.
     var hasEnded = false
@@ -85,7 +92,7 @@ final class LogWriter: Sendable {
     let events = state.withLock { state in
       let wasEmpty = state.queue.isEmpty
       state.queue.append(line, isUrgent: isUrgent)
-      return wasEmpty ? state.events : nil
+      return wasEmpty && state.isAsleep ? state.events : nil
     }
     events?.queued.raise()
   }
@@ -94,14 +101,27 @@ final class LogWriter: Sendable {
 
   private func write(_ events: Events) {
     var output = LogOutput(descriptor, form)
+    var looks = 0
     while true {
-      let (batch, isFinishing) = state.withLock { ($0.queue.take(), $0.isFinishing) }
+      let (batch, isFinishing) = state.withLock { state in
+        let batch = state.queue.take()
+        // In one with the look: a line that comes after it wakes.
+        state.isAsleep = batch.isEmpty && looks == 0
+        return (batch, state.isFinishing)
+      }
       write(batch, to: &output)
-      guard batch.isEmpty else { continue }
+      guard batch.isEmpty else {
+        looks = Self.looks
+        continue
+      }
       output.report()
       guard !isFinishing else { break }
-      wait(for: events.queued.rawValue, output.owesReport ? Self.retryInterval : nil)
-      events.queued.clear()
+      if looks > 0 {
+        looks -= 1
+        events.queued.wait(limit: Self.lookInterval)
+      } else {
+        events.queued.wait(limit: output.owesReport ? Self.retryInterval : nil)
+      }
     }
     state.withLock { $0.hasEnded = true }
     events.ended.raise()

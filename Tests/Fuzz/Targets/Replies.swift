@@ -4,19 +4,26 @@ extension FuzzTarget {
   /// A frame as the client gets it, after the name of the method that it called and a blank:
   /// `ListPools {"parameters":…}`.
   ///
-  /// What was decoded, result or error, can be encoded and decodes to itself.
+  /// What was decoded, result or error, can be encoded and decodes to itself. What was read by hand
+  /// is what Codable reads.
   static let replies = FuzzTarget(name: "replies") { bytes in
     let name = bytes.prefix { $0 != UInt8(ascii: " ") }
     let frame = Array(bytes.dropFirst(name.count + 1).prefix { $0 != 0 })
     do throws(MalformedMessage) {
       let reply = try ReceivedReply(frame: frame)
-      check(reply, as: Methods.method(String(decoding: name, as: UTF8.self)))
+      let codable = try ReceivedReply(byCodable: frame)
+      precondition(
+        reply.continues == codable.continues && reply.errorName == codable.errorName,
+        "an envelope is read one way")
+      check(reply, codable, as: Methods.method(String(decoding: name, as: UTF8.self)))
     } catch {
       precondition(!error.description.isEmpty)
     }
   }
 
-  private static func check<Method: VarlinkMethod>(_ reply: ReceivedReply, as method: Method.Type) {
+  private static func check<Method: VarlinkMethod>(
+    _ reply: ReceivedReply, _ codable: ReceivedReply, as method: Method.Type
+  ) {
     let result: Method.Reply
     do throws(ReplyError) {
       result = try reply.result(of: method)
@@ -31,6 +38,7 @@ extension FuzzTarget {
       }
       return
     }
+    precondition(result == (try? codable.result(of: method)), "a reply is read one way")
     do {
       let again = try ReceivedReply(
         frame: Methods.frame(Reply.frame(result, continues: reply.continues)))
