@@ -39,7 +39,7 @@ struct ChunkRequest {
   let count: GranuleCount
   /// How long a free run there must be at least for the fit to find anything.
   let run: GranuleCount
-  /// What its place is a multiple of, in powers of two of granules; 0 for any.
+  /// The alignment of its place, in powers of two of granules; 0 for any.
   let order: Int
   /// Whether that is counted from the chunk's start.
   let fromChunkStart: Bool
@@ -70,7 +70,8 @@ struct ChunkStorage: ~Copyable {
   /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
   /// without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
-  /// The longest run from any aligned place, by alignment, as far as is known: read without the lock as well.
+  /// The longest run from any aligned place, by alignment, as far as is known: read without the
+  /// lock as well.
   let alignedRuns = Atomic(AlignedRuns.unknown.rawValue)
   /// Changes under the lock; read without.
   let phase = Atomic(ChunkPhase.open)
@@ -150,11 +151,12 @@ struct ChunkStorage: ~Copyable {
         || request.run.rawValue <= longestRun(request.order, request.fromChunkStart) ?? .max)
   }
 
-  /// The longest run from a place of an alignment in powers of two of granules, as far as is known without the
-  /// lock.
+  /// The longest run from a place of an alignment in powers of two of granules, as far as is known
+  /// without the lock.
   @inline(__always)
   func longestRun(_ order: Int, _ fromChunkStart: Bool) -> Int? {
-    // Where the addresses are not aligned as the distances from the start are, the index says nothing here.
+    // Where the addresses are not aligned as the distances from the start are, the index says
+    // nothing here.
     let mask: UInt64 = 1 &<< UInt64(truncatingIfNeeded: order) &- 1
     guard fromChunkStart || start.rawValue &>> UInt64(granule.order) & mask == 0 else { return nil }
     return AlignedRuns(rawValue: alignedRuns.load(ordering: .relaxed)).longest(order)
@@ -228,8 +230,8 @@ struct ChunkStorage: ~Copyable {
     return first
   }
 
-  /// Allocates what is asked for by any fit whose places the index finds; nil when there is no place, or the
-  /// chunk takes none. Takes the lock, if it is worth it.
+  /// Allocates what is asked for by any fit whose places the index finds; nil when there is no
+  /// place, or the chunk takes none. Takes the lock, if it is worth it.
   @inline(__always)
   func allocate(_ request: ChunkRequest, by fit: IndexedFit) -> VirtualAddress? {
     guard mayServe(request) else { return nil }

@@ -1,7 +1,8 @@
-/// For each alignment up to a block, what the longest free run from an aligned place lacks of a block's
-/// length, in a word that is read without a lock.
+/// For each alignment up to a block, what the longest free run from an aligned place lacks of a
+/// block's length, in a word that is read without a lock.
 package struct AlignedRuns {
-  /// A byte for each order from 1 on; 0 where it is not known, and where the run may be of any length.
+  /// A byte for each order from 1 on; 0 where it is not known, and where the run may be of any
+  /// length.
   package private(set) var rawValue: UInt64
 
   package init(rawValue: UInt64) { self.rawValue = rawValue }
@@ -15,8 +16,8 @@ package struct AlignedRuns {
     rawValue |= UInt64(lacks) &<< UInt64(truncatingIfNeeded: (first &- 1) &* 8)
   }
 
-  /// The longest run from a place at a multiple of 2^`order`, at least 1; nil when it is not known. A block has
-  /// 64 granules.
+  /// The longest run from a place at a multiple of 2^`order`, at least 1; nil when it is not known.
+  /// A block has 64 granules.
   @inline(__always)
   package func longest(_ order: Int) -> Int? {
     guard order <= 6 else { return nil }

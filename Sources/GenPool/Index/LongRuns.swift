@@ -297,7 +297,8 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
     return UInt32(truncatingIfNeeded: max(0, runs.length(of: block) &- lost))
   }
 
-  /// The first rule that does not hold; nil when all do. The front's run counts from where it was recorded.
+  /// The first rule that does not hold; nil when all do. The front's run counts from where it was
+  /// recorded.
   func brokenRule(
     _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, front: Front<Shape>
   ) -> String? {
