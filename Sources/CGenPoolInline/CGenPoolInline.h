@@ -135,7 +135,7 @@ __attribute__((always_inline)) static inline uint8_t gp_line_least(const uint8_t
   return (uint8_t)_mm_cvtsi128_si32(a);
 }
 
-/* Of 16 entries of four bytes (a cache line), the first whose byte number lane is at most lack; there is one. */
+/* The first of 16 entries of four bytes (a cache line) whose byte number lane is at most lack. */
 __attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
   const __m128i *quarter = (const __m128i *)line;
   const __m128i most = _mm_set1_epi8((char)lack);
@@ -199,7 +199,7 @@ __attribute__((always_inline)) static inline uint32_t gp_entries_first(const uin
   uint32x4_t b = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 16), most)), places);
   uint32x4_t c = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 32), most)), places);
   uint32x4_t d = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 48), most)), places);
-  /* Each lane is 0 or 1 << 8 * lane: narrowed to that bit, then four bits a vector, the lowest first. */
+  /* An entry has one bit at most: moved to its place in four, four bits a vector, lowest first. */
   const int32_t shifts[4] = {0, 1, 2, 3};
   const int32x4_t by = vsubq_s32(vld1q_s32(shifts), vdupq_n_s32((int32_t)(8 * lane)));
   uint32_t found = vaddvq_u32(vshlq_u32(a, by)) | vaddvq_u32(vshlq_u32(b, by)) << 4 |
@@ -237,9 +237,9 @@ __attribute__((target("avx2"), always_inline)) static inline uint64_t gp_line_be
 }
 
 /*
- * For each of four sets of positions in a word of 64 granules, 1 = free: the longest run from any of them
- * on without leaving the word, up to 63; a byte each, the first set's the lowest. The length bit by bit
- * from the highest, by the positions that still reach.
+ * For each of four sets of positions in a word of 64 granules, 1 = free: the longest run from any
+ * of them on without leaving the word, up to 63; a byte each, the first set's the lowest. The length
+ * bit by bit from the highest, by the positions that still reach.
  */
 __attribute__((target("avx2"))) static inline uint32_t gp_reaches_inside_avx2(uint64_t bits, const uint64_t *positions) {
   const __m256i one = _mm256_set1_epi64x((long long)bits), none = _mm256_setzero_si256();

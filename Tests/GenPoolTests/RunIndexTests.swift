@@ -200,9 +200,9 @@ struct RunIndexTests {
     return (got?.rawValue, place)
   }
 
-  /// Every bitmap, and every two fits in turns, by an index that was asked for nothing and by one that was
-  /// asked for everything before: the lowest run stands as a front whoever takes from it, and whoever looks
-  /// elsewhere meanwhile.
+  /// Every bitmap, and every two fits in turns, by an index that was asked for nothing and by one
+  /// that was asked for everything before: the lowest run stands as a front whoever takes from it,
+  /// and whoever looks elsewhere meanwhile.
   private func tryFronts<Shape: IndexShape>(_ shape: Shape.Type, granules: Int, origin: UInt64) {
     for bits in 0..<(1 << granules) {
       let taken = (0..<granules).map { bits >> $0 & 1 == 1 }

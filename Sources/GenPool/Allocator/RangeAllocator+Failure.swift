@@ -48,7 +48,8 @@ extension RangeAllocator {
       largest: granule.bytes(GranuleCount(longest)))
   }
 
-  /// The longest free run from a place that is aligned. Takes locks only where that is not known without.
+  /// The longest free run from a place that is aligned. Takes locks only where that is not known
+  /// without.
   private func longestFreeRun(alignedTo order: Int, fromChunkStart: Bool) -> GranuleCount {
     var longest = GranuleCount(0)
     list.forEach { chunk in

@@ -1,10 +1,10 @@
 /// The lowest free run of a chunk while it is a long one: how far it reaches down is known here first.
 ///
-/// While it shrinks and grows at its lower end within one block, only the bitmap has to know, whatever fit
-/// asks: no place is lower than the front's. The trees stand as if what was taken since the front was
-/// recorded, `floor ..< start`, were free: the reach of its block from any granule is a block's length all
-/// the time; its length, its room and the reach from aligned granules of that one block are corrected
-/// before anything else is looked for.
+/// While it shrinks and grows at its lower end within one block, only the bitmap has to know,
+/// whatever fit asks: no place is lower than the front's. The trees stand as if what was taken
+/// since the front was recorded, `floor ..< start`, were free: the reach of its block from any
+/// granule is a block's length all the time; its length, its room and the reach from aligned
+/// granules of that one block are corrected before anything else is looked for.
 ///
 /// Invariant, if there is one: all granules below `start` are allocated; `start ..< end` is a maximal
 /// free run of a block's length or more; `floor` ≤ `start` are granules of one block; what ``LongRuns``
@@ -65,8 +65,9 @@ struct Front<Shape: IndexShape> {
     return true
   }
 
-  /// The lowest place for `length` granules that is `phase` modulo `mask` + 1, a power of two or 2^64, if it
-  /// is in the front; nil otherwise, and when there is no front. No lower run could have it.
+  /// The lowest place for `length` granules that is `phase` modulo `mask` + 1, a power of two or
+  /// 2^64, if it is in the front; nil otherwise, and when there is no front. No lower run could
+  /// have it.
   @inline(__always)
   func place(_ length: Int, mask: UInt64 = 0, phase: Int = 0) -> Int? {
     guard isActive, length <= end &- start else { return nil }
@@ -75,8 +76,8 @@ struct Front<Shape: IndexShape> {
     return start &+ Int(truncatingIfNeeded: lost)
   }
 
-  /// The lowest allocated granule in `place ..< limit`, or `limit`, when what was taken since the front was
-  /// recorded counts as free: what the trees know. For checking.
+  /// The lowest allocated granule in `place ..< limit`, or `limit`, when what was taken since the
+  /// front was recorded counts as free: what the trees know. For checking.
   func nextAllocated(from place: Int, limit: Int, in bitmap: borrowing GranuleBitmap) -> Int {
     if isActive, floor <= place, place < start { return min(end, limit) }
     return bitmap.nextAllocated(from: place, limit: limit)

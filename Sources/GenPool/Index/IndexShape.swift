@@ -28,8 +28,8 @@ package protocol IndexShape {
   /// The first entry of a node whose byte `lane` is at most `lack`, of which there is one.
   static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int
 
-  /// For each of the four sets of positions in `positions`, the longest run of `bits` from any of them on, up
-  /// to 63: a byte each, the first's the lowest.
+  /// For each of the four sets of positions in `positions`, the longest run of `bits` from any of
+  /// them on, up to 63: a byte each, the first's the lowest.
   static func reachesInside(_ bits: UInt64, from positions: OrderPositions) -> UInt32
 
   /// The least of each byte of a node's entries, child `child` apart.

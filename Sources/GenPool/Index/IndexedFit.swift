@@ -8,8 +8,8 @@ enum IndexedFit {
   /// At an offset in bytes.
   case fixed(offset: UInt64)
 
-  /// What the places of `count` granules are multiples of, in powers of two of granules, and whether that is
-  /// counted from the chunk's start; nil for any granule.
+  /// The alignment of the places of `count` granules, in powers of two of granules, and
+  /// whether that is counted from the chunk's start; nil for any granule.
   @inline(__always)
   func alignment(of count: GranuleCount, _ granule: GranuleSize) -> (
     order: Int, fromChunkStart: Bool
@@ -60,8 +60,8 @@ struct PublishedFit {
 }
 
 extension Fit {
-  /// The same fit for the index; nil for those that scan, and for a fixed place, which may lie inside a
-  /// granule.
+  /// The same fit for the index; nil for those that scan, and for a fixed place, which may lie
+  /// inside a granule.
   @inline(__always)
   var indexed: IndexedFit? {
     switch self {
@@ -85,7 +85,8 @@ extension Fit {
 }
 
 extension RunIndex {
-  /// Marks the run of `count` granules that a fit chooses as allocated; its start, nil when there is none.
+  /// Marks the run of `count` granules that a fit chooses as allocated; its start, nil when there
+  /// is none.
   @inline(__always)
   mutating func allocate(
     _ count: GranuleCount, by fit: IndexedFit, _ granule: GranuleSize

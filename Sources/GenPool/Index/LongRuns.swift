@@ -401,7 +401,8 @@ struct Rooms<Shape: IndexShape>: ~Copyable {
     return max(0, length &- (place(block, runs, bitmap) &- runs.start(of: block, in: bitmap)))
   }
 
-  /// The first rule that does not hold; nil when all do. The front's run counts from where it was recorded.
+  /// The first rule that does not hold; nil when all do. The front's run counts from where it was
+  /// recorded.
   func brokenRule(
     _ runs: borrowing LongRuns<Shape>, _ bitmap: borrowing GranuleBitmap, front: Front<Shape>
   ) -> String? {

@@ -1,15 +1,17 @@
-/// For four neighbouring alignments, where the lowest place for up to a block's length of granules is.
+/// For four neighbouring alignments, where the lowest place for up to a block's length of granules
+/// is.
 ///
-/// A *place* of order k is a granule whose index is `phase` modulo 2^k. A leaf is a block; it has a byte
-/// for each of the orders: how much the longest free run from any place of that order in the block, counted
-/// up to a block's length, lacks of a block's length. Zeroed memory is so a block in which all is free.
-/// Above the leaves stand the least of each order. A node is a cache line, its children side by side, so
-/// that a change brings all orders up to date at once, and a search looks at one column of bytes.
+/// A *place* of order k is a granule whose index is `phase` modulo 2^k. A leaf is a block; it has a
+/// byte for each of the orders: how much the longest free run from any place of that order in the
+/// block, counted up to a block's length, lacks of a block's length. Zeroed memory is so a block in
+/// which all is free. Above the leaves stand the least of each order. A node is a cache line, its
+/// children side by side, so that a change brings all orders up to date at once, and a search looks
+/// at one column of bytes.
 ///
-/// Orders above a block's are as a block's: nobody asks for them.
+/// Orders above a block's are as a block's, and not used.
 ///
-/// Invariant: every leaf is as said, every byte above is the least below it, ``least`` the least of all.
-/// Where there is no leaf, all orders lack a block's length.
+/// Invariant: every leaf is as said, every byte above is the least below it, ``least`` the least of
+/// all. Where there is no leaf, all orders lack a block's length.
 struct OrderTree<Shape: IndexShape>: ~Copyable {
   /// The lowest of the orders.
   let firstOrder: Int
@@ -20,13 +22,13 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
   private let masks: UInt32
 
   private let leafCount: Int
-  /// How many levels of nodes, at least 1.
+  /// The number of levels of nodes, at least 1.
   private let depth: Int
-  /// The number of the first leaf's entry: entry c of node i is number i × children + c, and node e + 1 is
-  /// what entry e says the least of.
+  /// The number of the first leaf's entry: entry c of node i is number i × children + c, and node e
+  /// + 1 is what entry e says the least of.
   private let firstLeaf: Int
   private let entries: Table<UInt32>
-  /// What the best of all places lacks, by order.
+  /// The lack of the best of all places, by order.
   private var least: UInt32 = 0
 
   private static var orders: Int { 4 }
@@ -92,7 +94,7 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
 
   // MARK: Searching
 
-  /// What the best of all places lacks of a block's length, a byte for each order.
+  /// The lack of the best of all places, a byte for each order.
   @inline(__always)
   var lacksOfBest: UInt32 { least }
 
@@ -102,8 +104,8 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     Shape.block &- Int(truncatingIfNeeded: least &>> UInt32(8 &* lane(order)) & 0xff)
   }
 
-  /// The lowest place of an order for `length` granules, 1 to a block's length; nil when there is none.
-  /// Constant time a level.
+  /// The lowest place of an order for `length` granules, 1 to a block's length; nil when there is
+  /// none. Constant time a level.
   @inline(__always)
   func first(_ length: Int, _ order: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
     guard length <= longest(order) else { return nil }
@@ -122,8 +124,8 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
 
   // MARK: Keeping up
 
-  /// Brings the tree up to date after granules changed, given the blocks in which the reach of any granule
-  /// may have. Constant time a block and level.
+  /// Brings the tree up to date after granules changed, given the blocks in which the reach of any
+  /// granule may have. Constant time a block and level.
   @inline(__always)
   mutating func update(_ first: Int, _ last: Int, in bitmap: borrowing GranuleBitmap) {
     guard last &- first < 3 else { return rebuild(first, last, in: bitmap) }
@@ -155,8 +157,9 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     return Self.least(siblings, value)
   }
 
-  /// Brings the tree up to date after granules were freed, given the blocks in which the reach of any granule
-  /// may have grown, and the free run `start ..< end`, shorter than a block, that they are part of.
+  /// Brings the tree up to date after granules were freed, given the blocks in which the reach of
+  /// any granule may have grown, and the free run `start ..< end`, shorter than a block, that they
+  /// are part of.
   @inline(__always)
   mutating func raise(_ first: Int, _ last: Int, byRunFrom start: Int, to end: Int) {
     var block = first
@@ -180,7 +183,7 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     }
   }
 
-  /// What a block lacks in which nothing is free but a run, shorter than a block, from `start` on.
+  /// The lack of a block in which nothing is free but a run, shorter than a block, from `start` on.
   @inline(__always)
   private func lacks(ofRunFrom start: Int, length: Int) -> UInt32 {
     let lost = lost(from: start)
@@ -188,14 +191,14 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
       | outside(start & (Shape.block &- 1), lost)
   }
 
-  /// How far it is from a granule to the first place of each order.
+  /// The distance from a granule to the first place of each order.
   @inline(__always)
   private func lost(from start: Int) -> UInt32 {
     UInt32(truncatingIfNeeded: (phase &- start) & 0xff) &* Self.ones & masks
   }
 
-  /// A block's length for each order whose place is `lost` granules above a position, but no longer in the
-  /// block: to be combined with what is lacked by those that are.
+  /// A block's length for each order whose place is `lost` granules above a position, but no longer
+  /// in the block: to be combined with what is lacked by those that are.
   @inline(__always)
   private func outside(_ position: Int, _ lost: UInt32) -> UInt32 {
     (UInt32(truncatingIfNeeded: position) &* Self.ones &+ lost) & Self.nothing
@@ -303,8 +306,8 @@ struct KnownOrders {
     UInt32(truncatingIfNeeded: (order &- 1) &<< 1 & 8) | (isAtStart ? 0 : 16)
   }
 
-  /// The number of the tree for an order's places, at multiples counted from the chunk's start or not; -1 for
-  /// none.
+  /// The number of the tree for an order's places, at multiples counted from the chunk's start or
+  /// not; -1 for none.
   @inline(__always)
   func number(_ order: Int, isAtStart: Bool) -> Int {
     Int(truncatingIfNeeded: numbers &>> Self.shift(order, isAtStart) & 0xff) &- 1

@@ -1,5 +1,5 @@
-/// What the index knows of one alignment: where the granules lie whose index is `phase` modulo
-/// 2^`order`, and which free runs start at them.
+/// What the index knows of the free runs that start at the granules whose index is `phase` modulo
+/// 2^`order`, however long they are.
 struct Places<Shape: IndexShape>: ~Copyable {
   let order: Int
   let phase: Int

@@ -9,30 +9,35 @@
 /// - **Long runs** (``LongRuns``): runs of 64 and more by the block in which they start, which no two
 ///   share; a tree of bits finds the run around a granule, one of maxima the first that is long
 ///   enough.
-/// - **Aligned places** (``Places``): the same two trees once more for each alignment that was asked
-///   for, counting only runs from aligned granules on.
+/// - **Aligned places** (``OrderTree``): for four alignments together, what the longest run from an aligned
+///   granule of a block lacks; each node says it of all four, so that they change together. Above a block's
+///   length an alignment has a tree of reach of its own, and longer runs their own maxima (``Rooms``). Once
+///   asked for.
 /// - **Best fit** (``ShortRuns``, ``LengthTrie``): for each length below 64 a tree of bits, where runs
 ///   of exactly that length start; a trie by length and place for the others. Once asked for.
 ///
-/// A search goes down one tree; a change brings the trees above two or three blocks up to date. There
-/// is no scan and no retry; of what changed nothing is left for later but one number (``Front``), which
-/// makes pools fast that are empty or filled from below. Cost: O(log₆₄ granules) cache lines for a
-/// search or a change of up to 64 granules, and 1/64 of an operation for each granule more.
+/// A search goes down one tree; a change brings the trees above two or three blocks up to date.
+/// There is no scan and no retry; of what changed nothing is left for later but one number
+/// (``Front``), which makes pools fast that are empty or filled from below. Cost: O(log₆₄ granules)
+/// cache lines for a search or a change of up to 64 granules, O(log₁₆ granules) where alignments
+/// were asked for, and 1/64 of an operation for each granule more.
 ///
-/// Memory beside the bitmap, in bits a granule: 0.66 for first fit; 0.14 for each alignment up to a
-/// block and as much for all others together; 2.0 for best fit. From 2^32 granules on, lengths take
-/// twice as much. All of zeroed memory says "free": what was never used of a chunk takes no memory,
-/// and no time when it is made. Without an alignment and best fit, all lies in one piece.
+/// Memory beside the bitmap, in bits a granule: 0.66 for first fit; 0.53 for the alignments of 2 to
+/// 16 granules, as much for those of 32 and 64, and 0.14 for all others together; 2.0 for best fit.
+/// From 2^32 granules on, lengths take twice as much. All of zeroed memory says "free": what was
+/// never used of a chunk takes no memory, and no time when it is made. Without an alignment and
+/// best fit, all lies in one piece.
 ///
 /// Invariant: every part is, after every change, what it would be if made anew from the bitmap; only the
-/// front's length may have been recorded as greater than it is.
+/// front's run may be recorded as longer than it is.
 package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The truth. For reading.
   package private(set) var bitmap: GranuleBitmap
   private var runs: LongRuns<Shape>
   /// Every granule is a place: the first fit's.
   private var places: Places<Shape>
-  /// The alignments up to a block that were asked for, four together, of two phases: 0 and ``phase``.
+  /// The alignments up to a block that were asked for, four together, of two phases: 0 and
+  /// ``phase``.
   private var orders = Collected<OrderTree<Shape>>(capacity: 4)
   private var knownOrders = KnownOrders()
   /// Those above a block.
@@ -104,8 +109,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     GranuleCount(front.isActive ? front.longest : places.longest)
   }
 
-  /// The longest free run from a place at a multiple of each alignment up to a block, counted from granule 0,
-  /// as far as it is known. Constant time.
+  /// The longest free run from a place at a multiple of each alignment up to a block, counted from
+  /// granule 0, as far as it is known. Constant time.
   @inline(__always)
   package var alignedRuns: AlignedRuns {
     orders.count == 0 ? .unknown : knownAlignedRuns
@@ -189,8 +194,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return bitmap.firstFit(from: .zero, count: count, mask: mask, offset: offset)
   }
 
-  /// The number of the tree for an order up to a block's, whose places are `first` modulo 2^`order`; nil
-  /// without memory for it.
+  /// The number of the tree for an order up to a block's, whose places are `first` modulo
+  /// 2^`order`; nil without memory for it.
   @inline(__always)
   private mutating func orderTree(_ order: Int, _ first: Int) -> Int? {
     let number = knownOrders.number(order, isAtStart: first == 0)
@@ -343,8 +348,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return run.first
   }
 
-  /// Tells those that were asked for besides of an allocation from the lower end of a run shorter than a
-  /// block.
+  /// Tells those that were asked for besides of an allocation from the lower end of a run shorter
+  /// than a block.
   @inline(never)
   private mutating func noteAllocation(_ run: GranuleRun) {
     let first = run.first.rawValue
@@ -357,7 +362,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     }
   }
 
-  /// The same for the lowest run from an aligned place, as ``firstFit(_:alignedTo:fromChunkStart:)``.
+  /// The same for the lowest run from an aligned place, as
+  /// ``firstFit(_:alignedTo:fromChunkStart:)``.
   @inline(__always)
   package mutating func allocateFirstFit(
     _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool
