@@ -2,28 +2,23 @@
 /// enough (``IndexShape/narrowLimit``) and else of 64. All are 0 at first.
 @safe
 struct NumberTable<Shape: IndexShape>: ~Copyable {
-  /// The number of numbers.
-  let count: Int
-  // SAFETY: `numbers` is where `words` are, which are as many as hold `count` numbers.
+  // SAFETY: as many words as hold the numbers, which no other type is read or written as.
   private let words: Table<UInt64>
-  private let numbers: UnsafeMutableRawPointer
   /// Whether numbers are of 64 bits: what takes many of them asks once, and says the width then.
   let isWide: Bool
 
   /// `count` numbers up to `limit`; nil without memory for them.
   init?(count: Int, upTo limit: Int) {
     guard let words = Table<UInt64>(count: Self.wordCount(count, upTo: limit)) else { return nil }
-    self.init(count, upTo: limit, words)
+    self.init(upTo: limit, words)
   }
 
   /// The same in an arena, where they were planned.
   init(count: Int, upTo limit: Int, in arena: inout Arena) {
-    self.init(count, upTo: limit, arena.table(Self.wordCount(count, upTo: limit)))
+    self.init(upTo: limit, arena.table(Self.wordCount(count, upTo: limit)))
   }
 
-  private init(_ count: Int, upTo limit: Int, _ words: consuming Table<UInt64>) {
-    self.count = count
-    unsafe numbers = UnsafeMutableRawPointer(words.pointer(to: 0))
+  private init(upTo limit: Int, _ words: consuming Table<UInt64>) {
     self.words = words
     isWide = limit > Shape.narrowLimit
   }
@@ -35,6 +30,14 @@ struct NumberTable<Shape: IndexShape>: ~Copyable {
 
   private static func wordCount(_ count: Int, upTo limit: Int) -> Int {
     max(1, limit > Shape.narrowLimit ? count : count / 2 + count % 2)
+  }
+
+  /// The number of numbers; an odd one that is narrow has another beside it that stays 0.
+  var count: Int { isWide ? words.count : 2 &* words.count }
+
+  @unsafe @inline(__always)
+  private var numbers: UnsafeMutableRawPointer {
+    unsafe UnsafeMutableRawPointer(words.pointer(to: 0))
   }
 
   /// The memory this takes, in bytes, if all of it is used.
