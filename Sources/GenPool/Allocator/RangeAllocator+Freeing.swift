@@ -24,7 +24,7 @@ extension RangeAllocator {
     try freeQuickly(start, size)
   }
 
-  /// The same, for those who are compiled for one space: ``Pool/free(_:size:)``.
+  /// The same, for the forms that are compiled for one space.
   @inline(__always)
   func freeQuickly(_ start: Address<Space>, _ size: ByteCount) throws(Failure) -> Owner? {
     // Most calls: some granules in a chunk that is there.

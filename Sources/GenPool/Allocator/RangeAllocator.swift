@@ -203,7 +203,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     try allocateQuickly(size, fit: fit)
   }
 
-  /// The same, for those who are compiled for one space: ``Pool/allocate(_:fit:)``.
+  /// The same, for the forms that are compiled for one space.
   @inline(__always)
   func allocateQuickly(_ size: ByteCount, fit: Fit?) throws(Failure) -> Allocation {
     guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {

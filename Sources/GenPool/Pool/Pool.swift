@@ -59,24 +59,3 @@ extension Pool {
     withChunk(at: address) { (chunk, _) in chunk.backing } ?? nil
   }
 }
-
-// Those that are called a million times a second are compiled for virtual addresses: a generic function
-// that is called from another module has to find out first what it is for.
-extension Pool {
-  /// As ``RangeAllocator/allocate(_:fit:)``.
-  public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(PoolError) -> Allocation {
-    try allocateQuickly(size, fit: fit)
-  }
-
-  /// As ``RangeAllocator/free(_:size:)``.
-  @discardableResult
-  public func free(_ start: VirtualAddress, size: ByteCount) throws(PoolError) -> Owner? {
-    try freeQuickly(start, size)
-  }
-
-  /// As ``RangeAllocator/free(_:)``.
-  @discardableResult
-  public func free(_ allocation: Allocation) throws(PoolError) -> Owner? {
-    try freeQuickly(allocation.start, allocation.size)
-  }
-}
