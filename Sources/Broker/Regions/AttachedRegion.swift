@@ -55,7 +55,7 @@ final class AttachedRegion {
   /// The physical addresses of the memory: which of them are leased.
   let pool: RangeAllocator<PhysicalSpace>
   /// Where the pool's addresses begin: at the physical address, which is what alignments are of, or
-  /// at ``standIn`` where nobody knows it.
+  /// at ``standIn`` where it is unknown.
   let start: PhysicalAddress
 
   /// On whose account it is detached once no process reaches it; nil unless it is draining.
@@ -190,8 +190,9 @@ final class AttachedRegion {
     }
   }
 
-  /// In place of an unknown physical address: a multiple of every alignment that a lease may have, so
-  /// that places are aligned counted from the region's start. Only distances from it are ever told.
+  /// In place of an unknown physical address: a multiple of every alignment that a lease may have,
+  /// so that places are aligned counted from the region's start. Only distances from it are ever
+  /// told.
   private static let standIn = PhysicalAddress(1 << 62)
 
   /// The whole granules.

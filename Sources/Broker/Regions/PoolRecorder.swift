@@ -100,5 +100,5 @@ extension AttachedRegion {
   }
 }
 
-/// Why a pool over physical addresses refused.
+/// A refusal of a pool over physical addresses.
 typealias PhysicalPoolError = RangeAllocator<PhysicalSpace>.Failure

@@ -2,15 +2,16 @@ import Synchronization
 
 /// The chunks of an allocator, newest first, for those who hold no lock.
 ///
-/// A *roster* has a slot for each chunk, the newest in the highest, with what the chunk has room for
-/// beside it, and the chunks once more by address. It is changed in place, and a larger one takes its
-/// place when it is full, with the allocator's lock held; those who read it meanwhile may miss a chunk or
-/// see one twice, and ask ``changes`` where that matters. Rosters and storages stay until the list ends,
-/// so that nobody reads what is gone; both are used again: a list that grew once does not grow by
-/// chunks that come and go.
+/// A *roster* has a slot for each chunk, the newest in the highest, with what the chunk has room
+/// for beside it, and the chunks once more by address. It is changed in place, and a larger one
+/// takes its place when it is full, with the allocator's lock held; those who read it meanwhile may
+/// miss a chunk or see one twice, and ask ``changes`` where that matters. Rosters and storages stay
+/// until the list ends, so that no thread reads what is gone; both are used again: a list that grew
+/// once does not grow by chunks that come and go.
 ///
-/// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the part by
-/// address, which ascends; a slot's runs are those that its chunk's ``ChunkStorage/State/place`` wrote.
+/// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the
+/// part by address, which ascends; a slot's runs are those that its chunk's
+/// ``ChunkStorage/State/place`` wrote.
 // SAFETY: rosters and storages are published with release order, and deallocated in deinit only.
 @safe
 struct ChunkList: ~Copyable, @unchecked Sendable {
@@ -21,7 +22,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   /// Counts chunks that came or went. Equal before and after a walk: nothing was missed.
   let changes = Atomic<UInt64>(0)
 
-  /// What only those change who hold the allocator's lock.
+  /// The part that changes under the allocator's lock alone.
   struct Books: ~Copyable {
     /// Storages that no chunk uses.
     fileprivate var spares: [ChunkReference] = []
@@ -29,7 +30,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     fileprivate var lastMade: ChunkReference?
   }
 
-  /// Where a chunk tells what it has room for. Used with the chunk's lock held.
+  /// The words in which a chunk tells what it has room for. Used with the chunk's lock held.
   // SAFETY: a roster's words live as long as the list.
   @safe
   struct Place {
@@ -63,7 +64,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Ends all storages. The books are of this list, and nobody uses it any more.
+  /// Ends all storages. The books are of this list, and it is used no more.
   static func end(_ books: borrowing Books) {
     var next = books.lastMade
     while let chunk = next {
@@ -72,7 +73,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// How many storages there are. The allocator's lock is held.
+  /// The number of storages. The allocator's lock is held.
   static func storageCount(_ books: borrowing Books) -> Int {
     var count = 0
     var next = books.lastMade
@@ -98,7 +99,7 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// What `body` says of the newest chunk it has something to say of, without its lock.
+  /// The answer of `body` for the newest chunk for which there is one, without its lock.
   @inline(__always)
   func first<Answer, Failure: Error>(
     _ body: (ChunkReference) throws(Failure) -> Answer?
@@ -132,8 +133,8 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// The chunk in which `address` lies, unless chunks come and go: to be looked at again under its lock,
-  /// and when there is none, with ``chunk(at:)``. O(log chunks).
+  /// The chunk in which `address` lies, unless chunks come and go: to be looked at again under its
+  /// lock, and when there is none, with ``chunk(at:)``. O(log chunks).
   @inline(__always)
   func likelyChunk(at address: AnyAddress) -> ChunkReference? {
     if let newest, newest.pointee.contains(address) { return newest }
@@ -210,14 +211,14 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
 }
 
 extension ChunkList {
-  /// The first rule of the invariant that does not hold; nil when all do. Nobody else is there.
+  /// The first rule of the invariant that does not hold; nil when all do. No other thread is there.
   func brokenRule() -> String? {
     guard let roster = unsafe current.load(ordering: .acquiring) else { return nil }
     return unsafe roster.pointee.brokenRule(newest: newest)
   }
 }
 
-/// Where a chunk of a living allocator is.
+/// The place of a chunk's storage, while its allocator lives.
 // SAFETY: made by ChunkList alone, which outlives all use: an allocator's methods keep it alive.
 // Nothing behind it is written to but through its own atomics and lock.
 @safe
@@ -236,7 +237,7 @@ struct ChunkReference: @unchecked Sendable {
     unsafe self.pointer = pointer
   }
 
-  /// As a word of a roster; 0 is none.
+  /// The reference in a word of a roster; nil for 0.
   @inline(__always)
   fileprivate init?(word: UInt64) {
     unsafe self.init(
@@ -273,7 +274,7 @@ private struct Roster: ~Copyable {
   private let chunks: AtomicWords
   fileprivate let runsByAddress: AtomicWords
   fileprivate let runsFromStart: AtomicWords
-  /// Where chunks start, ascending, and which they are.
+  /// The starts of the chunks, ascending, and the chunks.
   private let starts: AtomicWords
   private let chunksByStart: AtomicWords
 
@@ -290,8 +291,8 @@ private struct Roster: ~Copyable {
   @inline(__always)
   func chunk(in slot: Int) -> ChunkReference? { ChunkReference(word: chunks[slot]) }
 
-  /// The highest slot below `end` whose chunk may serve, or without one when no run is asked for; −1 for
-  /// none.
+  /// The highest slot below `end` whose chunk may serve, or without one when no run is asked for;
+  /// −1 for none.
   @inline(__always)
   func slot(below end: Int, serving request: ChunkRequest) -> Int {
     var slot = end &- 1
@@ -346,7 +347,7 @@ private struct Roster: ~Copyable {
   }
 
   func insert(_ chunk: ChunkReference, start: AnyAddress) {
-    // From above, so that whoever searches meanwhile finds what was there.
+    // From above, so that a search meanwhile finds what was there.
     let end = chunkCount.load(ordering: .relaxed)
     var place = end
     while place > 0, starts[place - 1] > start.rawValue {
@@ -380,8 +381,8 @@ private struct Roster: ~Copyable {
     chunkCount.store(all - 1, ordering: .releasing)
   }
 
-  /// Moves chunks down into free slots. Each is in its new slot before it leaves the old one, so that
-  /// whoever comes down the slots meanwhile meets it.
+  /// Moves chunks down into free slots. Each is in its new slot before it leaves the old one, so
+  /// that a walk down the slots meanwhile meets it.
   func closeGaps() {
     let end = count.load(ordering: .relaxed)
     var to = 0

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// An address of an allocator's space, whichever it is: the engine inside is compiled once, and no address
-/// of one allocator ever meets another's.
+/// An address of an allocator's space, whichever it is: the engine inside is compiled once, and no
+/// address of one allocator ever meets another's.
 typealias AnyAddress = Address<AnySpace>
 /// See ``AnyAddress``.
 enum AnySpace: AddressSpace {}
@@ -12,7 +12,7 @@ extension Address {
   init<Other>(_ other: Address<Other>) { self.init(other.rawValue) }
 }
 
-/// How a chunk's life goes on.
+/// The stages of a chunk's life.
 enum ChunkPhase: UInt8, AtomicRepresentable {
   case open
   /// Allocations pass over it.
@@ -23,35 +23,38 @@ enum ChunkPhase: UInt8, AtomicRepresentable {
   case closed
 }
 
-/// A chunk in an allocator: what may be read without a lock, and the bitmap with its index under one.
+/// A chunk in an allocator: what may be read without a lock, and the bitmap with its index under
+/// one.
 ///
 /// A storage lives as long as its allocator. A chunk that is removed leaves it to the next that is
-/// added, so that those who still look at it without the lock see a chunk, at worst another one: what
-/// they find out counts only if it is still so under the lock. ``life`` says whether it is the same.
+/// added, so that those who still look at it without the lock see a chunk, at worst another one:
+/// what they find out counts only if it is still so under the lock. ``life`` says whether it is the
+/// same.
 ///
-/// Invariant: `available` = size − allocated granules, and `longest` is the longest free run, except
-/// for a moment inside the lock: only its holder writes them.
+/// Invariant: `available` = size − allocated granules, and `longest` is the longest free run,
+/// except for a moment inside the lock: only its holder writes them.
 struct ChunkStorage: ~Copyable {
   // First what those read who pass the chunk by: together less than a cache line.
   private let startWord: Atomic<UInt64>
   private let sizeWord: Atomic<UInt64>
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
-  /// The length of the longest free run, in granules: read without the lock as well, so that a chunk
-  /// without room is passed over without waiting for anybody.
+  /// The length of the longest free run, in granules: read without the lock as well, so that a
+  /// chunk without room is passed over without waiting for anybody.
   let longest: Atomic<Int>
-  /// The longest run from any aligned place, by alignment, as far as is known: read without the lock as well.
+  /// The longest run from any aligned place, by alignment, as far as is known: read without the
+  /// lock as well.
   private let alignedRuns = Atomic(AlignedRuns.unknown.rawValue)
   /// Changes under the lock; read without.
   let phase = Atomic(ChunkPhase.open)
-  /// How many chunks this has been before.
+  /// The number of chunks that this has been before.
   let life = Atomic<UInt32>(0)
   let granule: GranuleSize
   let state: Locked<State>
   /// The storage made before this one, for the end of all.
   let madeBefore: ChunkReference?
 
-  /// What does not change while the chunk is there.
+  /// The part that does not change while the chunk is there.
   struct Identity {
     let start: AnyAddress
     let size: ByteCount
@@ -62,7 +65,7 @@ struct ChunkStorage: ~Copyable {
     let isMapped: Bool
   }
 
-  /// What is read and changed under the lock.
+  /// The part that is read and changed under the lock.
   struct State: ~Copyable {
     var identity: Identity
     /// Given back with each allocation. Not part of the identity, all of which would be copied.
@@ -80,7 +83,7 @@ struct ChunkStorage: ~Copyable {
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
-    /// Where in the list others look for what there may be in this chunk; nil while it is alone.
+    /// The words of the list for this chunk; nil while it is alone.
     var place: ChunkList.Place?
 
     init(
@@ -119,7 +122,8 @@ struct ChunkStorage: ~Copyable {
     phase.store(.open, ordering: .releasing)
   }
 
-  /// Leaves the allocator; what kept the memory alive. The lock is held; `empty` takes the index's place.
+  /// Leaves the allocator; what kept the memory alive. The lock is held; `empty` takes the index's
+  /// place.
   func retire(leaving empty: consuming RunIndex<NativeShape>) -> AnyObject? {
     phase.store(.removed, ordering: .relaxed)
     sizeWord.store(0, ordering: .relaxed)
@@ -141,7 +145,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   var size: ByteCount { ByteCount(sizeWord.load(ordering: .relaxed)) }
 
-  /// How many whole granules there are.
+  /// The number of whole granules.
   @inline(__always)
   var granules: GranuleCount { granule.granules(within: size) }
 
@@ -169,11 +173,12 @@ struct ChunkStorage: ~Copyable {
         || request.run.rawValue <= longestRun(request.order, request.fromChunkStart) ?? .max)
   }
 
-  /// The longest run from a place of an alignment in powers of two of granules, as far as is known without the
-  /// lock.
+  /// The longest run from a place of an alignment in powers of two of granules, as far as is known
+  /// without the lock.
   @inline(__always)
   func longestRun(_ order: Int, _ fromChunkStart: Bool) -> Int? {
-    // Where the addresses are not aligned as the distances from the start are, the index says nothing here.
+    // Where the addresses are not aligned as the distances from the start are, the index says
+    // nothing here.
     let mask: UInt64 = 1 &<< UInt64(truncatingIfNeeded: order) &- 1
     guard fromChunkStart || start.rawValue &>> UInt64(granule.order) & mask == 0 else { return nil }
     return AlignedRuns(rawValue: alignedRuns.load(ordering: .relaxed)).longest(order)
@@ -218,8 +223,8 @@ struct ChunkStorage: ~Copyable {
     return GranuleRun(first: GranuleIndex(index), count: GranuleCount(count))
   }
 
-  /// Allocates `size` bytes, at least 1, by the first fit; nil when there is no place, or the chunk takes
-  /// none. Takes the lock, if it is worth it.
+  /// Allocates `size` bytes, at least 1, by the first fit; nil when there is no place, or the chunk
+  /// takes none. Takes the lock, if it is worth it.
   @inline(__always)
   func allocateFirstFit(_ size: ByteCount) -> (start: AnyAddress, owner: Owner?)? {
     let last = size.rawValue &- 1
@@ -243,8 +248,8 @@ struct ChunkStorage: ~Copyable {
     return first
   }
 
-  /// Allocates what is asked for by any fit whose places the index finds; nil when there is no place, or the
-  /// chunk takes none. Takes the lock, if it is worth it.
+  /// Allocates what is asked for by any fit whose places the index finds; nil when there is no
+  /// place, or the chunk takes none. Takes the lock, if it is worth it.
   @inline(__always)
   func allocate(
     _ request: ChunkRequest, by fit: IndexedFit
@@ -309,9 +314,16 @@ struct ChunkStorage: ~Copyable {
   /// Tells what runs there are, after a change or a search that found out more. The lock is held.
   @inline(__always)
   func publishRuns(_ state: inout State) {
+    // Most chunks are alone, and asked for no alignment.
+    guard state.index.hasAlignedRuns || state.place != nil else { return }
+    publishAllRuns(&state)
+  }
+
+  @inline(never)
+  private func publishAllRuns(_ state: inout State) {
     let runs = state.index.alignedRuns
     alignedRuns.store(runs.rawValue, ordering: .relaxed)
-    if let place = state.place { place.publish(runs.with(longest: state.index.longest.rawValue)) }
+    state.place?.publish(runs.with(longest: state.index.longest.rawValue))
   }
 }
 

@@ -27,8 +27,9 @@ public enum Fit: Sendable {
 
   /// Answers with the first granule of the place it chose, or nil for none in this chunk.
   ///
-  /// The run must lie in the bitmap (else ``RangeAllocator/Failure/fitOutOfRange``) and be free: an answer that
-  /// is not is taken for a lost race as in the kernel, and the algorithm asked again from there on.
+  /// The run must lie in the bitmap (else ``RangeAllocator/Failure/fitOutOfRange``) and be free: an
+  /// answer that is not is taken for a lost race as in the kernel, and the algorithm asked again
+  /// from there on.
   public typealias Algorithm = @Sendable (borrowing GranuleBitmap, Request) -> GranuleIndex?
 
   /// What an algorithm is asked for.
@@ -37,7 +38,7 @@ public enum Fit: Sendable {
     public let start: GranuleIndex
     /// How many granules.
     public let count: GranuleCount
-    /// Where granule 0 is: its distance from address 0 of the allocator's space.
+    /// The place of granule 0: its distance from address 0 of the allocator's space.
     public let chunkStart: ByteCount
     /// The pool's granule.
     public let granule: GranuleSize
@@ -53,8 +54,8 @@ public enum Fit: Sendable {
     }
   }
 
-  /// The place this fit chooses, found by the chunk's index; nil for none. As the other one, but for
-  /// the time it takes: only alignments that are no power of two, and own algorithms, scan.
+  /// The place this fit chooses, found by the chunk's index; nil for none. As the other one, but
+  /// for the time it takes: only alignments that are no power of two, and own algorithms, scan.
   @inline(__always)
   func place<Shape>(_ request: Request, in index: inout RunIndex<Shape>) -> GranuleIndex? {
     switch self {
@@ -120,8 +121,8 @@ public enum Fit: Sendable {
     }
   }
 
-  /// What a fit finds nothing without: a chunk that lacks it need not be asked, and nobody sees that it
-  /// was not.
+  /// What a fit finds nothing without: a chunk that lacks it need not be asked, and nobody sees
+  /// that it was not.
   enum Kind: UInt8, AtomicRepresentable {
     /// The first fit: a free run that is long enough.
     case first

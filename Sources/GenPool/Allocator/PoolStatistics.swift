@@ -8,8 +8,8 @@ public struct PoolStatistics: Hashable, Sendable {
   public let available: ByteCount
   /// The same without tails: the bytes in free granules that could be allocated.
   public let allocatable: ByteCount
-  /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum of
-  /// what each had at its own fullest time, so at least what they had together.
+  /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum
+  /// of what each had at its own fullest time, so at least what they had together.
   public let peak: ByteCount
   /// Allocations that succeeded.
   public let allocations: Int
@@ -25,8 +25,8 @@ public struct PoolStatistics: Hashable, Sendable {
   /// How many maximal free runs there are, those of drained chunks included.
   public let freeRuns: Int
 
-  /// How little of what is free can be had at once: 1 − largest free run / allocatable. 0 when nothing
-  /// is free.
+  /// How little of what is free can be had at once: 1 − largest free run / allocatable. 0 when
+  /// nothing is free.
   public var fragmentation: Double {
     guard allocatable > .zero else { return 0 }
     // The two are not of the same moment where other threads are at work.

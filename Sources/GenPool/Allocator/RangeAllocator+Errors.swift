@@ -6,23 +6,24 @@ extension RangeAllocator {
     case emptyRequest
     /// Fewer bytes than asked for are free in every chunk. The kernel returns 0.
     case full(requested: ByteCount, available: ByteCount)
-    /// Enough bytes are free in some chunk, but no run of them fits: the longest is `largest`. The kernel
-    /// returns 0.
-    ///
-    /// It may be no shorter than the request where it was asked for by an own algorithm, with an alignment
-    /// that is no power of two, under constraints, or where another thread just freed it.
-    case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
-    /// Enough bytes are free in some chunk, but not from a multiple of `alignment` on, which is the fit's power
-    /// of two, or the request's for ``Fit/orderAligned``: the longest run from such a place is `largest`. The
+    /// Enough bytes are free in some chunk, but no run of them fits: the longest is `largest`. The
     /// kernel returns 0.
-    // What is free is not said here: with it the error would not fit in registers, and each failure of any kind
-    // would take longer.
+    ///
+    /// It may be no shorter than the request where it was asked for by an own algorithm, with an
+    /// alignment that is no power of two, under constraints, or where another thread just freed it.
+    case fragmented(requested: ByteCount, available: ByteCount, largest: ByteCount)
+    /// Enough bytes are free in some chunk, but not from a multiple of `alignment` on, which is the
+    /// fit's power of two, or the request's for ``Fit/orderAligned``: the longest run from such a
+    /// place is `largest`. The kernel returns 0.
+    // What is free is not said here: with it the error would not fit in registers, and each failure
+    // of any kind would take longer.
     case noAlignedRun(requested: ByteCount, alignment: ByteCount, largest: ByteCount)
-    /// Enough bytes are free in some chunk, but not at the offset that ``Fit/fixed(offset:)`` names: they are
-    /// allocated, it is outside every chunk, or inside a granule. The kernel returns 0.
+    /// Enough bytes are free in some chunk, but not at the offset that ``Fit/fixed(offset:)``
+    /// names: they are allocated, it is outside every chunk, or inside a granule. The kernel
+    /// returns 0.
     case notFree(requested: ByteCount, offset: ByteCount)
-    /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach, or has a
-    /// bus address.
+    /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach,
+    /// or has a bus address.
     case unconstrainable(requested: ByteCount)
     /// A boundary is no power of two.
     case boundaryIsNoPowerOfTwo(ByteCount)
@@ -31,7 +32,8 @@ extension RangeAllocator {
     /// The place found is aligned for the CPU but not on the bus, because the host bridge's offset
     /// is no multiple of the alignment.
     case busMisaligned(bus: BusAddress, alignment: ByteCount)
-    /// An own algorithm chose a run that reaches past the chunk. The kernel would write past its map.
+    /// An own algorithm chose a run that reaches past the chunk. The kernel would write past its
+    /// map.
     case fitOutOfRange(GranuleIndex)
     /// An own algorithm chose allocated granules twice in a row. The kernel would ask it for ever.
     case fitNotFree(GranuleIndex)
@@ -60,16 +62,16 @@ extension RangeAllocator {
     /// Memory was to be zeroed, but the chunk only stands for addresses.
     case notMapped(Address<Space>)
 
-    /// The pool was to end, or a chunk to be removed, with this much still allocated. The kernel calls
-    /// `BUG()`.
+    /// The pool was to end, or a chunk to be removed, with this much still allocated. The kernel
+    /// calls `BUG()`.
     case outstanding(ByteCount)
     /// The pool has been destroyed.
     case destroyed
     /// The process is a forked child of the pool's: its bitmap is a copy, its device memory is not.
     case forked
 
-    /// The number of the errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC fragmented, no aligned run, not free, EBUSY
-    /// outstanding, ….
+    /// The number of the errno that says the same (asm-generic numbers): ENOMEM full, ENOSPC
+    /// fragmented, no aligned run, not free, EBUSY outstanding, ….
     public var errorNumber: Int32 {
       switch self {
       case .full, .noMemory: 12

@@ -8,8 +8,8 @@ extension RangeAllocator {
     if isDestroyed.load(ordering: .relaxed) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit asks for more than
-  /// a free run.
+  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit asks for
+  /// more than a free run.
   @inline(never)
   func failure(_ size: ByteCount, fit: Fit?) -> Failure {
     guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }

@@ -47,7 +47,7 @@ extension RangeAllocator {
     return freed.owner
   }
 
-  /// What a free has to say.
+  /// The answer of a free.
   private struct Freed {
     let owner: Owner?
   }
@@ -62,9 +62,9 @@ extension RangeAllocator {
     if run.count.rawValue > 0 { chunk.pointee.free(run, in: &state) }
   }
 
-  /// Frees nothing, or finds out why it cannot be freed.
+  /// Frees with the allocator's lock held, or finds out why it cannot be freed.
   @inline(never)
-  private func freeElsewhere(
+  func freeElsewhere(
     _ start: Address<Space>, _ size: ByteCount
   ) throws(Failure) -> Owner? {
     try withRun(start, size) { (chunk, run, state) throws(Failure) in
@@ -73,8 +73,8 @@ extension RangeAllocator {
     }
   }
 
-  /// Runs `body` with the chunk and the granules of a range that is to be changed, the chunk's lock held
-  /// and the allocator's as well: none comes or goes.
+  /// Runs `body` with the chunk and the granules of a range that is to be changed, the chunk's lock
+  /// held and the allocator's as well: none comes or goes.
   @inline(never)
   func withRun<Result>(
     _ start: Address<Space>, _ size: ByteCount,
@@ -98,8 +98,8 @@ extension RangeAllocator {
     }
   }
 
-  /// Throws unless all of `run`, which is from `start` on, is allocated and the chunk still there. Its
-  /// lock is held.
+  /// Throws unless all of `run`, which is from `start` on, is allocated and the chunk still there.
+  /// Its lock is held.
   @inline(__always)
   func refuseUnlessAllocated(
     _ run: GranuleRun, in state: borrowing ChunkStorage.State,

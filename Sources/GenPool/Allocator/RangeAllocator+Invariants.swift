@@ -1,8 +1,8 @@
 import Synchronization
 
 extension RangeAllocator {
-  /// How many chunks' storages were ever made, those that wait for another chunk included. For tests:
-  /// it does not grow by chunks that come and go. O(storages).
+  /// The number of storages that were ever made, those that wait for another chunk included. For
+  /// tests: it does not grow by chunks that come and go. O(storages).
   package var storageCount: Int { withState { ChunkList.storageCount($0.books) } }
 
   /// Checks what must hold between any two operations, and traps with the broken rule otherwise.

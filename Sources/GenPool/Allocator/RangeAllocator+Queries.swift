@@ -1,8 +1,8 @@
 import Synchronization
 
 extension RangeAllocator {
-  /// The bytes not allocated, over all chunks but those that are drained: a snapshot, tails included.
-  /// The kernel's `gen_pool_avail`. O(chunks).
+  /// The bytes not allocated, over all chunks but those that are drained: a snapshot, tails
+  /// included. The kernel's `gen_pool_avail`. O(chunks).
   public var available: ByteCount {
     var sum: UInt64 = 0
     list.forEach { chunk in
@@ -78,9 +78,9 @@ extension RangeAllocator {
     }
   }
 
-  /// What `body` says of the chunk in which an address lies, and of its distance from the chunk's start;
-  /// nil when it is in none. Constant time when it is in the newest, else O(log chunks), and O(chunks)
-  /// while chunks come and go, and when there is none.
+  /// The answer of `body` for the chunk in which an address lies, and its distance from the chunk's
+  /// start; nil when it is in none. Constant time when it is in the newest, else O(log chunks), and
+  /// O(chunks) while chunks come and go, and when there is none.
   @inline(__always)
   func withChunk<Result>(
     at address: Address<Space>,

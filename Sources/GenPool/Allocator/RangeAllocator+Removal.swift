@@ -21,15 +21,16 @@ extension RangeAllocator {
 
   /// Takes a chunk out of the pool and lets go of its memory.
   ///
-  /// Nobody may use the memory any more when it is let go of: with `losingAllocations` it is for the
-  /// caller to see to that. Frees of what was lost throw `gone`, until another chunk is
-  /// added there; of a thousand removed ranges apart from each other the lowest are forgotten.
+  /// Nobody may use the memory any more when it is let go of: with `losingAllocations` it is for
+  /// the caller to see to that. Frees of what was lost throw `gone`, until another chunk is added
+  /// there; of a thousand removed ranges apart from each other the lowest are forgotten.
   /// - Parameters:
   ///   - start: the chunk's first address.
   ///   - losingAllocations: whether it is removed with allocations in it.
   /// - Returns: the bytes that were still allocated.
-  /// - Throws: `outstanding` with what is still allocated, unless that may be lost: then nothing has
-  ///   changed, and ``holdings`` says whose it is if it was tagged. `noSuchAddress` when no chunk starts there, `destroyed`, `forked`.
+  /// - Throws: `outstanding` with what is still allocated, unless that may be lost: then nothing
+  ///   has changed, and ``holdings`` says whose it is if it was tagged. `noSuchAddress` when no
+  ///   chunk starts there, `destroyed`, `forked`.
   /// - Complexity: O(chunks).
   @discardableResult
   public func remove(

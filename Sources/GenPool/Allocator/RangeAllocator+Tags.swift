@@ -44,7 +44,8 @@ extension RangeAllocator {
   ///   - start: rounded down to its granule.
   ///   - size: rounded up to granules.
   ///   - tag: whose it is; nil for nobody's.
-  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `gone`, `noMemory`, `destroyed`, `forked`.
+  /// - Throws: `noSuchAddress`, `pastChunkEnd`, `notAllocated`, `gone`, `noMemory`, `destroyed`,
+  ///   `forked`.
   /// - Complexity: O(chunks + granules of the range).
   public func tag(_ start: Address<Space>, size: ByteCount, as tag: Tag?) throws(Failure) {
     try withRun(start, size) { (chunk, run, state) throws(Failure) in
@@ -61,7 +62,8 @@ extension RangeAllocator {
     }
   }
 
-  /// What is allocated, and whose: newest chunk first, lowest address first. A snapshot. O(granules).
+  /// What is allocated, and whose: newest chunk first, lowest address first. A snapshot.
+  /// O(granules).
   public var holdings: [Holding] {
     var holdings: [Holding] = []
     list.forEach { chunk in

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// An allocator of address ranges: the kernel's `struct gen_pool`, in user space, over any one of the
-/// machine's address spaces. Addresses of another space do not compile.
+/// An allocator of address ranges: the kernel's `struct gen_pool`, in user space, over any one of
+/// the machine's address spaces. Addresses of another space do not compile.
 ///
 /// It is a list of chunks, newest first. Sizes are rounded up to granules; an allocation lies
 /// in one chunk; the newest chunk in which the fit finds a place wins. No record of allocations
@@ -41,7 +41,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   struct State: ~Copyable {
     var fit: Fit
     var books = ChunkList.Books()
-    /// Where chunks were that have been removed, and the calls that succeeded in them.
+    /// The ranges of removed chunks, and the calls that succeeded in them.
     var removed = RemovedRanges()
     var removedAllocations = 0
     var removedFrees = 0
@@ -194,8 +194,8 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// - Parameters:
   ///   - size: in bytes, at least 1.
   ///   - fit: how the place is chosen; the pool's own when nil.
-  /// - Throws: `full`, `fragmented`, `noAlignedRun`, `notFree`, `emptyRequest`, `alignmentIsZero`, `fitOutOfRange`,
-  ///   `fitNotFree`, `destroyed`, `forked`.
+  /// - Throws: `full`, `fragmented`, `noAlignedRun`, `notFree`, `emptyRequest`, `alignmentIsZero`,
+  ///   `fitOutOfRange`, `fitNotFree`, `destroyed`, `forked`.
   /// - Complexity: O(chunks + log granules + allocated granules / 64). The first time that a fit or
   ///   an alignment is asked for, O(words of the bitmaps); an alignment that is no power of two and
   ///   own algorithms take that every time.
@@ -228,7 +228,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     return Allocation(start: Address(made.start), size: size, owner: made.owner)
   }
 
-  /// What `body` finds in the chunks, asked again while chunks come and go and it finds nothing.
+  /// The answer of `body` over the chunks, asked again while chunks come and go and it finds nothing.
   @inline(__always)
   func searching<Answer>(_ body: () throws(Failure) -> Answer?) throws(Failure) -> Answer? {
     while true {

@@ -1,16 +1,18 @@
-/// Ranges of chunks that were removed with an allocator still in use: frees of what was allocated there
-/// are told so.
+/// Ranges of chunks that were removed with an allocator still in use: frees of what was allocated
+/// there are told so.
 ///
-/// Neighbours are one range, so that a chunk that is added and removed at the same place for days is one
-/// entry. Beyond ``limit`` ranges the lowest is forgotten; frees there find no chunk, as if none had been.
+/// Neighbours are one range, so that a chunk that is added and removed at the same place for days
+/// is one entry. Beyond ``limit`` ranges the lowest is forgotten; frees there find no chunk, as if
+/// none had been.
 struct RemovedRanges {
   /// Ascending, apart from each other.
   private var ranges: [AddressRange<AnySpace>] = []
 
-  /// How many ranges are remembered at most: 16 KiB.
+  /// The most ranges that are remembered: 16 KiB.
   static var limit: Int { 1024 }
 
-  /// Whether `address` was in a chunk that was removed, and is in none that was added since. O(ranges).
+  /// Whether `address` was in a chunk that was removed, and is in none that was added since.
+  /// O(ranges).
   func contains(_ address: AnyAddress) -> Bool {
     ranges.contains { $0.contains(address) }
   }

@@ -44,7 +44,8 @@ struct ChunkWindow {
     return (first ^ last) >> boundaryOrder == 0
   }
 
-  /// The lowest run at or above `run` that crosses no boundary; nil when that is not below the limit.
+  /// The lowest run at or above `run` that crosses no boundary; nil when that is not below the
+  /// limit.
   func next(from run: GranuleRun) -> GranuleRun? {
     guard let (first, last) = bytes(run), last <= self.last else { return nil }
     if (first ^ last) >> boundaryOrder == 0 { return run }

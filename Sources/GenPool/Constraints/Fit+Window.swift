@@ -1,9 +1,10 @@
 extension Fit {
-  /// The place that this fit chooses among those in `window`; nil for none. As fast as without a window
-  /// while the place that it would choose then is in it, else O(words of the bitmap).
+  /// The place that this fit chooses among those in `window`; nil for none. As fast as without a
+  /// window while the place that it would choose then is in it, else O(words of the bitmap).
   ///
-  /// The first and the aligned fits: the lowest place. The best fit: the lowest place in the shortest free
-  /// run that has one, the lowest of equals. A fixed place, or what an own algorithm chose: that or none.
+  /// The first and the aligned fits: the lowest place. The best fit: the lowest place in the
+  /// shortest free run that has one, the lowest of equals. A fixed place, or what an own algorithm
+  /// chose: that or none.
   func place<Shape>(
     _ request: Request, in index: inout RunIndex<Shape>, within window: ChunkWindow
   ) -> GranuleIndex? {

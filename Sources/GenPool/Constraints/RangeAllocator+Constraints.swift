@@ -1,14 +1,14 @@
 extension RangeAllocator {
-  /// Allocates `size` bytes, rounded up to granules, from the newest chunk that has a place which meets
-  /// `constraints`.
+  /// Allocates `size` bytes, rounded up to granules, from the newest chunk that has a place which
+  /// meets `constraints`.
   ///
   /// - Parameters:
   ///   - size: in bytes, at least 1.
   ///   - fit: how the place is chosen among those that do; the pool's own when nil.
   /// - Throws: as ``allocate(_:fit:)``; `unconstrainable` when no chunk could ever meet them;
   ///   `boundaryIsNoPowerOfTwo`.
-  /// - Complexity: as ``allocate(_:fit:)`` while the place that would be chosen anyway meets them; else
-  ///   O(words of the bitmaps).
+  /// - Complexity: as ``allocate(_:fit:)`` while the place that would be chosen anyway meets them;
+  ///   else O(words of the bitmaps).
   public func allocate(
     _ size: ByteCount, fit: Fit? = nil, meeting constraints: Constraints
   ) throws(Failure) -> Allocation {
@@ -43,7 +43,7 @@ extension RangeAllocator {
     throw failure(size, fit: fit)
   }
 
-  /// Where constraints let `count` granules be in a chunk; nil when it could never have them.
+  /// The window in which constraints let `count` granules be in a chunk; nil when it could never have them.
   private func window(
     in chunk: ChunkReference, _ count: GranuleCount, _ constraints: Constraints
   ) -> ChunkWindow? {

@@ -1,8 +1,9 @@
-/// For each alignment to 1 … 64 granules, what the longest free run from an aligned place lacks of 64
-/// granules: a word that is read without a lock, so that whoever searches many chunks passes over those
-/// that cannot serve.
+/// For each alignment to 1 … 64 granules, what the longest free run from an aligned place lacks of
+/// 64 granules: a word that is read without a lock, so that a search of many chunks passes
+/// over those that cannot serve.
 package struct AlignedRuns: Equatable {
-  /// A byte for each order from 0 on; 0 where it is not known, and where the run may be of any length.
+  /// A byte for each order from 0 on; 0 where it is not known, and where the run may be of any
+  /// length.
   package private(set) var rawValue: UInt64
 
   @inline(__always)
@@ -13,14 +14,14 @@ package struct AlignedRuns: Equatable {
   /// No run at all.
   package static var none: Self { Self(rawValue: 0x40_4040_4040_4040) }
 
-  /// What is counted as no longer.
+  /// The greatest length that is told apart.
   @inline(__always)
   package static var limit: Int { 64 }
   /// The highest order; what is aligned to more is aligned to that as well.
   @inline(__always)
   package static var greatestOrder: Int { 6 }
 
-  /// Where the byte of an order is, counted in bits.
+  /// The place of an order's byte, counted in bits.
   @inline(__always)
   package static func shift(_ order: Int) -> UInt64 {
     UInt64(truncatingIfNeeded: 8 &* min(max(order, 0), greatestOrder))
@@ -44,15 +45,15 @@ package struct AlignedRuns: Equatable {
     Self(rawValue: rawValue | UInt64(truncatingIfNeeded: Self.limit &- min(longest, Self.limit)))
   }
 
-  /// What is known of those orders whose places are at the same granules when they are counted from
+  /// The word with those orders only whose places are at the same granules when they are counted from
   /// `origin`.
   package func counted(from origin: UInt64) -> UInt64 {
     let orders = min(origin.trailingZeroBitCount, Self.greatestOrder)
     return rawValue & (~0 &>> UInt64(truncatingIfNeeded: 56 &- 8 &* orders))
   }
 
-  /// The longest run from a place at a multiple of 2^`order`, at least 1; nil when it is not known. A block has
-  /// 64 granules.
+  /// The longest run from a place at a multiple of 2^`order`, at least 1; nil when it is not known.
+  /// A block has 64 granules.
   @inline(__always)
   package func longest(_ order: Int) -> Int? {
     guard order <= Self.greatestOrder else { return nil }

@@ -109,6 +109,10 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     GranuleCount(front.isActive ? front.longest : places.longest)
   }
 
+  /// Whether ``alignedRuns`` may know anything.
+  @inline(__always)
+  var hasAlignedRuns: Bool { orders.count > 0 }
+
   /// The longest free run from a place at a multiple of each alignment up to a block, counted from
   /// granule 0, as far as it is known. Constant time.
   @inline(__always)

@@ -12,8 +12,8 @@ extension Pool {
     withChunk(at: address) { (chunk, offset) in chunk.identity.bus.map { $0 + offset } } ?? nil
   }
 
-  /// The address in the pool that a physical address stands for, allocated or not; nil when it is in no
-  /// chunk. O(chunks).
+  /// The address in the pool that a physical address stands for, allocated or not; nil when it is
+  /// in no chunk. O(chunks).
   public func virtualAddress(of address: PhysicalAddress) -> VirtualAddress? {
     first { $0.start(at: address, from: $0.physical) }
   }
@@ -35,8 +35,8 @@ extension Pool {
 }
 
 extension ChunkStorage.Identity {
-  /// The address in the chunk for which `address` stands, if the chunk's first byte is at `first` in that
-  /// space; nil outside.
+  /// The address in the chunk for which `address` stands, if the chunk's first byte is at `first`
+  /// in that space; nil outside.
   fileprivate func start<Other>(
     at address: Address<Other>, from first: Address<Other>?
   ) -> AnyAddress? {

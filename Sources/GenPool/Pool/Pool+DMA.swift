@@ -62,7 +62,7 @@ extension Pool {
     try free(allocation.start, size: allocation.size)
   }
 
-  /// What was taken, as hardware knows it.
+  /// The allocation that hardware is told of.
   private func handOut(_ taken: Taken, zeroed: Bool) -> DMAAllocation {
     if zeroed { gp_zero(taken.allocation.start.rawValue, taken.allocation.size.rawValue) }
     return DMAAllocation(

@@ -1,6 +1,7 @@
 extension Pool {
-  /// What the kernel's `gen_pool_virt_to_phys` answers: all ones for an address in no chunk; in a chunk
-  /// without a physical address, all ones plus the distance from its start, which wraps. O(chunks).
+  /// What the kernel's `gen_pool_virt_to_phys` answers: all ones for an address in no chunk; in a
+  /// chunk without a physical address, all ones plus the distance from its start, which wraps.
+  /// O(chunks).
   package func kernelPhysicalAddress(of address: VirtualAddress) -> UInt64 {
     withChunk(at: address) { (chunk, offset) in
       (chunk.identity.physical?.rawValue ?? .max) &+ offset.rawValue
@@ -8,8 +9,8 @@ extension Pool {
   }
 
   /// Visits each chunk, newest first, with the words of its map, without its lock: the words change
-  /// while other threads use the pool, and `body` may use it too. No chunk may be removed meanwhile. The
-  /// kernel's `gen_pool_for_each_chunk`.
+  /// while other threads use the pool, and `body` may use it too. No chunk may be removed
+  /// meanwhile. The kernel's `gen_pool_for_each_chunk`.
   @unsafe
   package func forEachUnlockedChunk(_ body: (Chunk, UnsafeMutablePointer<UInt>) -> Void) {
     list.forEach { chunk in

@@ -1,7 +1,7 @@
 /// A general-purpose allocator for special memory: the kernel's `struct gen_pool`, in user space.
 ///
-/// A ``RangeAllocator`` over the addresses of this process, of which each chunk may have physical and
-/// bus addresses too, so that what it hands out can be given to a device.
+/// A ``RangeAllocator`` over the addresses of this process, of which each chunk may have physical
+/// and bus addresses too, so that what it hands out can be given to a device.
 public typealias Pool = RangeAllocator<VirtualSpace>
 /// A range that a ``Pool`` handed out.
 public typealias Allocation = Pool.Allocation
@@ -11,9 +11,9 @@ public typealias Chunk = Pool.Chunk
 public typealias FreeRun = Pool.FreeRun
 /// Allocated memory of one holder in a ``Pool``.
 public typealias Holding = Pool.Holding
-/// Why a ``Pool`` refused.
+/// A refusal of a ``Pool``.
 public typealias PoolError = Pool.Failure
-/// What a ``Pool`` was asked for in vain.
+/// A warning of a ``Pool``.
 public typealias PoolWarning = Pool.Warning
 
 extension Pool {
@@ -53,8 +53,8 @@ extension Pool {
       backing: backing, isMapped: true)
   }
 
-  /// What keeps the memory at an address of the pool where it is, as it was given with its chunk; nil
-  /// when nothing does, when no chunk has it, and when the pool was destroyed. O(chunks).
+  /// What keeps the memory at an address of the pool where it is, as it was given with its chunk;
+  /// nil when nothing does, when no chunk has it, and when the pool was destroyed. O(chunks).
   package func backing(of address: VirtualAddress) -> AnyObject? {
     withChunk(at: address) { (chunk, _) in chunk.backing } ?? nil
   }

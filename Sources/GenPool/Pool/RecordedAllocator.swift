@@ -1,12 +1,13 @@
 /// A ``Pool`` whose calls are written down.
 public typealias RecordedPool = RecordedAllocator<VirtualSpace>
 
-/// An allocator whose calls are written down, so that `genpool-bench replay` can play them again and compare
-/// every answer: a failure from the field becomes a test.
+/// An allocator whose calls are written down, so that `genpool-bench replay` can play them again
+/// and compare every answer: a failure from the field becomes a test.
 ///
-/// Each line is a record of the golden traces' format (Tests/Traces/golden/FORMAT.md), numbers in hexadecimal. Calls are
-/// made one after the other, in the order in which they are written. What the pool refuses as misuse, and what the
-/// format has no record for, is written as a comment; a pool that is not recorded pays nothing.
+/// Each line is a record of the golden traces' format (Tests/Traces/golden/FORMAT.md), numbers in
+/// hexadecimal. Calls are made one after the other, in the order in which they are written. What
+/// the pool refuses as misuse, and what the format has no record for, is written as a comment; a
+/// pool that is not recorded pays nothing.
 public final class RecordedAllocator<Space: AddressSpace>: Sendable {
   /// The pool, to be asked. What is changed here directly is not in the record.
   public let pool: RangeAllocator<Space>
@@ -38,10 +39,12 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     self.init(recording: RangeAllocator(granule: granule, fit: fit), name: name, write: write)
   }
 
-  /// A pool that exists, recorded from now on. What it holds begins the record, each allocated run as one
-  /// allocation at its place: calls are answered by what is allocated, not by how that came about.
+  /// A pool that exists, recorded from now on. What it holds begins the record, each allocated run
+  /// as one allocation at its place: calls are answered by what is allocated, not by how that came
+  /// about.
   ///
-  /// Nothing may change the pool meanwhile, and none of its chunks be drained: there is no record of that.
+  /// Nothing may change the pool meanwhile, and none of its chunks be drained: there is no record
+  /// of that.
   ///
   /// - Parameters:
   ///   - pool: may be called directly again once this object is not used any more.
@@ -58,7 +61,8 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     writeFit(pool.state.withLock { $0.fit }, write)
     var chunks: [(chunk: RangeAllocator<Space>.Chunk, allocated: [GranuleRun])] = []
     pool.forEachChunk { chunks.append(($0, $1.allocatedRuns)) }
-    // Oldest first, and each filled before the next is added: the newest is the first to be searched.
+    // Oldest first, and each filled before the next is added: the newest is the first to be
+    // searched.
     for (chunk, allocated) in chunks.reversed() {
       writeChunk(
         start: chunk.start, size: chunk.size, physical: chunk.physical, owner: chunk.owner, write)
@@ -72,7 +76,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     self.log = Locked(log)
   }
 
-  /// As ``RangeAllocator/add(start:size:bus:owner:traits:)``. Bus addresses are not in the record.
+  /// Adds addresses as ``RangeAllocator/add(start:size:bus:owner:traits:)`` does. Bus addresses are not in the record.
   public func add(
     start: Address<Space>, size: ByteCount, bus: BusAddress? = nil, owner: Owner? = nil
   ) throws(RangeAllocator<Space>.Failure) {
@@ -91,7 +95,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     }
   }
 
-  /// As ``RangeAllocator/setFit(_:)``.
+  /// Sets the fit as ``RangeAllocator/setFit(_:)`` does.
   public func setFit(_ fit: Fit) throws(RangeAllocator<Space>.Failure) {
     try record { log throws(RangeAllocator<Space>.Failure) in
       try pool.setFit(fit)
@@ -99,7 +103,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     }
   }
 
-  /// As ``RangeAllocator/allocate(_:fit:)``.
+  /// Allocates as ``RangeAllocator/allocate(_:fit:)`` does.
   public func allocate(_ size: ByteCount, fit: Fit? = nil) throws(RangeAllocator<Space>.Failure)
     -> RangeAllocator<Space>.Allocation
   {
@@ -123,7 +127,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     }
   }
 
-  /// As ``RangeAllocator/free(_:)``.
+  /// Frees as ``RangeAllocator/free(_:)`` does.
   @discardableResult
   public func free(_ allocation: RangeAllocator<Space>.Allocation) throws(RangeAllocator<Space>
     .Failure) -> Owner?
@@ -131,7 +135,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     try free(allocation.start, size: allocation.size)
   }
 
-  /// As ``RangeAllocator/free(_:size:)``.
+  /// Frees as ``RangeAllocator/free(_:size:)`` does.
   @discardableResult
   public func free(_ start: Address<Space>, size: ByteCount) throws(RangeAllocator<Space>.Failure)
     -> Owner?
@@ -159,7 +163,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
 }
 
 extension RecordedPool {
-  /// As ``Pool/add(start:size:physical:bus:owner:traits:)``. Bus addresses are not in the record.
+  /// Adds memory as ``Pool/add(start:size:physical:bus:owner:traits:)`` does. Bus addresses are not in the record.
   public func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress? = nil,
     owner: Owner? = nil

@@ -31,7 +31,7 @@ struct AtomicWords: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Where a word is, for as long as this is there.
+  /// The address of a word, valid as long as this is there.
   @unsafe
   func word(_ index: Int) -> UnsafeMutablePointer<Atomic<UInt64>> { unsafe words + index }
 }

@@ -129,6 +129,8 @@ struct LatencyCommand: ParsableCommand {
     let subject = try GenPoolSubject(shape, fit)
     // What a fit needs is built when it is first asked for.
     if let first = subject.allocate(state.count, at: 0) { subject.free(first, state.count) }
+    // An error's type is looked up once in a process.
+    _ = subject.allocate(granules + 1, at: 0)
     try state.prepare(subject, granules: granules)
     var least = UInt64.max
     var isFound = false
