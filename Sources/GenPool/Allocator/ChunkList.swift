@@ -5,9 +5,9 @@ import Synchronization
 /// A *roster* has a slot for each chunk, the newest in the highest, with what the chunk has room
 /// for beside it, and the chunks once more by address. It is changed in place, and a larger one
 /// takes its place when it is full, with the allocator's lock held; those who read it meanwhile may
-/// miss a chunk or see one twice, and ask ``changes`` where that matters. Rosters and storages stay
-/// until the list ends, so that no thread reads what is gone; both are used again: a list that grew
-/// once does not grow by chunks that come and go.
+/// miss a chunk or see one twice, and ask ``isUnchanged(since:)`` where that matters. Rosters and
+/// storages stay until the list ends, so that no thread reads what is gone; both are used again: a
+/// list that grew once does not grow by chunks that come and go.
 ///
 /// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the
 /// part by address, which ascends; a slot's runs are those that its chunk's
@@ -19,8 +19,8 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
 
   private let head = unsafe Atomic<UnsafeMutablePointer<ChunkStorage>?>(nil)
   private let current = unsafe Atomic<UnsafeMutablePointer<Roster>?>(nil)
-  /// Counts chunks that came or went. Equal before and after a walk: nothing was missed.
-  let changes = Atomic<UInt64>(0)
+  /// Counts the beginnings and ends of changes; odd meanwhile.
+  private let changes = Atomic<UInt64>(0)
 
   /// The part that changes under the allocator's lock alone.
   struct Books: ~Copyable {
@@ -149,12 +149,26 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     first { $0.pointee.contains(address) ? $0 : nil }
   }
 
+  /// A moment of the list, for ``isUnchanged(since:)``.
+  @inline(__always)
+  var moment: UInt64 { changes.load(ordering: .acquiring) }
+
+  /// Whether no chunk came, went or moved since: nothing was missed, and nothing met twice.
+  @inline(__always)
+  func isUnchanged(since moment: UInt64) -> Bool {
+    moment & 1 == 0 && changes.load(ordering: .acquiring) == moment
+  }
+
   // MARK: Changing
+
+  private func beginChange() { changes.wrappingAdd(1, ordering: .acquiringAndReleasing) }
+  private func endChange() { changes.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
   /// Adds a chunk; false without memory. The allocator's lock is held.
   func push(
     _ state: consuming ChunkStorage.State, granule: GranuleSize, _ books: inout Books
   ) {
+    beginChange()
     let identity = state.identity
     let chunk: ChunkReference
     if let spare = books.spares.popLast() {
@@ -173,18 +187,19 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     // From two chunks on, others have to know what is in each without asking it.
     if slot > 0 { unsafe roster.pointee.announce() }
     unsafe head.store(chunk.pointer, ordering: .releasing)
-    _ = changes.wrappingAdd(1, ordering: .releasing)
+    endChange()
   }
 
   /// Takes a chunk out, which is removed already. The allocator's lock is held.
   func remove(_ chunk: ChunkReference, start: AnyAddress, _ books: inout Books) {
     guard let roster = unsafe current.load(ordering: .relaxed) else { return }
+    beginChange()
     unsafe roster.pointee.leave(chunk, start: start)
     books.spares.append(chunk)
     var newest: ChunkReference?
     newest = first { $0 }
     unsafe head.store(newest?.pointer, ordering: .releasing)
-    _ = changes.wrappingAdd(1, ordering: .releasing)
+    endChange()
   }
 
   /// A roster with a free slot above all others.

@@ -117,7 +117,7 @@ struct ChunkStorage: ~Copyable {
     sizeWord.store(new.identity.size.rawValue, ordering: .relaxed)
     available.store(new.identity.size.rawValue, ordering: .relaxed)
     longest.store(new.index.longest.rawValue, ordering: .relaxed)
-    life.wrappingAdd(1, ordering: .relaxed)
+    life.wrappingAdd(1, ordering: .releasing)
     state.value = new
     phase.store(.open, ordering: .releasing)
   }

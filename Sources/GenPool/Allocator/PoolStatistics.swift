@@ -42,7 +42,9 @@ struct FailureCounts: ~Copyable {
 
 extension RangeAllocator {
   /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks).
-  public var statistics: PoolStatistics {
+  public var statistics: PoolStatistics { steadily { sums } }
+
+  private var sums: PoolStatistics {
     var peak: UInt64 = 0
     var (allocations, frees) = withState { ($0.removedAllocations, $0.removedFrees) }
     var runs = 0

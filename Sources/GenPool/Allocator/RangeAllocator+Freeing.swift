@@ -31,7 +31,7 @@ extension RangeAllocator {
     guard !forkGuard.isForked, let chunk = list.likelyChunk(at: AnyAddress(start)) else {
       return try freeElsewhere(start, size)
     }
-    let life = chunk.pointee.life.load(ordering: .relaxed)
+    let life = chunk.pointee.life.load(ordering: .acquiring)
     guard let run = chunk.pointee.runInside(AnyAddress(start), size) else {
       return try freeElsewhere(start, size)
     }

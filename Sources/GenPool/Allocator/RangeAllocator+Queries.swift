@@ -4,27 +4,33 @@ extension RangeAllocator {
   /// The bytes not allocated, over all chunks but those that are drained: a snapshot, tails
   /// included. The kernel's `gen_pool_avail`. O(chunks).
   public var available: ByteCount {
-    var sum: UInt64 = 0
-    list.forEach { chunk in
-      if chunk.pointee.phase.load(ordering: .relaxed) != .draining {
-        sum &+= chunk.pointee.available.load(ordering: .relaxed)
+    steadily {
+      var sum: UInt64 = 0
+      list.forEach { chunk in
+        if chunk.pointee.phase.load(ordering: .relaxed) != .draining {
+          sum &+= chunk.pointee.available.load(ordering: .relaxed)
+        }
       }
+      return ByteCount(sum)
     }
-    return ByteCount(sum)
   }
 
   /// The bytes in all chunks. The kernel's `gen_pool_size`. O(chunks).
   public var size: ByteCount {
-    var sum: UInt64 = 0
-    list.forEach { sum &+= $0.pointee.size.rawValue }
-    return ByteCount(sum)
+    steadily {
+      var sum: UInt64 = 0
+      list.forEach { sum &+= $0.pointee.size.rawValue }
+      return ByteCount(sum)
+    }
   }
 
   /// The chunks, newest first. The kernel's `gen_pool_for_each_chunk`. O(chunks).
   public var chunks: [Chunk] {
-    var chunks: [Chunk] = []
-    list.forEach { chunk in chunks.append(withState(of: chunk) { snapshot(chunk, $0) }) }
-    return chunks
+    steadily {
+      var chunks: [Chunk] = []
+      list.forEach { chunk in chunks.append(withState(of: chunk) { snapshot(chunk, $0) }) }
+      return chunks
+    }
   }
 
   /// Whether one chunk holds the whole range, allocated or not; false across neighbours. A range

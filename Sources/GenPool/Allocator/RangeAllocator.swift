@@ -228,15 +228,32 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     return Allocation(start: Address(made.start), size: size, owner: made.owner)
   }
 
-  /// The answer of `body` over the chunks, asked again while chunks come and go and it finds nothing.
+  /// The answer of `body` over the chunks, asked again while chunks come and go and it finds
+  /// nothing.
   @inline(__always)
   func searching<Answer>(_ body: () throws(Failure) -> Answer?) throws(Failure) -> Answer? {
     while true {
-      let changes = list.changes.load(ordering: .acquiring)
+      let moment = list.moment
       if let answer = try body() { return answer }
-      if list.changes.load(ordering: .acquiring) == changes { return nil }
+      if list.isUnchanged(since: moment) { return nil }
+      waitForChange()
     }
   }
+
+  /// The answer of `body` over the chunks at a moment at which none comes, goes or moves; at any
+  /// moment in a forked child, where nothing changes any more.
+  func steadily<Answer>(_ body: () -> Answer) -> Answer {
+    while true {
+      let moment = list.moment
+      let answer = body()
+      if list.isUnchanged(since: moment) || forkGuard.isForked { return answer }
+      waitForChange()
+    }
+  }
+
+  /// Returns when no change of the list is under way.
+  @inline(never)
+  private func waitForChange() { state.withLock { _ in } }
 
   @inline(never)
   private func allocate(_ size: ByteCount, by fit: Fit?) throws(Failure) -> Allocation {
