@@ -65,6 +65,8 @@ extension BrokerTests {
       #expect(!description.moreFreeRuns)
       #expect(description.chunks.map(\.size) == [.mebibytes(1)])
       #expect(description.chunks.first?.available == .mebibytes(1) - low.lease.size)
+      #expect(description.chunks.first?.physical == description.pool.physical)
+      #expect(description.pool.physical != nil)
       let largest = Dictionary(
         uniqueKeysWithValues: description.largestFree.map { ($0.alignment, $0.size) })
       #expect(largest[4096] == .mebibytes(1) - 69_632)

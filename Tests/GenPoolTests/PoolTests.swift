@@ -427,4 +427,16 @@ struct PoolTests {
     other = nil
     #expect(ended.count.load(ordering: .relaxed) == 2)
   }
+
+  @Test func `a refusal after the search leaves what is known of other chunks true`() throws {
+    let pool = Pool(granule: .page)
+    for place in 0..<2 as Range<UInt64> {
+      try pool.add(start: Self.start + ByteCount.mebibytes(4) * place, size: .mebibytes(2))
+      _ = try pool.allocate(.kibibytes(12))
+    }
+    #expect(throws: PoolError.self) {
+      try pool.allocateDMA(.kibibytes(4), alignment: .kibibytes(32), zeroed: true)
+    }
+    pool.checkInvariants()
+  }
 }

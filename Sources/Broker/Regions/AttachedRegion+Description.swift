@@ -44,7 +44,7 @@ extension AttachedRegion {
       pool: description,
       chunks: pool.chunks.map { chunk in
         Broker1.Chunk(
-          physical: chunk.physical, bus: chunk.bus, size: chunk.size,
+          physical: physical, bus: chunk.bus, size: chunk.size,
           available: isRevoked ? .zero : available)
       },
       freeRuns: runs.prefix(limit).map {

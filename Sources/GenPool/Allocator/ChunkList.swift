@@ -10,7 +10,7 @@ import Synchronization
 /// list that grew once does not grow by chunks that come and go.
 ///
 /// Invariant, between changes: every chunk is in one slot below ``Roster/count`` and once in the
-/// part by address, which ascends; a slot's runs are those that its chunk's
+/// part by address, which ascends; from two chunks on a slot's runs are those that its chunk's
 /// ``ChunkStorage/State/place`` wrote.
 // SAFETY: rosters and storages are published with release order, and deallocated in deinit only.
 @safe
@@ -156,15 +156,18 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
   /// Whether no chunk came, went or moved since: nothing was missed, and nothing met twice.
   @inline(__always)
   func isUnchanged(since moment: UInt64) -> Bool {
-    moment & 1 == 0 && changes.load(ordering: .acquiring) == moment
+    // What was read of chunks before this was read before it.
+    atomicMemoryFence(ordering: .acquiring)
+    return moment & 1 == 0 && changes.load(ordering: .acquiring) == moment
   }
 
   // MARK: Changing
 
-  private func beginChange() { changes.wrappingAdd(1, ordering: .acquiringAndReleasing) }
+  /// The allocator's lock is held, from here to the end.
+  func beginChange() { changes.wrappingAdd(1, ordering: .acquiringAndReleasing) }
   private func endChange() { changes.wrappingAdd(1, ordering: .acquiringAndReleasing) }
 
-  /// Adds a chunk; false without memory. The allocator's lock is held.
+  /// Adds a chunk. The allocator's lock is held.
   func push(
     _ state: consuming ChunkStorage.State, granule: GranuleSize, _ books: inout Books
   ) {
@@ -190,16 +193,16 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     endChange()
   }
 
-  /// Takes a chunk out, which is removed already. The allocator's lock is held.
+  /// Takes a chunk out, which is removed already, and ends the change that began before that. The
+  /// allocator's lock is held.
   func remove(_ chunk: ChunkReference, start: AnyAddress, _ books: inout Books) {
+    defer { endChange() }
     guard let roster = unsafe current.load(ordering: .relaxed) else { return }
-    beginChange()
     unsafe roster.pointee.leave(chunk, start: start)
     books.spares.append(chunk)
     var newest: ChunkReference?
     newest = first { $0 }
     unsafe head.store(newest?.pointer, ordering: .releasing)
-    endChange()
   }
 
   /// A roster with a free slot above all others.
@@ -219,8 +222,10 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     let new = UnsafeMutablePointer<Roster>.allocate(capacity: 1)
     let capacity = unsafe 2 * (old?.pointee.capacity ?? 2)
     unsafe new.initialize(to: Roster(capacity: capacity, replaced: old))
-    if let old = unsafe old { unsafe new.pointee.take(from: old) }
+    if let old = unsafe old { unsafe new.pointee.copy(old) }
     unsafe current.store(new, ordering: .releasing)
+    // Until a chunk tells the new one, it may be asked for anything there.
+    unsafe new.pointee.enterAll()
     return unsafe new
   }
 }
@@ -341,21 +346,30 @@ private struct Roster: ~Copyable {
   /// Gives a chunk a slot that is free. It takes its lock.
   func enter(_ chunk: ChunkReference, at slot: Int) {
     chunk.pointee.state.withLock { state in
+      chunks[slot] = chunk.word
+      guard isAnnounced.load(ordering: .relaxed) else {
+        runsFromStart[slot] = AlignedRuns.unknown.rawValue
+        runsByAddress[slot] = AlignedRuns.unknown.rawValue
+        state.place = nil
+        return
+      }
       let origin = chunk.pointee.start.rawValue >> UInt64(chunk.pointee.granule.order)
       let runs = state.index.alignedRuns.with(longest: state.index.longest.rawValue)
       runsFromStart[slot] = runs.rawValue
       runsByAddress[slot] = runs.counted(from: origin)
-      state.place =
-        isAnnounced.load(ordering: .relaxed)
-        ? ChunkList.Place(self, slot: slot, origin: origin) : nil
+      state.place = ChunkList.Place(self, slot: slot, origin: origin)
     }
-    chunks[slot] = chunk.word
   }
 
   /// Has all chunks tell from now on what they have room for.
   func announce() {
     guard !isAnnounced.load(ordering: .relaxed) else { return }
     isAnnounced.store(true, ordering: .relaxed)
+    enterAll()
+  }
+
+  /// Has all chunks tell this roster, if they tell one.
+  func enterAll() {
     for slot in 0..<count.load(ordering: .relaxed) {
       if let chunk = chunk(in: slot) { enter(chunk, at: slot) }
     }
@@ -414,14 +428,14 @@ private struct Roster: ~Copyable {
     count.store(to, ordering: .releasing)
   }
 
-  /// Has the chunks of another roster, without gaps.
-  func take(from old: UnsafeMutablePointer<Roster>) {
+  /// Has the chunks of another roster, without gaps. They tell the other one until ``enterAll()``.
+  func copy(_ old: UnsafeMutablePointer<Roster>) {
     isAnnounced.store(
       unsafe old.pointee.isAnnounced.load(ordering: .relaxed), ordering: .relaxed)
     var to = 0
     for from in 0..<(unsafe old.pointee.count.load(ordering: .relaxed)) {
       guard let chunk = unsafe old.pointee.chunk(in: from) else { continue }
-      enter(chunk, at: to)
+      chunks[to] = chunk.word
       to += 1
     }
     count.store(to, ordering: .relaxed)

@@ -83,7 +83,7 @@ struct ChunkStorage: ~Copyable {
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
-    /// The words of the list for this chunk; nil while it is alone.
+    /// The words of the list for this chunk; nil as long as it was always alone.
     var place: ChunkList.Place?
 
     init(

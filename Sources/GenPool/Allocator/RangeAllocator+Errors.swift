@@ -57,7 +57,7 @@ extension RangeAllocator {
     /// There is no memory, or no address space, for the chunk's bitmap: a bit for each granule, and
     /// less than two for the index. Only what is used takes memory, but a limit of address space
     /// (RLIMIT_AS) and a machine that counts everything (vm.overcommit_memory = 2) count all of it.
-    /// There is no other limit to a chunk's granules. The kernel returns -ENOMEM.
+    /// A chunk of 2^56 granules has no room for it anywhere. The kernel returns -ENOMEM.
     case noMemory
     /// Memory was to be zeroed, but the chunk only stands for addresses.
     case notMapped(Address<Space>)

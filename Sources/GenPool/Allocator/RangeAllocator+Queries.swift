@@ -35,7 +35,7 @@ extension RangeAllocator {
 
   /// Whether one chunk holds the whole range, allocated or not; false across neighbours. A range
   /// of 0 bytes lies in a chunk when its start does. A range that wraps lies in none: the kernel's
-  /// `gen_pool_has_addr` says yes to some. O(chunks).
+  /// `gen_pool_has_addr` says yes to some. O(log chunks).
   public func contains(_ start: Address<Space>, size: ByteCount) -> Bool {
     withChunk(at: start) { (chunk, offset) in size <= chunk.identity.size - offset } ?? false
   }
@@ -53,34 +53,43 @@ extension RangeAllocator {
 
   /// The memory that the indexes take beside the bitmaps, if all of it is used. O(chunks).
   package var indexSize: ByteCount {
-    var sum = 0
-    list.forEach { chunk in sum += withState(of: chunk) { $0.index.byteCount } }
-    return ByteCount(UInt64(sum))
+    steadily {
+      var sum = 0
+      list.forEach { chunk in sum += withState(of: chunk) { $0.index.byteCount } }
+      return ByteCount(UInt64(sum))
+    }
   }
 
   /// The maximal free runs of each chunk, newest chunk first, lowest run first: a snapshot, cut off
   /// after `limit` runs in all. O(words).
   public func freeRuns(limit: Int = .max) -> [FreeRun] {
-    var runs: [FreeRun] = []
-    list.forEach { chunk in
-      withBitmap(of: chunk) { bitmap in
-        bitmap.forEachFreeRun { run in
-          guard runs.count < limit else { return false }
-          runs.append(
-            FreeRun(
-              start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count)))
-          return true
+    steadily {
+      var runs: [FreeRun] = []
+      list.forEach { chunk in
+        withBitmap(of: chunk) { bitmap in
+          bitmap.forEachFreeRun { run in
+            guard runs.count < limit else { return false }
+            runs.append(
+              FreeRun(
+                start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count)
+              ))
+            return true
+          }
         }
       }
+      return runs
     }
-    return runs
   }
 
   /// Visits each chunk, newest first, with its bitmap, under its lock: `body` must not use the
-  /// pool. The kernel's `gen_pool_for_each_chunk`, for those who read the bits.
+  /// pool. While chunks are added and removed one may be visited twice. The kernel's
+  /// `gen_pool_for_each_chunk`, for those who read the bits.
   public func forEachChunk(_ body: (Chunk, borrowing GranuleBitmap) -> Void) {
     list.forEach { chunk in
-      withState(of: chunk) { state in body(snapshot(chunk, state), state.index.bitmap) }
+      withState(of: chunk) { state in
+        guard !chunk.pointee.isRemoved else { return }
+        body(snapshot(chunk, state), state.index.bitmap)
+      }
     }
   }
 

@@ -47,6 +47,7 @@ extension RangeAllocator {
       defer { chunk.pointee.state.release() }
       let held = chunk.pointee.held
       guard losingAllocations || held == .zero else { throw .outstanding(held) }
+      list.beginChange()
       state.removedAllocations += chunk.pointee.state.value.allocations
       state.removedFrees += chunk.pointee.state.value.frees
       let backing = chunk.pointee.retire(leaving: empty)

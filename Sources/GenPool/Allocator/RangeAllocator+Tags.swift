@@ -65,18 +65,21 @@ extension RangeAllocator {
   /// What is allocated, and whose: newest chunk first, lowest address first. A snapshot.
   /// O(granules).
   public var holdings: [Holding] {
-    var holdings: [Holding] = []
-    list.forEach { chunk in
-      withState(of: chunk) { state in
-        state.forEachHolding { run, tag in
-          holdings.append(
-            Holding(
-              start: Address(chunk.pointee.address(of: run.first)), size: granule.bytes(run.count),
-              tag: tag == 0 ? nil : Tag(tag)))
+    steadily {
+      var holdings: [Holding] = []
+      list.forEach { chunk in
+        withState(of: chunk) { state in
+          state.forEachHolding { run, tag in
+            holdings.append(
+              Holding(
+                start: Address(chunk.pointee.address(of: run.first)),
+                size: granule.bytes(run.count),
+                tag: tag == 0 ? nil : Tag(tag)))
+          }
         }
       }
+      return holdings
     }
-    return holdings
   }
 }
 

@@ -28,7 +28,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   let forkGuard = ForkGuard()
 
   let list = ChunkList()
-  /// Held while the list or the default fit changes; never while allocating.
+  /// Held while the list or the default fit changes; not for most allocations and frees.
   let state: Locked<State>
   /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
   let fitKind: Atomic<Fit.Kind>
@@ -240,15 +240,16 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     }
   }
 
-  /// The answer of `body` over the chunks at a moment at which none comes, goes or moves; at any
-  /// moment in a forked child, where nothing changes any more.
+  /// The answer of `body` over the chunks at a moment at which none comes, goes or moves, unless
+  /// they do all the time.
   func steadily<Answer>(_ body: () -> Answer) -> Answer {
-    while true {
+    // Without a lock: own algorithms ask for sums while a chunk's is held. So not for ever.
+    for _ in 0..<16 {
       let moment = list.moment
       let answer = body()
-      if list.isUnchanged(since: moment) || forkGuard.isForked { return answer }
-      waitForChange()
+      if list.isUnchanged(since: moment) { return answer }
     }
+    return body()
   }
 
   /// Returns when no change of the list is under way.
@@ -332,13 +333,15 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   @inline(__always)
   func take(
     _ request: ChunkRequest, from chunk: ChunkReference, fit given: Fit?,
-    within window: ChunkWindow? = nil,
+    within window: ChunkWindow? = nil, ofLife life: UInt32? = nil,
     busAlignment: ByteCount?, mustBeMapped: Bool
   ) throws(Failure) -> Taken? {
     let count = request.count
     var warning: Warning?
     let taken = try chunk.pointee.state.withLock { (state) throws(Failure) -> Taken? in
       guard chunk.pointee.isOpen else { return nil }
+      // The window was found out without the lock, maybe of the chunk that was here before.
+      if let life, chunk.pointee.life.load(ordering: .relaxed) != life { return nil }
       // Most calls: nothing can be wrong with what is found, and the fit needs no copy.
       if given == nil, case .first = state.fit, window == nil, busAlignment == nil, !mustBeMapped {
         return chunk.pointee.allocateFirstFit(count, in: &state).map { first in
@@ -354,6 +357,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
         return nil
       }
       let taken = handOut(request.size, at: first, of: chunk, state)
+      chunk.pointee.publishRuns(&state)
       if mustBeMapped, !state.identity.isMapped { throw .notMapped(taken.allocation.start) }
       if let busAlignment, let bus = taken.bus, !bus.isAligned(to: busAlignment) {
         throw .busMisaligned(bus: bus, alignment: busAlignment)

@@ -1,3 +1,5 @@
+import Synchronization
+
 extension RangeAllocator {
   /// Allocates `size` bytes, rounded up to granules, from the newest chunk that has a place which
   /// meets `constraints`.
@@ -29,11 +31,13 @@ extension RangeAllocator {
     var isPossible = false
     let taken = try searching { () throws(Failure) in
       try list.first { (chunk) throws(Failure) -> Taken? in
-        guard let window = window(in: chunk, request.count, constraints) else { return nil }
+        guard let (window, life) = window(in: chunk, request.count, constraints) else {
+          return nil
+        }
         isPossible = true
         guard chunk.pointee.mayServe(request) else { return nil }
         return try take(
-          request, from: chunk, fit: fit, within: window, busAlignment: busAlignment,
+          request, from: chunk, fit: fit, within: window, ofLife: life, busAlignment: busAlignment,
           mustBeMapped: mustBeMapped)
       }
     }
@@ -43,17 +47,18 @@ extension RangeAllocator {
     throw failure(size, fit: fit)
   }
 
-  /// The window in which constraints let `count` granules be in a chunk; nil when it could never have them.
+  /// The window in which constraints let `count` granules be in a chunk, and which chunk
+  /// that was of those its storage has been; nil when it could never have them.
   private func window(
     in chunk: ChunkReference, _ count: GranuleCount, _ constraints: Constraints
-  ) -> ChunkWindow? {
+  ) -> (ChunkWindow, life: UInt32)? {
     withState(of: chunk) { state in
-      guard constraints.admits(state.identity.traits),
+      guard !chunk.pointee.isRemoved, constraints.admits(state.identity.traits),
         let window = ChunkWindow(
           constraints, count: count, bus: state.identity.bus, granule: granule),
         window.admitsSome(of: granule.granules(within: state.identity.size), count)
       else { return nil }
-      return window
+      return (window, chunk.pointee.life.load(ordering: .relaxed))
     }
   }
 }

@@ -7,7 +7,7 @@ extension Pool {
   }
 
   /// The bus address of an address in the pool, allocated or not; nil when it is in no chunk or
-  /// its chunk has none. O(chunks).
+  /// its chunk has none. O(log chunks).
   public func busAddress(of address: VirtualAddress) -> BusAddress? {
     withChunk(at: address) { (chunk, offset) in chunk.identity.bus.map { $0 + offset } } ?? nil
   }

@@ -58,7 +58,7 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     var log = Log(write: write)
     write("GENPOOL-TRACE 1 \(name)")
     write("P \(hex(UInt64(pool.granule.order)))")
-    writeFit(pool.state.withLock { $0.fit }, write)
+    writeFit(pool.withState { $0.fit }, write)
     var chunks: [(chunk: RangeAllocator<Space>.Chunk, allocated: [GranuleRun])] = []
     pool.forEachChunk { chunks.append(($0, $1.allocatedRuns)) }
     // Oldest first, and each filled before the next is added: the newest is the first to be
@@ -76,7 +76,8 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
     self.log = Locked(log)
   }
 
-  /// Adds addresses as ``RangeAllocator/add(start:size:bus:owner:traits:)`` does. Bus addresses are not in the record.
+  /// Adds addresses as ``RangeAllocator/add(start:size:bus:owner:traits:)`` does. Bus addresses are
+  /// not in the record.
   public func add(
     start: Address<Space>, size: ByteCount, bus: BusAddress? = nil, owner: Owner? = nil
   ) throws(RangeAllocator<Space>.Failure) {
@@ -163,7 +164,8 @@ public final class RecordedAllocator<Space: AddressSpace>: Sendable {
 }
 
 extension RecordedPool {
-  /// Adds memory as ``Pool/add(start:size:physical:bus:owner:traits:)`` does. Bus addresses are not in the record.
+  /// Adds memory as ``Pool/add(start:size:physical:bus:owner:traits:)`` does. Bus addresses are not
+  /// in the record.
   public func add(
     start: VirtualAddress, size: ByteCount, physical: PhysicalAddress?, bus: BusAddress? = nil,
     owner: Owner? = nil
