@@ -81,7 +81,7 @@ struct BenchTests {
       #expect(bytes("resident_bytes") < 256 << 10, "\(granules)")
       #expect(bytes("resident_bytes_in_use") < 4 << 20, "\(granules)")
       #expect(bytes("resident_bytes_afterwards") < 32 << 10, "\(granules)")
-      #expect(bytes("heap_bytes") < (granules == 64 ? 1 << 10 : 8 << 10), "\(granules)")
+      #expect(bytes("heap_bytes") < (granules == 64 ? 2 << 10 : 8 << 10), "\(granules)")
     }
   }
 
