@@ -124,17 +124,19 @@ struct ChunkStorage: ~Copyable {
 
   /// Leaves the allocator; what kept the memory alive. The lock is held; `empty` takes the index's
   /// place.
-  func retire(leaving empty: consuming RunIndex<NativeShape>) -> AnyObject? {
+  func retire(
+    leaving empty: consuming RunIndex<NativeShape>, in state: inout State
+  ) -> AnyObject? {
     phase.store(.removed, ordering: .relaxed)
     sizeWord.store(0, ordering: .relaxed)
     longest.store(0, ordering: .relaxed)
     available.store(0, ordering: .relaxed)
-    state.value.index = empty
-    state.value.tags = nil
-    state.value.isTagged = false
-    state.value.place = nil
+    state.index = empty
+    state.tags = nil
+    state.isTagged = false
+    state.place = nil
     alignedRuns.store(AlignedRuns.unknown.rawValue, ordering: .relaxed)
-    return state.value.backing.take()
+    return state.backing.take()
   }
 
   /// The address of the first byte.

@@ -39,21 +39,21 @@ extension RangeAllocator {
     guard !forkGuard.isForked else { throw .forked }
     let (held, backing) = try state.withLock { (state) throws(Failure) in
       let chunk = try find(start)
-      guard let empty = RunIndex<NativeShape>(count: GranuleCount(0), origin: 0) else {
-        throw .noMemory
-      }
       let range = AddressRange(start: AnyAddress(start), size: chunk.pointee.size)
-      chunk.pointee.state.acquire()
-      defer { chunk.pointee.state.release() }
-      let held = chunk.pointee.held
-      guard losingAllocations || held == .zero else { throw .outstanding(held) }
-      list.beginChange()
-      state.removedAllocations += chunk.pointee.state.value.allocations
-      state.removedFrees += chunk.pointee.state.value.frees
-      let backing = chunk.pointee.retire(leaving: empty)
-      list.remove(chunk, start: AnyAddress(start), &state.books)
-      if let range { state.removed.insert(range) }
-      return (held, backing)
+      return try chunk.pointee.state.withLock { (chunkState) throws(Failure) in
+        guard let empty = RunIndex<NativeShape>(count: GranuleCount(0), origin: 0) else {
+          throw .noMemory
+        }
+        let held = chunk.pointee.held
+        guard losingAllocations || held == .zero else { throw .outstanding(held) }
+        list.beginChange()
+        state.removedAllocations += chunkState.allocations
+        state.removedFrees += chunkState.frees
+        let backing = chunk.pointee.retire(leaving: empty, in: &chunkState)
+        list.remove(chunk, start: AnyAddress(start), &state.books)
+        if let range { state.removed.insert(range) }
+        return (held, backing)
+      }
     }
     // Let go of after the locks: its end runs code of others.
     withExtendedLifetime(backing) {}

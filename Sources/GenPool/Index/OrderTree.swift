@@ -62,9 +62,11 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     for lane in 0..<Self.orders {
       let order = min(firstOrder + lane, Shape.blockOrder)
       masks |= (1 << UInt32(order) - 1) << UInt32(8 * lane)
+      var places: UInt64 = 0
       for position in stride(from: phase & (1 << order - 1), to: Shape.block, by: 1 << order) {
-        self.positions[lane] |= 1 << UInt64(position)
+        places |= 1 << UInt64(position)
       }
+      self.positions[lane] = places
     }
     self.masks = masks
     // What is right of the last leaf and of its nodes is never looked below.
