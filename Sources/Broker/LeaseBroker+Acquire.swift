@@ -108,7 +108,7 @@ extension LeaseBroker {
 
   private func grant(_ lease: LeaseTable.Entry) throws(BrokerError) -> OutputQueue.Message {
     guard let region = regions[lease.region] else { throw .noSuchLease(lease: lease.id) }
-    // It may have been revoked since the decision.
+    // The lease may have been revoked since the decision.
     let present = leases[lease.id] ?? lease
     var reply = try OutputQueue.Message(
       Broker1.Acquire.Reply(lease: region.describe(present), descriptor: 0))

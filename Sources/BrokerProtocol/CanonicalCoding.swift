@@ -3,8 +3,8 @@
 // Codable is what all messages are coded by, and what decides on each. It takes about 25 us for a
 // lease and its end, a quarter of their whole time, so the four messages that every lease costs
 // have a second way: written without it, as the same bytes; read without it from just these bytes.
-// What is another text, were it only by a blank, and what has no JSON form, is left to Codable,
-// with all its checks and refusals: nothing is refused here. `CanonicalCodingTests` holds the two
+// Any other text, even one with a blank more, and any value without a JSON form are left to Codable
+// with its checks and refusals: nothing is refused here. `CanonicalCodingTests` holds the two
 // together.
 
 import GenPool

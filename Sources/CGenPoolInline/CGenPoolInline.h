@@ -118,48 +118,36 @@ __attribute__((always_inline)) static inline uint64_t gp_line_within(const uint8
   return (a | b << 16) | (c | d << 16) << 32;
 }
 
+/*
+ * The least bytes of a line, by their place in four bytes; in each four of the result. Bytes for
+ * which omit, as long as a line, has bits are left out.
+ */
+__attribute__((always_inline)) static inline __m128i gp_least_of_fours(const uint8_t *line, const uint8_t *omit) {
+  const __m128i *quarter = (const __m128i *)line;
+  const __m128i *hole = (const __m128i *)omit;
+  __m128i a = _mm_or_si128(_mm_loadu_si128(hole), quarter[0]);
+  __m128i b = _mm_or_si128(_mm_loadu_si128(hole + 1), quarter[1]);
+  __m128i c = _mm_or_si128(_mm_loadu_si128(hole + 2), quarter[2]);
+  __m128i d = _mm_or_si128(_mm_loadu_si128(hole + 3), quarter[3]);
+  a = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
+  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0x4e));
+  return _mm_min_epu8(a, _mm_shuffle_epi32(a, 0xb1));
+}
+
 /* The least of 64 bytes, byte number except apart: 0 to 63, or 64 for none. */
 __attribute__((always_inline)) static inline uint8_t gp_line_least(const uint8_t *line, uint8_t except) {
   static const uint8_t hole[128] __attribute__((aligned(64))) = {[64] = 255};
-  const __m128i *quarter = (const __m128i *)line;
-  const __m128i *omit = (const __m128i *)(hole + 64 - except);
-  __m128i a = _mm_or_si128(_mm_loadu_si128(omit), quarter[0]);
-  __m128i b = _mm_or_si128(_mm_loadu_si128(omit + 1), quarter[1]);
-  __m128i c = _mm_or_si128(_mm_loadu_si128(omit + 2), quarter[2]);
-  __m128i d = _mm_or_si128(_mm_loadu_si128(omit + 3), quarter[3]);
-  a = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
-  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0x4e));
-  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0xb1));
+  __m128i a = gp_least_of_fours(line, hole + 64 - except);
   a = _mm_min_epu8(a, _mm_shufflelo_epi16(a, 0xb1));
   a = _mm_min_epu8(a, _mm_srli_epi16(a, 8));
   return (uint8_t)_mm_cvtsi128_si32(a);
 }
 
-/* The first of 16 entries of four bytes (a cache line) whose byte number lane is at most lack. */
-__attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
-  const __m128i *quarter = (const __m128i *)line;
-  const __m128i most = _mm_set1_epi8((char)lack);
-  uint64_t a = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[0], most), quarter[0]));
-  uint64_t b = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[1], most), quarter[1]));
-  uint64_t c = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[2], most), quarter[2]));
-  uint64_t d = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(quarter[3], most), quarter[3]));
-  uint64_t bytes = ((a | b << 16) | (c | d << 16) << 32) & (UINT64_C(0x1111111111111111) << lane);
-  return (uint32_t)__builtin_ctzll(bytes) / 4;
-}
-
 /* The least of each of the four bytes, entry number except apart: 0 to 15, or 16 for none. */
 __attribute__((always_inline)) static inline uint32_t gp_entries_least(const uint32_t *line, uint32_t except) {
   static const uint32_t hole[32] __attribute__((aligned(64))) = {[16] = UINT32_MAX};
-  const __m128i *quarter = (const __m128i *)line;
-  const __m128i *omit = (const __m128i *)(hole + 16 - except);
-  __m128i a = _mm_or_si128(_mm_loadu_si128(omit), quarter[0]);
-  __m128i b = _mm_or_si128(_mm_loadu_si128(omit + 1), quarter[1]);
-  __m128i c = _mm_or_si128(_mm_loadu_si128(omit + 2), quarter[2]);
-  __m128i d = _mm_or_si128(_mm_loadu_si128(omit + 3), quarter[3]);
-  a = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
-  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0x4e));
-  a = _mm_min_epu8(a, _mm_shuffle_epi32(a, 0xb1));
-  return (uint32_t)_mm_cvtsi128_si32(a);
+  return (uint32_t)_mm_cvtsi128_si32(
+      gp_least_of_fours((const uint8_t *)line, (const uint8_t *)(hole + 16 - except)));
 }
 #elif defined(__aarch64__)
 #include <arm_neon.h>
@@ -190,23 +178,6 @@ __attribute__((always_inline)) static inline uint8_t gp_line_least(const uint8_t
   return vminvq_u8(vminq_u8(vminq_u8(a, b), vminq_u8(c, d)));
 }
 
-__attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
-  const uint8_t *bytes = (const uint8_t *)line;
-  const uint8x16_t most = vdupq_n_u8(lack);
-  /* In each entry the bit of its place in four, in the byte asked for; sums bring 16 together. */
-  const uint32x4_t places = vshlq_u32(vdupq_n_u32(1), vdupq_n_s32((int32_t)(8 * lane)));
-  uint32x4_t a = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes), most)), places);
-  uint32x4_t b = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 16), most)), places);
-  uint32x4_t c = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 32), most)), places);
-  uint32x4_t d = vandq_u32(vreinterpretq_u32_u8(vcleq_u8(vld1q_u8(bytes + 48), most)), places);
-  /* An entry has one bit at most: moved to its place in four, four bits a vector, lowest first. */
-  const int32_t shifts[4] = {0, 1, 2, 3};
-  const int32x4_t by = vsubq_s32(vld1q_s32(shifts), vdupq_n_s32((int32_t)(8 * lane)));
-  uint32_t found = vaddvq_u32(vshlq_u32(a, by)) | vaddvq_u32(vshlq_u32(b, by)) << 4 |
-                   vaddvq_u32(vshlq_u32(c, by)) << 8 | vaddvq_u32(vshlq_u32(d, by)) << 12;
-  return (uint32_t)__builtin_ctz(found);
-}
-
 __attribute__((always_inline)) static inline uint32_t gp_entries_least(const uint32_t *line, uint32_t except) {
   const uint8_t *bytes = (const uint8_t *)line;
   const uint32_t numbers[4] = {0, 1, 2, 3};
@@ -219,6 +190,14 @@ __attribute__((always_inline)) static inline uint32_t gp_entries_least(const uin
   uint8x8_t e = vmin_u8(vget_low_u8(a), vget_high_u8(a));
   e = vmin_u8(e, vreinterpret_u8_u64(vshr_n_u64(vreinterpret_u64_u8(e), 32)));
   return vget_lane_u32(vreinterpret_u32_u8(e), 0);
+}
+#endif
+
+#if defined(__SSE2__) || defined(__aarch64__)
+/* The first of 16 entries of four bytes (a line) whose byte number lane is at most lack, 0 to 126. */
+__attribute__((always_inline)) static inline uint32_t gp_entries_first(const uint32_t *line, uint8_t lack, uint32_t lane) {
+  uint64_t bytes = gp_line_within((const uint8_t *)line, lack) & (UINT64_C(0x1111111111111111) << lane);
+  return (uint32_t)__builtin_ctzll(bytes) / 4;
 }
 #endif
 

@@ -170,31 +170,20 @@ struct RunIndexTests {
   private func take<Shape: IndexShape>(
     _ count: Int, _ way: Way, _ index: inout RunIndex<Shape>, _ taken: [Bool], origin: UInt64
   ) -> (got: Int?, expected: Int?) {
-    let granules = GranuleCount(count)
-    let got: GranuleIndex?
+    let indexed: IndexedFit
     let fit: ReferenceFit
     switch way {
-    case .first:
-      got = index.allocateFirstFit(granules)
-      fit = .first
+    case .first: (indexed, fit) = (.first, .first)
     case .aligned:
-      got = index.allocateFirstFit(granules, alignedTo: 1, fromChunkStart: false)
-      fit = .aligned(2 << Self.order)
-    case .orderAligned:
-      let width = Int.bitWidth - (count - 1).leadingZeroBitCount
-      got = index.allocateFirstFit(granules, alignedTo: width, fromChunkStart: true)
-      fit = .orderAligned
-    case .best:
-      got = index.allocateBestFit(granules)
-      fit = .best
+      (indexed, fit) = (.aligned(order: 1 + Int(Self.order)), .aligned(2 << Self.order))
+    case .orderAligned: (indexed, fit) = (.orderAligned, .orderAligned)
+    case .best: (indexed, fit) = (.best, .best)
     case .fixed:
       // The lowest free granule: in an empty world the front's.
-      let first = taken.firstIndex(of: false) ?? 0
-      let run = GranuleRun(first: GranuleIndex(first), count: granules)
-      got = index.isFree(run) ? run.first : nil
-      if got != nil { index.allocate(run) }
-      fit = .fixed(UInt64(first) << Self.order)
+      let first = UInt64(taken.firstIndex(of: false) ?? 0) << Self.order
+      (indexed, fit) = (.fixed(offset: first), .fixed(first))
     }
+    let got = index.allocate(GranuleCount(count), by: indexed, GranuleSize(order: Int(Self.order)))
     let place = fit.place(
       in: taken, count: count, chunkStart: origin << Self.order, order: Self.order)
     return (got?.rawValue, place)

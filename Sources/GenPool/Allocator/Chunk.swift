@@ -10,11 +10,11 @@ extension RangeAllocator {
     public let physical: PhysicalAddress?
     /// The bus address of the first byte, if the chunk has any.
     public let bus: BusAddress?
-    /// What the chunk's maker gave with it.
+    /// The owner that was given when the chunk was added.
     public let owner: Owner?
     /// The bytes not allocated, the tail included. The kernel's `avail`.
     public let available: ByteCount
-    /// How many whole granules the chunk has.
+    /// The number of whole granules in the chunk.
     public let granules: GranuleCount
     /// Whether nothing more is allocated from it: ``RangeAllocator/drain(chunkAt:)``.
     public let isDraining: Bool

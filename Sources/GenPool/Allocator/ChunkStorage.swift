@@ -17,7 +17,7 @@ enum ChunkPhase: UInt8, AtomicRepresentable {
   case open
   /// Allocations pass over it.
   case draining
-  /// It has left the allocator; the storage waits for another chunk.
+  /// The chunk has left the allocator; its storage waits for another one.
   case removed
   /// The allocator was destroyed; queries work.
   case closed
@@ -40,7 +40,7 @@ struct ChunkStorage: ~Copyable {
   /// Read without the lock to pass over chunks that cannot serve, as the kernel does.
   let available: Atomic<UInt64>
   /// The length of the longest free run, in granules: read without the lock as well, so that a
-  /// chunk without room is passed over without waiting for anybody.
+  /// chunk without room is passed over without waiting for its lock.
   let longest: Atomic<Int>
   /// The longest run from any aligned place, by alignment, as far as is known: read without the
   /// lock as well.
@@ -73,13 +73,13 @@ struct ChunkStorage: ~Copyable {
     var index: RunIndex<NativeShape>
     /// The allocator's fit, a copy under the lock that an allocation takes anyway.
     var fit: Fit
-    /// What keeps the memory alive, for as long as the chunk is open.
+    /// The object that keeps the memory alive, for as long as the chunk is open.
     var backing: AnyObject?
     /// Calls that succeeded, and the least ``ChunkStorage/available`` after one.
     var allocations = 0
     var frees = 0
     var leastAvailable: UInt64
-    /// Whose the granules are, once anybody said so of one: 0 for nobody's.
+    /// The tag of each granule, once one was tagged: 0 for none.
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
@@ -147,6 +147,10 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   var size: ByteCount { ByteCount(sizeWord.load(ordering: .relaxed)) }
 
+  /// The address of the first byte, in granules, rounded down.
+  @inline(__always)
+  var origin: UInt64 { start.rawValue &>> UInt64(granule.order) }
+
   /// The number of whole granules.
   @inline(__always)
   var granules: GranuleCount { granule.granules(within: size) }
@@ -179,10 +183,10 @@ struct ChunkStorage: ~Copyable {
   /// without the lock.
   @inline(__always)
   func longestRun(_ order: Int, _ fromChunkStart: Bool) -> Int? {
-    // Where the addresses are not aligned as the distances from the start are, the index says
-    // nothing here.
+    // The index counts places from the chunk's start. They are places by address only if the start
+    // is aligned as well.
     let mask: UInt64 = 1 &<< UInt64(truncatingIfNeeded: order) &- 1
-    guard fromChunkStart || start.rawValue &>> UInt64(granule.order) & mask == 0 else { return nil }
+    guard fromChunkStart || origin & mask == 0 else { return nil }
     return AlignedRuns(rawValue: alignedRuns.load(ordering: .relaxed)).longest(order)
   }
 
@@ -305,7 +309,8 @@ struct ChunkStorage: ~Copyable {
     publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, &state)
   }
 
-  /// Tells those without the lock. Plain stores will do: nobody else writes.
+  /// Publishes the free bytes and runs to readers without the lock. Only the lock's holder writes,
+  /// so plain stores do.
   @inline(__always)
   private func publish(_ bytes: UInt64, _ state: inout State) {
     available.store(bytes, ordering: .relaxed)
@@ -325,7 +330,7 @@ struct ChunkStorage: ~Copyable {
   private func publishAllRuns(_ state: inout State) {
     let runs = state.index.alignedRuns
     alignedRuns.store(runs.rawValue, ordering: .relaxed)
-    state.place?.publish(runs.with(longest: state.index.longest.rawValue))
+    state.place?.publish(runs)
   }
 }
 

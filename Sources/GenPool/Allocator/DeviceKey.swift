@@ -1,4 +1,4 @@
-/// What identifies a device: a PCI address, a sysfs path, any name that its users agree on.
+/// The name of a device: a PCI address, a sysfs path, any name that its users agree on.
 public struct DeviceKey: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
   /// The agreed name.
   public let description: String

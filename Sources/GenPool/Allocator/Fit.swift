@@ -58,26 +58,10 @@ public enum Fit: Sendable {
   /// for the time it takes: only alignments that are no power of two, and own algorithms, scan.
   @inline(__always)
   func place<Shape>(_ request: Request, in index: inout RunIndex<Shape>) -> GranuleIndex? {
-    switch self {
-    case .first:
-      return index.firstFit(request.count)
-    case .firstAligned(let alignment) where alignment.isPowerOfTwo:
-      let order = alignment.rawValue.trailingZeroBitCount - Int(request.granule.order)
-      return index.firstFit(request.count, alignedTo: max(order, 0))
-    case .orderAligned:
-      let order = Int.bitWidth - (request.count.rawValue &- 1).leadingZeroBitCount
-      return index.firstFit(request.count, alignedTo: order, fromChunkStart: true)
-    case .best:
-      return index.bestFit(request.count)
-    case .fixed(let offset):
-      guard offset.isMultiple(of: request.granule.byteCount),
-        let first = Int(exactly: offset.rawValue >> UInt64(request.granule.order))
-      else { return nil }
-      let run = GranuleRun(first: GranuleIndex(first), count: request.count)
-      return index.isFree(run) ? run.first : nil
-    case .firstAligned, .custom:
+    guard let indexed = indexed(in: request.granule) else {
       return place(request, in: index.bitmap)
     }
+    return index.place(request.count, by: indexed, request.granule)
   }
 
   /// The place this fit chooses in `bitmap`, nil for none. O(words of the bitmap).
@@ -109,29 +93,20 @@ public enum Fit: Sendable {
     }
   }
 
-  /// All that is to be known of a fit before a chunk is looked into.
+  /// Whether this is the first fit.
   @inline(__always)
-  var kind: Kind {
-    switch self {
-    case .first: .first
-    case .best: .inRun
-    case .firstAligned(let alignment): alignment.isPowerOfTwo ? .inAlignedRun : .inRun
-    case .orderAligned: .inAlignedRun
-    case .fixed, .custom: .anywhere
-    }
+  var isFirst: Bool {
+    if case .first = self { true } else { false }
   }
 
-  /// What a fit finds nothing without: a chunk that lacks it need not be asked, and nobody sees
-  /// that it was not.
-  enum Kind: UInt8, AtomicRepresentable {
-    /// The first fit: a free run that is long enough.
-    case first
-    /// A free run that is long enough.
-    case inRun
-    /// One from a place on that is a multiple of something the index knows of.
-    case inAlignedRun
-    /// Nothing.
-    case anywhere
+  /// Whether this fit finds nothing without a free run as long as the request: a chunk without one
+  /// need not be asked, and no result differs.
+  @inline(__always)
+  var needsRun: Bool {
+    switch self {
+    case .first, .firstAligned, .orderAligned, .best: true
+    case .fixed, .custom: false
+    }
   }
 
   /// Whether this fit cannot be used at all: it is aligned to 0 bytes.

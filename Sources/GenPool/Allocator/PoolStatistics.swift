@@ -25,8 +25,8 @@ public struct PoolStatistics: Hashable, Sendable {
   /// How many maximal free runs there are, those of drained chunks included.
   public let freeRuns: Int
 
-  /// How little of what is free can be had at once: 1 − largest free run / allocatable. 0 when
-  /// nothing is free.
+  /// The share of the free bytes outside the largest run: 1 − largest free run / allocatable. 0
+  /// when nothing is free.
   public var fragmentation: Double {
     guard allocatable > .zero else { return 0 }
     // The two are not of the same moment where other threads are at work.

@@ -1,6 +1,6 @@
 extension RangeAllocator {
-  /// Why a pool refused. Nothing has changed when one of these is thrown: what the kernel answers
-  /// with `BUG()` is found out beforehand.
+  /// A refusal of an allocator. Nothing has changed when one of these is thrown: what the kernel
+  /// answers with `BUG()` is found out beforehand.
   public enum Failure: Error, Hashable, Sendable {
     /// 0 bytes were asked for. The kernel returns 0.
     case emptyRequest

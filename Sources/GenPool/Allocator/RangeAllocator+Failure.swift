@@ -8,8 +8,8 @@ extension RangeAllocator {
     if isDestroyed.load(ordering: .relaxed) { throw .destroyed }
   }
 
-  /// Why there was no place in any chunk. O(chunks), and without a lock unless the fit asks for
-  /// more than a free run.
+  /// The reason for which there was no place in any chunk. O(chunks), and without a lock unless
+  /// an alignment was not asked for before, or the allocator's own fit is a fixed place.
   @inline(never)
   func failure(_ size: ByteCount, fit: Fit?) -> Failure {
     guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }
@@ -28,24 +28,25 @@ extension RangeAllocator {
       return .full(requested: size, available: ByteCount(available))
     }
     failures.fragmented.wrappingAdd(1, ordering: .relaxed)
-    switch fit?.kind ?? fitKind.load(ordering: .relaxed) {
-    case .first, .inRun: break
-    case .anywhere:
-      if case .fixed(let offset) = fit ?? state.withLock({ $0.fit }) {
-        return .notFree(requested: size, offset: offset)
-      }
-    case .inAlignedRun:
-      let count = granule.granules(holding: size)
-      if let (order, fromChunkStart) = indexedFit(fit)?.alignment(of: count, granule), order > 0 {
-        let longest = longestFreeRun(alignedTo: order, fromChunkStart: fromChunkStart)
-        return .noAlignedRun(
-          requested: size, alignment: ByteCount(granule.byteCount.rawValue &<< UInt64(order)),
-          largest: granule.bytes(longest))
-      }
-    }
+    if !isFirst(fit), let failure = failure(size, placedBy: fit) { return failure }
     return .fragmented(
       requested: size, available: ByteCount(available),
       largest: granule.bytes(GranuleCount(longest)))
+  }
+
+  /// The reason if it lies in what the fit asks for beside a free run.
+  private func failure(_ size: ByteCount, placedBy fit: Fit?) -> Failure? {
+    let count = granule.granules(holding: size)
+    if let (order, fromChunkStart) = indexedFit(fit)?.alignment(of: count, granule) {
+      let longest = longestFreeRun(alignedTo: order, fromChunkStart: fromChunkStart)
+      return .noAlignedRun(
+        requested: size, alignment: ByteCount(granule.byteCount.rawValue &<< UInt64(order)),
+        largest: granule.bytes(longest))
+    }
+    if !needsRun(fit), case .fixed(let offset) = fit ?? state.withLock({ $0.fit }) {
+      return .notFree(requested: size, offset: offset)
+    }
+    return nil
   }
 
   /// The longest free run from a place that is aligned. Takes locks only where that is not known

@@ -30,10 +30,9 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   let list = ChunkList()
   /// Held while the list or the default fit changes; not for most allocations and frees.
   let state: Locked<State>
-  /// Of the default fit, and whether the pool has ended: written under ``state``, read without.
-  let fitKind: Atomic<Fit.Kind>
-  /// The fit for the index, as a ``PublishedFit``.
-  let publishedFit: Atomic<UInt8>
+  /// Of the default fit, as a ``PublishedFit``, and whether the allocator has ended: written under
+  /// ``state``, read without.
+  private let publishedFit: Atomic<UInt8>
   let isDestroyed = Atomic(false)
   /// How often an allocation failed, and why.
   let failures = FailureCounts()
@@ -69,7 +68,6 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     self.device = device
     self.node = node
     warn = warning
-    fitKind = Atomic(fit.kind)
     publishedFit = Atomic(PublishedFit(fit).rawValue)
     state = Locked(State(fit: fit))
   }
@@ -180,7 +178,6 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     try state.withLock { (state) throws(Failure) in
       try refuseIfDestroyed()
       state.fit = fit
-      fitKind.store(fit.kind, ordering: .relaxed)
       publishedFit.store(PublishedFit(fit).rawValue, ordering: .relaxed)
       list.forEach { chunk in chunk.pointee.state.withLock { $0.fit = fit } }
     }
@@ -206,26 +203,21 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   /// The same, for the forms that are compiled for one space.
   @inline(__always)
   func allocateQuickly(_ size: ByteCount, fit: Fit?) throws(Failure) -> Allocation {
-    guard (fit?.kind ?? fitKind.load(ordering: .relaxed)) == .first else {
-      return try allocate(size, by: fit)
-    }
+    guard isFirst(fit) else { return try allocate(size, by: fit) }
     // Most calls, by a short way: nothing can be wrong with what the first fit finds.
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
     if let made = list.newest?.pointee.allocateFirstFit(size) {
       return Allocation(start: Address(made.start), size: size, owner: made.owner)
     }
-    return try allocateFirstFitElsewhere(size)
+    return try allocateFirstFit(size)
   }
 
+  /// The first fit in other chunks than the newest: a form of its own, because full allocators fail
+  /// by this way.
   @inline(never)
-  private func allocateFirstFitElsewhere(_ size: ByteCount) throws(Failure) -> Allocation {
-    let request = request(size, fit: .first)
-    let made = try searching { () throws(Failure) in
-      list.first(serving: request) { $0.pointee.allocateFirstFit(size) }
-    }
-    guard let made else { throw failure(size, fit: .first) }
-    return Allocation(start: Address(made.start), size: size, owner: made.owner)
+  private func allocateFirstFit(_ size: ByteCount) throws(Failure) -> Allocation {
+    try allocate(size, by: .first, as: .first)
   }
 
   /// The answer of `body` over the chunks, asked again while chunks come and go and it finds
@@ -263,6 +255,14 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     }
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
+    return try allocate(size, by: indexed, as: fit)
+  }
+
+  /// By a fit whose places the index finds; `fit` is that one for people.
+  @inline(__always)
+  private func allocate(
+    _ size: ByteCount, by indexed: IndexedFit, as fit: Fit?
+  ) throws(Failure) -> Allocation {
     let request = request(size, fit: indexed)
     let made = try searching { () throws(Failure) in
       list.first(serving: request) { $0.pointee.allocate(request, by: indexed) }
@@ -303,9 +303,8 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   func request(_ size: ByteCount, fit given: Fit?) -> ChunkRequest {
     let count = granule.granules(holding: size)
     if let indexed = indexedFit(given) { return request(size, fit: indexed) }
-    let needsRun = (given?.kind ?? fitKind.load(ordering: .relaxed)) != .anywhere
     return ChunkRequest(
-      size: size, count: count, run: needsRun ? count : GranuleCount(0), order: 0,
+      size: size, count: count, run: needsRun(given) ? count : GranuleCount(0), order: 0,
       fromChunkStart: false)
   }
 
@@ -325,8 +324,21 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   func indexedFit(_ fit: Fit?) -> IndexedFit? {
     switch fit {
     case .some(let fit): fit.indexed(in: granule)
-    case nil: PublishedFit(rawValue: publishedFit.load(ordering: .relaxed)).indexed
+    case nil: defaultFit.indexed
     }
+  }
+
+  /// Whether a fit, the allocator's own when nil, is the first fit.
+  @inline(__always)
+  func isFirst(_ fit: Fit?) -> Bool { fit?.isFirst ?? defaultFit.isFirst }
+
+  /// Whether a fit, the allocator's own when nil, needs a free run as long as the request.
+  @inline(__always)
+  func needsRun(_ fit: Fit?) -> Bool { fit?.needsRun ?? defaultFit.needsRun }
+
+  @inline(__always)
+  private var defaultFit: PublishedFit {
+    PublishedFit(rawValue: publishedFit.load(ordering: .relaxed))
   }
 
   /// Takes what is requested from a chunk that may serve; nil when it has no place.

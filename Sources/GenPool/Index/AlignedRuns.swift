@@ -1,6 +1,6 @@
-/// For each alignment to 1 … 64 granules, what the longest free run from an aligned place lacks of
-/// 64 granules: a word that is read without a lock, so that a search of many chunks passes
-/// over those that cannot serve.
+/// For each alignment to 1 … 64 granules, the difference between 64 granules and the longest free
+/// run from an aligned place: a word that is read without a lock, so that a search of many chunks
+/// passes over those that cannot serve.
 package struct AlignedRuns: Equatable {
   /// A byte for each order from 0 on; 0 where it is not known, and where the run may be of any
   /// length.
@@ -39,10 +39,10 @@ package struct AlignedRuns: Equatable {
     rawValue |= UInt64(lacks) &<< UInt64(truncatingIfNeeded: first &* 8)
   }
 
-  /// The same runs, with the longest of all.
+  /// The longest run of all, and nothing known of any alignment.
   @inline(__always)
-  package func with(longest: Int) -> Self {
-    Self(rawValue: rawValue | UInt64(truncatingIfNeeded: Self.limit &- min(longest, Self.limit)))
+  init(longest: Int) {
+    rawValue = UInt64(truncatingIfNeeded: Self.limit &- min(longest, Self.limit))
   }
 
   /// The word with those orders only whose places are at the same granules when they are counted from

@@ -18,8 +18,8 @@ package protocol IndexShape {
   /// The least byte of a node, child `child` apart.
   static func least(in node: NodeBytes, except child: Int) -> UInt8
 
-  /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child of at
-  /// most `most`, which there is: the number of the last byte, counted from the root's first.
+  /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child
+  /// of at most `most`, which there is: the number of the last byte, counted from the root's first.
   static func descend(to most: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
 
   /// A node of entries of four bytes has 2^lineOrder children, at most 16.
@@ -250,6 +250,22 @@ package enum NativeShape: IndexShape {
   }
 }
 
+/// The levels of a complete tree over `leafCount` leaves, whose nodes have 2^`fanOrder` children:
+/// the number of the first node of the lowest level, the number of nodes, and that of levels.
+func levels(
+  over leafCount: Int, fanOrder: Int
+) -> (firstLow: Int, nodeCount: Int, depth: Int) {
+  var firstLow = 0
+  var width = 1
+  var depth = 1
+  while width << fanOrder < leafCount {
+    firstLow += width
+    width <<= fanOrder
+    depth += 1
+  }
+  return (firstLow, firstLow + max(1, (leafCount + (1 << fanOrder) - 1) >> fanOrder), depth)
+}
+
 /// A complete tree of nodes over a row of leaves, without a pointer: node 0 is the root, child c of
 /// node i is node fan × i + 1 + c, the leaves are the children of the lowest level's nodes.
 struct NodeTree<Shape: IndexShape> {
@@ -259,7 +275,8 @@ struct NodeTree<Shape: IndexShape> {
   let firstLow: Int
   /// How many nodes.
   let nodeCount: Int
-  /// How many there is room for: those who look at several at once find five in a tree of two levels.
+  /// How many there is room for: those who look at several at once find five in a tree of two
+  /// levels.
   var capacity: Int { depth == 2 ? max(nodeCount, 5) : nodeCount }
   /// How many levels of nodes, at least 1.
   let depth: Int
@@ -271,17 +288,7 @@ struct NodeTree<Shape: IndexShape> {
 
   init(leafCount: Int) {
     self.leafCount = leafCount
-    var first = 0
-    var width = 1
-    var depth = 1
-    while width << Shape.fanOrder < leafCount {
-      first += width
-      width <<= Shape.fanOrder
-      depth += 1
-    }
-    firstLow = first
-    nodeCount = first + max(1, (leafCount + Shape.fan - 1) >> Shape.fanOrder)
-    self.depth = depth
+    (firstLow, nodeCount, depth) = levels(over: leafCount, fanOrder: Shape.fanOrder)
   }
 
   /// The lowest level's node above a leaf.

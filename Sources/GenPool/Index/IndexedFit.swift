@@ -1,5 +1,5 @@
 /// A fit whose places the index finds, and nothing but numbers: a copy costs nothing.
-enum IndexedFit {
+package enum IndexedFit {
   case first
   /// At a multiple of 2^`order` bytes of virtual address.
   case aligned(order: Int)
@@ -14,16 +14,19 @@ enum IndexedFit {
   func alignment(of count: GranuleCount, _ granule: GranuleSize) -> (
     order: Int, fromChunkStart: Bool
   )? {
+    let (order, fromChunkStart): (Int, Bool)
     switch self {
-    case .aligned(let order): (max(0, order &- Int(granule.order)), false)
+    case .aligned(let bytes): (order, fromChunkStart) = (bytes &- Int(granule.order), false)
     case .orderAligned:
-      (Int.bitWidth &- (count.rawValue &- 1).leadingZeroBitCount, true)
-    case .first, .best, .fixed: nil
+      order = Int.bitWidth &- (count.rawValue &- 1).leadingZeroBitCount
+      fromChunkStart = true
+    case .first, .best, .fixed: return nil
     }
+    return order > 0 ? (order, fromChunkStart) : nil
   }
 }
 
-/// A pool's fit for the index, in a byte that is read without a lock.
+/// The part of an allocator's fit that most calls need, in a byte that is read without a lock.
 struct PublishedFit {
   /// The order of an alignment in bytes, or one of those below.
   let rawValue: UInt8
@@ -31,8 +34,12 @@ struct PublishedFit {
   private static var first: UInt8 { 64 }
   private static var orderAligned: UInt8 { 65 }
   private static var best: UInt8 { 66 }
-  private static var none: UInt8 { .max }
+  /// Found by a scan, in a free run that is long enough.
+  private static var scanned: UInt8 { 67 }
+  /// A fixed place, or an own algorithm's.
+  private static var anywhere: UInt8 { 68 }
 
+  @inline(__always)
   init(rawValue: UInt8) { self.rawValue = rawValue }
 
   init(_ fit: Fit) {
@@ -42,9 +49,17 @@ struct PublishedFit {
       case .first: Self.first
       case .orderAligned: Self.orderAligned
       case .best: Self.best
-      case .fixed, nil: Self.none
+      case .fixed, nil: fit.needsRun ? Self.scanned : Self.anywhere
       }
   }
+
+  /// As ``Fit/isFirst``.
+  @inline(__always)
+  var isFirst: Bool { rawValue == Self.first }
+
+  /// As ``Fit/needsRun``.
+  @inline(__always)
+  var needsRun: Bool { rawValue != Self.anywhere }
 
   /// The fit; nil when the index does not find its places, or they are fixed.
   @inline(__always)
@@ -63,7 +78,7 @@ extension Fit {
   /// The same fit for the index; nil for those that scan, and for a fixed place, which may lie
   /// inside a granule.
   @inline(__always)
-  var indexed: IndexedFit? {
+  fileprivate var indexed: IndexedFit? {
     switch self {
     case .first: .first
     case .firstAligned(let alignment):
@@ -73,9 +88,7 @@ extension Fit {
     case .fixed, .custom: nil
     }
   }
-}
 
-extension Fit {
   /// The same in a pool of `granule`; nil for those that scan, and for a place inside a granule.
   @inline(__always)
   func indexed(in granule: GranuleSize) -> IndexedFit? {
@@ -85,26 +98,36 @@ extension Fit {
 }
 
 extension RunIndex {
-  /// Marks the run of `count` granules that a fit chooses as allocated; its start, nil when there
-  /// is none.
+  /// The start of the run of `count` granules that a fit chooses; nil when there is none.
   @inline(__always)
-  mutating func allocate(
+  mutating func place(
     _ count: GranuleCount, by fit: IndexedFit, _ granule: GranuleSize
   ) -> GranuleIndex? {
     if let (order, fromChunkStart) = fit.alignment(of: count, granule) {
-      return order > 0
-        ? allocateFirstFit(count, alignedTo: order, fromChunkStart: fromChunkStart)
-        : allocateFirstFit(count)
+      return firstFit(count, alignedTo: order, fromChunkStart: fromChunkStart)
     }
     switch fit {
-    case .first, .aligned, .orderAligned: return allocateFirstFit(count)
-    case .best: return allocateBestFit(count)
+    case .first, .aligned, .orderAligned: return firstFit(count)
+    case .best: return bestFit(count)
     case .fixed(let offset):
       guard let first = Int(exactly: offset &>> UInt64(granule.order)) else { return nil }
       let run = GranuleRun(first: GranuleIndex(first), count: count)
-      guard isFree(run) else { return nil }
-      allocate(run)
-      return run.first
+      return isFree(run) ? run.first : nil
     }
+  }
+
+  /// Marks the run of `count` granules that a fit chooses as allocated; its start, nil when there
+  /// is none.
+  @inline(__always)
+  package mutating func allocate(
+    _ count: GranuleCount, by fit: IndexedFit, _ granule: GranuleSize
+  ) -> GranuleIndex? {
+    switch (fit, fit.alignment(of: count, granule)) {
+    case (.first, _), (.aligned, nil), (.orderAligned, nil): return allocateFirstFit(count)
+    case (.aligned, _), (.orderAligned, _), (.best, _), (.fixed, _): break
+    }
+    guard let first = place(count, by: fit, granule) else { return nil }
+    allocate(GranuleRun(first: first, count: count))
+    return first
   }
 }

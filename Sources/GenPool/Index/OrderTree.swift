@@ -42,17 +42,9 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     self.firstOrder = firstOrder
     self.phase = phase
     leafCount = (bitmap.count.rawValue + Shape.block - 1) >> Shape.blockOrder
-    var first = 0
-    var width = 1
-    var depth = 1
-    while width << Shape.lineOrder < leafCount {
-      first += width
-      width <<= Shape.lineOrder
-      depth += 1
-    }
+    let (firstLow, nodes, depth) = levels(over: leafCount, fanOrder: Shape.lineOrder)
     self.depth = depth
-    firstLeaf = first << Shape.lineOrder
-    let nodes = first + max(1, (leafCount + Shape.line - 1) >> Shape.lineOrder)
+    firstLeaf = firstLow << Shape.lineOrder
     guard let entries = Table<UInt32>(count: nodes << Shape.lineOrder),
       let positions = Table<UInt64>(count: Self.orders)
     else { return nil }

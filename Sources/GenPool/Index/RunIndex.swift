@@ -109,7 +109,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     GranuleCount(front.isActive ? front.longest : places.longest)
   }
 
-  /// Whether ``alignedRuns`` may know anything.
+  /// Whether ``alignedRuns`` may know more than the longest run of all.
   @inline(__always)
   var hasAlignedRuns: Bool { orders.count > 0 }
 
@@ -117,12 +117,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// granule 0, as far as it is known. Constant time.
   @inline(__always)
   package var alignedRuns: AlignedRuns {
-    orders.count == 0 ? .unknown : knownAlignedRuns
-  }
-
-  @inline(__always)
-  private var knownAlignedRuns: AlignedRuns {
-    var runs = AlignedRuns.unknown
+    var runs = AlignedRuns(longest: longest.rawValue)
     for number in 0..<orders.count where orders[number].phase == 0 {
       runs.set(orders[number].lacksOfBest, from: orders[number].firstOrder)
     }
@@ -364,27 +359,6 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       let (low, high) = blocks(first, last, 0)
       lowerAligned(low, high, byRunFrom: first, to: last &+ behind)
     }
-  }
-
-  /// The same for the lowest run from an aligned place, as
-  /// ``firstFit(_:alignedTo:fromChunkStart:)``.
-  @inline(__always)
-  package mutating func allocateFirstFit(
-    _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool
-  ) -> GranuleIndex? {
-    guard let first = firstFit(count, alignedTo: order, fromChunkStart: fromChunkStart) else {
-      return nil
-    }
-    allocate(GranuleRun(first: first, count: count))
-    return first
-  }
-
-  /// The same for the start of the shortest run, as ``bestFit(_:)``.
-  @inline(__always)
-  package mutating func allocateBestFit(_ count: GranuleCount) -> GranuleIndex? {
-    guard let first = bestFit(count) else { return nil }
-    allocate(GranuleRun(first: first, count: count))
-    return first
   }
 
   @inline(never)
