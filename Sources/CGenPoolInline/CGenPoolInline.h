@@ -1,12 +1,14 @@
 /*
  * What GenPool needs of the C library and the kernel, and Swift cannot say without importing
- * Glibc: a futex, a page that the kernel wipes in a forked child, zeroed memory that may fail and
- * is taken when it is touched, and stores that the compiler must neither merge nor drop. Header
- * only: nothing to link.
+ * Glibc: a futex, a barrier for all threads, a page that the kernel wipes in a forked child, zeroed
+ * memory that may fail and is taken when it is touched, a search in words by vectors, and stores
+ * that the compiler must neither merge nor drop. Header only: nothing to link.
  */
 #pragma once
 
 #include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +27,24 @@ static inline void gp_futex_wait(uint32_t *word, uint32_t expected) {
 static inline void gp_futex_wake(uint32_t *word) {
   (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
+
+/* Keeps the compiler from moving memory accesses across. */
+static inline void gp_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+
+/* Registers the process for gp_barrier_for_all; false where the kernel has no such thing (Linux 4.14). */
+static inline bool gp_register_barrier_for_all(void) {
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+/*
+ * A full barrier in every running thread of the process, at some point during the call; false when there
+ * was none.
+ */
+static inline bool gp_barrier_for_all(void) {
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+static inline void gp_yield(void) { (void)sched_yield(); }
 
 /* Eases the neighbouring hyperthread while a lock is spun on. */
 static inline void gp_spin_pause(void) {
@@ -99,6 +119,40 @@ static inline void gp_fill(void *start, uint8_t value, size_t size) {
     }
   }
   memset(start, value, size);
+}
+
+/* Four words, wherever they lie: two or one of the machine's vectors. */
+typedef uint64_t gp_quad __attribute__((vector_size(32), aligned(8)));
+
+/*
+ * Of a map's words first ... end - 1 (1 = taken), the first from one of whose positions on length
+ * granules, 1 to 64, are free, those of the word behind it, which there is, included; end when there is
+ * none.
+ */
+static inline size_t gp_first_word(
+    const uint64_t *taken, size_t first, size_t end, unsigned length, uint64_t positions) {
+  /* Twice as long runs in each step, which overlap in the last. */
+  unsigned shifts[6], steps = 0;
+  for (unsigned have = 1; have < length; have += shifts[steps++]) {
+    shifts[steps] = have < length - have ? have : length - have;
+  }
+  for (size_t word = first; word < end; word += 4) {
+    uint64_t rest[5] = {~0ull, ~0ull, ~0ull, ~0ull, ~0ull};
+    const uint64_t *words = taken + word;
+    if (end - word < 4) words = memcpy(rest, words, (end - word + 1) * sizeof *rest);
+    gp_quad from = ~*(const gp_quad *)words, behind = ~*(const gp_quad *)(words + 1);
+    for (unsigned step = 0; step < steps; step++) {
+      from &= from >> shifts[step] | behind << (64 - shifts[step]);
+      behind &= behind >> shifts[step];
+    }
+    from &= positions;
+    if (from[0] | from[1] | from[2] | from[3]) {
+      size_t place = word;
+      for (unsigned number = 0; !from[number]; number++) place++;
+      return place;
+    }
+  }
+  return end;
 }
 
 #ifdef __SSE2__

@@ -1,17 +1,24 @@
 import CGenPoolInline
 import Synchronization
 
-/// A mutual exclusion lock of one word that stays usable in a forked child.
+/// A mutual exclusion lock that stays usable in a forked child.
 ///
-/// Three states as in Drepper's "Futexes Are Tricky": free, held, held with sleepers. The standard
-/// library's `Mutex` remembers the owner's thread id and dies in a child whose parent held it.
-/// This one remembers nobody; who may take it after a fork is for ``ForkGuard`` to say.
+/// The standard library's `Mutex` remembers the owner's thread id and dies in a child whose parent
+/// held it. This one remembers nobody; who may take it after a fork is for ``ForkGuard`` to say.
+///
+/// Who releases stores "free" and then looks for sleepers; who goes to sleep says so and then looks
+/// whether the lock is free. Between the two, each needs a barrier, or both may miss the other.
+/// Sleepers are rare: theirs is one for all threads, membarrier(2), so that a release has none, where
+/// it would be a third of the time of the short calls that the lock is for.
 struct Lock: ~Copyable {
   private let word = Atomic<UInt32>(0)
+  private let sleepers = Atomic<UInt32>(0)
+  private let hasBarrierForAll = Lock.hasBarrierForAll
 
   private static var free: UInt32 { 0 }
   private static var held: UInt32 { 1 }
-  private static var contended: UInt32 { 2 }
+  /// Whether the kernel has membarrier(2) for this process.
+  private static let hasBarrierForAll = gp_register_barrier_for_all()
 
   @inline(__always)
   func acquire() {
@@ -22,7 +29,19 @@ struct Lock: ~Copyable {
 
   @inline(__always)
   func release() {
-    if word.exchange(Self.free, ordering: .releasing) == Self.contended { wakeOne() }
+    word.store(Self.free, ordering: .releasing)
+    if hasBarrierForAll {
+      gp_compiler_barrier()
+    } else {
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
+    if sleepers.load(ordering: .relaxed) != 0 { wakeOne() }
+  }
+
+  private func tryAcquire() -> Bool {
+    word.load(ordering: .relaxed) == Self.free
+      && word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring)
+        .exchanged
   }
 
   @inline(never)
@@ -33,17 +52,24 @@ struct Lock: ~Copyable {
     var pauses = 16
     for _ in 0..<20 {
       for _ in 0..<pauses { gp_spin_pause() }
-      if word.load(ordering: .relaxed) == Self.free,
-        word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring)
-          .exchanged
-      {
-        return
-      }
+      if tryAcquire() { return }
       pauses = min(2 * pauses, 256)
     }
-    while word.exchange(Self.contended, ordering: .acquiring) != Self.free {
-      unsafe withFutexWord { unsafe gp_futex_wait($0, Self.contended) }
+    sleepers.wrappingAdd(1, ordering: .relaxed)
+    var maySleep = true
+    if hasBarrierForAll {
+      maySleep = gp_barrier_for_all()
+    } else {
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
+    while !tryAcquire() {
+      if maySleep {
+        unsafe withFutexWord { unsafe gp_futex_wait($0, Self.held) }
+      } else {
+        gp_yield()
+      }
+    }
+    sleepers.wrappingSubtract(1, ordering: .relaxed)
   }
 
   @inline(never)
