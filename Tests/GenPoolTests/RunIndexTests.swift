@@ -317,6 +317,56 @@ struct RunIndexTests {
     }
   }
 
+  /// A short life with one search after each change: what was asked for is built step by step
+  /// meanwhile.
+  private func liveWhileBuilding<Shape: IndexShape>(
+    _ shape: Shape.Type, granules: Int, seed: UInt64
+  ) {
+    var random = SplitMix64(seed: seed)
+    let origin = UInt64.random(in: 0...70, using: &random)
+    let share = Int.random(in: 1...9, using: &random)
+    var taken = (0..<granules).map { _ in Int.random(in: 0..<10, using: &random) < share }
+    guard var index = index(shape, taken, origin: origin) else {
+      Issue.record("no memory")
+      return
+    }
+    for step in 0..<12 {
+      let count = Int.random(in: 1...6, using: &random)
+      let (got, expected) = take(
+        count, Way.allCases.randomElement(using: &random) ?? .best, &index, taken, origin: origin)
+      if got != expected {
+        Issue.record("seed \(seed), step \(step): \(got as Any), not \(expected as Any)")
+      }
+      for granule in got.map({ $0..<($0 + count) }) ?? 0..<0 { taken[granule] = true }
+      if let rule = index.brokenRule { Issue.record("seed \(seed), step \(step): \(rule)") }
+      let first = Int.random(in: 0..<granules, using: &random)
+      guard taken[first] else { continue }
+      let end = (first..<min(granules, first + 9)).first { !taken[$0] } ?? min(granules, first + 9)
+      index.free(GranuleRun(first: GranuleIndex(first), count: GranuleCount(end - first)))
+      for granule in first..<end { taken[granule] = false }
+      if let rule = index.brokenRule { Issue.record("seed \(seed), step \(step), freed: \(rule)") }
+    }
+  }
+
+  @Test func `what is asked for late is true while it is built`() {
+    for seed in 0..<300 as Range<UInt64> {
+      liveWhileBuilding(TwoByTwo.self, granules: 23, seed: seed)
+      liveWhileBuilding(FourByTwo.self, granules: 41, seed: seed)
+      liveWhileBuilding(OneByFour.self, granules: 13, seed: seed)
+    }
+    for seed in 0..<100 as Range<UInt64> {
+      liveWhileBuilding(Steps.self, granules: 1300, seed: seed)
+      // In one step.
+      liveWhileBuilding(NativeShape.self, granules: 300, seed: seed)
+    }
+  }
+
+  /// Blocks and nodes as the pool's, built in steps of one block.
+  private enum Steps: TinyShape {
+    static var blockOrder: Int { 6 }
+    static var fanOrder: Int { 6 }
+  }
+
   /// What is known without the lock of the longest run from an aligned place is so.
   private func expectKnownRuns<Shape: IndexShape>(_ index: inout RunIndex<Shape>, _ life: String) {
     // This makes the trees.
@@ -397,6 +447,8 @@ extension TinyShape {
   static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
     (0..<(1 << fanOrder)).reduce(0) { $0 | (node[$1] <= most ? 1 << UInt64($1) : 0) }
   }
+
+  static var buildStep: Int { 1 }
 
   static func least(in node: NodeBytes, except child: Int) -> UInt8 {
     (0..<(1 << fanOrder)).filter { $0 != child }.map { node[$0] }.min() ?? .max

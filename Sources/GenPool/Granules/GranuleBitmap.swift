@@ -1,3 +1,5 @@
+import CGenPoolInline
+
 /// Which granules of a chunk are allocated: the truth about the chunk.
 ///
 /// Bit i of the map is bit i mod 64 of word i / 64; 1 = allocated. This is the kernel's layout on
@@ -68,6 +70,16 @@ public struct GranuleBitmap: ~Copyable {
   package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
     let words = unsafe storage.pointer(to: Self.guardBefore)
     return unsafe words.withMemoryRebound(to: UInt.self, capacity: wordCount) { unsafe body($0) }
+  }
+
+  /// The lowest of the words `first ..< end` from one of whose positions, bits of `positions`,
+  /// `length` granules are free, 1 to 64; nil when there is none. O(words), several at a time.
+  func firstWord(
+    from first: Int, to end: Int, withRunOf length: Int, from positions: UInt64
+  ) -> Int? {
+    let words = unsafe storage.pointer(to: Self.guardBefore)
+    let word = unsafe Int(gp_first_word(words, first, end, UInt32(length), positions))
+    return word < end ? word : nil
   }
 
   private static func wordCount(_ bits: Int) -> Int { bits / 64 + (bits % 64 == 0 ? 0 : 1) }

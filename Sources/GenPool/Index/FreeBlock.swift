@@ -123,12 +123,37 @@ struct FreeBlock<Shape: IndexShape> {
   /// length. `continues`: whether the granule before the block is free.
   @inline(__always)
   func starts(ofMaximalRun length: Int, continues: Bool) -> UInt64 {
-    let firsts = bits & ~(bits &<< 1 | (continues ? 1 : 0))
+    let firsts = firsts(continues: continues)
     let suffixStart = firsts & suffixPositions
     let inside =
       firsts & ~suffixStart & starts(ofRun: length)
       & ~(bits &>> UInt64(truncatingIfNeeded: length))
     return suffix &+ nextPrefix == length ? inside | suffixStart : inside
+  }
+}
+
+extension FreeBlock {
+  /// The positions at which maximal runs start. `continues`: whether the granule before the block
+  /// is free.
+  @inline(__always)
+  func firsts(continues: Bool) -> UInt64 { bits & ~(bits &<< 1 | (continues ? 1 : 0)) }
+
+  /// The positions at which maximal runs of `length` granules to less than `limit` start; both at
+  /// most a block's length.
+  @inline(__always)
+  func starts(ofRunsFrom length: Int, below limit: Int, continues: Bool) -> UInt64 {
+    let firsts = firsts(continues: continues)
+    let suffixStart = firsts & suffixPositions
+    let inside = firsts & ~suffixStart & starts(ofRun: length) & ~starts(ofRun: limit)
+    let across = suffix &+ nextPrefix
+    return across >= length && across < limit ? inside | suffixStart : inside
+  }
+
+  /// The free granules from a position on where one is, up to the next block's end.
+  @inline(__always)
+  func length(ofRunFrom position: Int) -> Int {
+    let inside = (~(bits &>> UInt64(truncatingIfNeeded: position))).trailingZeroBitCount
+    return position &+ inside < Shape.block ? inside : inside &+ nextPrefix
   }
 }
 

@@ -12,6 +12,9 @@ package protocol IndexShape {
   /// 64. At most 2^32 − 1.
   static var narrowLimit: Int { get }
 
+  /// What is asked for late is built in steps: this many blocks a step, or a sixteenth of all.
+  static var buildStep: Int { get }
+
   /// Which bytes of a node are at most `most`, 0 to 126: bit i for child i.
   static func within(_ most: UInt8, in node: NodeBytes) -> UInt64
 
@@ -21,6 +24,13 @@ package protocol IndexShape {
   /// Down a tree of bytes of `depth` levels and `nodeCount` nodes, in each level to the first child
   /// of at most `most`, which there is: the number of the last byte, counted from the root's first.
   static func descend(to most: UInt8, in root: NodeBytes, depth: Int, nodeCount: Int) -> Int
+
+  /// The lowest of the blocks `first ..< end` with a run of `length` granules, 1 to a block's length,
+  /// from one of `positions` on; nil when there is none. O(blocks).
+  static func block(
+    from first: Int, to end: Int, withRunOf length: Int, from positions: UInt64,
+    in bitmap: borrowing GranuleBitmap
+  ) -> Int?
 
   /// A node of entries of four bytes has 2^lineOrder children, at most 16.
   static var lineOrder: Int { get }
@@ -70,6 +80,8 @@ extension IndexShape {
   static var fan: Int { 1 &<< fanOrder }
   @inline(__always)
   package static var narrowLimit: Int { Int(truncatingIfNeeded: UInt32.max) }
+  /// A tenth of a millisecond.
+  package static var buildStep: Int { 16 << 10 }
 
   @inline(__always)
   package static func descend(
@@ -81,6 +93,17 @@ extension IndexShape {
       place = node &+ within(most, in: root.advanced(by: node)).trailingZeroBitCount
     }
     return place
+  }
+
+  package static func block(
+    from first: Int, to end: Int, withRunOf length: Int, from positions: UInt64,
+    in bitmap: borrowing GranuleBitmap
+  ) -> Int? {
+    for block in first..<max(first, end)
+    where FreeBlock<Self>(block, in: bitmap).firstStart(ofRun: length, among: positions) < 64 {
+      return block
+    }
+    return nil
   }
 
   @inline(__always)
@@ -182,6 +205,13 @@ package enum VectorShape: IndexShape {
     #endif
   }
 
+  package static func block(
+    from first: Int, to end: Int, withRunOf length: Int, from positions: UInt64,
+    in bitmap: borrowing GranuleBitmap
+  ) -> Int? {
+    bitmap.firstWord(from: first, to: end, withRunOf: length, from: positions)
+  }
+
   @inline(__always)
   package static func first(lacking lack: UInt8, _ lane: Int, in line: LineEntries) -> Int {
     #if arch(x86_64) || arch(arm64)
@@ -216,6 +246,13 @@ package enum NativeShape: IndexShape {
   @inline(__always)
   package static func least(in node: NodeBytes, except child: Int) -> UInt8 {
     VectorShape.least(in: node, except: child)
+  }
+
+  package static func block(
+    from first: Int, to end: Int, withRunOf length: Int, from positions: UInt64,
+    in bitmap: borrowing GranuleBitmap
+  ) -> Int? {
+    VectorShape.block(from: first, to: end, withRunOf: length, from: positions, in: bitmap)
   }
 
   @inline(__always)

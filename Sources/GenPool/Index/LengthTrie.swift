@@ -172,10 +172,11 @@ struct LengthTrie<Shape: IndexShape>: ~Copyable {
     return best
   }
 
-  /// The first rule that does not hold; nil when all do.
-  func brokenRule(_ lengths: borrowing NumberTable<Shape>) -> String? {
+  /// The first rule that does not hold for the runs that start in the first `count` blocks; nil when
+  /// all do.
+  func brokenRule(_ lengths: borrowing NumberTable<Shape>, upTo count: Int) -> String? {
     var found = 0
-    for block in 0..<lengths.count where lengths[block] != 0 {
+    for block in 0..<count where lengths[block] != 0 {
       let node =
         lengths.isWide
         ? self[link(block, lengths[block], UInt64.self), UInt64.self]

@@ -11,8 +11,10 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   private let limit: Int
   let tree: NodeTree<Shape>
   private let bits: Table<UInt64>
-  /// The same runs by length, once the best fit was asked for.
-  var byLength: LengthTrie<Shape>?
+  /// The same runs by length, once the best fit was asked for: those that start in the first
+  /// ``builtCount`` blocks.
+  private var byLength: LengthTrie<Shape>?
+  private var builtCount = 0
 
   /// No long runs of `count` granules, in an arena where they were planned. O(1).
   init(count: Int, in arena: inout Arena) {
@@ -108,6 +110,27 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     return tree.firstLeaf(under: node) &+ children.trailingZeroBitCount
   }
 
+  /// The lowest block from `block` on that is not inside a long run. Constant time a level.
+  func firstBlock(from block: Int, in bitmap: borrowing GranuleBitmap) -> Int {
+    guard block < tree.leafCount, bitmap.bit(block << Shape.blockOrder - 1) == 0,
+      FreeBlock<Shape>(block, in: bitmap).suffix == Shape.block
+    else { return block }
+    let start = start(ofRunBefore: (block + 1) << Shape.blockOrder, in: bitmap)
+    return end(ofRunFrom: start) >> Shape.blockOrder
+  }
+
+  /// The block behind `block`, or behind those inside the long run that starts there; `free` is the
+  /// block.
+  @inline(__always)
+  func block(
+    behind block: Int, _ free: FreeBlock<Shape>, in bitmap: borrowing GranuleBitmap
+  ) -> Int {
+    guard free.suffix &+ free.nextPrefix >= Shape.block, length(of: block) > 0 else {
+      return block &+ 1
+    }
+    return max(block &+ 1, end(ofRunFrom: start(of: block, in: bitmap)) &>> Shape.blockOrder)
+  }
+
   /// Visits the blocks in rows, lowest first, but for those that are free and have a free block
   /// behind them: the first and the last of each row. O(long runs), although there may be any
   /// number of blocks.
@@ -130,12 +153,35 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
   func children(of node: Int) -> UInt64 { bits[node] }
 
   /// The start of the shortest long run of at least `length` granules, the lowest of equals. The
-  /// runs are known by length.
+  /// runs are known by length; where not all are yet, O(long runs).
   func best(_ length: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
-    switch byLength {
-    case .some(let trie): trie.shortest(length, lengths).map { start(of: $0, in: bitmap) }
-    case nil: nil
+    let block =
+      switch byLength {
+      case .some(let trie): trie.shortest(length, lengths)
+      case nil: nil as Int?
+      }
+    return (isBuiltByLength ? block : best(length, orIn: block)).map { start(of: $0, in: bitmap) }
+  }
+
+  /// The block of the best of the runs that are not known by length and the one in `known`.
+  private func best(_ length: Int, orIn known: Int?) -> Int? {
+    var best = known
+    var least = known.map { lengths[$0] } ?? .max
+    var block = builtCount
+    while block < tree.leafCount, least > length {
+      let node = tree.node(over: block)
+      var children = bits[node] & (~0 &<< UInt64(truncatingIfNeeded: tree.child(block)))
+      while children != 0 {
+        let candidate = tree.firstLeaf(under: node) &+ children.trailingZeroBitCount
+        if lengths[candidate] >= length, lengths[candidate] < least {
+          best = candidate
+          least = lengths[candidate]
+        }
+        children &= children &- 1
+      }
+      block = tree.firstLeaf(under: node &+ 1)
     }
+    return best
   }
 
   // MARK: Keeping up
@@ -168,9 +214,9 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     let old = lengths[block]
     guard old != length else { return }
     // The trie reads lengths on its way: it goes first where one goes, last where one comes.
-    if old != 0 { byLength?.remove(block, lengths) }
+    if old != 0, block < builtCount { byLength?.remove(block, lengths) }
     lengths[block] = length
-    if length != 0 { byLength?.insert(block, lengths) }
+    if length != 0, block < builtCount { byLength?.insert(block, lengths) }
     guard (old == 0) != (length == 0) else { return }
     var node = tree.node(over: block)
     var child = tree.child(block)
@@ -185,18 +231,27 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
     }
   }
 
-  /// Starts to know the runs by length; false without memory. O(long runs).
+  /// Starts to know the runs by length; false without memory.
   mutating func knowByLength() -> Bool {
-    guard var trie = LengthTrie<Shape>(blocks: tree.leafCount, lengthsUpTo: limit) else {
+    guard let trie = LengthTrie<Shape>(blocks: tree.leafCount, lengthsUpTo: limit) else {
       return false
-    }
-    var next = next(from: 0)
-    while let block = next {
-      trie.insert(block, lengths)
-      next = self.next(from: block + 1)
     }
     byLength = consume trie
     return true
+  }
+
+  /// Whether all are known by length.
+  var isBuiltByLength: Bool { builtCount == tree.leafCount }
+
+  /// Gets to know a step more by length. Of a trie a step is a few runs.
+  mutating func buildByLength() {
+    var count = max(1, Shape.buildStep >> 3, tree.leafCount >> 7)
+    while count > 0, let block = next(from: builtCount) {
+      byLength?.insert(block, lengths)
+      builtCount = block + 1
+      count -= 1
+    }
+    if count > 0 { builtCount = tree.leafCount }
   }
 
   // MARK: Checking
@@ -223,7 +278,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
       }
     }
     return switch byLength {
-    case .some(let trie): trie.brokenRule(lengths)
+    case .some(let trie): trie.brokenRule(lengths, upTo: builtCount)
     case nil: nil
     }
   }

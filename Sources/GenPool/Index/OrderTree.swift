@@ -10,8 +10,12 @@
 ///
 /// Orders above a block's are as a block's, and not used.
 ///
-/// Invariant: every leaf is as said, every byte above is the least below it, ``least`` the least of
-/// all. Where there is no leaf, all orders lack a block's length.
+/// A tree that is asked for when much is allocated is built block by block, in steps, so that no
+/// call waits for all of it. What is not built lacks nothing, as far as is known.
+///
+/// Invariant: every leaf that is built is as said, others lack no more than that; every byte above
+/// is the least below it, ``least`` the least of all. Where there is no leaf, all orders lack a
+/// block's length.
 struct OrderTree<Shape: IndexShape>: ~Copyable {
   /// The lowest of the orders.
   let firstOrder: Int
@@ -30,6 +34,8 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
   private let entries: Table<UInt32>
   /// The lack of the best of all places, by order.
   private var least: UInt32 = 0
+  /// How many leaves are built, the lowest first.
+  private var builtCount = 0
 
   private static var orders: Int { 4 }
   private static var ones: UInt32 { 0x0101_0101 }
@@ -37,7 +43,7 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
   private static var nothing: UInt32 { UInt32(truncatingIfNeeded: Shape.block) &* ones }
 
   /// The tree of `firstOrder` and the three orders above, in `bitmap`; nil without memory for it.
-  /// O(blocks); constant time a level if `isEmpty`: nothing is allocated.
+  /// Constant time a level. It is built if `isEmpty`: nothing is allocated.
   init?(firstOrder: Int, phase: Int, in bitmap: borrowing GranuleBitmap, isEmpty: Bool) {
     self.firstOrder = firstOrder
     self.phase = phase
@@ -70,9 +76,23 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
       guard entry >= Shape.line else { break }
       entry = entry >> Shape.lineOrder - 1
     }
-    least = Self.nothing
-    guard leafCount > 0 else { return }
-    rebuild(isEmpty ? max(0, leafCount - 2) : 0, leafCount - 1, in: bitmap)
+    if leafCount == 0 { least = Self.nothing }
+    if isEmpty, leafCount > 0 {
+      rebuild(max(0, leafCount - 2), leafCount - 1, in: bitmap)
+      builtCount = leafCount
+    }
+  }
+
+  /// Whether all of it is built.
+  @inline(__always)
+  var isBuilt: Bool { builtCount == leafCount }
+
+  /// Builds a step more.
+  mutating func build(in bitmap: borrowing GranuleBitmap) {
+    guard !isBuilt else { return }
+    let first = builtCount
+    builtCount = min(leafCount, first + max(Shape.buildStep, leafCount >> 4))
+    rebuild(first, builtCount - 1, in: bitmap)
   }
 
   /// The memory this takes, in bytes, if all of it is used.
@@ -98,10 +118,10 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
     Shape.block &- Int(truncatingIfNeeded: least &>> UInt32(8 &* lane(order)) & 0xff)
   }
 
-  /// The lowest place of an order for `length` granules, 1 to a block's length; nil when there is
-  /// none. Constant time a level.
+  /// The lowest block that is not known to have no place of an order for `length` granules, 1 to a
+  /// block's length; nil when there is none. Constant time a level.
   @inline(__always)
-  func first(_ length: Int, _ order: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+  private func block(for length: Int, _ order: Int) -> Int? {
     guard length <= longest(order) else { return nil }
     let lack = UInt8(truncatingIfNeeded: Shape.block &- length)
     let lane = lane(order)
@@ -110,10 +130,45 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
       let node = (entry &+ 1) &<< Shape.lineOrder
       entry = node &+ Shape.first(lacking: lack, lane, in: line(node))
     }
-    let block = entry &- firstLeaf
+    return entry &- firstLeaf
+  }
+
+  /// The lowest place of an order for `length` granules, 1 to a block's length; nil when there is
+  /// none. Constant time a level. The tree is built.
+  @inline(__always)
+  func first(_ length: Int, _ order: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+    guard let block = block(for: length, order) else { return nil }
     let position = FreeBlock<Shape>(block, in: bitmap).firstStart(
-      ofRun: length, among: positions[lane])
+      ofRun: length, among: positions[lane(order)])
     return block &<< Shape.blockOrder &+ position
+  }
+
+  /// The same of a tree that is not built. O(blocks).
+  func firstWhileBuilding(_ length: Int, _ order: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
+    let positions = positions[lane(order)]
+    guard let known = block(for: length, order),
+      let block = Shape.block(
+        from: known, to: leafCount, withRunOf: length, from: positions, in: bitmap)
+    else { return nil }
+    let free = FreeBlock<Shape>(block, in: bitmap)
+    return block << Shape.blockOrder + free.firstStart(ofRun: length, among: positions)
+  }
+
+  /// The longest run from any place of an order, up to a block's length. O(blocks) while the tree
+  /// is not built.
+  func longest(_ order: Int, in bitmap: borrowing GranuleBitmap) -> Int {
+    guard !isBuilt else { return longest(order) }
+    let positions = positions[lane(order)]
+    var longest = 0
+    var next = 0
+    while longest < Shape.block,
+      let block = Shape.block(
+        from: next, to: leafCount, withRunOf: longest + 1, from: positions, in: bitmap)
+    {
+      longest = FreeBlock<Shape>(block, in: bitmap).reach(from: positions)
+      next = block + 1
+    }
+    return longest
   }
 
   // MARK: Keeping up
@@ -259,6 +314,13 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
           longest = max(longest, front.nextAllocated(from: place, limit: end, in: bitmap) - place)
         }
         lacks |= UInt32(Shape.block - longest) << UInt32(8 * lane)
+      }
+      if block >= builtCount {
+        let entry = entries[firstLeaf + block]
+        if Self.least(entry, lacks) != entry {
+          return "what is not built lacks no more than it does"
+        }
+        lacks = entry
       }
       expected[depth - 1].append(lacks)
     }

@@ -89,8 +89,12 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
       count = nodes
       node = tree.parent(of: node).node
     }
-    runs.forEachRowOfOthers(in: bitmap) { first, last in
-      rebuild(first, last, inside: nil, in: bitmap)
+    if order > 0, tree.leafCount > 0, tree.leafCount <= 8 * Shape.buildStep {
+      rebuild(0, runs.tree.leafCount - 1, inside: nil, in: bitmap)
+    } else {
+      runs.forEachRowOfOthers(in: bitmap) { first, last in
+        rebuild(first, last, inside: nil, in: bitmap)
+      }
     }
     noteLongest(Shape.least(in: bytes(of: 0), except: Shape.fan))
   }
@@ -154,6 +158,33 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
       lower(leaf &+ 1, to: Self.lack(behind.reach))
     }
     return (first, true)
+  }
+
+  /// Visits the blocks from `block` on with a run of `length` granules, 1 to a block's length, from
+  /// any granule, lowest first. `body` gives the block to go on from. Every granule is a place.
+  /// O(blocks / 64) and the visits.
+  @inline(__always)
+  func forEachBlock(from block: Int, reaching length: Int, _ body: (Int) -> Int) {
+    guard length <= longest else { return }
+    let most = Self.nothing &- UInt8(truncatingIfNeeded: length)
+    var next = block
+    while next < tree.leafCount {
+      let node = tree.node(over: next)
+      let first = tree.firstLeaf(under: node)
+      let children =
+        Shape.within(most, in: bytes(of: node))
+        & (~0 &<< UInt64(truncatingIfNeeded: tree.child(next)))
+      next = first &+ Shape.fan
+      var left = children
+      while left != 0 {
+        let after = body(first &+ left.trailingZeroBitCount)
+        guard after < first &+ Shape.fan else {
+          next = after
+          break
+        }
+        left = children & (~0 &<< UInt64(truncatingIfNeeded: after &- first))
+      }
+    }
   }
 
   // MARK: Keeping up

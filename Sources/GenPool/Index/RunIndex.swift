@@ -1,23 +1,28 @@
-/// A chunk's bitmap and an index of its free runs: the kernel's answers, bit for bit, in bounded time.
+/// A chunk's bitmap and an index of its free runs: the kernel's answers, bit for bit, in bounded
+/// time.
 ///
 /// The bitmap is the truth. Beside it, the chunk is cut into *blocks* of a word's 64 granules:
 ///
-/// - **Reach** (``ReachTree``): for each block the longest free run from any of its granules, counted
-///   up to 64. It depends on the block and the next one alone, so that a change touches the byte of
-///   the block, and that of the one before at most. The lowest block whose byte is ≥ n has the first
-///   fit for n ≤ 64 granules; a tree of maxima with 64 children, one cache line a node, leads there.
-/// - **Long runs** (``LongRuns``): runs of 64 and more by the block in which they start, which no two
-///   share; a tree of bits finds the run around a granule, one of maxima the first that is long
+/// - **Reach** (``ReachTree``): for each block the longest free run from any of its granules,
+///   counted up to 64. It depends on the block and the next one alone, so that a change touches the
+///   byte of the block, and that of the one before at most. The lowest block whose byte is ≥ n has
+///   the first fit for n ≤ 64 granules; a tree of maxima with 64 children, one cache line a node,
+///   leads there.
+/// - **Long runs** (``LongRuns``): runs of 64 and more by the block in which they start, which no
+///   two share; a tree of bits finds the run around a granule, one of maxima the first that is long
 ///   enough.
-/// - **Aligned places** (``OrderTree``): for four alignments together, what the longest run from an aligned
-///   granule of a block lacks; each node says it of all four, so that they change together. Above a block's
-///   length an alignment has a tree of reach of its own, and longer runs their own maxima (``Rooms``). Once
-///   asked for.
-/// - **Best fit** (``ShortRuns``, ``LengthTrie``): for each length below 64 a tree of bits, where runs
-///   of exactly that length start; a trie by length and place for the others. Once asked for.
+/// - **Aligned places** (``OrderTree``): for four alignments together, what the longest run from an
+///   aligned granule of a block lacks; each node says it of all four, so that they change together.
+///   Above a block's length an alignment has a tree of reach of its own, and longer runs their own
+///   maxima (``Rooms``). Once asked for.
+/// - **Best fit** (``ShortRuns``, ``LengthTrie``): for each length below 64 a tree of bits, where
+///   runs of exactly that length start; a trie by length and place for the others. Once asked for.
+///
+/// What is asked for late is built in steps, one with each call that needs it, so that none waits
+/// for all of it; until it is built, such a call scans the bitmap's words, several at a time.
 ///
 /// A search goes down one tree; a change brings the trees above two or three blocks up to date.
-/// There is no scan and no retry; of what changed nothing is left for later but one number
+/// There is no other scan and no retry; of what changed nothing is left for later but one number
 /// (``Front``), which makes pools fast that are empty or filled from below. Cost: O(log₆₄ granules)
 /// cache lines for a search or a change of up to 64 granules, O(log₁₆ granules) where alignments
 /// were asked for, and 1/64 of an operation for each granule more.
@@ -28,8 +33,8 @@
 /// never used of a chunk takes no memory, and no time when it is made. Without an alignment and
 /// best fit, all lies in one piece.
 ///
-/// Invariant: every part is, after every change, what it would be if made anew from the bitmap; only the
-/// front's run may be recorded as longer than it is.
+/// Invariant: every part is, after every change, what it would be if made anew from the bitmap, as
+/// far as it is built; only the front's run may be recorded as longer than it is.
 package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The truth. For reading.
   package private(set) var bitmap: GranuleBitmap
@@ -49,6 +54,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private var front = Front<Shape>()
   /// Whether there is a ``short``: the best fit was asked for.
   private var isByLength = false
+  /// Whether all of it is built, and the long runs are known by length.
+  private var isBuiltByLength = false
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
   private let phase: UInt64
 
@@ -57,8 +64,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   /// An index of `count` free granules; nil without memory. O(log granules): of the tables no more
   /// is touched than what is not as in zeroed memory.
-  /// - Parameter origin: the virtual address of granule 0, in granules, rounded down: what alignment
-  ///   is counted from.
+  /// - Parameter origin: the virtual address of granule 0, in granules, rounded down: what
+  ///   alignment is counted from.
   package init?(count: GranuleCount, origin: UInt64) {
     guard var arena = Self.arena(count.rawValue, hasBitmap: true) else { return nil }
     let bitmap = GranuleBitmap(count: count, in: &arena)
@@ -103,6 +110,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return Arena(plan)
   }
 
+  /// Whether nothing is allocated. There is no front.
+  private var isEmpty: Bool { places.longest == bitmap.count.rawValue }
+
   /// The length of the longest free run. Constant time.
   @inline(__always)
   package var longest: GranuleCount {
@@ -138,8 +148,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// The lowest index with `count` free granules whose address is a multiple of 2^`order` granules,
-  /// counted from the index itself if `fromChunkStart`. The first time that an alignment is asked
-  /// for, O(words).
+  /// counted from the index itself if `fromChunkStart`. O(words) until what
+  /// the alignment needs is built.
   package mutating func firstFit(
     _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool = false
   ) -> GranuleIndex? {
@@ -183,7 +193,11 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       }
     } else if order <= Shape.blockOrder {
       if let number = orderTree(order, first) {
-        return orders[number].first(length, order, in: bitmap).map { GranuleIndex($0) }
+        let place =
+          orders[number].isBuilt
+          ? orders[number].first(length, order, in: bitmap)
+          : orders[number].firstWhileBuilding(length, order, in: bitmap)
+        return place.map { GranuleIndex($0) }
       }
     } else if let number = sparseTree(order, first) {
       return sparse[number].first(length, in: bitmap).map { GranuleIndex($0) }
@@ -194,23 +208,27 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// The number of the tree for an order up to a block's, whose places are `first` modulo
-  /// 2^`order`; nil without memory for it.
+  /// 2^`order`, a step further built; nil without memory for it.
   @inline(__always)
   private mutating func orderTree(_ order: Int, _ first: Int) -> Int? {
     let number = knownOrders.number(order, isAtStart: first == 0)
-    return number >= 0 ? number : makeOrderTree(order, isAtStart: first == 0)
+    return number >= 0 ? number : buildOrderTree(order, isAtStart: first == 0)
   }
 
   @inline(never)
-  private mutating func makeOrderTree(_ order: Int, isAtStart: Bool) -> Int? {
-    guard
+  private mutating func buildOrderTree(_ order: Int, isAtStart: Bool) -> Int? {
+    let firstOrder = KnownOrders.first(with: order)
+    let phase = isAtStart ? 0 : Int(truncatingIfNeeded: phase & UInt64(Shape.block &- 1))
+    var number = orders.number { $0.firstOrder == firstOrder && $0.phase == phase }
+    if number == nil,
       let new = OrderTree<Shape>(
-        firstOrder: KnownOrders.first(with: order),
-        phase: isAtStart ? 0 : Int(truncatingIfNeeded: phase & UInt64(Shape.block &- 1)),
-        in: bitmap, isEmpty: places.longest == bitmap.count.rawValue)
-    else { return nil }
-    let number = orders.append(new)
-    knownOrders.note(number, order, isAtStart: isAtStart)
+        firstOrder: firstOrder, phase: phase, in: bitmap, isEmpty: isEmpty)
+    {
+      number = orders.append(new)
+    }
+    guard let number else { return nil }
+    orders[number].build(in: bitmap)
+    if orders[number].isBuilt { knownOrders.note(number, order, isAtStart: isAtStart) }
     return number
   }
 
@@ -236,8 +254,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return alignedRooms.append(new)
   }
 
-  /// The longest free run from a place that is aligned as in ``firstFit(_:alignedTo:fromChunkStart:)``.
-  /// Constant time, or O(granules) where the alignment has few places; the first time, O(words).
+  /// The longest free run from a place that is aligned as in
+  /// ``firstFit(_:alignedTo:fromChunkStart:)``. Constant time, or O(granules) where the alignment
+  /// has few places; O(words) until what the alignment needs is built.
   package mutating func longest(
     alignedTo order: Int, fromChunkStart: Bool = false
   ) -> GranuleCount {
@@ -249,16 +268,21 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
       return GranuleCount(0)
     }
     if !isFewPlaces(order) {
+      // A run of more than a block from a place leaves the others behind.
+      if places.rooms.longest > 0, let number = rooms(order, first),
+        alignedRooms[number].longest >= Shape.block
+      {
+        return GranuleCount(alignedRooms[number].longest)
+      }
       var longest: Int?
       if order <= Shape.blockOrder {
-        if let number = orderTree(order, first) { longest = orders[number].longest(order) }
+        if let number = orderTree(order, first) {
+          longest = orders[number].longest(order, in: bitmap)
+        }
       } else if let number = sparseTree(order, first) {
         longest = Int(sparse[number].longest)
       }
       if let longest, longest < Shape.block { return GranuleCount(longest) }
-      if longest != nil, let number = rooms(order, first) {
-        return GranuleCount(alignedRooms[number].longest)
-      }
     }
     var most = 0
     for place in stride(from: first, to: granules, by: order < 62 ? 1 << order : granules) {
@@ -273,25 +297,38 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// The start of the shortest free run that holds `count` granules, the lowest of equals; nil when
-  /// there is none. The first time, O(granules).
+  /// there is none. O(words) until what knows the runs by length is built.
   package mutating func bestFit(_ count: GranuleCount) -> GranuleIndex? {
     let length = count.rawValue
     if front.isActive, runCount == 1 { return front.place(length).map { GranuleIndex($0) } }
     settle()
     guard length <= places.longest else { return nil }
+    if !isBuiltByLength, !buildByLength() { return bitmap.bestFit(from: .zero, count: count) }
+    let start =
+      switch short {
+      case .some(let short):
+        isBuiltByLength
+          ? short.best(length, in: bitmap)
+          : short.bestWhileBuilding(length, places.reach, runs, in: bitmap)
+      case nil: nil as Int?
+      }
+    return (start ?? runs.best(length, in: bitmap)).map { GranuleIndex($0) }
+  }
+
+  /// Builds a step more of what knows the runs by length; false without memory for it.
+  @inline(never)
+  private mutating func buildByLength() -> Bool {
     if !isByLength {
-      guard let new = ShortRuns<Shape>(bitmap: bitmap, runs: runs), runs.knowByLength() else {
-        return bitmap.bestFit(from: .zero, count: count)
+      guard let new = ShortRuns<Shape>(runs.tree, isEmpty: isEmpty), runs.knowByLength() else {
+        return false
       }
       short = consume new
       isByLength = true
     }
-    let start =
-      switch short {
-      case .some(let short): short.best(length, in: bitmap)
-      case nil: nil as Int?
-      }
-    return (start ?? runs.best(length, in: bitmap)).map { GranuleIndex($0) }
+    short?.build(runs, in: bitmap)
+    runs.buildByLength()
+    isBuiltByLength = runs.isBuiltByLength && short?.isBuilt == true
+    return true
   }
 
   /// Whether `run` lies in the map and is free.
@@ -405,9 +442,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     if before == 0, behind >= Shape.block { makeFront(last) }
   }
 
-  /// Marks a run as free where no more than one block knows of it: the run, and what is free around it,
-  /// ends inside the block, or it goes back to the front. False when that is not so, or when not all of it
-  /// is allocated: nothing has changed then. The run lies in the map.
+  /// Marks a run as free where no more than one block knows of it: the run, and what is free around
+  /// it, ends inside the block, or it goes back to the front. False when that is not so, or when
+  /// not all of it is allocated: nothing has changed then. The run lies in the map.
   @inline(__always)
   package mutating func freeInsideBlock(_ run: GranuleRun) -> Bool {
     let first = run.first.rawValue
@@ -495,8 +532,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     front = Front()
   }
 
-  /// The blocks in which the reach changes with `first ..< last`, where `before` granules, counted up
-  /// to a block, are free before it: they reach into what changes.
+  /// The blocks in which the reach changes with `first ..< last`, where `before` granules, counted
+  /// up to a block, are free before it: they reach into what changes.
   @inline(__always)
   private func blocks(_ first: Int, _ last: Int, _ before: Int) -> (low: Int, high: Int) {
     let block = first &>> Shape.blockOrder
@@ -580,7 +617,8 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     updateRooms(start, behind < Shape.block ? start : last)
   }
 
-  /// Brings the rooms up to date after the long runs that start in the blocks of two granules changed.
+  /// Brings the rooms up to date after the long runs that start in the blocks of two granules
+  /// changed.
   private mutating func updateRooms(_ first: Int, _ second: Int) {
     let block = first &>> Shape.blockOrder
     let other = second &>> Shape.blockOrder

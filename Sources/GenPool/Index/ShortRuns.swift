@@ -3,33 +3,49 @@
 /// For each length, a tree of bits over the blocks: 1 where a run of that length starts in the block,
 /// and above, where one starts below. A node's words for all lengths lie side by side.
 ///
+/// They are built block by block, in steps: of the blocks that are not built no run is known.
+///
 /// Invariant: bits are as said for the bitmap as it is; `present` has a bit for each length that
 /// occurs.
 struct ShortRuns<Shape: IndexShape>: ~Copyable {
   private let tree: NodeTree<Shape>
   private let bits: Table<UInt64>
   private var present: UInt64 = 0
+  /// The runs that start in so many blocks, from the lowest on, are known.
+  private var builtCount: Int
 
-  private init?(empty tree: NodeTree<Shape>) {
+  /// No runs in the blocks of `tree`; nil without memory. They are built if `isEmpty`: nothing is
+  /// allocated, and all is one run.
+  init?(_ tree: NodeTree<Shape>, isEmpty: Bool) {
     guard let bits = Table<UInt64>(count: tree.nodeCount << Shape.blockOrder) else { return nil }
     self.tree = tree
     self.bits = bits
+    builtCount = isEmpty ? max(0, tree.leafCount - 1) : 0
   }
 
-  /// The short runs of `bitmap`, whose long ones are `runs`; nil without memory. O(granules outside
-  /// long runs).
-  init?(bitmap: borrowing GranuleBitmap, runs: borrowing LongRuns<Shape>) {
-    self.init(empty: runs.tree)
-    var start = bitmap.nextFree(from: 0)
-    while start < bitmap.count.rawValue {
-      let block = start >> Shape.blockOrder
-      let isLong = runs.length(of: block) > 0 && runs.start(of: block, in: bitmap) == start
-      let end =
-        isLong
-        ? runs.end(ofRunFrom: start)
-        : bitmap.nextAllocated(from: start, limit: bitmap.count.rawValue)
-      if !isLong { insert(start, end - start) }
-      start = bitmap.nextFree(from: end)
+  /// Whether all is built.
+  @inline(__always)
+  var isBuilt: Bool { builtCount == tree.leafCount }
+
+  /// Builds a step more.
+  mutating func build(_ runs: borrowing LongRuns<Shape>, in bitmap: borrowing GranuleBitmap) {
+    let step = max(Shape.buildStep, tree.leafCount >> 8)
+    var blockCount = 0
+    var runCount = 0
+    builtCount = runs.firstBlock(from: builtCount, in: bitmap)
+    while builtCount < tree.leafCount, blockCount < step, runCount < 2 * step {
+      let number = builtCount
+      let block = FreeBlock<Shape>(number, in: bitmap)
+      var firsts = block.firsts(continues: bitmap.bit(number << Shape.blockOrder - 1) == 0)
+      builtCount = runs.block(behind: number, block, in: bitmap)
+      while firsts != 0 {
+        let position = firsts.trailingZeroBitCount
+        let length = block.length(ofRunFrom: position)
+        if length < Shape.block { insert(number << Shape.blockOrder + position, length) }
+        firsts &= firsts - 1
+        runCount += 1
+      }
+      blockCount += 1
     }
   }
 
@@ -54,10 +70,45 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
       &+ starts(ofMaximalRun: length, in: block, bitmap).trailingZeroBitCount
   }
 
-  /// Records that a run of `length` granules, less than a block, starts at `start`. Constant time a
-  /// level.
+  /// The same while not all is built, given the reach from any granule. O(blocks outside long
+  /// runs).
+  @inline(never)
+  func bestWhileBuilding(
+    _ length: Int, _ reach: borrowing ReachTree<Shape>, _ runs: borrowing LongRuns<Shape>,
+    in bitmap: borrowing GranuleBitmap
+  ) -> Int? {
+    guard length < Shape.block else { return nil }
+    var best = best(length, in: bitmap)
+    var limit = Shape.block
+    if best != nil {
+      limit = (present & (~0 &<< UInt64(truncatingIfNeeded: length))).trailingZeroBitCount
+    }
+    guard limit > length else { return best }
+    let first = runs.firstBlock(from: builtCount, in: bitmap)
+    reach.forEachBlock(from: first, reaching: length) { number in
+      let block = FreeBlock<Shape>(number, in: bitmap)
+      var starts = block.starts(
+        ofRunsFrom: length, below: limit,
+        continues: bitmap.bit(number &<< Shape.blockOrder &- 1) == 0)
+      while starts != 0 {
+        let position = starts.trailingZeroBitCount
+        let length = block.length(ofRunFrom: position)
+        if length < limit {
+          limit = length
+          best = number &<< Shape.blockOrder &+ position
+        }
+        starts &= starts &- 1
+      }
+      return limit > length ? runs.block(behind: number, block, in: bitmap) : tree.leafCount
+    }
+    return best
+  }
+
+  /// Records that a run of `length` granules, less than a block, starts at `start`, unless that is
+  /// still to be built. Constant time a level.
   @inline(__always)
   mutating func insert(_ start: Int, _ length: Int) {
+    guard start &>> Shape.blockOrder < builtCount else { return }
     var node = tree.node(over: start &>> Shape.blockOrder)
     var child = tree.child(start &>> Shape.blockOrder)
     while true {
@@ -104,7 +155,8 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
 
   /// The first rule that does not hold; nil when all do. O(granules + blocks × lengths).
   func brokenRule(in bitmap: borrowing GranuleBitmap) -> String? {
-    guard var fresh = Self(empty: tree) else { return nil }
+    guard var fresh = Self(tree, isEmpty: false) else { return nil }
+    fresh.builtCount = builtCount
     bitmap.forEachFreeRun { run in
       if run.count.rawValue < Shape.block { fresh.insert(run.first.rawValue, run.count.rawValue) }
       return true

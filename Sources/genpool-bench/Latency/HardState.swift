@@ -1,4 +1,5 @@
 import GenPool
+import Reference
 
 /// A state of a pool in which some search has a hard time, and the searches that are tried in it.
 struct HardState: Sendable {
@@ -38,6 +39,16 @@ struct HardState: Sendable {
         visit(first, 64 + first / 256 % 190)
       }
     },
+    // As long use leaves it: one granule in ten is free, in holes of 1 to 16.
+    HardState(name: "worn", count: 5) { granules, visit in
+      var random = SplitMix64(seed: 15)
+      var first = 0
+      while first < granules - 160 {
+        let length = 1 + random.next(below: 16)
+        visit(first, length)
+        first += length + 1 + random.next(below: 18 * length)
+      }
+    },
   ]
 
   /// The names of all, for people.
@@ -45,7 +56,8 @@ struct HardState: Sendable {
 
   /// Brings a fresh pool into this state.
   func prepare(_ subject: GenPoolSubject, granules: Int) throws {
-    guard subject.allocate(granules, at: 0) != nil else { throw BenchError.placementDiffers }
+    // By the first fit: what another needs would be built from the empty pool.
+    _ = try subject.allocate(granules, .first)
     holes(granules) { first, count in subject.free(UInt64(first), count) }
   }
 }

@@ -11,6 +11,10 @@ struct LatencyCommand: ParsableCommand {
       is what else the machine does. Searches that fail are timed up to their error. The states: \
       \(HardState.names).
 
+      With --first-use, the first \(Self.firstCalls) allocations by a fit that was never asked for before, \
+      in the same states: while what the fit needs is built. Each counts with the least of its times \
+      in all repeats.
+
       With --lives, the allocations of the work of "compare" instead: the same life is lived as often \
       as --repeats says, and each allocation counts with the least of its times.
 
@@ -26,6 +30,8 @@ struct LatencyCommand: ParsableCommand {
   var fit: MeasuredFit?
   @Option(help: "Repeats.")
   var repeats = 7
+  @Flag(help: "The first allocations by a fit, in the hard states.")
+  var firstUse = false
   @Flag(help: "Allocations of a life, not of the hard states.")
   var lives = false
   @Option(
@@ -37,11 +43,15 @@ struct LatencyCommand: ParsableCommand {
   var json = false
 
   private static let defaultGranules = 16 << 20
+  /// More than it takes until all is built.
+  private static let firstCalls = 300
   private static let defaultAllocations = 1_000_000
   private static let defaultShape = PoolShape.all[1]
 
   func validate() throws {
-    let ofStates = [("--granules", granules != nil), ("--state", state != nil)]
+    let ofStates = [
+      ("--granules", granules != nil), ("--state", state != nil), ("--first-use", firstUse),
+    ]
     let ofLives = [("--case", pool != nil), ("--allocations", allocations != nil)]
     for (option, isGiven) in lives ? ofStates : ofLives where isGiven {
       throw ValidationError(
@@ -66,6 +76,7 @@ struct LatencyCommand: ParsableCommand {
 
   func run() throws {
     if lives { return try runLives() }
+    if firstUse { return try runFirstUses() }
     let machine = Machine()
     let granules = granules ?? Self.defaultGranules
     var rows: [Row] = []
@@ -89,6 +100,55 @@ struct LatencyCommand: ParsableCommand {
             row.state, row.fit, String(row.request), String(row.ns), row.found ? "found" : "none"))
       }
     }
+  }
+
+  private func runFirstUses() throws {
+    let machine = Machine()
+    let granules = granules ?? Self.defaultGranules
+    var rows: [FirstUseRow] = []
+    if !json {
+      print(
+        "\(machine); \(granules) granules, \(repeats) repeats of \(Self.firstCalls) calls, ns\n")
+      print(line("state", "fit", "request", "first", "worst", "last"))
+    }
+    for state in HardState.all where self.state == nil || state.name == self.state {
+      for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
+        var least = [UInt64](repeating: .max, count: Self.firstCalls)
+        for _ in 0..<repeats {
+          let subject = try subject(state, fit, granules)
+          try state.prepare(subject, granules: granules)
+          for call in 0..<Self.firstCalls {
+            let start = nanoseconds()
+            let handle = measuredAllocation(subject, state.count, at: UInt64(granules / 2))
+            least[call] = min(least[call], nanoseconds() - start)
+            if let handle { subject.free(handle, state.count) }
+          }
+        }
+        let row = FirstUseRow(
+          state: state.name, fit: fit.rawValue, granules: granules, request: state.count,
+          first: least[0], worst: least.max() ?? 0, last: least[least.count - 1])
+        if json {
+          rows.append(row)
+        } else {
+          print(
+            line(
+              row.state, row.fit, String(row.request), String(row.first), String(row.worst),
+              String(row.last)))
+        }
+      }
+    }
+    if json { print(try rows.map { DatedRow($0, on: machine) }.jsonRows) }
+  }
+
+  /// A pool in which nothing was asked for but room for the first time.
+  private func subject(
+    _ state: HardState, _ fit: MeasuredFit, _ granules: Int
+  ) throws -> GenPoolSubject {
+    let shape = PoolShape(name: state.name, chunks: 1, granules: granules, granuleOrder: 6)
+    let subject = try GenPoolSubject(shape, fit)
+    // An error's type is looked up once in a process.
+    _ = try? subject.allocate(granules + 1, .first)
+    return subject
   }
 
   private func runLives() throws {
@@ -125,13 +185,13 @@ struct LatencyCommand: ParsableCommand {
   private func measure(
     _ state: HardState, _ fit: MeasuredFit, _ granules: Int
   ) throws -> (UInt64, Bool) {
-    let shape = PoolShape(name: state.name, chunks: 1, granules: granules, granuleOrder: 6)
-    let subject = try GenPoolSubject(shape, fit)
-    // What a fit needs is built when it is first asked for.
-    if let first = subject.allocate(state.count, at: 0) { subject.free(first, state.count) }
-    // An error's type is looked up once in a process.
-    _ = subject.allocate(granules + 1, at: 0)
+    let subject = try subject(state, fit, granules)
     try state.prepare(subject, granules: granules)
+    // What a fit needs is built by the first calls that ask for it.
+    for _ in 0..<Self.firstCalls {
+      let handle = subject.allocate(state.count, at: UInt64(granules / 2))
+      if let handle { subject.free(handle, state.count) }
+    }
     var least = UInt64.max
     var isFound = false
     for _ in 0..<repeats {
@@ -169,6 +229,25 @@ private struct Row: Encodable {
   let request: Int
   let ns: UInt64
   let found: Bool
+}
+
+/// The first allocations by a fit in one hard state, in nanoseconds.
+private struct FirstUseRow: Encodable {
+  let state: String
+  let fit: String
+  let granules: Int
+  /// In granules.
+  let request: Int
+  let first: UInt64
+  let worst: UInt64
+  let last: UInt64
+
+  private enum CodingKeys: String, CodingKey {
+    case state, fit, granules, request
+    case first = "first_ns"
+    case worst = "worst_ns"
+    case last = "last_ns"
+  }
 }
 
 /// The result of one life, in nanoseconds.
