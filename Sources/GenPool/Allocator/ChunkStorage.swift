@@ -83,6 +83,8 @@ struct ChunkStorage: ~Copyable {
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
+    /// The slabs of caches here.
+    var slabs = SlabMap()
     /// The words of the list for this chunk; nil as long as it was always alone.
     var place: ChunkList.Place?
 
@@ -134,6 +136,7 @@ struct ChunkStorage: ~Copyable {
     state.index = empty
     state.tags = nil
     state.isTagged = false
+    state.slabs = SlabMap()
     state.place = nil
     alignedRuns.store(AlignedRuns.unknown.rawValue, ordering: .relaxed)
     return state.backing.take()
@@ -291,7 +294,7 @@ struct ChunkStorage: ~Copyable {
   /// Marks a run as free if that is simple: see ``RunIndex/freeInsideBlock(_:)``. The lock is held.
   @inline(__always)
   func freeInsideBlock(_ run: GranuleRun, in state: inout State) -> Bool {
-    guard isInUse, state.index.freeInsideBlock(run) else { return false }
+    guard isInUse, state.slabs.count == 0, state.index.freeInsideBlock(run) else { return false }
     noteFree(run, in: &state)
     return true
   }
