@@ -125,6 +125,9 @@ extension RangeAllocator {
       if let rule = state.pointee.brokenRule { preconditionFailure(rule) }
     }
 
+    /// The number of slabs, for tests: it does not grow by objects that others free.
+    package var slabCount: Int { state.pointee.slabCount }
+
     // MARK: Outside of the slot
 
     @inline(never)

@@ -72,6 +72,9 @@ struct CacheState: ~Copyable {
   /// The same, empty slots included.
   private var counted: Int { record.pointee.counted.load(ordering: .relaxed) }
 
+  /// The number of slabs.
+  var slabCount: Int { slabs.count - freeNumbers.count }
+
   /// Whether this is a forked child of the process that made the cache.
   var isForked: Bool { forkGuard.isForked }
 

@@ -137,3 +137,23 @@ extension ChunkStorage {
     }
   }
 }
+
+extension ChunkStorage {
+  /// The first rule about slabs that does not hold; nil when all do. No other thread is there.
+  var brokenSlabRule: String? {
+    guard !isRemoved, state.value.slabs.count > 0 else { return nil }
+    var slabs: [SlabReference] = []
+    for granule in 0..<granules.rawValue {
+      guard let slab = state.value.slabs.slab(of: granule) else { continue }
+      if !slabs.contains(slab) { slabs.append(slab) }
+      if slab.pointee.disowned.load(ordering: .relaxed) & slab.pointee.bit(ofGranule: granule) != 0
+      {
+        return "no word for what is disowned"
+      }
+      if !state.value.index.bitmap.isAllocated(GranuleIndex(granule)) {
+        return "what is in a slab is allocated"
+      }
+    }
+    return slabs.count <= state.value.slabs.count ? nil : "all slabs are counted"
+  }
+}

@@ -102,7 +102,8 @@ struct Slab: ~Copyable {
     guard let slots else { return 0 }
     let address = slots[granules - 1].object.load(ordering: .relaxed)
     guard address != 0, let object = object(at: Address(address)) else { return 0 }
-    return 1 << object
+    // A newer slab has it where this one has disowned it.
+    return 1 << object & ~disowned.load(ordering: .relaxed)
   }
 
   /// A bit for each object that the cache holds.
