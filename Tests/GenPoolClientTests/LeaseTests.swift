@@ -289,12 +289,13 @@ private func mappings(of memory: FakeMemory) -> Int {
   var status = stat()
   guard unsafe fstat(memory.descriptor, &status) == 0 else { return -1 }
   guard let maps = try? lines(of: "/proc/self/maps") else { return -1 }
-  // A library on another file system may have the same inode number.
-  let device = [gnu_dev_major(status.st_dev), gnu_dev_minor(status.st_dev)]
+  // A library on another file system may have the same inode number. As makedev(3) has it.
+  let device = UInt64(status.st_dev)
+  let parts = [device >> 8 & 0xfff | device >> 32 & ~0xfff, device & 0xff | device >> 12 & ~0xff]
     .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
   return maps.count {
     let fields = $0.split(separator: " ").dropFirst(3)
-    return fields.first == device[...] && fields.dropFirst().first == "\(status.st_ino)"
+    return fields.first == parts[...] && fields.dropFirst().first == "\(status.st_ino)"
   }
 }
 

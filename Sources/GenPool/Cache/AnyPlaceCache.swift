@@ -70,12 +70,6 @@ extension RangeAllocator {
     /// - Complexity: constant on a hit; else as ``RangeAllocator/allocate(_:fit:)``, for up to 64
     ///   objects at once.
     public func allocate(_ size: ByteCount) throws(Failure) -> Allocation {
-      try allocateQuickly(size)
-    }
-
-    /// The same, for the forms that are compiled for one space.
-    @inline(__always)
-    fileprivate func allocateQuickly(_ size: ByteCount) throws(Failure) -> Allocation {
       guard let made = state.pointee.allocate(size) else { return try allocateSlowly(size) }
       return Allocation(start: Address(made.start), size: size, owner: made.owner)
     }
@@ -91,22 +85,17 @@ extension RangeAllocator {
     ///   as ``RangeAllocator/free(_:size:)``.
     @discardableResult
     public func free(_ start: Address<Space>, size: ByteCount) throws(Failure) -> Owner? {
-      try freeQuickly(start, size)
+      guard let freed = state.pointee.free(AnyAddress(start), size) else {
+        return try freeSlowly(start, size)
+      }
+      return freed.owner
     }
 
     /// Frees an allocation, whole: as ``free(_:size:)``.
     @discardableResult
     public func free(_ allocation: Allocation) throws(Failure) -> Owner? {
-      try freeQuickly(allocation.start, allocation.size)
-    }
-
-    /// The same, for the forms that are compiled for one space.
-    @inline(__always)
-    fileprivate func freeQuickly(_ start: Address<Space>, _ size: ByteCount) throws(Failure)
-      -> Owner?
-    {
-      guard let freed = state.pointee.free(AnyAddress(start), size) else {
-        return try freeSlowly(start, size)
+      guard let freed = state.pointee.free(AnyAddress(allocation.start), allocation.size) else {
+        return try freeSlowly(allocation.start, allocation.size)
       }
       return freed.owner
     }

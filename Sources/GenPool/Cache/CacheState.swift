@@ -92,7 +92,7 @@ struct CacheState: ~Copyable {
   func allocate(_ size: ByteCount) -> Object? {
     // Wraps for 0 bytes, which are too many then.
     let index = (size.rawValue &- 1) &>> order
-    guard moment.isNow, index < Slab.mostGranules else { return nil }
+    guard moment.difference | index &>> Slab.orderOfMostGranules == 0 else { return nil }
     let slot = Int(truncatingIfNeeded: index)
     let address = slots[slot].object.load(ordering: .relaxed)
     guard address != 0 else { return nil }
@@ -131,7 +131,7 @@ struct CacheState: ~Copyable {
   @inline(__always)
   func free(_ start: AnyAddress, _ size: ByteCount) -> Freed? {
     let index = (size.rawValue &- 1) &>> order
-    guard moment.isNow, index < Slab.mostGranules else { return nil }
+    guard moment.difference | index &>> Slab.orderOfMostGranules == 0 else { return nil }
     let slot = Int(truncatingIfNeeded: index)
     // That of a closed slot has no object.
     let slab = slots[slot].slab

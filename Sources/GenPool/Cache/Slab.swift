@@ -46,7 +46,8 @@ struct Slab: ~Copyable {
   var isListed = false
 
   /// The most granules of an object.
-  static var mostGranules: Int { 64 }
+  static var mostGranules: Int { 1 << orderOfMostGranules }
+  static var orderOfMostGranules: UInt64 { 6 }
   /// The most objects.
   static var mostObjects: Int { 64 }
 

@@ -62,7 +62,11 @@ struct ChangeMoment {
   }
 
   @inline(__always)
-  var isNow: Bool { unsafe word.pointee.load(ordering: .acquiring) == value }
+  var isNow: Bool { difference == 0 }
+
+  /// 0 as long as the moment is now: to be looked at together with something else.
+  @inline(__always)
+  var difference: UInt64 { unsafe word.pointee.load(ordering: .acquiring) ^ value }
 
   /// Ends the moment, for all caches of the process.
   static func end() {
