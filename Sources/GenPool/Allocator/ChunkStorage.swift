@@ -2,13 +2,15 @@ import Synchronization
 
 /// An address of an allocator's space, whichever it is: the engine inside is compiled once, and no
 /// address of one allocator ever meets another's.
+@usableFromInline
 typealias AnyAddress = Address<AnySpace>
 /// See ``AnyAddress``.
+@usableFromInline
 enum AnySpace: AddressSpace {}
 
 extension Address {
   /// The same number in another space: at the edge of an allocator, and nowhere else.
-  @inline(__always)
+  @inlinable @inline(__always)
   init<Other>(_ other: Address<Other>) { self.init(other.rawValue) }
 }
 

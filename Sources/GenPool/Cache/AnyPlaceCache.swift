@@ -27,7 +27,7 @@ extension RangeAllocator {
   /// 8 bytes for each granule that is ever in a cache.
   public final class AnyPlaceCache {
     private let allocator: RangeAllocator
-    private let state: CacheStateReference
+    @usableFromInline let state: CacheStateReference
 
     /// The largest request that the cache serves, in bytes; larger ones are the allocator's.
     public let largest: ByteCount
@@ -69,6 +69,7 @@ extension RangeAllocator {
     ///   `fragmented` this cache gives back all that it holds; others do not.
     /// - Complexity: constant on a hit; else as ``RangeAllocator/allocate(_:fit:)``, for up to 64
     ///   objects at once.
+    @inlinable
     public func allocate(_ size: ByteCount) throws(Failure) -> Allocation {
       guard let made = state.pointee.allocate(size) else { return try allocateSlowly(size) }
       return Allocation(start: Address(made.start), size: size, owner: made.owner)
@@ -83,7 +84,7 @@ extension RangeAllocator {
     /// - Throws: as ``RangeAllocator/free(_:size:)``.
     /// - Complexity: constant, for an object of this cache while it holds less than its limit; else
     ///   as ``RangeAllocator/free(_:size:)``.
-    @discardableResult
+    @inlinable @discardableResult
     public func free(_ start: Address<Space>, size: ByteCount) throws(Failure) -> Owner? {
       guard let freed = state.pointee.free(AnyAddress(start), size) else {
         return try freeSlowly(start, size)
@@ -92,7 +93,7 @@ extension RangeAllocator {
     }
 
     /// Frees an allocation, whole: as ``free(_:size:)``.
-    @discardableResult
+    @inlinable @discardableResult
     public func free(_ allocation: Allocation) throws(Failure) -> Owner? {
       guard let freed = state.pointee.free(AnyAddress(allocation.start), allocation.size) else {
         return try freeSlowly(allocation.start, allocation.size)
@@ -119,8 +120,8 @@ extension RangeAllocator {
 
     // MARK: Outside of the slot
 
-    @inline(never)
-    private func allocateSlowly(_ size: ByteCount) throws(Failure) -> Allocation {
+    @usableFromInline @inline(never)
+    func allocateSlowly(_ size: ByteCount) throws(Failure) -> Allocation {
       if let made = state.pointee.allocateFromSlab(size) {
         return Allocation(start: Address(made.start), size: size, owner: made.owner)
       }
@@ -181,8 +182,8 @@ extension RangeAllocator {
       return made.map { Allocation(start: Address($0.start), size: size, owner: $0.owner) }
     }
 
-    @inline(never)
-    private func freeSlowly(_ start: Address<Space>, _ size: ByteCount) throws(Failure) -> Owner? {
+    @usableFromInline @inline(never)
+    func freeSlowly(_ start: Address<Space>, _ size: ByteCount) throws(Failure) -> Owner? {
       if let freed = state.pointee.freeIntoSlab(AnyAddress(start), size) { return freed.owner }
       guard !state.pointee.isForked else { throw .forked }
       state.pointee.followChanges()

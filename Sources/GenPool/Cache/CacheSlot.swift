@@ -1,4 +1,4 @@
-import Synchronization
+public import Synchronization
 
 /// The object of one size that was freed last, to be the next that is handed out, and the counts of
 /// calls for that size.
@@ -6,21 +6,22 @@ import Synchronization
 /// The object is neither written to its slab nor counted: an allocation and a free that only move an
 /// object out of a slot and in again wait for no memory word that the other one wrote, but for the
 /// address itself.
+@usableFromInline
 struct CacheSlot: ~Copyable {
   /// The address of the object; 0 for none.
-  let object = Atomic<UInt64>(0)
+  @usableFromInline let object = Atomic<UInt64>(0)
   /// The slab of the object or, when there is none, of one that may be out. The slab without objects
   /// in a slot that is *closed*: nothing is put in, and its granules are not counted as held.
-  private let slabWord: Atomic<UInt64>
+  @usableFromInline let slabWord: Atomic<UInt64>
   /// Calls that succeeded without the pool.
-  let allocations = Atomic<Int>(0)
-  let frees = Atomic<Int>(0)
+  @usableFromInline let allocations = Atomic<Int>(0)
+  @usableFromInline let frees = Atomic<Int>(0)
 
   /// A closed slot.
   init(_ none: SlabReference) { slabWord = Atomic(none.word) }
 
   /// As described at `slabWord`. The cache's thread writes it.
-  @inline(__always)
+  @inlinable @inline(__always)
   var slab: SlabReference {
     get { SlabReference(knownWord: slabWord.load(ordering: .relaxed)) }
     nonmutating set { slabWord.store(newValue.word, ordering: .relaxed) }
@@ -35,9 +36,9 @@ struct CacheSlot: ~Copyable {
 /// The slots of a cache, one for each number of granules, and what else other threads read.
 // SAFETY: made by a cache and ended with it, after all its slabs, by which other threads find a slot,
 // and after it has left the allocator's books.
-@safe
+@safe @usableFromInline
 struct CacheSlots: Equatable {
-  private let slots: UnsafeMutablePointer<CacheSlot>
+  @usableFromInline let slots: UnsafeMutablePointer<CacheSlot>
 
   /// Closed slots, in lines that no other cache writes.
   init(_ none: SlabReference) {
@@ -50,7 +51,7 @@ struct CacheSlots: Equatable {
   }
 
   /// The slot for objects of `index` + 1 granules.
-  @inline(__always)
+  @inlinable @inline(__always)
   subscript(index: Int) -> CacheSlot {
     _read {
       assert(index >= 0 && index < Slab.mostGranules, "a slot for each size")
@@ -63,5 +64,7 @@ struct CacheSlots: Equatable {
     unsafe UnsafeMutableRawPointer(slots).deallocate()
   }
 
-  static func == (left: Self, right: Self) -> Bool { unsafe left.slots == right.slots }
+  @usableFromInline static func == (left: Self, right: Self) -> Bool {
+    unsafe left.slots == right.slots
+  }
 }

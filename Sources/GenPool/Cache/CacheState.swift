@@ -1,4 +1,4 @@
-import Synchronization
+public import Synchronization
 
 /// The inside of a cache: compiled once for all address spaces, used by one thread.
 ///
@@ -7,16 +7,20 @@ import Synchronization
 /// finds its object and its slab so is a hit: it takes no lock, makes no allocation, and writes lines
 /// of this cache only.
 ///
+/// The two halves of a hit are inlined into other modules: called, they would take half as long again.
+/// So are the fields that they read, and nothing else is `@usableFromInline`.
+///
 /// Invariant: a slab with a free object is current or ready (`isListed`), and in the directory.
 /// `counted` is the granules of all free objects and of all slots that are not closed, at most
 /// `limit`.
+@usableFromInline
 struct CacheState: ~Copyable {
   // Fields that a hit reads come first.
-  private var moment: ChangeMoment
-  private let order: UInt64
+  @usableFromInline var moment: ChangeMoment
+  @usableFromInline let order: UInt64
   /// The most granules of an object.
   private let largest: UInt64
-  let slots: CacheSlots
+  @usableFromInline let slots: CacheSlots
   private let record: CacheRecordReference
   private var current: Table<UInt64>
   private var ready: Table<UInt64>
@@ -81,14 +85,21 @@ struct CacheState: ~Copyable {
   // MARK: Hits
 
   /// What a hit hands out.
+  @usableFromInline
   struct Object {
-    let start: AnyAddress
-    let owner: Owner?
+    @usableFromInline let start: AnyAddress
+    @usableFromInline let owner: Owner?
+
+    @inlinable
+    init(start: AnyAddress, owner: Owner?) {
+      self.start = start
+      self.owner = owner
+    }
   }
 
   /// Takes the object in the slot for `size` bytes; nil when there is none, and when chunks have
   /// changed or the process was forked.
-  @inline(__always)
+  @inlinable @inline(__always)
   func allocate(_ size: ByteCount) -> Object? {
     // Wraps for 0 bytes, which are too many then.
     let index = (size.rawValue &- 1) &>> order
@@ -122,13 +133,17 @@ struct CacheState: ~Copyable {
   }
 
   /// What a free that hit gives back.
+  @usableFromInline
   struct Freed {
-    let owner: Owner?
+    @usableFromInline let owner: Owner?
+
+    @inlinable
+    init(owner: Owner?) { self.owner = owner }
   }
 
   /// Puts an object that is out, of the slab that the slot knows, into the empty slot; nil when it is
   /// not so, and as the others.
-  @inline(__always)
+  @inlinable @inline(__always)
   func free(_ start: AnyAddress, _ size: ByteCount) -> Freed? {
     let index = (size.rawValue &- 1) &>> order
     guard moment.difference | index &>> Slab.orderOfMostGranules == 0 else { return nil }
@@ -194,8 +209,8 @@ struct CacheState: ~Copyable {
   }
 
   /// This thread alone writes the record: no read-modify-write that locks the line.
-  @inline(__always)
-  private func add(_ count: Int, to word: borrowing Atomic<Int>) {
+  @inlinable @inline(__always)
+  func add(_ count: Int, to word: borrowing Atomic<Int>) {
     word.store(word.load(ordering: .relaxed) &+ count, ordering: .relaxed)
   }
 
@@ -410,16 +425,16 @@ extension CacheState {
 /// The place of a cache's inside, while the cache lives.
 // SAFETY: made by a cache and ended by it; one thread uses it at a time, which is for that cache's
 // callers to keep, and the type is not Sendable.
-@safe
+@safe @usableFromInline
 struct CacheStateReference {
-  private let pointer: UnsafeMutablePointer<CacheState>
+  @usableFromInline let pointer: UnsafeMutablePointer<CacheState>
 
   init(_ state: consuming CacheState) {
     unsafe pointer = .allocate(capacity: 1)
     unsafe pointer.initialize(to: state)
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   var pointee: CacheState {
     _read { yield unsafe pointer.pointee }
     nonmutating _modify { yield unsafe &pointer.pointee }

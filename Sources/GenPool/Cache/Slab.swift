@@ -1,4 +1,4 @@
-import Synchronization
+public import Synchronization
 
 /// A run of granules that a cache took from a chunk: up to 64 objects of one size.
 ///
@@ -9,24 +9,25 @@ import Synchronization
 ///
 /// Invariant: no object is held and disowned, or free and in the slot. A chunk's word for a granule names the slab of which
 /// it is, unless that object is disowned.
+@usableFromInline
 struct Slab: ~Copyable {
   // Fields that each call reads come first: one cache line.
   /// The first object.
-  let start: AnyAddress
+  @usableFromInline let start: AnyAddress
   /// The size of an object, in bytes.
   let objectSize: UInt64
   /// The inverse modulo 2^64 of the odd factor of ``objectSize``, and the exponent of its even one:
   /// a product and a rotation instead of a division.
-  private let inverse: UInt64
-  private let exponent: UInt32
+  @usableFromInline let inverse: UInt64
+  @usableFromInline let exponent: UInt32
   /// The number of objects, 1 … 64; 0 in the slab that stands for none.
-  let objectCount: UInt32
+  @usableFromInline let objectCount: UInt32
   /// A bit for each object that is free to be taken.
-  let free: Atomic<UInt64>
+  @usableFromInline let free: Atomic<UInt64>
   /// A bit for each object that is not the cache's any more.
-  let disowned: Atomic<UInt64>
+  @usableFromInline let disowned: Atomic<UInt64>
   /// The owner of the chunk.
-  let owner: Owner?
+  @usableFromInline let owner: Owner?
 
   /// The slots of the cache; nil in the slab that stands for none.
   let slots: CacheSlots?
@@ -46,8 +47,8 @@ struct Slab: ~Copyable {
   var isListed = false
 
   /// The most granules of an object.
-  static var mostGranules: Int { 1 << orderOfMostGranules }
-  static var orderOfMostGranules: UInt64 { 6 }
+  @inlinable static var mostGranules: Int { 1 << orderOfMostGranules }
+  @inlinable static var orderOfMostGranules: UInt64 { 6 }
   /// The most objects.
   static var mostObjects: Int { 64 }
 
@@ -120,7 +121,7 @@ struct Slab: ~Copyable {
   }
 
   /// The object that starts at an address; nil when none does.
-  @inline(__always)
+  @inlinable @inline(__always)
   func object(at address: AnyAddress) -> UInt64? {
     // One to one over all words, and a multiple of the object's size becomes the factor: what is
     // below the number of objects is an object, and nothing else is.
@@ -131,7 +132,7 @@ struct Slab: ~Copyable {
   }
 
   /// Whether an object is out or in a slot.
-  @inline(__always)
+  @inlinable @inline(__always)
   func isNeitherFreeNorDisowned(_ object: UInt64) -> Bool {
     (free.load(ordering: .relaxed) | disowned.load(ordering: .relaxed)) &>> object & 1 == 0
   }
@@ -156,9 +157,9 @@ private func inverted(_ odd: UInt64) -> UInt64 {
 /// The place of a slab, while its cache has it.
 // SAFETY: made and ended by the cache; other threads find it by a word of its chunk, under the
 // chunk's lock, and the cache clears those words under that lock before it ends the slab.
-@safe
+@safe @usableFromInline
 struct SlabReference: Equatable {
-  private let pointer: UnsafeMutablePointer<Slab>
+  @usableFromInline let pointer: UnsafeMutablePointer<Slab>
 
   init(_ slab: consuming Slab) {
     // Two lines, as processors fetch them: no other cache's words are in either.
@@ -179,16 +180,16 @@ struct SlabReference: Equatable {
   }
 
   /// The reference in a word that is not 0.
-  @inline(__always)
+  @inlinable @inline(__always)
   init(knownWord word: UInt64) {
     assert(word != 0, "a slab")
     let pointer = unsafe UnsafeMutablePointer<Slab>(bitPattern: UInt(truncatingIfNeeded: word))
     unsafe self.pointer = pointer.unsafelyUnwrapped
   }
 
-  var word: UInt64 { unsafe UInt64(UInt(bitPattern: pointer)) }
+  @inlinable var word: UInt64 { unsafe UInt64(UInt(bitPattern: pointer)) }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   var pointee: Slab {
     _read { yield unsafe pointer.pointee }
     nonmutating _modify { yield unsafe &pointer.pointee }
@@ -199,5 +200,7 @@ struct SlabReference: Equatable {
     unsafe UnsafeMutableRawPointer(pointer).deallocate()
   }
 
-  static func == (left: Self, right: Self) -> Bool { unsafe left.pointer == right.pointer }
+  @usableFromInline static func == (left: Self, right: Self) -> Bool {
+    unsafe left.pointer == right.pointer
+  }
 }

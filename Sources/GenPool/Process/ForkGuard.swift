@@ -1,5 +1,5 @@
 import CGenPoolInline
-import Synchronization
+public import Synchronization
 
 /// Remembers the process image in which something was made, and tells when this is another one.
 ///
@@ -42,11 +42,11 @@ struct ForkGuard: @unchecked Sendable {
 
 /// A moment of this process: it ends when an allocator that has caches changes its chunks, and by
 /// fork() in the child. One load says whether it is still now, where a cache would need two.
-@safe
+@safe @usableFromInline
 struct ChangeMoment {
   // SAFETY: in the page of ForkGuard, which is never unmapped; all access is atomic.
-  private let word: UnsafePointer<Atomic<UInt64>>
-  private let value: UInt64
+  @usableFromInline let word: UnsafePointer<Atomic<UInt64>>
+  @usableFromInline let value: UInt64
 
   /// The moment that is now, in the image of a guard.
   init(_ guard: ForkGuard) {
@@ -65,7 +65,7 @@ struct ChangeMoment {
   var isNow: Bool { difference == 0 }
 
   /// 0 as long as the moment is now: to be looked at together with something else.
-  @inline(__always)
+  @inlinable @inline(__always)
   var difference: UInt64 { unsafe word.pointee.load(ordering: .acquiring) ^ value }
 
   /// Ends the moment, for all caches of the process.
