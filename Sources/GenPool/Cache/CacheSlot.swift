@@ -3,15 +3,16 @@ public import Synchronization
 /// The object of one size that was freed last, to be the next that is handed out, and the counts of
 /// calls for that size.
 ///
-/// The object is neither written to its slab nor counted: an allocation and a free that only move an
-/// object out of a slot and in again wait for no memory word that the other one wrote, but for the
-/// address itself.
+/// The object is neither written to its slab nor counted: an allocation and a free that only move
+/// an object out of a slot and in again wait for no memory word that the other one wrote, but for
+/// the address itself.
 @usableFromInline
 struct CacheSlot: ~Copyable {
   /// The address of the object; 0 for none.
   @usableFromInline let object = Atomic<UInt64>(0)
-  /// The slab of the object or, when there is none, of one that may be out. The slab without objects
-  /// in a slot that is *closed*: nothing is put in, and its granules are not counted as held.
+  /// The slab of the object or, when there is none, of one that may be out. The slab without
+  /// objects in a slot that is *closed*: nothing is put in, and its granules are not counted as
+  /// held.
   @usableFromInline let slabWord: Atomic<UInt64>
   /// Calls that succeeded without the pool.
   @usableFromInline let allocations = Atomic<Int>(0)
@@ -34,8 +35,8 @@ struct CacheSlot: ~Copyable {
 }
 
 /// The slots of a cache, one for each number of granules, and what else other threads read.
-// SAFETY: made by a cache and ended with it, after all its slabs, by which other threads find a slot,
-// and after it has left the allocator's books.
+// SAFETY: made by a cache and ended with it, after all its slabs, by which other threads find a
+// slot, and after it has left the allocator's books.
 @safe @usableFromInline
 struct CacheSlots: Equatable {
   @usableFromInline let slots: UnsafeMutablePointer<CacheSlot>

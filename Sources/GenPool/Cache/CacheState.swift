@@ -4,11 +4,11 @@ public import Synchronization
 ///
 /// For each size in granules there is a slot for the object that was freed last, a *current* slab,
 /// from which objects are taken, and a list of others in which some are free (*ready*). A call that
-/// finds its object and its slab so is a hit: it takes no lock, makes no allocation, and writes lines
-/// of this cache only.
+/// finds its object and its slab so is a hit: it takes no lock, makes no allocation, and writes
+/// lines of this cache only.
 ///
-/// The two halves of a hit are inlined into other modules: called, they would take half as long again.
-/// So are the fields that they read, and nothing else is `@usableFromInline`.
+/// The two halves of a hit are inlined into other modules: called, they would take half as long
+/// again. So are the fields that they read, and nothing else is `@usableFromInline`.
 ///
 /// Invariant: a slab with a free object is current or ready (`isListed`), and in the directory.
 /// `counted` is the granules of all free objects and of all slots that are not closed, at most
@@ -141,8 +141,8 @@ struct CacheState: ~Copyable {
     init(owner: Owner?) { self.owner = owner }
   }
 
-  /// Puts an object that is out, of the slab that the slot knows, into the empty slot; nil when it is
-  /// not so, and as the others.
+  /// Puts an object that is out, of the slab that the slot knows, into the empty slot; nil when it
+  /// is not so, and as the others.
   @inlinable @inline(__always)
   func free(_ start: AnyAddress, _ size: ByteCount) -> Freed? {
     let index = (size.rawValue &- 1) &>> order

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// The slabs of caches in a chunk: a word for each granule says of which it is, so that a free or
-/// a tag by the pool's own methods finds what a cache holds. Read and written under the chunk's lock.
+/// The slabs of caches in a chunk: a word for each granule says of which it is, so that a free or a
+/// tag by the pool's own methods finds what a cache holds. Read and written under the chunk's lock.
 struct SlabMap: ~Copyable {
   private var words: Table<UInt64>?
   private var hasWords = false
@@ -113,8 +113,9 @@ extension ChunkStorage {
     }
   }
 
-  /// Frees what is free of a slab in this chunk, nothing of which is in a slot, and with `isEnding` makes ordinary
-  /// allocations of what is out. Nothing to do in a chunk that was removed. Takes the lock.
+  /// Frees what is free of a slab in this chunk, nothing of which is in a slot, and with `isEnding`
+  /// makes ordinary allocations of what is out. Nothing to do in a chunk that was removed. Takes
+  /// the lock.
   func giveBack(_ slab: SlabReference, isEnding: Bool) {
     let held = slab.pointee.free.load(ordering: .relaxed)
     slab.pointee.free.store(0, ordering: .relaxed)

@@ -2,13 +2,13 @@ public import Synchronization
 
 /// A run of granules that a cache took from a chunk: up to 64 objects of one size.
 ///
-/// Each object is held (by the cache: free, or in its slot), out (the cache's user has it) or disowned (an ordinary
-/// allocation, or free in the pool). Only the cache's thread frees and takes objects, without a
-/// lock; only the holder of the chunk's lock disowns them: the cache when it gives objects back,
-/// any other thread that frees or tags one through the pool.
+/// Each object is held (by the cache: free, or in its slot), out (the cache's user has it) or
+/// disowned (an ordinary allocation, or free in the pool). Only the cache's thread frees and takes
+/// objects, without a lock; only the holder of the chunk's lock disowns them: the cache when it
+/// gives objects back, any other thread that frees or tags one through the pool.
 ///
-/// Invariant: no object is held and disowned, or free and in the slot. A chunk's word for a granule names the slab of which
-/// it is, unless that object is disowned.
+/// Invariant: no object is held and disowned, or free and in the slot. A chunk's word for a granule
+/// names the slab of which it is, unless that object is disowned.
 @usableFromInline
 struct Slab: ~Copyable {
   // Fields that each call reads come first: one cache line.
