@@ -370,10 +370,11 @@ void genpool_for_each_holding(struct gen_pool *pool,
                               void *GENPOOL_NULLABLE data);
 
 /*
- * A thread's own stock of small allocations, without the pool's locks: at any place, where gen_pool_alloc
- * has the kernel's. One thread at a time uses it. largest is the largest size that it serves (64 granules
- * for 0, and at most), limit the most bytes that it holds (256 granules for 0): what it holds counts as
- * allocated, so that gen_pool_destroy takes it for a misuse until the cache is flushed or destroyed.
+ * A thread's own stock of small allocations, without the pool's locks: at any place, where
+ * gen_pool_alloc has the kernel's. One thread at a time uses it. largest is the largest size that
+ * it serves (64 granules for 0, and at most), limit the most bytes that it holds (256 granules for
+ * 0). What it holds counts as allocated, so that gen_pool_destroy takes it for a misuse until the
+ * cache is flushed or destroyed.
  */
 struct genpool_cache;
 int genpool_cache_create(struct gen_pool *pool, size_t largest, size_t limit,
