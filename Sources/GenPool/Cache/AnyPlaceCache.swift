@@ -63,7 +63,7 @@ extension RangeAllocator {
 
     /// Allocates `size` bytes, rounded up to granules, at any place.
     ///
-    /// What is larger than ``largest`` the allocator places by its own fit.
+    /// The allocator serves what is larger than ``largest``, by its own fit.
     /// - Throws: `full`, `fragmented`, `emptyRequest`, `destroyed`, `forked`, and for what is
     ///   larger than ``largest`` as ``RangeAllocator/allocate(_:fit:)``. Before it throws `full` or
     ///   `fragmented` this cache gives back all that it holds; others do not.

@@ -60,7 +60,8 @@ struct CacheRecordReference: Equatable {
   static func == (left: Self, right: Self) -> Bool { unsafe left.pointer == right.pointer }
 }
 
-/// How often chunks of an allocator were drained, undrained or removed since it has caches.
+/// The number of times that chunks of an allocator were drained, undrained or removed since it has
+/// caches.
 // SAFETY: made by the books, and there as long as the allocator.
 @safe
 struct ChangeCount {

@@ -21,7 +21,7 @@ struct CacheSlot: ~Copyable {
   /// A closed slot.
   init(_ none: SlabReference) { slabWord = Atomic(none.word) }
 
-  /// As described at `slabWord`. The cache's thread writes it.
+  /// The slab that `slabWord` describes. The cache's thread writes it.
   @inlinable @inline(__always)
   var slab: SlabReference {
     get { SlabReference(knownWord: slabWord.load(ordering: .relaxed)) }

@@ -84,7 +84,7 @@ struct CacheState: ~Copyable {
 
   // MARK: Hits
 
-  /// What a hit hands out.
+  /// An object that a hit hands out.
   @usableFromInline
   struct Object {
     @usableFromInline let start: AnyAddress
@@ -132,7 +132,7 @@ struct CacheState: ~Copyable {
       start: Address(slab.pointee.start.rawValue &+ offset), owner: slab.pointee.owner)
   }
 
-  /// What a free that hit gives back.
+  /// The answer of a free that hit.
   @usableFromInline
   struct Freed {
     @usableFromInline let owner: Owner?

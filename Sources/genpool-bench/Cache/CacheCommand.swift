@@ -55,7 +55,7 @@ struct CacheCommand: ParsableCommand {
   private func rounded(_ value: Double) -> Double { (value * 10).rounded() / 10 }
 }
 
-/// What one thread does with the pool, and with a cache of another pool.
+/// The calls of one thread to a pool, and to a cache of another pool.
 private struct CachedWork {
   let name: String
   let size: ByteCount
