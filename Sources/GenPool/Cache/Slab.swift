@@ -117,7 +117,9 @@ struct Slab: ~Copyable {
   /// Whether the chunk still hands out what is in the slab.
   var isInOpenChunk: Bool {
     guard let chunk else { return false }
-    return chunk.pointee.isOpen && chunk.pointee.life.load(ordering: .acquiring) == life
+    // In this order: another chunk in its place has another life before it is open.
+    return chunk.pointee.phase.load(ordering: .acquiring) == .open
+      && chunk.pointee.life.load(ordering: .relaxed) == life
   }
 
   /// The object that starts at an address; nil when none does.
