@@ -52,14 +52,14 @@ extension RangeAllocator {
     deinit {
       // A child has no use for copies of the parent's books, whose locks may be held for ever.
       guard !allocator.forkGuard.isForked else { return }
-      state.pointee.flush()
-      allocator.state.withLock { state.pointee.end(in: &$0.caches) }
+      state.inside.flush()
+      allocator.state.withLock { state.inside.end(in: &$0.caches) }
       state.deallocate()
     }
 
     /// The bytes that the cache holds: allocated from the pool, and free to be handed out. Constant
     /// time.
-    public var held: ByteCount { allocator.granule.bytes(GranuleCount(state.pointee.held)) }
+    public var held: ByteCount { allocator.granule.bytes(GranuleCount(state.inside.held)) }
 
     /// Allocates `size` bytes, rounded up to granules, at any place.
     ///
@@ -105,24 +105,24 @@ extension RangeAllocator {
     /// - Throws: `forked`.
     /// - Complexity: O(slabs + runs that are given back).
     public func flush() throws(Failure) {
-      guard !state.pointee.isForked else { throw .forked }
-      state.pointee.flush()
+      guard !state.inside.isForked else { throw .forked }
+      state.inside.flush()
     }
 
     /// Checks what must hold between any two operations, and traps with the broken rule otherwise.
     /// For tests.
     package func checkInvariants() {
-      if let rule = state.pointee.brokenRule { preconditionFailure(rule) }
+      if let rule = state.inside.brokenRule { preconditionFailure(rule) }
     }
 
     /// The number of slabs, for tests: it does not grow by objects that others free.
-    package var slabCount: Int { state.pointee.slabCount }
+    package var slabCount: Int { state.inside.slabCount }
 
     // MARK: Outside of the slot
 
     @usableFromInline @inline(never)
     func allocateSlowly(_ size: ByteCount) throws(Failure) -> Allocation {
-      if let made = state.pointee.allocateFromSlab(size) {
+      if let made = state.inside.allocateFromSlab(size) {
         return Allocation(start: Address(made.start), size: size, owner: made.owner)
       }
       return try allocateFromPool(size)
@@ -131,22 +131,22 @@ extension RangeAllocator {
     @inline(never)
     private func allocateFromPool(_ size: ByteCount) throws(Failure) -> Allocation {
       guard size > .zero else { throw .emptyRequest }
-      guard !state.pointee.isForked else { throw .forked }
-      state.pointee.followChanges()
+      guard !state.inside.isForked else { throw .forked }
+      state.inside.followChanges()
       guard size <= largest else { return try allocator.allocate(size) }
       let granules = allocator.granule.granules(holding: size).rawValue
-      if let made = state.pointee.allocate(size) ?? state.pointee.allocateFromSlab(size) {
+      if let made = state.pointee.allocate(size) ?? state.inside.allocateFromSlab(size) {
         return Allocation(start: Address(made.start), size: size, owner: made.owner)
       }
-      var hasSlab = state.pointee.useReadySlab(granules: granules)
+      var hasSlab = state.inside.useReadySlab(granules: granules)
       if !hasSlab { hasSlab = try takeSlab(granules: granules) }
-      if hasSlab, let made = state.pointee.allocateFromSlab(size) {
+      if hasSlab, let made = state.inside.allocateFromSlab(size) {
         return Allocation(start: Address(made.start), size: size, owner: made.owner)
       }
       // No place for two. For one there may be, or will be when what is held is given back.
       if let single = try takeSingle(size) { return single }
-      if state.pointee.held > 0 {
-        state.pointee.flush()
+      if state.inside.held > 0 {
+        state.inside.flush()
         if let single = try takeSingle(size) { return single }
       }
       return try allocator.allocate(size, fit: .first)
@@ -155,7 +155,7 @@ extension RangeAllocator {
     /// Takes a slab from the allocator, with fewer objects where memory is short, and makes it the
     /// current one; false without a place.
     private func takeSlab(granules: Int) throws(Failure) -> Bool {
-      var objects = state.pointee.objects(ofGranules: granules)
+      var objects = state.inside.objects(ofGranules: granules)
       while objects >= 2 {
         let size = allocator.granule.bytes(GranuleCount(granules * objects))
         let request = allocator.request(size, fit: .first)
@@ -163,10 +163,10 @@ extension RangeAllocator {
           allocator.list.first(serving: request) { chunk -> SlabReference? in
             guard chunk.pointee.mayServe(request) else { return nil }
             return chunk.pointee.takeSlab(
-              chunk, granules: granules, objects: objects, slots: state.pointee.slots)
+              chunk, granules: granules, objects: objects, slots: state.inside.slots)
           }
         }
-        if let slab { return state.pointee.adopt(slab) }
+        if let slab { return state.inside.adopt(slab) }
         objects /= 2
       }
       return false
@@ -184,10 +184,10 @@ extension RangeAllocator {
 
     @usableFromInline @inline(never)
     func freeSlowly(_ start: Address<Space>, _ size: ByteCount) throws(Failure) -> Owner? {
-      if let freed = state.pointee.freeIntoSlab(AnyAddress(start), size) { return freed.owner }
-      guard !state.pointee.isForked else { throw .forked }
-      state.pointee.followChanges()
-      if let freed = state.pointee.freeWithRoom(AnyAddress(start), size) { return freed.owner }
+      if let freed = state.inside.freeIntoSlab(AnyAddress(start), size) { return freed.owner }
+      guard !state.inside.isForked else { throw .forked }
+      state.inside.followChanges()
+      if let freed = state.inside.freeWithRoom(AnyAddress(start), size) { return freed.owner }
       return try allocator.free(start, size: size)
     }
   }

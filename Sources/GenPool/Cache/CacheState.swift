@@ -434,8 +434,15 @@ struct CacheStateReference {
     unsafe pointer.initialize(to: state)
   }
 
+  /// The state for hits, which are inlined into other modules.
   @inlinable @inline(__always)
   var pointee: CacheState {
+    _read { yield unsafe pointer.pointee }
+  }
+
+  /// The state for calls that change more. A setter that is inlined elsewhere would need the deinit.
+  @inline(__always)
+  var inside: CacheState {
     _read { yield unsafe pointer.pointee }
     nonmutating _modify { yield unsafe &pointer.pointee }
   }
