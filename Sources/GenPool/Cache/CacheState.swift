@@ -440,7 +440,7 @@ struct CacheStateReference {
     _read { yield unsafe pointer.pointee }
   }
 
-  /// The state for calls that change more. A setter that is inlined elsewhere would need the deinit.
+  /// The state for calls that change more. An inlined setter would need the deinit.
   @inline(__always)
   var inside: CacheState {
     _read { yield unsafe pointer.pointee }
