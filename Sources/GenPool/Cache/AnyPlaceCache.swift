@@ -50,8 +50,8 @@ extension RangeAllocator {
     }
 
     deinit {
-      // A child has no use for copies of the parent's books, whose locks may be held for ever.
-      guard !allocator.forkGuard.isForked else { return }
+      // A child gives nothing back: it may not change the books, whose locks may be held for ever.
+      guard !allocator.forkGuard.isForked else { return state.deallocate() }
       state.inside.flush()
       allocator.state.withLock { state.inside.end(in: &$0.caches) }
       state.deallocate()

@@ -66,6 +66,8 @@ struct CacheState: ~Copyable {
   func end(in books: inout CacheBooks) { books.end(record) }
 
   deinit {
+    // The books of a forked child keep them: nothing can be taken out there.
+    guard !forkGuard.isForked else { return }
     slots.deallocate()
     none.deallocate()
   }
