@@ -57,6 +57,7 @@ package final class Stress: Sendable {
     }
     haveGuests()
     for handle in handles { pthread_join(handle, nil) }
+    if pool.statistics.cached != .zero { report("ended caches hold \(pool.statistics.cached)") }
     if pool.available != pool.size { report("\(pool.available) of \(pool.size) came back") }
     pool.checkInvariants()
     return reports.withLock { $0 }
@@ -111,6 +112,8 @@ package final class Stress: Sendable {
     private var held: [(start: VirtualAddress, size: ByteCount)] = []
     /// Not before half time: the first fit alone has shorter ways than a pool that knows others.
     private var usesAllFits = false
+    /// Of every other thread.
+    private var cache: Pool.AnyPlaceCache?
 
     init(stress: Stress, index: Int) {
       self.stress = stress
@@ -119,6 +122,11 @@ package final class Stress: Sendable {
     }
 
     func run() {
+      do {
+        if mark % 2 == 0 { cache = try stress.pool.cache(limit: .kibibytes(512)) }
+      } catch {
+        stress.report("no cache: \(error)")
+      }
       for operation in 0..<stress.operations {
         usesAllFits = operation >= stress.operations / 2
         switch random.next(below: 8) {
@@ -130,6 +138,8 @@ package final class Stress: Sendable {
         if held.count > 400 { free(partly: false) }
       }
       while !held.isEmpty { free(partly: false) }
+      if let cache { cache.checkInvariants() }
+      cache = nil
       stress.running.subtract(1, ordering: .relaxed)
     }
 
@@ -144,7 +154,13 @@ package final class Stress: Sendable {
         case 4: .custom(Self.lowestInUpperHalf)
         default: nil
         }
-      guard let got = try? stress.pool.allocate(size, fit: fit) else { return }
+      let got =
+        if fit == nil, let cache {
+          try? cache.allocate(size)
+        } else {
+          try? stress.pool.allocate(size, fit: fit)
+        }
+      guard let got else { return }
       mark(got.start, size, from: 0, to: mark)
       held.append((got.start, size))
     }
@@ -170,13 +186,25 @@ package final class Stress: Sendable {
       }
       mark(start, size, from: mark, to: 0)
       do {
-        try stress.pool.free(start, size: size)
+        if let cache, random.next(below: 4) > 0 {
+          try cache.free(start, size: size)
+        } else {
+          try stress.pool.free(start, size: size)
+        }
       } catch {
         stress.report("free \(start) \(size): \(error)")
       }
     }
 
     private func query() {
+      if random.next(below: 64) == 0 {
+        _ = stress.pool.statistics
+        do {
+          try cache?.flush()
+        } catch {
+          stress.report("flush: \(error)")
+        }
+      }
       _ = stress.pool.available
       if random.next(below: 64) == 0 { _ = stress.pool.largestFreeRun }
       guard let (start, size) = held.last else { return }

@@ -9,7 +9,8 @@ struct GenPoolBench: ParsableCommand {
     abstract: "Checks and measures genpool: the allocator, and the broker.",
     version: "genpool-bench " + Release.version,
     subcommands: [
-      CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
+      CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, CacheCommand.self,
+      MemoryCommand.self,
       VerifyCommand.self, ReplayCommand.self, ABICommand.self, StressCommand.self,
       LeaseCommand.self, WitnessCommand.self,
     ])

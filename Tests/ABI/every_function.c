@@ -338,6 +338,91 @@ static void check_threads(void) {
   gen_pool_destroy(pool);
 }
 
+/* ---- Caches ------------------------------------------------------------------------------- */
+
+static uint64_t cached(struct gen_pool *pool) {
+  struct genpool_statistics statistics;
+  memset(&statistics, 0, sizeof statistics);
+  statistics.size = sizeof statistics;
+  return genpool_pool_statistics(pool, &statistics) == 0 ? statistics.cached : ~(uint64_t)0;
+}
+
+/* Churns on a cache of its own. */
+static void *churn_cache(void *data) {
+  struct gen_pool *pool = (struct gen_pool *)data;
+  struct genpool_cache *cache = NULL;
+  long intact = genpool_cache_create(pool, 0, 8 * GRANULE, &cache) == 0;
+  for (size_t round = 0; round < 20000; round++) {
+    unsigned long *block = (unsigned long *)genpool_cache_alloc(cache, 1 + round % 3 * GRANULE);
+    if (!block) continue;
+    *block = (unsigned long)&intact ^ round;
+    gen_pool_avail(pool);
+    intact &= *block == ((unsigned long)&intact ^ round);
+    genpool_cache_free(cache, (unsigned long)block, 1 + round % 3 * GRANULE);
+  }
+  genpool_cache_destroy(cache);
+  return (void *)intact;
+}
+
+static void check_caches(void) {
+  struct gen_pool *pool = new_pool();
+  struct genpool_cache *cache = NULL, *other = NULL;
+  check(genpool_cache_create(pool, 4 * GRANULE, 16 * GRANULE, &cache) == 0 && cache, "genpool_cache_create");
+  unsigned long one = genpool_cache_alloc(cache, 100), two = genpool_cache_alloc(cache, GRANULE);
+  check(one && two && one != two && gen_pool_has_addr(pool, one, 100), "genpool_cache_alloc");
+  check(genpool_cache_alloc(cache, 0) == 0 && genpool_cache_alloc(cache, (size_t)-1) == 0,
+        "as gen_pool_alloc: nothing for sizes of 0, and too large");
+  unsigned long large = genpool_cache_alloc(cache, 5 * GRANULE);
+  genpool_cache_free(cache, large, 5 * GRANULE);
+  genpool_cache_free(cache, one, 100);
+  check(fatal_misuses() == 0 && cached(pool) == 3 * GRANULE, "what is free is held, and counted");
+  check(genpool_cache_alloc(cache, 100) == one, "genpool_cache_free: it comes again");
+  genpool_cache_free(cache, one, 100);
+  genpool_cache_free(cache, one, 100);
+  gen_pool_free(pool, one, 100);
+  check(fatal_misuses() == 2, "it can be freed once, by the cache or the pool");
+  gen_pool_free(pool, two, GRANULE);
+  genpool_cache_free(cache, two, GRANULE);
+  check(fatal_misuses() == 1, "the pool frees what the cache handed out, once as well");
+  two = gen_pool_alloc(pool, GRANULE);
+  genpool_cache_free(cache, two, GRANULE);
+  check(fatal_misuses() == 0, "and the cache what the pool did");
+  gen_pool_destroy(pool);
+  check(fatal_misuses() == 1, "a pool of which a cache holds something cannot be destroyed");
+  check(genpool_cache_flush(cache) == 0 && cached(pool) == 0 && gen_pool_avail(pool) == GRANULES * GRANULE,
+        "genpool_cache_flush");
+  one = genpool_cache_alloc(cache, 1);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    int right = genpool_cache_alloc(cache, 1) == 0 && fatal_misuses() == 1;
+    genpool_cache_free(cache, one, 1);
+    right &= fatal_misuses() == 1;
+    right &= genpool_cache_flush(cache) == -EPERM && genpool_cache_create(pool, 0, 0, &other) == -EPERM;
+    genpool_cache_destroy(cache);
+    _exit(right && fatal_misuses() == 0 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a forked child gets nothing from its parent's cache");
+  genpool_cache_destroy(cache);
+  genpool_cache_destroy(NULL);
+  gen_pool_free(pool, one, 1);
+  pthread_t threads[4];
+  int intact = 0;
+  for (int i = 0; i < 4; i++)
+    if (pthread_create(&threads[i], NULL, churn_cache, pool)) abort();
+  for (int i = 0; i < 4; i++) {
+    void *result = NULL;
+    pthread_join(threads[i], &result);
+    intact += result != NULL;
+  }
+  check(intact == 4 && gen_pool_avail(pool) == GRANULES * GRANULE,
+        "threads with caches get memory of their own, and genpool_cache_destroy gives it back");
+  gen_pool_destroy(pool);
+  check(fatal_misuses() == 0, "all of that is proper use");
+}
+
 /* ---- fork() ------------------------------------------------------------------------------- */
 
 static void check_fork(void) {
@@ -381,6 +466,7 @@ int main(int count, char **arguments) {
   check_chunks();
   check_devices(arguments[1]);
   check_threads();
+  check_caches();
   check_fork();
   check(gen_pool_create(64, NUMA_NO_NODE) == NULL && warnings() == 1, "no granule of 2^64 bytes");
   check(strcmp(genpool_version(), "") != 0, "the library has a version");

@@ -69,6 +69,56 @@ struct ForkTests {
     _ = try pool.allocate(1)
   }
 
+  @Test func `a child gets nothing from its parent's cache, but from its own`() throws {
+    let pool = Pool(granule: .page)
+    try pool.add(start: VirtualAddress(0x10_0000), size: .mebibytes(1))
+    let cache = try pool.cache()
+    let out = try cache.allocate(4096)
+    try cache.free(try cache.allocate(4096))
+    let status = try inForkedChild {
+      guard throwsForked({ () throws(PoolError) in _ = try cache.allocate(4096) }) else { return 1 }
+      guard throwsForked({ () throws(PoolError) in _ = try cache.free(out) }) else { return 2 }
+      guard throwsForked({ () throws(PoolError) in try cache.flush() }) else { return 3 }
+      guard throwsForked({ () throws(PoolError) in _ = try pool.cache() }) else { return 4 }
+      // Once there is a cache here, the parent's is still the parent's; and so it is in a grandchild.
+      let own = Pool(granule: .page)
+      guard (try? own.add(start: VirtualAddress(0x10_0000), size: .mebibytes(1))) != nil,
+        let mine = try? own.cache(), let one = try? mine.allocate(4096)
+      else { return 5 }
+      _ = try? mine.free(one)
+      guard mine.held == .kibibytes(256) else { return 5 }
+      guard throwsForked({ () throws(PoolError) in _ = try cache.allocate(4096) }) else { return 6 }
+      let grandchild = try? inForkedChild {
+        guard throwsForked({ () throws(PoolError) in _ = try mine.allocate(4096) }) else {
+          return 1
+        }
+        guard let third = try? own.cache() else {
+          return throwsForked({ () throws(PoolError) in _ = try mine.allocate(4096) }) ? 0 : 2
+        }
+        _ = third
+        return 3
+      }
+      guard grandchild == 0 else { return 7 }
+      return pool.statistics.cached == cache.held ? 0 : 8
+    }
+    #expect(status == 0)
+    try cache.free(out)
+    #expect(cache.held == .kibibytes(256))
+  }
+
+  @Test func `a cache that ends in a child leaves its parent's as it was`() throws {
+    let pool = Pool(granule: .page)
+    try pool.add(start: VirtualAddress(0x10_0000), size: .mebibytes(1))
+    var caches = [try pool.cache()]
+    try caches[0].free(try caches[0].allocate(4096))
+    let status = try inForkedChild {
+      caches.removeAll()
+      return pool.statistics.cached == .kibibytes(256) ? 0 : 1
+    }
+    #expect(status == 0)
+    #expect(caches[0].held == .kibibytes(256))
+  }
+
   @Test func `a lock held by another thread does not stop a child's queries`() throws {
     let pool = Pool(granule: .page)
     try pool.add(start: VirtualAddress(0x1000), size: 8192)

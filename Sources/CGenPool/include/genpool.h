@@ -354,6 +354,7 @@ struct genpool_statistics {
   uint64_t frees;             /* that succeeded */
   uint64_t failed_full;       /* allocations for which no chunk had enough */
   uint64_t failed_fragmented; /* allocations for which no free run would do */
+  uint64_t cached;            /* the bytes that caches hold, which count as allocated */
 };
 int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
 
@@ -367,6 +368,25 @@ void genpool_for_each_holding(struct gen_pool *pool,
                               void (*f)(unsigned long addr, size_t size, uint32_t tag,
                                         void *GENPOOL_NULLABLE data),
                               void *GENPOOL_NULLABLE data);
+
+/*
+ * A thread's own stock of small allocations, without the pool's locks: at any place, where
+ * gen_pool_alloc has the kernel's. One thread at a time uses it. largest is the largest size that
+ * it serves (64 granules for 0, and at most), limit the most bytes that it holds (256 granules for
+ * 0). What it holds counts as allocated, so that gen_pool_destroy takes it for a misuse until the
+ * cache is flushed or destroyed.
+ */
+struct genpool_cache;
+int genpool_cache_create(struct gen_pool *pool, size_t largest, size_t limit,
+                         struct genpool_cache *GENPOOL_NULLABLE *GENPOOL_NULLABLE cache);
+/* The address, or 0: as gen_pool_alloc. More than largest comes from the pool, by the first fit. */
+unsigned long genpool_cache_alloc(struct genpool_cache *cache, size_t size);
+/* As gen_pool_free, which may free what a cache handed out, as this what the pool did. */
+void genpool_cache_free(struct genpool_cache *cache, unsigned long addr, size_t size);
+/* Gives all that it holds back to the pool. -EPERM in a forked child. */
+int genpool_cache_flush(struct genpool_cache *cache);
+/* Flushes and ends it. What it handed out stays allocated. */
+void genpool_cache_destroy(struct genpool_cache *GENPOOL_NULLABLE cache);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@ extension RangeAllocator {
     /// The owner of the chunk it came from.
     public let owner: Owner?
 
+    @inlinable
     package init(start: Address<Space>, size: ByteCount, owner: Owner?) {
       self.start = start
       self.size = size

@@ -2,13 +2,15 @@ import Synchronization
 
 /// An address of an allocator's space, whichever it is: the engine inside is compiled once, and no
 /// address of one allocator ever meets another's.
+@usableFromInline
 typealias AnyAddress = Address<AnySpace>
 /// See ``AnyAddress``.
+@usableFromInline
 enum AnySpace: AddressSpace {}
 
 extension Address {
   /// The same number in another space: at the edge of an allocator, and nowhere else.
-  @inline(__always)
+  @inlinable @inline(__always)
   init<Other>(_ other: Address<Other>) { self.init(other.rawValue) }
 }
 
@@ -83,6 +85,8 @@ struct ChunkStorage: ~Copyable {
     var tags: Table<UInt32>?
     /// Whether there are ``tags``.
     var isTagged = false
+    /// The slabs of caches here.
+    var slabs = SlabMap()
     /// The words of the list for this chunk; nil as long as it was always alone.
     var place: ChunkList.Place?
 
@@ -134,6 +138,7 @@ struct ChunkStorage: ~Copyable {
     state.index = empty
     state.tags = nil
     state.isTagged = false
+    state.slabs = SlabMap()
     state.place = nil
     alignedRuns.store(AlignedRuns.unknown.rawValue, ordering: .relaxed)
     return state.backing.take()
@@ -291,7 +296,7 @@ struct ChunkStorage: ~Copyable {
   /// Marks a run as free if that is simple: see ``RunIndex/freeInsideBlock(_:)``. The lock is held.
   @inline(__always)
   func freeInsideBlock(_ run: GranuleRun, in state: inout State) -> Bool {
-    guard isInUse, state.index.freeInsideBlock(run) else { return false }
+    guard isInUse, state.slabs.count == 0, state.index.freeInsideBlock(run) else { return false }
     noteFree(run, in: &state)
     return true
   }

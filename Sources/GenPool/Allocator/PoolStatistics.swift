@@ -8,6 +8,8 @@ public struct PoolStatistics: Hashable, Sendable {
   public let available: ByteCount
   /// The same without tails: the bytes in free granules that could be allocated.
   public let allocatable: ByteCount
+  /// The bytes that caches hold: allocated, and free for the cache to hand out.
+  public let cached: ByteCount
   /// The most bytes that were ever allocated at once, chunk by chunk: with several chunks the sum
   /// of what each had at its own fullest time, so at least what they had together.
   public let peak: ByteCount
@@ -41,12 +43,16 @@ struct FailureCounts: ~Copyable {
 }
 
 extension RangeAllocator {
-  /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks).
+  /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks + caches).
   public var statistics: PoolStatistics { steadily { sums } }
 
   private var sums: PoolStatistics {
     var peak: UInt64 = 0
-    var (allocations, frees) = withState { ($0.removedAllocations, $0.removedFrees) }
+    let (inCaches, removed) = withState {
+      ($0.caches.sums, ($0.removedAllocations, $0.removedFrees))
+    }
+    var allocations = removed.0 + inCaches.allocations
+    var frees = removed.1 + inCaches.frees
     var runs = 0
     var tails: UInt64 = 0
     list.forEach { chunk in
@@ -66,7 +72,8 @@ extension RangeAllocator {
       size: size, available: available,
       // Tails are always available; a chunk that came or went in between must not make this wrap.
       allocatable: ByteCount(available.rawValue - min(tails, available.rawValue)),
-      peak: ByteCount(peak), allocations: allocations,
+      cached: granule.bytes(GranuleCount(inCaches.held)), peak: ByteCount(peak),
+      allocations: allocations,
       frees: frees, failedFull: failures.full.load(ordering: .relaxed),
       failedFragmented: failures.fragmented.load(ordering: .relaxed),
       largestFreeRun: largestFreeRun, freeRuns: runs)

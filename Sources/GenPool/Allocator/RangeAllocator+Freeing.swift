@@ -98,8 +98,8 @@ extension RangeAllocator {
     }
   }
 
-  /// Throws unless all of `run`, which is from `start` on, is allocated and the chunk still there.
-  /// Its lock is held.
+  /// Throws unless all of `run`, which is from `start` on, is allocated, held by no cache, and the
+  /// chunk still there: no cache's then. Its lock is held.
   @inline(__always)
   func refuseUnlessAllocated(
     _ run: GranuleRun, in state: borrowing ChunkStorage.State,
@@ -115,6 +115,12 @@ extension RangeAllocator {
     }
     if let free = state.index.bitmap.firstFree(in: run) {
       throw .notAllocated(Address(chunk.pointee.address(of: free)))
+    }
+    if state.slabs.count > 0 {
+      if let held = state.slabs.firstHeld(in: run) {
+        throw .notAllocated(Address(chunk.pointee.address(of: held)))
+      }
+      state.slabs.disown(run)
     }
   }
 }

@@ -20,6 +20,7 @@ extension RangeAllocator {
           bitmap.count == granule.granules(within: chunk.pointee.size),
           "a bit for each whole granule")
       }
+      if let rule = chunk.pointee.brokenSlabRule { preconditionFailure(rule) }
       // Nobody else is there: no lock.
       if let rule = chunk.pointee.state.value.index.brokenRule { preconditionFailure(rule) }
       precondition(

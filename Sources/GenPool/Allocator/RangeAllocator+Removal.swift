@@ -51,6 +51,7 @@ extension RangeAllocator {
         state.removedFrees += chunkState.frees
         let backing = chunk.pointee.retire(leaving: empty, in: &chunkState)
         list.remove(chunk, start: AnyAddress(start), &state.books)
+        state.caches.noteChange()
         if let range { state.removed.insert(range) }
         return (held, backing)
       }
@@ -70,6 +71,7 @@ extension RangeAllocator {
         _ = chunk.pointee.phase.compareExchange(
           expected: old, desired: new, ordering: .relaxed)
       }
+      state.caches.noteChange()
     }
   }
 

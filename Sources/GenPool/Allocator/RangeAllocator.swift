@@ -40,6 +40,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   struct State: ~Copyable {
     var fit: Fit
     var books = ChunkList.Books()
+    var caches = CacheBooks()
     /// The ranges of removed chunks, and the calls that succeeded in them.
     var removed = RemovedRanges()
     var removedAllocations = 0

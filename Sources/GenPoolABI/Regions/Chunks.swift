@@ -53,6 +53,7 @@ public func genpool_pool_statistics(
       largest: now.largestFreeRun.rawValue, free_runs: UInt64(now.freeRuns),
       chunks: UInt64(pool.chunks.count), peak: now.peak.rawValue,
       allocations: UInt64(now.allocations), frees: UInt64(now.frees),
-      failed_full: UInt64(now.failedFull), failed_fragmented: UInt64(now.failedFragmented)),
+      failed_full: UInt64(now.failedFull), failed_fragmented: UInt64(now.failedFragmented),
+      cached: now.cached.rawValue),
     to: statistics)
 }

@@ -32,11 +32,12 @@ struct ABICommand: ParsableCommand {
     let pool = Pool(granule: .page)
     try pool.add(
       start: VirtualAddress(start), size: size, physical: PhysicalAddress(start))
+    let cache = try pool.cache()
     print("library: \(loaded.size), loaded in \(rounded(loaded.loading / .microseconds(1))) us")
     print("alloc+free, ns     Swift      C   difference")
     var difference = 0.0
     for workload in ABIComparison.Workload.allCases {
-      let comparison = ABIComparison(workload, pool, loaded, turns: turns)
+      let comparison = ABIComparison(workload, pool, cache, loaded, turns: turns)
       if workload == .page { difference = comparison.difference }
       let name =
         workload.rawValue + String(repeating: " ", count: 16 - workload.rawValue.count)

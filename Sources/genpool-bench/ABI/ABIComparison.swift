@@ -8,6 +8,8 @@ struct ABIComparison {
     case page = "4 KiB"
     /// 64 KiB for a device, at a multiple of them.
     case aligned = "64 KiB, aligned"
+    /// A page by a cache.
+    case cached = "4 KiB, cache"
   }
 
   let swift: Double
@@ -21,10 +23,13 @@ struct ABIComparison {
 
   private static let repetitions = 100
 
-  init(_ workload: Workload, _ pool: Pool, _ library: LoadedLibrary, turns: Int) {
+  init(
+    _ workload: Workload, _ pool: Pool, _ cache: Pool.AnyPlaceCache, _ library: LoadedLibrary,
+    turns: Int
+  ) {
     var times: (swift: [Double], c: [Double]) = ([], [])
     for _ in 0..<turns {
-      times.swift.append(Self.time { Self.run(workload, pool) })
+      times.swift.append(Self.time { Self.run(workload, pool, cache) })
       times.c.append(Self.time { Self.run(workload, library) })
     }
     swift = Self.median(times.swift)
@@ -32,7 +37,7 @@ struct ABIComparison {
   }
 
   @inline(never)
-  private static func run(_ workload: Workload, _ pool: Pool) {
+  private static func run(_ workload: Workload, _ pool: Pool, _ cache: Pool.AnyPlaceCache) {
     switch workload {
     case .page:
       for _ in 0..<repetitions {
@@ -46,6 +51,11 @@ struct ABIComparison {
         else { return }
         _ = try? pool.free(allocation)
       }
+    case .cached:
+      for _ in 0..<repetitions {
+        guard let allocation = try? cache.allocate(.kibibytes(4)) else { return }
+        _ = try? cache.free(allocation)
+      }
     }
   }
 
@@ -54,6 +64,7 @@ struct ABIComparison {
     switch workload {
     case .page: for _ in 0..<repetitions { library.usePage() }
     case .aligned: for _ in 0..<repetitions { library.useAligned() }
+    case .cached: for _ in 0..<repetitions { library.useCachedPage() }
     }
   }
 

@@ -14,7 +14,13 @@ struct LoadedLibrary {
     @convention(c) (Handle, Int, UnsafeMutablePointer<UInt64>?, CInt) -> UInt
   private typealias Free = @convention(c) (Handle, UInt, Int) -> Void
 
+  private typealias CreateCache =
+    @convention(c) (Handle, Int, Int, UnsafeMutablePointer<Handle?>) -> CInt
+
   private let pool: Handle
+  private let cache: Handle
+  private let allocateCached: Allocate
+  private let freeCached: Free
   private let allocate: Allocate
   private let allocateAligned: AllocateAligned
   private let free: Free
@@ -57,6 +63,14 @@ struct LoadedLibrary {
       unsafe add(pool, UInt(start), start, Int(size.rawValue), -1) == 0
     else { throw Failure(description: "\(path) makes no pool") }
     unsafe self.pool = pool
+    unsafe allocateCached = try symbol("genpool_cache_alloc", as: Allocate.self)
+    unsafe freeCached = try symbol("genpool_cache_free", as: Free.self)
+    let createCache = unsafe try symbol("genpool_cache_create", as: CreateCache.self)
+    var cache: Handle?
+    guard unsafe createCache(pool, 0, 0, &cache) == 0, let cache = unsafe cache else {
+      throw Failure(description: "\(path) makes no cache")
+    }
+    unsafe self.cache = cache
   }
 
   /// Allocates and frees a page.
@@ -64,6 +78,13 @@ struct LoadedLibrary {
   func usePage() {
     let address = unsafe allocate(pool, 4096)
     unsafe free(pool, address, 4096)
+  }
+
+  /// Allocates and frees a page by the cache.
+  @inline(__always)
+  func useCachedPage() {
+    let address = unsafe allocateCached(cache, 4096)
+    unsafe freeCached(cache, address, 4096)
   }
 
   /// Allocates and frees 64 KiB for a device, aligned.
