@@ -10,7 +10,8 @@ struct GenPoolBench: ParsableCommand {
     version: "genpool-bench " + Release.version,
     subcommands: [
       CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, MemoryCommand.self,
-      VerifyCommand.self, ReplayCommand.self, ABICommand.self, StressCommand.self,
+      VerifyCommand.self, ReplayCommand.self, ABICommand.self, BatchCommand.self,
+      StressCommand.self,
       LeaseCommand.self, WitnessCommand.self,
     ])
 }
