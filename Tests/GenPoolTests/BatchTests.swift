@@ -259,8 +259,8 @@ struct BatchTests {
     #expect(allocator.available == allocator.size)
   }
 
-  /// Long lives of twins, of which one has batches and the other single calls: chunks with tails, of
-  /// all sizes, drained and not, and all fits.
+  /// Long lives of twins, of which one has batches and the other single calls: chunks with tails,
+  /// of all sizes, drained and not, and all fits.
   @Test(arguments: 1...16 as ClosedRange<UInt64>)
   func `a batch takes and frees what single calls would`(seed: UInt64) throws {
     var random = SplitMix64(seed: seed)

@@ -2,8 +2,8 @@ import GenPool
 import Reference
 import Testing
 
-/// The index's batches against single calls on a twin, in worlds so small that every bitmap can be tried,
-/// cut into blocks and nodes so small that every border and level lies in them.
+/// The index's batches against single calls on a twin, in worlds so small that every bitmap can be
+/// tried, cut into blocks and nodes so small that every border and level lies in them.
 struct RunIndexBatchTests {
   /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels.
   private enum TwoByTwo: TinyShape {
@@ -95,8 +95,8 @@ struct RunIndexBatchTests {
     GranuleRun(first: GranuleIndex(first), count: GranuleCount(count))
   }
 
-  /// Every bitmap, every length, every number of times, by an index that was asked for nothing or for
-  /// more, and once more after the first batch, when there may be a front.
+  /// Every bitmap, every length, every number of times, by an index that was asked for nothing or
+  /// for more, and once more after the first batch, when there may be a front.
   private func tryBatches<Shape: IndexShape>(
     _ shape: Shape.Type, granules: Int, every step: Int = 1
   ) throws {
@@ -181,7 +181,8 @@ struct RunIndexBatchTests {
     }
   }
 
-  /// A long life of an index of the shape that the pool uses, with single calls between the batches.
+  /// A long life of an index of the shape that the pool uses, with single calls between the
+  /// batches.
   private func live<Shape: IndexShape>(
     _ shape: Shape.Type, granules: Int, longest: Int, seed: UInt64
   ) throws {

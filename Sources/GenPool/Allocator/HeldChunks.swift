@@ -1,14 +1,14 @@
 import Synchronization
 
-/// The chunks that a batch changes, with their locks, which it holds until all of it is done or undone:
-/// other threads see all of the batch or nothing.
+/// The chunks that a batch changes, with their locks, which it holds until all of it is done or
+/// undone: other threads see all of the batch or nothing.
 ///
-/// Only a thread that holds the allocator's lock, and keeps it meanwhile, takes the locks of several
-/// chunks. So the order in which it takes them does not matter: no other thread that holds a chunk's
-/// lock waits for a second lock.
+/// Only a thread that holds the allocator's lock, and keeps it meanwhile, takes the locks of
+/// several chunks. So the order in which it takes them does not matter: no other thread that holds
+/// a chunk's lock waits for a second lock.
 ///
-/// Invariant: the locks of all ``parts`` are held; `granules` are those that the batch took from the
-/// chunk and that ``ChunkStorage/available`` does not tell of yet.
+/// Invariant: the locks of all ``parts`` are held; `granules` are those that the batch took from
+/// the chunk and that ``ChunkStorage/available`` does not tell of yet.
 struct HeldChunks {
   /// The allocator's own fit.
   let defaultFit: Fit

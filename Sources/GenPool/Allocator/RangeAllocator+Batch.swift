@@ -1,23 +1,23 @@
 import Synchronization
 
-/// Many allocations in one call: the places are those of as many single calls, one after another with
-/// no other thread's between.
+/// Many allocations in one call: the places are those of as many single calls, one after another
+/// with no other thread's between.
 extension RangeAllocator {
   /// Allocates `count` times `size` bytes, each rounded up to granules, or nothing.
   ///
-  /// The places are those that `count` calls of ``allocate(_:fit:)`` would find, in their order. Other
-  /// threads find all of them allocated or none: one lock is held for a batch that fits into one
-  /// chunk, and those of all chunks involved otherwise.
+  /// The places are those that `count` calls of ``allocate(_:fit:)`` would find, in their order.
+  /// Other threads find all of them allocated or none: one lock is held for a batch that fits into
+  /// one chunk, and those of all chunks involved otherwise.
   ///
   /// - Parameters:
   ///   - count: 0 or more; for 0 nothing is done. Traps below 0.
   ///   - size: of each, in bytes, at least 1.
   ///   - fit: how each place is chosen; the pool's own when nil.
   /// - Returns: `count` allocations, each of which is freed as any other, alone or in a batch.
-  /// - Throws: the error of the call that would have failed, as ``allocate(_:fit:)``: the bytes free
-  ///   in it are those beside the places found until then. They are free again.
-  /// - Complexity: O(chunks + allocated granules / 64 + rows of places side by side × log granules) by
-  ///   the first fit; as `count` calls by the others, but one lock for each chunk.
+  /// - Throws: the error of the call that would have failed, as ``allocate(_:fit:)``: the bytes
+  ///   free in it are those beside the places found until then. They are free again.
+  /// - Complexity: O(chunks + allocated granules / 64 + rows of places side by side × log granules)
+  ///   by the first fit; as `count` calls by the others, but one lock for each chunk.
   public func allocate(
     count: Int, of size: ByteCount, fit: Fit? = nil
   ) throws(Failure) -> [Allocation] {
@@ -60,8 +60,8 @@ extension RangeAllocator {
     return allocations
   }
 
-  /// Allocates as ``allocate(count:of:fit:)`` does, and writes the addresses to `addresses`. When it
-  /// throws, what it wrote there means nothing.
+  /// Allocates as ``allocate(count:of:fit:)`` does, and writes the addresses to `addresses`. When
+  /// it throws, what it wrote there means nothing.
   // SAFETY: the caller has room for `count` addresses there.
   @inline(__always)
   @unsafe
@@ -113,12 +113,12 @@ extension RangeAllocator {
     return (chunk, request, indexed)
   }
 
-  /// Allocates with the locks of the allocator and of all chunks involved, or finds out why not all of
-  /// the batch has a place.
+  /// Allocates with the locks of the allocator and of all chunks involved, or finds out why not all
+  /// of the batch has a place.
   ///
   /// - Parameters:
-  ///   - put: called with how many places were found before, the first address of a row of places, their
-  ///     distance, their number and the chunk's owner.
+  ///   - put: called with how many places were found before, the first address of a row of places,
+  ///     their distance, their number and the chunk's owner.
   ///   - start: the address of a place that was found.
   @inline(__always)
   private func allocateInSeveralChunks(
@@ -160,8 +160,8 @@ extension RangeAllocator {
     if let failure { throw failure }
   }
 
-  /// Places a batch by a fit whose places the index finds. A chunk without a place has none for the rest
-  /// of the batch either: it is asked once.
+  /// Places a batch by a fit whose places the index finds. A chunk without a place has none for the
+  /// rest of the batch either: it is asked once.
   @inline(__always)
   private func place(
     _ count: Int, _ request: ChunkRequest, by fit: IndexedFit, _ held: inout HeldChunks,
@@ -184,8 +184,8 @@ extension RangeAllocator {
     }
   }
 
-  /// Places a batch by a fit that scans: each place is looked for from the newest chunk on, as an own
-  /// algorithm may find one where it found none before.
+  /// Places a batch by a fit that scans: each place is looked for from the newest chunk on, as an
+  /// own algorithm may find one where it found none before.
   @inline(__always)
   private func place(
     _ count: Int, _ request: ChunkRequest, by fit: Fit?, _ held: inout HeldChunks,
@@ -232,8 +232,8 @@ extension ChunkStorage {
   /// Allocates `times` times what is asked for, or nothing. Takes the lock.
   ///
   /// - Parameters:
-  ///   - put: called with how many places were found before, the first address of a row of places, their
-  ///     distance, their number and the owner.
+  ///   - put: called with how many places were found before, the first address of a row of places,
+  ///     their distance, their number and the owner.
   ///   - start: the address of a place that was found.
   /// - Returns: whether there was a place for all.
   @inline(__always)

@@ -4,14 +4,14 @@ import Synchronization
 extension RangeAllocator {
   /// Frees allocations, or parts of them, or nothing.
   ///
-  /// Each is a range as for ``free(_:size:)``, in any order and in any chunks. Other threads find all of
-  /// them free or none, unless they took one meanwhile. What was allocated side by side and stands side
-  /// by side in the batch is freed as one range.
+  /// Each is a range as for ``free(_:size:)``, in any order and in any chunks. Other threads find
+  /// all of them free or none, unless they took one meanwhile. What was allocated side by side and
+  /// stands side by side in the batch is freed as one range.
   ///
-  /// - Throws: the error of the first that cannot be freed, as ``free(_:size:)``: `notAllocated` for one
-  ///   that is in the batch twice. Nothing has changed then.
-  /// - Complexity: O(allocations + freed granules / 64 + rows side by side × log granules) where all are
-  ///   in one chunk; O(allocations × chunks + …) otherwise.
+  /// - Throws: the error of the first that cannot be freed, as ``free(_:size:)``: `notAllocated`
+  ///   for one that is in the batch twice. Nothing has changed then.
+  /// - Complexity: O(allocations + freed granules / 64 + rows side by side × log granules) where
+  ///   all are in one chunk; O(allocations × chunks + …) otherwise.
   public func free(contentsOf allocations: [Allocation]) throws(Failure) {
     try freeArray(allocations)
   }
@@ -45,8 +45,8 @@ extension RangeAllocator {
     try freeInSeveralChunks(count, range)
   }
 
-  /// Frees with the locks of the allocator and of all chunks involved, or finds out which range cannot
-  /// be freed.
+  /// Frees with the locks of the allocator and of all chunks involved, or finds out which range
+  /// cannot be freed.
   @inline(__always)
   private func freeInSeveralChunks(
     _ count: Int, _ range: (Int) -> (start: Address<Space>, size: ByteCount)
@@ -77,8 +77,8 @@ extension RangeAllocator {
     }
   }
 
-  /// Marks a range as allocated again, of which a batch that is undone had freed all. The locks of its
-  /// chunk and of the allocator are held.
+  /// Marks a range as allocated again, of which a batch that is undone had freed all. The locks of
+  /// its chunk and of the allocator are held.
   private func takeBack(_ range: (start: Address<Space>, size: ByteCount)) {
     guard range.size > .zero, let chunk = list.chunk(at: AnyAddress(range.start)) else { return }
     chunk.pointee.state.value.index.allocate(
@@ -94,8 +94,8 @@ extension RangeAllocator {
 }
 
 extension ChunkStorage {
-  /// Frees `count` ranges, if all are whole granules of this chunk and allocated; otherwise false, and
-  /// nothing has changed. Takes the lock.
+  /// Frees `count` ranges, if all are whole granules of this chunk and allocated; otherwise false,
+  /// and nothing has changed. Takes the lock.
   @inline(__always)
   func free(_ count: Int, _ range: (Int) -> (start: AnyAddress, size: ByteCount)) -> Bool {
     state.withLock { state in
@@ -126,8 +126,8 @@ extension ChunkStorage {
     }
   }
 
-  /// Marks the first `rows` rows of a batch as allocated again. Their granules are free, because the
-  /// batch freed them.
+  /// Marks the first `rows` rows of a batch as allocated again. Their granules are free, because
+  /// the batch freed them.
   @inline(never)
   private func takeBack(
     _ rows: Int, of count: Int, _ range: (Int) -> (start: AnyAddress, size: ByteCount),
@@ -142,8 +142,8 @@ extension ChunkStorage {
     }
   }
 
-  /// Visits the granules of `count` ranges, those of neighbours that stand side by side as one run, until
-  /// `body` returns false; false then, and when a range is not whole granules of this chunk.
+  /// Visits the granules of `count` ranges, those of neighbours that stand side by side as one run,
+  /// until `body` returns false; false then, and when a range is not whole granules of this chunk.
   @inline(__always)
   private func forEachRow(
     _ count: Int, _ range: (Int) -> (start: AnyAddress, size: ByteCount),

@@ -1,5 +1,5 @@
-/// The first fit many times over: a node of the tree is searched once for all the blocks below it, and
-/// those above it are brought up to date once.
+/// The first fit many times over: a node of the tree is searched once for all the blocks below it,
+/// and those above it are brought up to date once.
 extension ReachTree {
   /// Takes the lowest `length` granules that are free in a row, as often as `times`, where every
   /// granule is a place; stops at a run of a block's length or more, whose end this tree does not
@@ -11,8 +11,8 @@ extension ReachTree {
   ///
   /// - Parameter put: called for each row of places side by side, with the first and their number,
   ///   ascending.
-  /// - Returns: the number taken, the number of free runs that were taken to their end, and the block
-  ///   in which a run of a block's length or more starts that has the next place.
+  /// - Returns: the number taken, the number of free runs that were taken to their end, and the
+  ///   block in which a run of a block's length or more starts that has the next place.
   @inline(__always)
   mutating func takeFirst(
     _ length: Int, times: Int, in bitmap: inout GranuleBitmap, _ put: (Int, Int) -> Void

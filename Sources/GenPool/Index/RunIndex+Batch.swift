@@ -1,12 +1,12 @@
-/// Many allocations and frees at a time: the places are those of one after another, and the trees are
-/// brought up to date once for what lies side by side.
+/// Many allocations and frees at a time: the places are those of one after another, and the trees
+/// are brought up to date once for what lies side by side.
 extension RunIndex {
   /// Allocates `count` granules by the first fit, as often as `times` or until there is no place.
   ///
   /// - Parameters:
   ///   - count: at least 1.
-  ///   - put: called for each row of places side by side, in the order of single allocations, with the
-  ///     first and their number.
+  ///   - put: called for each row of places side by side, in the order of single allocations, with
+  ///     the first and their number.
   /// - Returns: how many times there was a place.
   /// - Complexity: O(rows × log granules + allocated granules / 64).
   @inline(__always)
@@ -32,8 +32,8 @@ extension RunIndex {
     return times &- left
   }
 
-  /// Allocates the run of `count` granules that a fit chooses, as often as `times` or until there is
-  /// none; see ``allocateFirstFit(_:times:_:)``.
+  /// Allocates the run of `count` granules that a fit chooses, as often as `times` or until there
+  /// is none; see ``allocateFirstFit(_:times:_:)``.
   @inline(__always)
   package mutating func allocate(
     _ count: GranuleCount, times: Int, by fit: IndexedFit, _ granule: GranuleSize,
@@ -58,8 +58,9 @@ extension RunIndex {
     return firstFit(GranuleCount(length))?.rawValue
   }
 
-  /// Allocates `length` granules from a free run's start on as often as `times` or until the run ends; how
-  /// often that was, at least once. `start`: that of the run, which is long enough for one.
+  /// Allocates `length` granules from a free run's start on as often as `times` or until the run
+  /// ends; how often that was, at least once. `start`: that of the run, which is long enough for
+  /// one.
   @inline(never)
   private mutating func allocateRow(
     _ length: Int, _ times: Int, fromRunAt start: Int, _ put: (GranuleIndex, Int) -> Void
@@ -80,8 +81,9 @@ extension RunIndex {
 
   // MARK: Freeing
 
-  /// Marks a run as free, maybe later: ``flush(_:)`` brings the index up to date. False when not all of
-  /// it is allocated; then nothing has changed. The run lies in the map, and has at least one granule.
+  /// Marks a run as free, maybe later: ``flush(_:)`` brings the index up to date. False when not
+  /// all of it is allocated; then nothing has changed. The run lies in the map, and has at least
+  /// one granule.
   ///
   /// - Parameter pending: the granules that are to be free but are not yet in the index.
   /// - Complexity: as a free, but constant time in a block that the run before lies in, too.
@@ -170,8 +172,8 @@ extension RunIndex {
   }
 }
 
-/// Granules of one block that are to be free, bit i for granule i, and that the index does not have as
-/// free yet: all are allocated in the bitmap.
+/// Granules of one block that are to be free, bit i for granule i, and that the index does not have
+/// as free yet: all are allocated in the bitmap.
 package struct PendingFrees {
   fileprivate var block = -1
   fileprivate var bits: UInt64 = 0
