@@ -129,8 +129,10 @@ package final class Stress: Sendable {
       }
       for operation in 0..<stress.operations {
         usesAllFits = operation >= stress.operations / 2
-        switch random.next(below: 8) {
+        switch random.next(below: 10) {
         case 0..<4: allocate()
+        case 8: allocateBatch()
+        case 9: freeBatch()
         case 4..<6: free(partly: false)
         case 6: free(partly: true)
         default: query()
@@ -163,6 +165,42 @@ package final class Stress: Sendable {
       guard let got else { return }
       mark(got.start, size, from: 0, to: mark)
       held.append((got.start, size))
+    }
+
+    /// A batch is as many allocations, of which each is freed by itself or in another batch.
+    private func allocateBatch() {
+      let size = ByteCount(1 + random.next(below: 4 << 12))
+      let fit: Fit? =
+        switch usesAllFits ? random.next(below: 4) : 3 {
+        case 0: .firstAligned(8192)
+        case 1: .best
+        case 2: .custom(Self.lowestInUpperHalf)
+        default: nil
+        }
+      let count = Int(random.next(below: 32))
+      guard let got = try? stress.pool.allocate(count: count, of: size, fit: fit) else { return }
+      if got.count != count { stress.report("\(got.count) allocations in a batch of \(count)") }
+      for allocation in got {
+        mark(allocation.start, allocation.size, from: 0, to: mark)
+        held.append((allocation.start, allocation.size))
+      }
+    }
+
+    /// Frees some of what is held, in any order, and before that once more than there is of it.
+    private func freeBatch() {
+      let batch = held.suffix(Int(random.next(below: 32))).map {
+        Allocation(start: $0.start, size: $0.size, owner: nil)
+      }
+      if let last = batch.last, (try? stress.pool.free(contentsOf: batch + [last])) != nil {
+        stress.report("\(last) was freed twice in a batch")
+      }
+      held.removeLast(batch.count)
+      for allocation in batch { mark(allocation.start, allocation.size, from: mark, to: 0) }
+      do {
+        try stress.pool.free(contentsOf: batch)
+      } catch {
+        stress.report("free a batch of \(batch.count): \(error)")
+      }
     }
 
     /// An own algorithm beside the index: a look at 64 granules.

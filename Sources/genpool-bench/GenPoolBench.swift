@@ -10,8 +10,8 @@ struct GenPoolBench: ParsableCommand {
     version: "genpool-bench " + Release.version,
     subcommands: [
       CompareCommand.self, LatencyCommand.self, ThreadsCommand.self, CacheCommand.self,
-      MemoryCommand.self,
-      VerifyCommand.self, ReplayCommand.self, ABICommand.self, StressCommand.self,
+      BatchCommand.self, MemoryCommand.self, VerifyCommand.self, ReplayCommand.self,
+      ABICommand.self, StressCommand.self,
       LeaseCommand.self, WitnessCommand.self,
     ])
 }

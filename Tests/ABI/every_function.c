@@ -107,6 +107,60 @@ static void check_allocating(void) {
   check(fatal_misuses() == 0 && warnings() == 0, "all of that is proper use");
 }
 
+/* ---- Batches ------------------------------------------------------------------------------ */
+
+static void check_batches(void) {
+  struct gen_pool *pool = new_pool();
+  unsigned long addrs[GRANULES + 1], singles[GRANULES];
+  struct genpool_data_align align;
+  int right = 1;
+
+  check(genpool_alloc_batch(pool, GRANULE + 1, 5, addrs) == 0, "genpool_alloc_batch");
+  for (int i = 0; i < 5; i++) right = right && addrs[i] == start + 2UL * GRANULE * i;
+  check(right && gen_pool_avail(pool) == (GRANULES - 10) * GRANULE, "a batch lies where single calls would");
+  gen_pool_free(pool, addrs[1], GRANULE + 1);
+  addrs[1] = addrs[4];
+  check(genpool_free_batch(pool, GRANULE + 1, 4, addrs) == 0 &&
+            gen_pool_avail(pool) == GRANULES * GRANULE,
+        "genpool_free_batch, beside a single free");
+
+  check(genpool_alloc_batch(pool, GRANULE, GRANULES + 1, addrs) == -ENOMEM && genpool_error_text()[0] &&
+            gen_pool_avail(pool) == GRANULES * GRANULE,
+        "more than there is: nothing is allocated");
+  check(genpool_alloc_batch(pool, 0, 1, addrs) == -EINVAL && genpool_alloc_batch(pool, 1, (size_t)-1, addrs) == -EINVAL,
+        "no size, and no array");
+  check(genpool_alloc_batch(pool, 0, 0, addrs) == 0 && genpool_free_batch(pool, 0, 0, addrs) == 0,
+        "a batch of none does nothing");
+
+  check(genpool_alloc_batch(pool, GRANULE, GRANULES, addrs) == 0, "a batch of all");
+  gen_pool_free(pool, addrs[3], GRANULE);
+  gen_pool_free(pool, addrs[6], 2 * GRANULE);
+  check(genpool_alloc_batch(pool, 2 * GRANULE, 2, singles) == -ENOMEM &&
+            gen_pool_avail(pool) == 3 * GRANULE,
+        "a batch that finds a place for one of two takes none");
+  check(genpool_free_batch(pool, GRANULE, GRANULES, addrs) == -EINVAL &&
+            gen_pool_avail(pool) == 3 * GRANULE,
+        "a free address in a batch: nothing is freed");
+  singles[0] = addrs[0], singles[1] = addrs[0];
+  check(genpool_free_batch(pool, GRANULE, 2, singles) == -EINVAL && gen_pool_avail(pool) == 3 * GRANULE,
+        "an address twice: nothing is freed");
+  singles[1] = 1;
+  check(genpool_free_batch(pool, GRANULE, 2, singles) == -EFAULT && gen_pool_avail(pool) == 3 * GRANULE,
+        "an address elsewhere: nothing is freed");
+  gen_pool_free(pool, start, 3 * GRANULE);
+  gen_pool_free(pool, start + 4 * GRANULE, 2 * GRANULE);
+  gen_pool_free(pool, start + 8 * GRANULE, (GRANULES - 8) * GRANULE);
+
+  align.align = 4 * GRANULE;
+  gen_pool_set_algo(pool, gen_pool_first_fit_align, &align);
+  check(genpool_alloc_batch(pool, GRANULE, 3, addrs) == 0 && addrs[0] % align.align == 0 &&
+            addrs[1] == addrs[0] + align.align && addrs[2] == addrs[1] + align.align,
+        "a batch has the pool's algorithm");
+  check(genpool_free_batch(pool, GRANULE, 3, addrs) == 0, "and is freed like any other");
+  gen_pool_destroy(pool);
+  check(fatal_misuses() == 0 && warnings() == 0, "all of that is proper use");
+}
+
 static void check_dma(void) {
   struct gen_pool *pool = new_pool();
   struct genpool_data_align align = {4 * GRANULE};
@@ -438,6 +492,7 @@ static void check_fork(void) {
     gen_pool_destroy(pool);
     right &= fatal_misuses() == 1;
     right &= gen_pool_avail(pool) == (GRANULES - 1) * GRANULE && gen_pool_has_addr(pool, start, 1);
+    right &= genpool_alloc_batch(pool, 1, 1, &addr) == -EPERM && fatal_misuses() == 1;
     struct gen_pool *own = new_pool();
     unsigned long mine = gen_pool_alloc(own, 1);
     right &= mine == start && fatal_misuses() == 0;
@@ -461,6 +516,7 @@ int main(int count, char **arguments) {
   start = (unsigned long)memory;
   genpool_set_misuse_handler(on_misuse, &misuses);
   check_allocating();
+  check_batches();
   check_dma();
   check_algorithms();
   check_chunks();

@@ -94,6 +94,7 @@ struct CacheTests {
         expect(.notAllocated(one.start)) { try cache.free(one) }
         expect(.notAllocated(one.start)) { try other.free(one) }
         expect(.notAllocated(one.start)) { try pool.free(one) }
+        expect(.notAllocated(one.start)) { try pool.free(contentsOf: [one]) }
       }
       expect(.notAllocated(one.start + 4096)) { try pool.free(one.start + 4096, size: 1) }
       expect(.notAllocated(one.start)) { try pool.tag(one, as: Tag(3)) }
@@ -128,6 +129,24 @@ struct CacheTests {
     for _ in 0..<200 {
       let next = try cache.allocate(4096)
       #expect(next.start != one.start)
+    }
+    cache.checkInvariants()
+    pool.checkInvariants()
+  }
+
+  @Test func `a batch of what a cache handed out and what it holds frees nothing`() throws {
+    let pool = try pool()
+    let cache = try pool.cache()
+    let all = try (0..<5).map { _ in try cache.allocate(4096) }
+    try cache.free(all[4])
+    let available = pool.available
+    expect(.notAllocated(all[4].start)) { try pool.free(contentsOf: all) }
+    #expect(pool.available == available)
+    // Each of the others is still allocated, and freed once.
+    try pool.free(contentsOf: all[..<4])
+    for one in all {
+      expect(.notAllocated(one.start)) { try cache.free(one) }
+      expect(.notAllocated(one.start)) { try pool.free(contentsOf: [one]) }
     }
     cache.checkInvariants()
     pool.checkInvariants()

@@ -43,6 +43,10 @@ struct ForkTests {
         })
       else { return 4 }
       guard throwsForked({ () throws(PoolError) in try pool.destroy() }) else { return 5 }
+      guard
+        throwsForked({ () throws(PoolError) in _ = try pool.allocate(count: 1, of: 1) }),
+        throwsForked({ () throws(PoolError) in try pool.free(contentsOf: [allocation]) })
+      else { return 9 }
       guard pool.available == 4096, pool.contains(allocation.start, size: 4096) else { return 6 }
       guard pool.physicalAddress(of: allocation.start) == PhysicalAddress(0x10_0000) else {
         return 7

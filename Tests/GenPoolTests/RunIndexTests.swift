@@ -441,7 +441,7 @@ struct RunIndexTests {
 }
 
 /// A shape of any measures, as plainly as its words.
-private protocol TinyShape: IndexShape {}
+protocol TinyShape: IndexShape {}
 
 extension TinyShape {
   static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {

@@ -359,6 +359,21 @@ struct genpool_statistics {
 int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
 
 /*
+ * Allocates count times size bytes by the pool's algorithm, or nothing, and stores the addresses in
+ * addrs: those that as many calls of gen_pool_alloc, one after another, would return. Other threads
+ * see all of the batch allocated or nothing. A count of 0 does nothing. -ENOMEM when no chunk has
+ * size bytes left for one of them, -ENOSPC when no free run fits, -EINVAL for a size of 0: what
+ * addrs has then means nothing.
+ */
+int genpool_alloc_batch(struct gen_pool *pool, size_t size, size_t count, unsigned long *addrs);
+/*
+ * Frees size bytes at each of count addresses, in any order, or nothing: -EINVAL when one of them
+ * is not allocated or occurs twice, -EFAULT outside of the chunks, -ENODEV where a chunk was taken
+ * back.
+ */
+int genpool_free_batch(struct gen_pool *pool, size_t size, size_t count, const unsigned long *addrs);
+
+/*
  * Whose allocated memory is: a number that the pool's users agree on, 0 for nobody's. Kept outside of the
  * memory; a free forgets it. -EFAULT outside of the chunks, -EINVAL for what is not allocated, -ENOMEM.
  */

@@ -317,7 +317,7 @@ struct ChunkStorage: ~Copyable {
   /// Publishes the free bytes and runs to readers without the lock. Only the lock's holder writes,
   /// so plain stores do.
   @inline(__always)
-  private func publish(_ bytes: UInt64, _ state: inout State) {
+  func publish(_ bytes: UInt64, _ state: inout State) {
     available.store(bytes, ordering: .relaxed)
     longest.store(state.index.longest.rawValue, ordering: .relaxed)
     publishRuns(&state)

@@ -83,19 +83,26 @@ extension RangeAllocator {
   ) throws(Failure) -> Result {
     guard !forkGuard.isForked else { throw .forked }
     return try state.withLock { (all) throws(Failure) in
-      guard let chunk = list.chunk(at: AnyAddress(start)) else {
-        try refuseIfDestroyed()
-        throw all.removed.contains(AnyAddress(start)) ? .gone(start) : .noSuchAddress(start)
-      }
-      guard size <= chunk.pointee.size - chunk.pointee.offset(of: AnyAddress(start)) else {
-        try refuseIfDestroyed()
-        throw .pastChunkEnd(start, size)
-      }
-      let run = chunk.pointee.run(AnyAddress(start), size)
+      let (chunk, run) = try locate(start, size, all)
       return try chunk.pointee.state.withLock { (state) throws(Failure) in
         try body(chunk, run, &state)
       }
     }
+  }
+
+  /// The chunk and the granules of a range that is to be changed. The allocator's lock is held.
+  func locate(
+    _ start: Address<Space>, _ size: ByteCount, _ all: borrowing State
+  ) throws(Failure) -> (ChunkReference, GranuleRun) {
+    guard let chunk = list.chunk(at: AnyAddress(start)) else {
+      try refuseIfDestroyed()
+      throw all.removed.contains(AnyAddress(start)) ? .gone(start) : .noSuchAddress(start)
+    }
+    guard size <= chunk.pointee.size - chunk.pointee.offset(of: AnyAddress(start)) else {
+      try refuseIfDestroyed()
+      throw .pastChunkEnd(start, size)
+    }
+    return (chunk, chunk.pointee.run(AnyAddress(start), size))
   }
 
   /// Throws unless all of `run`, which is from `start` on, is allocated, held by no cache, and the

@@ -24,7 +24,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
   public let node: NUMANode?
 
   /// Called for what the kernel warns of, outside of all locks.
-  private let warn: (@Sendable (Warning) -> Void)?
+  let warn: (@Sendable (Warning) -> Void)?
   let forkGuard = ForkGuard()
 
   let list = ChunkList()
@@ -312,7 +312,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   /// The same by a fit whose places the index finds.
   @inline(__always)
-  private func request(_ size: ByteCount, fit: IndexedFit) -> ChunkRequest {
+  func request(_ size: ByteCount, fit: IndexedFit) -> ChunkRequest {
     let count = granule.granules(holding: size)
     let alignment = fit.alignment(of: count, granule)
     let run = if case .fixed = fit { GranuleCount(0) } else { count }
@@ -399,7 +399,7 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
 
   /// Where `count` granules go in the chunk, its lock held. Own algorithms are not believed.
   @inline(never)
-  private func place(
+  func place(
     _ count: GranuleCount, fit given: Fit?, within window: ChunkWindow?,
     in state: inout ChunkStorage.State, of chunk: ChunkReference,
     warning: inout Warning?

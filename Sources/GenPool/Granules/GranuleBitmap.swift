@@ -226,6 +226,13 @@ public struct GranuleBitmap: ~Copyable {
     }
   }
 
+  /// Marks granules of one word as allocated: 1 for each, from the lowest that is `shift` granules
+  /// into it.
+  @inline(__always)
+  mutating func allocate(_ granules: UInt64, inWord word: Int, from shift: Int) {
+    setWord(word, storedWord(word) | granules &<< UInt64(truncatingIfNeeded: shift))
+  }
+
   /// Marks granules of one word as free: 1 for each, from the lowest that is `shift` granules into it.
   @inline(__always)
   mutating func free(_ granules: UInt64, inWord word: Int, from shift: Int) {

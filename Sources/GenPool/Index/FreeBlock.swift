@@ -46,7 +46,7 @@ struct FreeBlock<Shape: IndexShape> {
 
   /// The positions from which `length` granules are free without leaving the block.
   @inline(__always)
-  private func starts(ofRun length: Int) -> UInt64 {
+  func starts(ofRun length: Int) -> UInt64 {
     // Runs of 1, then of about length / 32, length / 16, …: each is two of those before, which
     // overlap where that would be too much.
     var starts = bits

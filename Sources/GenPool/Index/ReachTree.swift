@@ -21,8 +21,8 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   let order: Int
   let phase: Int
 
-  private let tree: NodeTree<Shape>
-  private let bytes: Table<UInt8>
+  let tree: NodeTree<Shape>
+  let bytes: Table<UInt8>
   /// The longest run from any place, up to a block's length.
   private(set) var longest: UInt8 = 0
 
@@ -100,16 +100,16 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   /// The byte where no place is free.
-  private static var nothing: UInt8 { UInt8(truncatingIfNeeded: Shape.block) }
+  static var nothing: UInt8 { UInt8(truncatingIfNeeded: Shape.block) }
 
   @inline(__always)
-  private mutating func noteLongest(_ least: UInt8) { longest = Self.nothing &- least }
+  mutating func noteLongest(_ least: UInt8) { longest = Self.nothing &- least }
 
   /// The memory this takes, in bytes.
   var byteCount: Int { bytes.byteCount }
 
   @inline(__always)
-  private func bytes(of node: Int) -> NodeBytes {
+  func bytes(of node: Int) -> NodeBytes {
     unsafe NodeBytes(bytes.pointer(to: node &<< Shape.fanOrder))
   }
 
@@ -118,7 +118,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   /// The lowest leaf with a place for `length` granules, 1 to a block's length; nil when there is
   /// none. Constant time a level.
   @inline(__always)
-  private func firstLeaf(_ length: Int) -> Int? {
+  func firstLeaf(_ length: Int) -> Int? {
     let length = UInt8(truncatingIfNeeded: length)
     guard length <= longest else { return nil }
     let place = Shape.descend(
@@ -204,7 +204,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func lower(_ leaf: Int, to lack: UInt8) {
+  mutating func lower(_ leaf: Int, to lack: UInt8) {
     // Two levels always, although most of the time nothing changes above: a branch that is guessed, and
     // decided only here, costs more.
     var node = tree.node(over: leaf)
@@ -224,7 +224,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
 
   /// Sets a byte of a node; the node's least.
   @inline(__always)
-  private func replace(_ child: Int, of node: Int, by value: UInt8) -> UInt8 {
+  func replace(_ child: Int, of node: Int, by value: UInt8) -> UInt8 {
     // Before the store: a wide load right behind a narrow store would wait for it.
     let siblings = Shape.least(in: bytes(of: node), except: child)
     bytes[node &<< Shape.fanOrder &+ child] = value
@@ -403,7 +403,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
 
   /// The byte that says `reach`.
   @inline(__always)
-  private static func lack(_ reach: Int) -> UInt8 {
+  static func lack(_ reach: Int) -> UInt8 {
     UInt8(truncatingIfNeeded: Shape.block &- reach)
   }
 

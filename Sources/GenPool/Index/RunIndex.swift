@@ -37,10 +37,10 @@
 /// far as it is built; only the front's run may be recorded as longer than it is.
 package struct RunIndex<Shape: IndexShape>: ~Copyable {
   /// The truth. For reading.
-  package private(set) var bitmap: GranuleBitmap
-  private var runs: LongRuns<Shape>
+  package internal(set) var bitmap: GranuleBitmap
+  var runs: LongRuns<Shape>
   /// Every granule is a place: the first fit's.
-  private var places: Places<Shape>
+  var places: Places<Shape>
   /// The alignments up to a block that were asked for, four together, of two phases: 0 and
   /// ``phase``.
   private var orders = Collected<OrderTree<Shape>>(capacity: 4)
@@ -51,9 +51,9 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   private var alignedRooms = Collected<Rooms<Shape>>(capacity: 2 * Int.bitWidth)
   private var short: ShortRuns<Shape>?
   /// The lowest free run, while it is long.
-  private var front = Front<Shape>()
+  var front = Front<Shape>()
   /// Whether there is a ``short``: the best fit was asked for.
-  private var isByLength = false
+  var isByLength = false
   /// Whether all of it is built, and the long runs are known by length.
   private var isBuiltByLength = false
   /// −start of the chunk, in granules: what an aligned granule is congruent to.
@@ -135,7 +135,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
   }
 
   /// How many maximal free runs there are. Constant time.
-  package private(set) var runCount: Int
+  package internal(set) var runCount: Int
 
   // MARK: Searching
 
@@ -517,7 +517,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   /// Records the front's length and does without one: before all that needs to know.
   @inline(__always)
-  private mutating func settle() { if front.isActive { recordFront() } }
+  mutating func settle() { if front.isActive { recordFront() } }
 
   @inline(never)
   private mutating func recordFront() {
@@ -543,7 +543,7 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
 
   /// Whether there are trees for alignments.
   @inline(__always)
-  private var hasAligned: Bool { orders.count &+ sparse.count > 0 }
+  var hasAligned: Bool { orders.count &+ sparse.count > 0 }
 
   @inline(never)
   private mutating func lowerAligned(_ low: Int, _ high: Int) {

@@ -13,6 +13,9 @@ struct LoadedLibrary {
   private typealias AllocateAligned =
     @convention(c) (Handle, Int, UnsafeMutablePointer<UInt64>?, CInt) -> UInt
   private typealias Free = @convention(c) (Handle, UInt, Int) -> Void
+  private typealias AllocateBatch =
+    @convention(c) (Handle, Int, Int, UnsafeMutablePointer<UInt>) -> CInt
+  private typealias FreeBatch = @convention(c) (Handle, Int, Int, UnsafePointer<UInt>) -> CInt
 
   private typealias CreateCache =
     @convention(c) (Handle, Int, Int, UnsafeMutablePointer<Handle?>) -> CInt
@@ -21,9 +24,11 @@ struct LoadedLibrary {
   private let cache: Handle
   private let allocateCached: Allocate
   private let freeCached: Free
-  private let allocate: Allocate
+  private let allocateOne: Allocate
   private let allocateAligned: AllocateAligned
-  private let free: Free
+  private let freeOne: Free
+  private let allocateMany: AllocateBatch
+  private let freeMany: FreeBatch
 
   /// How long the file is.
   let size: ByteCount
@@ -54,9 +59,11 @@ struct LoadedLibrary {
       }
       return unsafe unsafeBitCast(address, to: type)
     }
-    unsafe allocate = try symbol("gen_pool_alloc", as: Allocate.self)
+    unsafe allocateOne = try symbol("gen_pool_alloc", as: Allocate.self)
     unsafe allocateAligned = try symbol("gen_pool_dma_alloc_align", as: AllocateAligned.self)
-    unsafe free = try symbol("gen_pool_free", as: Free.self)
+    unsafe freeOne = try symbol("gen_pool_free", as: Free.self)
+    unsafe allocateMany = try symbol("genpool_alloc_batch", as: AllocateBatch.self)
+    unsafe freeMany = try symbol("genpool_free_batch", as: FreeBatch.self)
     let create = unsafe try symbol("gen_pool_create", as: Create.self)
     let add = unsafe try symbol("gen_pool_add_virt", as: Add.self)
     guard let pool = unsafe create(12, -1),
@@ -76,8 +83,8 @@ struct LoadedLibrary {
   /// Allocates and frees a page.
   @inline(__always)
   func usePage() {
-    let address = unsafe allocate(pool, 4096)
-    unsafe free(pool, address, 4096)
+    let address = unsafe allocateOne(pool, 4096)
+    unsafe freeOne(pool, address, 4096)
   }
 
   /// Allocates and frees a page by the cache.
@@ -92,6 +99,30 @@ struct LoadedLibrary {
   func useAligned() {
     var bus: UInt64 = 0
     let address = unsafe allocateAligned(pool, 65536, &bus, 65536)
-    unsafe free(pool, address, 65536)
+    unsafe freeOne(pool, address, 65536)
+  }
+
+  /// Allocates `size` bytes; the address, 0 for none.
+  @inline(__always)
+  func allocate(_ size: Int) -> UInt { unsafe allocateOne(pool, size) }
+
+  /// Frees what was allocated.
+  @inline(__always)
+  func free(_ address: UInt, _ size: Int) { unsafe freeOne(pool, address, size) }
+
+  /// Allocates `count` times `size` bytes; whether it did.
+  @unsafe
+  @inline(__always)
+  func allocateBatch(
+    _ size: Int, _ count: Int, _ addresses: UnsafeMutablePointer<UInt>
+  ) -> Bool {
+    unsafe allocateMany(pool, size, count, addresses) == 0
+  }
+
+  /// Frees a batch; whether it did.
+  @unsafe
+  @inline(__always)
+  func freeBatch(_ size: Int, _ count: Int, _ addresses: UnsafePointer<UInt>) -> Bool {
+    unsafe freeMany(pool, size, count, addresses) == 0
   }
 }
