@@ -12,7 +12,7 @@ package protocol IndexShape {
   /// 64. At most 2^32 − 1.
   static var narrowLimit: Int { get }
 
-  /// What is asked for late is built in steps: this many blocks a step, or a sixteenth of all.
+  /// What is asked for late is built in steps: this many blocks a step, or a small part of all.
   static var buildStep: Int { get }
 
   /// Which bytes of a node are at most `most`, 0 to 126: bit i for child i.
@@ -81,7 +81,7 @@ extension IndexShape {
   @inline(__always)
   package static var narrowLimit: Int { Int(truncatingIfNeeded: UInt32.max) }
   /// A tenth of a millisecond.
-  package static var buildStep: Int { 16 << 10 }
+  package static var buildStep: Int { 8 << 10 }
 
   @inline(__always)
   package static func descend(

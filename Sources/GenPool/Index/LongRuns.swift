@@ -245,7 +245,7 @@ struct LongRuns<Shape: IndexShape>: ~Copyable {
 
   /// Gets to know a step more by length. Of a trie a step is a few runs.
   mutating func buildByLength() {
-    var count = max(1, Shape.buildStep >> 3, tree.leafCount >> 7)
+    var count = max(1, Shape.buildStep >> 2, tree.leafCount >> 7)
     while count > 0, let block = next(from: builtCount) {
       byLength?.insert(block, lengths)
       builtCount = block + 1

@@ -91,7 +91,7 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
   mutating func build(in bitmap: borrowing GranuleBitmap) {
     guard !isBuilt else { return }
     let first = builtCount
-    builtCount = min(leafCount, first + max(Shape.buildStep, leafCount >> 4))
+    builtCount = min(leafCount, first + max(Shape.buildStep, leafCount >> 5))
     rebuild(first, builtCount - 1, in: bitmap)
   }
 

@@ -89,7 +89,7 @@ struct ReachTree<Shape: IndexShape>: ~Copyable {
       count = nodes
       node = tree.parent(of: node).node
     }
-    if order > 0, tree.leafCount > 0, tree.leafCount <= 8 * Shape.buildStep {
+    if order > 0, tree.leafCount > 0, tree.leafCount <= 16 * Shape.buildStep {
       rebuild(0, runs.tree.leafCount - 1, inside: nil, in: bitmap)
     } else {
       runs.forEachRowOfOthers(in: bitmap) { first, last in

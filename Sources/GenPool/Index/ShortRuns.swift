@@ -33,7 +33,7 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
     var blockCount = 0
     var runCount = 0
     builtCount = runs.firstBlock(from: builtCount, in: bitmap)
-    while builtCount < tree.leafCount, blockCount < step, runCount < 2 * step {
+    while builtCount < tree.leafCount, blockCount < step, runCount < 4 * step {
       let number = builtCount
       let block = FreeBlock<Shape>(number, in: bitmap)
       var firsts = block.firsts(continues: bitmap.bit(number << Shape.blockOrder - 1) == 0)
