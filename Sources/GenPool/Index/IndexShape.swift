@@ -12,7 +12,7 @@ package protocol IndexShape {
   /// 64. At most 2^32 − 1.
   static var narrowLimit: Int { get }
 
-  /// What is asked for late is built in steps: this many blocks a step, or a small part of all.
+  /// The blocks of a step in which what is asked for late is built, or a small part of all.
   static var buildStep: Int { get }
 
   /// Which bytes of a node are at most `most`, 0 to 126: bit i for child i.

@@ -34,7 +34,7 @@ struct OrderTree<Shape: IndexShape>: ~Copyable {
   private let entries: Table<UInt32>
   /// The lack of the best of all places, by order.
   private var least: UInt32 = 0
-  /// How many leaves are built, the lowest first.
+  /// The number of leaves that are built, the lowest first.
   private var builtCount = 0
 
   private static var orders: Int { 4 }
