@@ -8,7 +8,6 @@
 
 #include <linux/futex.h>
 #include <linux/membarrier.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,11 +15,18 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Sleeps while *word == expected; returns at once otherwise, and on wake-ups of any kind. */
 static inline void gp_futex_wait(uint32_t *word, uint32_t expected) {
   (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+/* The same for a millisecond at most. */
+static inline void gp_futex_wait_briefly(uint32_t *word, uint32_t expected) {
+  const struct timespec time = {0, 1000000};
+  (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &time, NULL, 0);
 }
 
 /* Wakes one thread that sleeps on word. */
@@ -43,8 +49,6 @@ static inline bool gp_register_barrier_for_all(void) {
 static inline bool gp_barrier_for_all(void) {
   return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
-
-static inline void gp_yield(void) { (void)sched_yield(); }
 
 /* Eases the neighbouring hyperthread while a lock is spun on. */
 static inline void gp_spin_pause(void) {

@@ -66,6 +66,19 @@ struct BatchTests {
     #expect(pool.available == pool.size)
   }
 
+  @Test func `a batch of frees is refused what a single free is, and counts as many`() throws {
+    let pool = try pool(pages: 1)
+    _ = try pool.allocate(4096)
+    let past = Allocation(start: Self.start + 100, size: 4096, owner: nil)
+    #expect(throws: PoolError.pastChunkEnd(past.start, 4096)) { try pool.free(past) }
+    #expect(throws: PoolError.pastChunkEnd(past.start, 4096)) { try pool.free(contentsOf: [past]) }
+    let nothing = Allocation(start: Self.start, size: 0, owner: nil)
+    try pool.free(nothing)
+    try pool.free(contentsOf: [nothing, nothing])
+    #expect(pool.statistics.frees == 0)
+    #expect(pool.available == .zero)
+  }
+
   @Test func `a batch of none does nothing, whatever else is asked for`() throws {
     let pool = try pool()
     #expect(try pool.allocate(count: 0, of: 4096) == [])

@@ -57,7 +57,9 @@ struct CacheTests {
     let cache: Pool.AnyPlaceCache = try pool.cache()
     #expect(cache.largest == .kibibytes(256))
     #expect(cache.limit == .mebibytes(1))
-    #expect(try pool.cache(largest: .kibibytes(10)).largest == .kibibytes(8))
+    #expect(try pool.cache(largest: .kibibytes(10)).largest == .kibibytes(12))
+    #expect(try pool.cache(largest: 100).largest == 4096)
+    #expect(try pool.cache(largest: ByteCount(.max as UInt64)).largest == .kibibytes(256))
     // An object and its like: less is no cache.
     #expect(try pool.cache(limit: .kibibytes(16)).largest == .kibibytes(8))
     #expect(try pool.cache(limit: 4096).largest == .zero)

@@ -5,7 +5,8 @@
  * -lgenpool: same names, same signatures, same answers. What the kernel has no name for begins with
  * genpool_. genpool(3) describes the functions, genpool(7) how this differs from the kernel.
  *
- * Every function may be called from any thread. C99 or C++11, 64-bit Linux.
+ * Every function may be called from any thread, but those of one cache by one thread at a time; a
+ * pool is destroyed when all other calls that use it have returned. C99 or C++11, 64-bit Linux.
  */
 #ifndef GENPOOL_H
 #define GENPOOL_H
@@ -361,7 +362,8 @@ int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *st
 /*
  * Allocates count times size bytes by the pool's algorithm, or nothing, and stores the addresses in
  * addrs: those that as many calls of gen_pool_alloc, one after another, would return. Other threads
- * see all of the batch allocated or nothing. A count of 0 does nothing. -ENOMEM when no chunk has
+ * see all of the batch allocated or nothing, and wait until it is: an algorithm of one's own is called
+ * under more locks than one. A count of 0 does nothing. -ENOMEM when no chunk has
  * size bytes left for one of them, -ENOSPC when no free run fits, -EINVAL for a size of 0: what
  * addrs has then means nothing.
  */

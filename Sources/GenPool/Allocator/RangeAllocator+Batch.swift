@@ -221,7 +221,7 @@ extension RangeAllocator {
 
   /// Takes a place back that was found in a chunk whose lock is held. The allocator's is, too.
   private func unplace(_ start: AnyAddress, _ size: ByteCount) {
-    guard let chunk = list.chunk(at: start) else {
+    guard let chunk = chunk(at: start) else {
       preconditionFailure("a place that was found is in a chunk")
     }
     chunk.pointee.state.value.index.free(chunk.pointee.run(start, size))

@@ -62,14 +62,16 @@ extension RangeAllocator {
           let part = held.hold(chunk)
           try refuseUnlessAllocated(run, in: chunk.pointee.state.value, of: chunk, from: start)
           if run.count.rawValue > 0 { chunk.pointee.state.value.index.free(run) }
-          held.count(1, granules: run.count.rawValue, in: part)
+          held.count(run.count.rawValue > 0 ? 1 : 0, granules: run.count.rawValue, in: part)
           done += 1
         }
       } catch {
         for number in 0..<done { takeBack(range(number)) }
         throw error
       }
-      for number in 0..<done { untag(range(number)) }
+      if held.parts.contains(where: { $0.chunk.pointee.state.value.isTagged }) {
+        for number in 0..<done { untag(range(number)) }
+      }
       for part in held.parts {
         part.chunk.pointee.noteFrees(
           part.times, granules: part.granules, in: &part.chunk.pointee.state.value)
@@ -80,14 +82,14 @@ extension RangeAllocator {
   /// Marks a range as allocated again, of which a batch that is undone had freed all. The locks of
   /// its chunk and of the allocator are held.
   private func takeBack(_ range: (start: Address<Space>, size: ByteCount)) {
-    guard range.size > .zero, let chunk = list.chunk(at: AnyAddress(range.start)) else { return }
+    guard range.size > .zero, let chunk = chunk(at: AnyAddress(range.start)) else { return }
     chunk.pointee.state.value.index.allocate(
       chunk.pointee.run(AnyAddress(range.start), range.size))
   }
 
   /// Forgets whose a range was. The locks of its chunk and of the allocator are held.
   private func untag(_ range: (start: Address<Space>, size: ByteCount)) {
-    guard let chunk = list.chunk(at: AnyAddress(range.start)), chunk.pointee.state.value.isTagged
+    guard let chunk = chunk(at: AnyAddress(range.start)), chunk.pointee.state.value.isTagged
     else { return }
     chunk.pointee.state.value.tag(chunk.pointee.run(AnyAddress(range.start), range.size), as: nil)
   }
@@ -160,7 +162,9 @@ extension ChunkStorage {
       // 0 bytes wrap to more granules than any chunk has.
       let last = (size.rawValue &- 1) &>> order
       guard address.rawValue >= start, next < granules,
-        last < UInt64(truncatingIfNeeded: granules &- next)
+        last < UInt64(truncatingIfNeeded: granules &- next),
+        // A single free refuses what ends behind the chunk within a granule.
+        size <= self.size - offset(of: address)
       else { return false }
       let length = Int(truncatingIfNeeded: last) &+ 1
       if next == end, end > first {

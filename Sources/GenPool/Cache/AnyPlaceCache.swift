@@ -197,8 +197,8 @@ extension RangeAllocator {
   /// A cache of small allocations for one thread: see ``AnyPlaceCache``.
   ///
   /// - Parameters:
-  ///   - largest: the largest request that it serves, in bytes: 64 granules when nil, and never
-  ///     more than that, nor than half of `limit`.
+  ///   - largest: the largest request that it serves, in bytes, rounded up to granules: 64 of them
+  ///     when nil, and never more than that, nor than half of `limit`.
   ///   - limit: the most bytes that it holds: 256 granules when nil.
   /// - Throws: `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(1).
@@ -206,13 +206,12 @@ extension RangeAllocator {
     -> AnyPlaceCache
   {
     guard !forkGuard.isForked else { throw .forked }
-    func granules(_ size: ByteCount?) -> Int? {
-      size.map { Int(clamping: $0.rawValue >> UInt64(granule.order)) }
-    }
     // No slab passes the end of an address space: 64 objects of 64 granules.
     let most = Int(clamping: UInt64.max >> (UInt64(granule.order) + 13))
-    let held = min(granules(limit) ?? 256, most)
-    let served = min(granules(largest) ?? Slab.mostGranules, Slab.mostGranules, held / 2)
+    let held = min(limit.map { Int(clamping: $0.rawValue >> UInt64(granule.order)) } ?? 256, most)
+    let bound = granule.bytes(GranuleCount(Slab.mostGranules))
+    let wanted = largest.map { granule.granules(holding: min($0, bound)).rawValue }
+    let served = min(wanted ?? Slab.mostGranules, held / 2)
     return try AnyPlaceCache(self, largest: served, limit: held)
   }
 }

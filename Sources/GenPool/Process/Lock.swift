@@ -13,12 +13,17 @@ import Synchronization
 struct Lock: ~Copyable {
   private let word = Atomic<UInt32>(0)
   private let sleepers = Atomic<UInt32>(0)
-  private let hasBarrierForAll = Lock.hasBarrierForAll
+  private let hasBarrierForAll: Bool
 
   private static var free: UInt32 { 0 }
   private static var held: UInt32 { 1 }
   /// Whether the kernel has membarrier(2) for this process.
   private static let hasBarrierForAll = gp_register_barrier_for_all()
+
+  init() { self.init(hasBarrierForAll: Self.hasBarrierForAll) }
+
+  /// A lock whose sleepers have the barrier for all threads, or one that has fences: for tests.
+  init(hasBarrierForAll: Bool) { self.hasBarrierForAll = hasBarrierForAll }
 
   @inline(__always)
   func acquire() {
@@ -56,17 +61,16 @@ struct Lock: ~Copyable {
       pauses = min(2 * pauses, 256)
     }
     sleepers.wrappingAdd(1, ordering: .relaxed)
-    var maySleep = true
+    var isSeen = true
     if hasBarrierForAll {
-      maySleep = gp_barrier_for_all()
+      isSeen = gp_barrier_for_all()
     } else {
       atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
     while !tryAcquire() {
-      if maySleep {
-        unsafe withFutexWord { unsafe gp_futex_wait($0, Self.held) }
-      } else {
-        gp_yield()
+      unsafe withFutexWord {
+        // Whoever was not seen to go to sleep may not be woken.
+        unsafe isSeen ? gp_futex_wait($0, Self.held) : gp_futex_wait_briefly($0, Self.held)
       }
     }
     sleepers.wrappingSubtract(1, ordering: .relaxed)
