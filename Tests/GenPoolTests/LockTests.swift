@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Testing
 
 @testable import GenPool
@@ -8,7 +9,8 @@ struct LockTests {
   /// What the threads share.
   private final class Shared: Sendable {
     let lock: Lock
-    nonisolated(unsafe) var count = 0
+    /// Read and written apart: no more than one may be inside.
+    let count = Atomic(0)
     static let times = 1200
 
     init(hasBarrierForAll: Bool) { lock = Lock(hasBarrierForAll: hasBarrierForAll) }
@@ -17,9 +19,9 @@ struct LockTests {
     func work() {
       for number in 0..<Self.times {
         lock.acquire()
-        let before = count
+        let before = count.load(ordering: .relaxed)
         if number % 4 == 0 { usleep(200) }
-        count = before + 1
+        count.store(before + 1, ordering: .relaxed)
         lock.release()
       }
     }
@@ -45,6 +47,6 @@ struct LockTests {
       threads.append(thread)
     }
     for thread in threads { pthread_join(thread, nil) }
-    #expect(shared.count == threadCount * Shared.times)
+    #expect(shared.count.load(ordering: .relaxed) == threadCount * Shared.times)
   }
 }

@@ -139,11 +139,17 @@ denied() {
   end victim
 }
 
-# lease POOL hold|keep OPTION...: the first user's attacker leases.
+# leased POOL OPTION...: whether the first user's attacker is granted a lease.
+leased() {
+  attack "attacker-$1" $first "$@"
+  [ "$(told "attacker-$1")" = granted ]
+}
+
+# lease POOL hold|keep OPTION...: the first user's attacker leases, as soon as the user before it has gone: on a
+# busy machine that takes a while.
 lease() {
   pool=$1
-  shift
-  attack "attacker-$pool" $first "$pool" "$@"
+  within 10 leased "$@"
   check "$cell, $pool: the attacker is granted a lease" equal "$(told "attacker-$pool")" granted
 }
 
