@@ -122,7 +122,7 @@ struct ChunkStorage: ~Copyable {
     available.store(new.identity.size.rawValue, ordering: .relaxed)
     longest.store(new.index.longest.rawValue, ordering: .relaxed)
     life.wrappingAdd(1, ordering: .releasing)
-    state.value = new
+    state.replace(by: new)
     phase.store(.open, ordering: .releasing)
   }
 

@@ -146,12 +146,14 @@ extension RangeAllocator {
         for number in 0..<done { unplace(start(number), size) }
       }
       for part in held.parts {
-        if failure == nil, part.times > 0 {
-          part.chunk.pointee.noteAllocations(
-            part.times, granules: part.granules, in: &part.chunk.pointee.state.value)
-        } else {
-          // The search may have found out what there is not.
-          part.chunk.pointee.publishRuns(&part.chunk.pointee.state.value)
+        part.chunk.pointee.state.withValue { state in
+          if failure == nil, part.times > 0 {
+            part.chunk.pointee.noteAllocations(
+              part.times, granules: part.granules, in: &state)
+          } else {
+            // The search may have found out what there is not.
+            part.chunk.pointee.publishRuns(&state)
+          }
         }
       }
       return failure
@@ -173,11 +175,12 @@ extension RangeAllocator {
       let part = held.hold(chunk)
       guard chunk.pointee.isOpen else { return nil }
       let owner = chunk.pointee.state.value.owner
-      let taken = chunk.pointee.state.value.index.allocate(
-        request.count, times: count - done, by: fit, granule
-      ) { first, times in
-        put(done, chunk.pointee.address(of: first), step, times, owner)
-        done += times
+      let left = count - done
+      let taken = chunk.pointee.state.withValue { state in
+        state.index.allocate(request.count, times: left, by: fit, granule) { first, times in
+          put(done, chunk.pointee.address(of: first), step, times, owner)
+          done += times
+        }
       }
       held.count(taken, granules: taken * request.count.rawValue, in: part)
       return done == count ? () : nil
@@ -203,12 +206,14 @@ extension RangeAllocator {
         let part = held.hold(chunk)
         guard chunk.pointee.isOpen else { return nil }
         var warning: Warning?
-        let place = try place(
-          request.count, fit: fit, within: nil, in: &chunk.pointee.state.value, of: chunk,
-          warning: &warning)
+        let place = try chunk.pointee.state.withValue { (state) throws(Failure) -> GranuleIndex? in
+          try self.place(
+            request.count, fit: fit, within: nil, in: &state, of: chunk, warning: &warning)
+        }
         if let warning { warnings.append(warning) }
         guard let place else { return nil }
-        chunk.pointee.state.value.index.allocate(GranuleRun(first: place, count: request.count))
+        let run = GranuleRun(first: place, count: request.count)
+        chunk.pointee.state.withValue { $0.index.allocate(run) }
         held.count(1, granules: request.count.rawValue, in: part)
         put(
           done, chunk.pointee.address(of: place), step, 1, chunk.pointee.state.value.owner)
@@ -224,7 +229,8 @@ extension RangeAllocator {
     guard let chunk = chunk(at: start) else {
       preconditionFailure("a place that was found is in a chunk")
     }
-    chunk.pointee.state.value.index.free(chunk.pointee.run(start, size))
+    let run = chunk.pointee.run(start, size)
+    chunk.pointee.state.withValue { $0.index.free(run) }
   }
 }
 

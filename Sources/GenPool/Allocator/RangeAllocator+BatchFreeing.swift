@@ -61,7 +61,7 @@ extension RangeAllocator {
           let (chunk, run) = try locate(start, size, all)
           let part = held.hold(chunk)
           try refuseUnlessAllocated(run, in: chunk.pointee.state.value, of: chunk, from: start)
-          if run.count.rawValue > 0 { chunk.pointee.state.value.index.free(run) }
+          if run.count.rawValue > 0 { chunk.pointee.state.withValue { $0.index.free(run) } }
           held.count(run.count.rawValue > 0 ? 1 : 0, granules: run.count.rawValue, in: part)
           done += 1
         }
@@ -73,8 +73,9 @@ extension RangeAllocator {
         for number in 0..<done { untag(range(number)) }
       }
       for part in held.parts {
-        part.chunk.pointee.noteFrees(
-          part.times, granules: part.granules, in: &part.chunk.pointee.state.value)
+        part.chunk.pointee.state.withValue { state in
+          part.chunk.pointee.noteFrees(part.times, granules: part.granules, in: &state)
+        }
       }
     }
   }
@@ -83,15 +84,16 @@ extension RangeAllocator {
   /// its chunk and of the allocator are held.
   private func takeBack(_ range: (start: Address<Space>, size: ByteCount)) {
     guard range.size > .zero, let chunk = chunk(at: AnyAddress(range.start)) else { return }
-    chunk.pointee.state.value.index.allocate(
-      chunk.pointee.run(AnyAddress(range.start), range.size))
+    let run = chunk.pointee.run(AnyAddress(range.start), range.size)
+    chunk.pointee.state.withValue { $0.index.allocate(run) }
   }
 
   /// Forgets whose a range was. The locks of its chunk and of the allocator are held.
   private func untag(_ range: (start: Address<Space>, size: ByteCount)) {
     guard let chunk = chunk(at: AnyAddress(range.start)), chunk.pointee.state.value.isTagged
     else { return }
-    chunk.pointee.state.value.tag(chunk.pointee.run(AnyAddress(range.start), range.size), as: nil)
+    let run = chunk.pointee.run(AnyAddress(range.start), range.size)
+    chunk.pointee.state.withValue { $0.tag(run, as: nil) }
   }
 }
 

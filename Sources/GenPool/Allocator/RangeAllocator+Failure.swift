@@ -69,8 +69,9 @@ extension RangeAllocator {
         chunk.pointee.longest.load(ordering: .relaxed) > longest.rawValue
       else { return }
       if let batch, batch.holds(chunk) {
-        let here = chunk.pointee.state.value.index.longest(
-          alignedTo: order, fromChunkStart: fromChunkStart)
+        let here = chunk.pointee.state.withValue {
+          $0.index.longest(alignedTo: order, fromChunkStart: fromChunkStart)
+        }
         longest = max(longest, here)
         return
       }

@@ -165,7 +165,9 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     var backings: [AnyObject] = []
     list.forEach { chunk in
       chunk.pointee.phase.store(.closed, ordering: .relaxed)
-      if let backing = chunk.pointee.state.value.backing.take() { backings.append(backing) }
+      if let backing = chunk.pointee.state.withValue({ $0.backing.take() }) {
+        backings.append(backing)
+      }
     }
     return backings
   }

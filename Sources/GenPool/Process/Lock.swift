@@ -122,10 +122,21 @@ struct Locked<Value: ~Copyable>: ~Copyable, @unchecked Sendable {
   func acquire() { lock.acquire() }
   func release() { lock.release() }
 
-  /// The value. The caller has acquired the lock, or is alone in a forked child.
+  /// The value, to be read. The caller has acquired the lock, or is alone in a forked child.
   @inline(__always)
   var value: Value {
     _read { yield unsafe storage.pointee }
-    nonmutating _modify { yield unsafe &storage.pointee }
   }
+
+  /// Runs `body` on the value. The caller has acquired the lock.
+  // Not by a setter: to the thread sanitizer that changes the lock as well.
+  @inline(__always)
+  func withValue<Result: ~Copyable, Failure: Error>(
+    _ body: (inout Value) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try unsafe body(&storage.pointee)
+  }
+
+  /// Puts another value in place. The caller has acquired the lock.
+  func replace(by new: consuming Value) { unsafe storage.pointee = new }
 }
