@@ -362,8 +362,8 @@ int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *st
 /*
  * Allocates count times size bytes by the pool's algorithm, or nothing, and stores the addresses in
  * addrs: those that as many calls of gen_pool_alloc, one after another, would return. Other threads
- * see all of the batch allocated or nothing, and wait until it is: an algorithm of one's own is called
- * under more locks than one. A count of 0 does nothing. -ENOMEM when no chunk has
+ * see all of the batch allocated or nothing, and wait until it is: an own algorithm is called with
+ * more locks than one held. A count of 0 does nothing. -ENOMEM when no chunk has
  * size bytes left for one of them, -ENOSPC when no free run fits, -EINVAL for a size of 0: what
  * addrs has then means nothing.
  */

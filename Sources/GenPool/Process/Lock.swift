@@ -69,7 +69,7 @@ struct Lock: ~Copyable {
     }
     while !tryAcquire() {
       unsafe withFutexWord {
-        // Whoever was not seen to go to sleep may not be woken.
+        // A thread that was not seen to go to sleep may not be woken.
         unsafe isSeen ? gp_futex_wait($0, Self.held) : gp_futex_wait_briefly($0, Self.held)
       }
     }
