@@ -5,27 +5,6 @@ import Testing
 /// The index's batches against single calls on a twin, in worlds so small that every bitmap can be
 /// tried, cut into blocks and nodes so small that every border and level lies in them.
 struct RunIndexBatchTests {
-  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels.
-  private enum TwoByTwo: TinyShape {
-    static var blockOrder: Int { 1 }
-    static var fanOrder: Int { 1 }
-    static var narrowLimit: Int { 8 }
-  }
-
-  /// Blocks of 4 granules, nodes of 2 blocks.
-  private enum FourByTwo: TinyShape {
-    static var blockOrder: Int { 2 }
-    static var fanOrder: Int { 1 }
-    static var narrowLimit: Int { 9 }
-  }
-
-  /// Blocks of 1 granule: every run is a long one.
-  private enum OneByFour: TinyShape {
-    static var blockOrder: Int { 0 }
-    static var fanOrder: Int { 2 }
-    static var narrowLimit: Int { 7 }
-  }
-
   /// Blocks of 8 granules, nodes of 4 blocks: several runs in a block.
   private enum EightByFour: TinyShape {
     static var blockOrder: Int { 3 }
@@ -39,11 +18,7 @@ struct RunIndexBatchTests {
   private func index<Shape: IndexShape>(
     _: Shape.Type, _ taken: [Bool], _ asked: Asked
   ) throws -> RunIndex<Shape> {
-    var words = [UInt64](repeating: 0, count: (taken.count + 63) / 64)
-    for (index, isTaken) in taken.enumerated() where isTaken {
-      words[index / 64] |= 1 << (index % 64)
-    }
-    guard let bitmap = GranuleBitmap(count: GranuleCount(taken.count), words: words),
+    guard let bitmap = GranuleBitmap(taken),
       var index = RunIndex<Shape>(bitmap, origin: 1)
     else { throw PoolError.noMemory }
     if asked == .forAlignment || asked == .forAll {

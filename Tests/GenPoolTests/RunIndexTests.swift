@@ -5,43 +5,12 @@ import Testing
 /// The index against the reference model in worlds so small that every bitmap can be tried, cut into
 /// blocks and nodes so small that every border and level lies in them.
 struct RunIndexTests {
-  /// Blocks of 2 granules, nodes of 2 blocks: 10 granules have 4 levels. Worlds of 8 granules have
-  /// narrow numbers, of which the largest occurs; those of 9 have wide ones.
-  private enum TwoByTwo: TinyShape {
-    static var blockOrder: Int { 1 }
-    static var fanOrder: Int { 1 }
-    static var narrowLimit: Int { 8 }
-  }
-
-  /// Blocks of 4 granules, nodes of 2 blocks, narrow numbers up to 9.
-  private enum FourByTwo: TinyShape {
-    static var blockOrder: Int { 2 }
-    static var fanOrder: Int { 1 }
-    static var narrowLimit: Int { 9 }
-  }
-
-  /// Blocks of 1 granule: every run is a long one. Narrow numbers up to 7, so that those of blocks
-  /// are wide as well in worlds of 8 granules.
-  private enum OneByFour: TinyShape {
-    static var blockOrder: Int { 0 }
-    static var fanOrder: Int { 2 }
-    static var narrowLimit: Int { 7 }
-  }
-
   private static let order: UInt64 = 4
-
-  private func words(_ taken: [Bool]) -> [UInt64] {
-    var words = [UInt64](repeating: 0, count: (taken.count + 63) / 64)
-    for (index, isTaken) in taken.enumerated() where isTaken {
-      words[index / 64] |= 1 << (index % 64)
-    }
-    return words
-  }
 
   private func index<Shape: IndexShape>(_: Shape.Type, _ taken: [Bool], origin: UInt64) -> RunIndex<
     Shape
   >? {
-    guard let bitmap = GranuleBitmap(count: GranuleCount(taken.count), words: words(taken)) else {
+    guard let bitmap = GranuleBitmap(taken) else {
       return nil
     }
     return RunIndex(bitmap, origin: origin)
@@ -437,20 +406,5 @@ struct RunIndexTests {
       expectSameWay(VectorShape.self, granules: granules, seed: seed)
       expectSameWay(PortableShape.self, granules: granules, seed: seed)
     }
-  }
-}
-
-/// A shape of any measures, as plainly as its words.
-protocol TinyShape: IndexShape {}
-
-extension TinyShape {
-  static func within(_ most: UInt8, in node: NodeBytes) -> UInt64 {
-    (0..<(1 << fanOrder)).reduce(0) { $0 | (node[$1] <= most ? 1 << UInt64($1) : 0) }
-  }
-
-  static var buildStep: Int { 1 }
-
-  static func least(in node: NodeBytes, except child: Int) -> UInt8 {
-    (0..<(1 << fanOrder)).filter { $0 != child }.map { node[$0] }.min() ?? .max
   }
 }

@@ -140,9 +140,10 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     return chunk
   }
 
-  /// The chunk in which `address` lies. Nothing may be added or removed meanwhile. O(chunks).
+  /// The chunk in which `address` lies. Nothing may be added or removed meanwhile. O(log chunks),
+  /// or O(chunks) when there is none.
   func chunk(at address: AnyAddress) -> ChunkReference? {
-    first { $0.pointee.contains(address) ? $0 : nil }
+    likelyChunk(at: address) ?? first { $0.pointee.contains(address) ? $0 : nil }
   }
 
   /// A moment of the list, for ``isUnchanged(since:)``.

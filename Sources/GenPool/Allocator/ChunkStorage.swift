@@ -255,7 +255,7 @@ struct ChunkStorage: ~Copyable {
   @inline(__always)
   func allocateFirstFit(_ count: GranuleCount, in state: inout State) -> GranuleIndex? {
     guard let first = state.index.allocateFirstFit(count) else { return nil }
-    noteAllocation(count, in: &state)
+    noteAllocations(1, of: count, in: &state)
     return first
   }
 
@@ -273,7 +273,7 @@ struct ChunkStorage: ~Copyable {
         publishRuns(&state)
         return nil
       }
-      noteAllocation(request.count, in: &state)
+      noteAllocations(1, of: request.count, in: &state)
       return (address(of: first), state.owner)
     }
   }
@@ -282,13 +282,14 @@ struct ChunkStorage: ~Copyable {
   @inline(never)
   func allocate(_ run: GranuleRun, in state: inout State) {
     state.index.allocate(run)
-    noteAllocation(run.count, in: &state)
+    noteAllocations(1, of: run.count, in: &state)
   }
 
+  /// Publishes what `times` allocations took together. The lock is held.
   @inline(__always)
-  private func noteAllocation(_ count: GranuleCount, in state: inout State) {
+  func noteAllocations(_ times: Int, of count: GranuleCount, in state: inout State) {
     let left = available.load(ordering: .relaxed) &- granule.bytes(count).rawValue
-    state.allocations &+= 1
+    state.allocations &+= times
     state.leastAvailable = min(state.leastAvailable, left)
     publish(left, &state)
   }
@@ -309,9 +310,15 @@ struct ChunkStorage: ~Copyable {
 
   @inline(__always)
   private func noteFree(_ run: GranuleRun, in state: inout State) {
-    state.frees &+= 1
     if state.isTagged { state.tag(run, as: nil) }
-    publish(available.load(ordering: .relaxed) &+ granule.bytes(run.count).rawValue, &state)
+    noteFrees(1, of: run.count, in: &state)
+  }
+
+  /// Publishes what `times` frees gave back together. The lock is held, and the tags are gone.
+  @inline(__always)
+  func noteFrees(_ times: Int, of count: GranuleCount, in state: inout State) {
+    state.frees &+= times
+    publish(available.load(ordering: .relaxed) &+ granule.bytes(count).rawValue, &state)
   }
 
   /// Publishes the free bytes and runs to readers without the lock. Only the lock's holder writes,

@@ -66,23 +66,3 @@ struct HeldChunks {
     parts.lastIndex { $0.chunk.word == chunk.word }
   }
 }
-
-extension ChunkStorage {
-  /// Publishes what `times` allocations took together. The lock is held.
-  @inline(__always)
-  func noteAllocations(_ times: Int, granules: Int, in state: inout State) {
-    let left =
-      available.load(ordering: .relaxed) &- granule.bytes(GranuleCount(granules)).rawValue
-    state.allocations &+= times
-    state.leastAvailable = min(state.leastAvailable, left)
-    publish(left, &state)
-  }
-
-  /// Publishes what `times` frees gave back together. The lock is held, and the tags are gone.
-  @inline(__always)
-  func noteFrees(_ times: Int, granules: Int, in state: inout State) {
-    state.frees &+= times
-    publish(
-      available.load(ordering: .relaxed) &+ granule.bytes(GranuleCount(granules)).rawValue, &state)
-  }
-}

@@ -43,7 +43,7 @@ struct FailureCounts: ~Copyable {
 }
 
 extension RangeAllocator {
-  /// What the pool holds and has done: a snapshot. Nothing is walked: O(chunks + caches).
+  /// The pool's amounts and counts: a snapshot. O(chunks + caches): no bitmap is read.
   public var statistics: PoolStatistics { steadily { sums } }
 
   private var sums: PoolStatistics {

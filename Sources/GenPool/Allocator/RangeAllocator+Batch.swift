@@ -149,7 +149,7 @@ extension RangeAllocator {
         part.chunk.pointee.state.withValue { state in
           if failure == nil, part.times > 0 {
             part.chunk.pointee.noteAllocations(
-              part.times, granules: part.granules, in: &state)
+              part.times, of: GranuleCount(part.granules), in: &state)
           } else {
             // The search may have found out what there is not.
             part.chunk.pointee.publishRuns(&state)
@@ -226,7 +226,7 @@ extension RangeAllocator {
 
   /// Takes a place back that was found in a chunk whose lock is held. The allocator's is, too.
   private func unplace(_ start: AnyAddress, _ size: ByteCount) {
-    guard let chunk = chunk(at: start) else {
+    guard let chunk = list.chunk(at: start) else {
       preconditionFailure("a place that was found is in a chunk")
     }
     let run = chunk.pointee.run(start, size)
@@ -263,7 +263,7 @@ extension ChunkStorage {
         publishRuns(&state)
         return false
       }
-      noteAllocations(times, granules: times &* request.count.rawValue, in: &state)
+      noteAllocations(times, of: GranuleCount(times &* request.count.rawValue), in: &state)
       return true
     }
   }

@@ -74,7 +74,7 @@ extension RangeAllocator {
       }
       for part in held.parts {
         part.chunk.pointee.state.withValue { state in
-          part.chunk.pointee.noteFrees(part.times, granules: part.granules, in: &state)
+          part.chunk.pointee.noteFrees(part.times, of: GranuleCount(part.granules), in: &state)
         }
       }
     }
@@ -83,14 +83,14 @@ extension RangeAllocator {
   /// Marks a range as allocated again, of which a batch that is undone had freed all. The locks of
   /// its chunk and of the allocator are held.
   private func takeBack(_ range: (start: Address<Space>, size: ByteCount)) {
-    guard range.size > .zero, let chunk = chunk(at: AnyAddress(range.start)) else { return }
+    guard range.size > .zero, let chunk = list.chunk(at: AnyAddress(range.start)) else { return }
     let run = chunk.pointee.run(AnyAddress(range.start), range.size)
     chunk.pointee.state.withValue { $0.index.allocate(run) }
   }
 
   /// Forgets whose a range was. The locks of its chunk and of the allocator are held.
   private func untag(_ range: (start: Address<Space>, size: ByteCount)) {
-    guard let chunk = chunk(at: AnyAddress(range.start)), chunk.pointee.state.value.isTagged
+    guard let chunk = list.chunk(at: AnyAddress(range.start)), chunk.pointee.state.value.isTagged
     else { return }
     let run = chunk.pointee.run(AnyAddress(range.start), range.size)
     chunk.pointee.state.withValue { $0.tag(run, as: nil) }
@@ -125,7 +125,7 @@ extension ChunkStorage {
           return true
         }
       }
-      noteFrees(count, granules: granules, in: &state)
+      noteFrees(count, of: GranuleCount(granules), in: &state)
       return true
     }
   }

@@ -90,17 +90,11 @@ extension RangeAllocator {
     }
   }
 
-  /// The chunk that has an address. The allocator's lock is held. O(log chunks), or O(chunks) where
-  /// there is none.
-  func chunk(at address: AnyAddress) -> ChunkReference? {
-    list.likelyChunk(at: address) ?? list.chunk(at: address)
-  }
-
   /// The chunk and the granules of a range that is to be changed. The allocator's lock is held.
   func locate(
     _ start: Address<Space>, _ size: ByteCount, _ all: borrowing State
   ) throws(Failure) -> (ChunkReference, GranuleRun) {
-    guard let chunk = chunk(at: AnyAddress(start)) else {
+    guard let chunk = list.chunk(at: AnyAddress(start)) else {
       try refuseIfDestroyed()
       throw all.removed.contains(AnyAddress(start)) ? .gone(start) : .noSuchAddress(start)
     }

@@ -127,7 +127,7 @@ struct CacheState: ~Copyable {
     slab.pointee.free.store(free & (free &- 1), ordering: .relaxed)
     add(1, to: slots[slot].allocations)
     add(-1 &- slot, to: record.pointee.counted)
-    // Where it will be looked for.
+    // A free looks for the slab there first.
     if slots[slot].isEmpty(none) { slots[slot].slab = slab }
     let offset = UInt64(truncatingIfNeeded: free.trailingZeroBitCount) &* slab.pointee.objectSize
     return Object(
@@ -261,8 +261,8 @@ struct CacheState: ~Copyable {
     slab.pointee.number = UInt32(number)
     add(count, to: record.pointee.counted)
     makeCurrent(slab)
-    // What others freed through the pool leaves slabs without an object, which no free finds: two
-    // are looked at for one that comes.
+    // Objects that other threads freed through the pool leave empty slabs, which no free of this
+    // cache finds: two slabs are checked for each new one.
     for _ in 0..<2 { dropIfEmpty(at: cursor) }
     return true
   }

@@ -312,8 +312,8 @@ struct NodeTree<Shape: IndexShape> {
   let firstLow: Int
   /// How many nodes.
   let nodeCount: Int
-  /// How many there is room for: those who look at several at once find five in a tree of two
-  /// levels.
+  /// The number of nodes that there is room for: a search that reads several at once finds five in
+  /// a tree of two levels.
   var capacity: Int { depth == 2 ? max(nodeCount, 5) : nodeCount }
   /// How many levels of nodes, at least 1.
   let depth: Int

@@ -53,11 +53,11 @@ struct PublishedFit {
       }
   }
 
-  /// As ``Fit/isFirst``.
+  /// Whether this is the first fit: see ``Fit/isFirst``.
   @inline(__always)
   var isFirst: Bool { rawValue == Self.first }
 
-  /// As ``Fit/needsRun``.
+  /// Whether a free run is needed: see ``Fit/needsRun``.
   @inline(__always)
   var needsRun: Bool { rawValue != Self.anywhere }
 

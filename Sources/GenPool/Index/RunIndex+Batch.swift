@@ -137,7 +137,7 @@ extension RunIndex {
     let old = ~bitmap.storedWord(word) &>> UInt64(truncatingIfNeeded: shift) & every
     let new = old | bits
     let taken = ~new & every
-    // What is free at either end of the block, and right outside.
+    // The free granules at either end of the block, and right outside.
     let prefix = taken.trailingZeroBitCount
     let suffix = taken.leadingZeroBitCount &+ Shape.block &- 64
     let before = bitmap.freeCount(before: start)

@@ -18,8 +18,9 @@
 /// - **Best fit** (``ShortRuns``, ``LengthTrie``): for each length below 64 a tree of bits, where
 ///   runs of exactly that length start; a trie by length and place for the others. Once asked for.
 ///
-/// What is asked for late is built in steps, one with each call that needs it, so that none waits
-/// for all of it; until it is built, such a call scans the bitmap's words, several at a time.
+/// Trees that are first needed when much is allocated are built in steps, one with each call that
+/// needs them, so that none waits for all; until they are built, such a call scans the bitmap's
+/// words, several at a time.
 ///
 /// A search goes down one tree; a change brings the trees above two or three blocks up to date.
 /// There is no other scan and no retry; of what changed nothing is left for later but one number

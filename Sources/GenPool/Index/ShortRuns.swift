@@ -52,13 +52,18 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   /// The memory this takes, in bytes.
   var byteCount: Int { bits.byteCount }
 
+  /// The least length from `length` on that occurs; nil when none does.
+  @inline(__always)
+  private func shortest(_ length: Int) -> Int? {
+    let longer = length < 64 ? present & (~0 &<< UInt64(truncatingIfNeeded: length)) : 0
+    return longer == 0 ? nil : longer.trailingZeroBitCount
+  }
+
   /// The start of the shortest short run of at least `length` granules, the lowest of equals.
   /// Constant time a level.
   @inline(__always)
   func best(_ length: Int, in bitmap: borrowing GranuleBitmap) -> Int? {
-    let longer = length < 64 ? present & (~0 &<< UInt64(truncatingIfNeeded: length)) : 0
-    guard longer != 0 else { return nil }
-    let length = longer.trailingZeroBitCount
+    guard let length = shortest(length) else { return nil }
     var node = 0
     var child = self[0, length].trailingZeroBitCount
     for _ in 1..<tree.depth {
@@ -79,10 +84,7 @@ struct ShortRuns<Shape: IndexShape>: ~Copyable {
   ) -> Int? {
     guard length < Shape.block else { return nil }
     var best = best(length, in: bitmap)
-    var limit = Shape.block
-    if best != nil {
-      limit = (present & (~0 &<< UInt64(truncatingIfNeeded: length))).trailingZeroBitCount
-    }
+    var limit = shortest(length) ?? Shape.block
     guard limit > length else { return best }
     let first = runs.firstBlock(from: builtCount, in: bitmap)
     reach.forEachBlock(from: first, reaching: length) { number in

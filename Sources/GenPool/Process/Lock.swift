@@ -4,12 +4,13 @@ import Synchronization
 /// A mutual exclusion lock that stays usable in a forked child.
 ///
 /// The standard library's `Mutex` remembers the owner's thread id and dies in a child whose parent
-/// held it. This one remembers nobody; who may take it after a fork is for ``ForkGuard`` to say.
+/// held it. This lock stores no owner; after a fork ``ForkGuard`` decides what may be done.
 ///
-/// Who releases stores "free" and then looks for sleepers; who goes to sleep says so and then looks
-/// whether the lock is free. Between the two, each needs a barrier, or both may miss the other.
-/// Sleepers are rare: theirs is one for all threads, membarrier(2), so that a release has none, where
-/// it would be a third of the time of the short calls that the lock is for.
+/// A release stores "free" and then reads the number of sleepers; a thread that goes to sleep
+/// counts itself and then reads whether the lock is free. Each needs a barrier between the two, or
+/// both may miss the other's store. Sleepers are rare: their barrier is one for all threads,
+/// membarrier(2), and a release needs none, which was about half of an uncontended acquire and
+/// release.
 struct Lock: ~Copyable {
   private let word = Atomic<UInt32>(0)
   private let sleepers = Atomic<UInt32>(0)

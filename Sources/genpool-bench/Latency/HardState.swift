@@ -39,7 +39,7 @@ struct HardState: Sendable {
         visit(first, 64 + first / 256 % 190)
       }
     },
-    // As long use leaves it: one granule in ten is free, in holes of 1 to 16.
+    // The state after long use: one granule in ten is free, in holes of 1 to 16.
     HardState(name: "worn", count: 5) { granules, visit in
       var random = SplitMix64(seed: 15)
       var first = 0

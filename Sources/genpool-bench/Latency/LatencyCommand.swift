@@ -116,12 +116,8 @@ struct LatencyCommand: ParsableCommand {
         var least = [UInt64](repeating: .max, count: Self.firstCalls)
         for _ in 0..<repeats {
           let subject = try subject(state, fit, granules)
-          try state.prepare(subject, granules: granules)
           for call in 0..<Self.firstCalls {
-            let start = nanoseconds()
-            let handle = measuredAllocation(subject, state.count, at: UInt64(granules / 2))
-            least[call] = min(least[call], nanoseconds() - start)
-            if let handle { subject.free(handle, state.count) }
+            least[call] = min(least[call], time(subject, state, granules).ns)
           }
         }
         let row = FirstUseRow(
@@ -140,7 +136,7 @@ struct LatencyCommand: ParsableCommand {
     if json { print(try rows.map { DatedRow($0, on: machine) }.jsonRows) }
   }
 
-  /// A pool in which nothing was asked for but room for the first time.
+  /// A pool in a hard state, of which nothing but the first fit was asked yet.
   private func subject(
     _ state: HardState, _ fit: MeasuredFit, _ granules: Int
   ) throws -> GenPoolSubject {
@@ -148,7 +144,19 @@ struct LatencyCommand: ParsableCommand {
     let subject = try GenPoolSubject(shape, fit)
     // An error's type is looked up once in a process.
     _ = try? subject.allocate(granules + 1, .first)
+    try state.prepare(subject, granules: granules)
     return subject
+  }
+
+  /// Times an allocation, and frees it: how long it took, and whether it found a place.
+  private func time(
+    _ subject: GenPoolSubject, _ state: HardState, _ granules: Int
+  ) -> (ns: UInt64, isFound: Bool) {
+    let start = nanoseconds()
+    let handle = measuredAllocation(subject, state.count, at: UInt64(granules / 2))
+    let ns = nanoseconds() - start
+    if let handle { subject.free(handle, state.count) }
+    return (ns, handle != nil)
   }
 
   private func runLives() throws {
@@ -186,8 +194,7 @@ struct LatencyCommand: ParsableCommand {
     _ state: HardState, _ fit: MeasuredFit, _ granules: Int
   ) throws -> (UInt64, Bool) {
     let subject = try subject(state, fit, granules)
-    try state.prepare(subject, granules: granules)
-    // What a fit needs is built by the first calls that ask for it.
+    // The first calls by a fit build what it needs. They are not counted.
     for _ in 0..<Self.firstCalls {
       let handle = subject.allocate(state.count, at: UInt64(granules / 2))
       if let handle { subject.free(handle, state.count) }
@@ -195,11 +202,9 @@ struct LatencyCommand: ParsableCommand {
     var least = UInt64.max
     var isFound = false
     for _ in 0..<repeats {
-      let start = nanoseconds()
-      let handle = measuredAllocation(subject, state.count, at: UInt64(granules / 2))
-      least = min(least, nanoseconds() - start)
-      isFound = handle != nil
-      if let handle { subject.free(handle, state.count) }
+      let call = time(subject, state, granules)
+      least = min(least, call.ns)
+      isFound = call.isFound
     }
     return (least, isFound)
   }
