@@ -154,7 +154,8 @@ public struct EmulatedTree: Sendable {
   private func devices() throws(EmulationError) -> [Device] {
     do throws(DeviceError) {
       let listing = try DeviceTree(root: root).list()
-      if let bad = listing.unreadable.first { throw bad.cause }
+      let problems = listing.unreadable.map(\.cause) + listing.devices.flatMap(\.problems)
+      if let problem = problems.first { throw problem }
       return listing.devices
     } catch {
       throw .device(error)

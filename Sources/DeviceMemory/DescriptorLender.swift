@@ -20,6 +20,10 @@ public protocol DescriptorLender: AnyObject, Sendable {
   /// does not tell one lending from another: see ``Witness/perLease``.
   func witness(of lending: Lending) -> WitnessAnswer
 
+  /// Whether the memory still lies where it did when it was opened: false once its BAR was moved or
+  /// resized, or the device is gone.
+  func isInPlace() -> Bool
+
   /// Forgets a lending for which ``witness(of:)`` is ``WitnessAnswer/free``.
   func forget(_ lending: Lending)
 
@@ -32,6 +36,7 @@ public protocol DescriptorLender: AnyObject, Sendable {
 extension DescriptorLender {
   public func witness(of lending: Lending) -> WitnessAnswer { .unknown }
   public func forget(_ lending: Lending) {}
+  public func isInPlace() -> Bool { true }
   public func restoreLength() throws(SystemError) -> FileLength { .notApplicable }
 }
 

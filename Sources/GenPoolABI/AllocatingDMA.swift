@@ -39,16 +39,34 @@ extension PoolHandle {
     }
   }
 
+  /// Tells a caller where an allocation is, for the CPU and, if it asks, for a device. Memory of a
+  /// device whose bus address is not known goes back to the pool then.
+  /// - Returns: nil in that case, with the cause in ``ErrorText``.
   @inline(__always)
   static func hand(
     _ allocation: DMAAllocation, of pool: Pool, _ dma: UnsafeMutablePointer<dma_addr_t>?
   ) -> UnsafeMutableRawPointer? {
     if let dma = unsafe dma {
-      unsafe dma.pointee =
-        allocation.bus?.rawValue ?? allocation.physical?.rawValue
-        ?? pool.kernelPhysicalAddress(of: allocation.start)
+      guard let address = allocation.bus?.rawValue ?? pool.kernelDMAAddress(of: allocation.start)
+      else {
+        takeBack(allocation, of: pool)
+        return nil
+      }
+      unsafe dma.pointee = address
     }
     return unsafe UnsafeMutableRawPointer(bitPattern: UInt(allocation.start.rawValue))
+  }
+
+  @inline(never)
+  private static func takeBack(_ allocation: DMAAllocation, of pool: Pool) {
+    do throws(PoolError) {
+      try pool.free(allocation)
+    } catch {
+      // The pool was destroyed meanwhile: nothing is left to give back to.
+    }
+    ErrorText.set(
+      "allocate for a device: the bus address of the memory at \(allocation.start) is not known "
+        + "(a virtual function's or an Enhanced Allocation BAR, or its device is gone)")
   }
 }
 

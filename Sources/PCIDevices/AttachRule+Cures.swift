@@ -3,13 +3,15 @@
 
 extension AttachRule {
   /// Drivers that leave a device alone until a process opens it through them.
-  static let passiveDrivers: Set<String> = [IOMMUGroup.vfioDriver, "uio_pci_generic"]
+  static let passiveDrivers: Set<String> = [
+    IOMMUGroup.vfioDriver, IOMMUGroup.stubDriver, "uio_pci_generic",
+  ]
 
   /// The driver for sysfs, of a device that vfio-pci cannot have for want of an IOMMU.
   static let driverWithoutIOMMU = "uio_pci_generic"
 
   /// The first of `texts`: a disk may be mounted in a hundred places.
-  fileprivate static func list(_ texts: [String]) -> String {
+  static func list(_ texts: [String]) -> String {
     let limit = 3
     let rest = texts.count - limit
     return texts.prefix(limit).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
@@ -73,6 +75,22 @@ extension AttachRule.Subject {
   /// The step after binding, which attaches the device.
   var attachingWhenBound: String {
     device.iommuGroup == nil ? "attach it again" : "attach it through VFIO (source=vfio)"
+  }
+
+  /// The longest part of what is asked for that shares no page with registers, in bytes of the BAR;
+  /// nil when there is none.
+  var partBesideRegisters: Range<UInt64>? {
+    guard let part else { return nil }
+    var best: Range<UInt64>?
+    var start = part.lowerBound
+    for block in registersInTheWay.map(\.pages) + [part.upperBound..<part.upperBound] {
+      let end = min(block.lowerBound, part.upperBound)
+      if end > start, end - start > best.map({ $0.upperBound - $0.lowerBound }) ?? 0 {
+        best = start..<end
+      }
+      start = max(start, block.upperBound)
+    }
+    return best
   }
 
   /// Ends the uses of `members` first, then binds the device, then `next`.

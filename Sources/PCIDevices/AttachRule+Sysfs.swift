@@ -10,11 +10,22 @@ extension AttachRule {
   /// What kind of device it is, and whether it answers. Whatever opens it.
   static let deviceRules: [AttachRule] = [
     noResponse,
+    unreadable,
     AttachRule("display") { subject in
-      subject.device.classCode.isDisplay
-        ? "it is a display controller (class \(subject.device.classCode))" : nil
+      let code = subject.device.classCode
+      return code.isDisplay && !code.isAccelerator
+        ? "it is a display controller (class \(code))" : nil
     } cure: { _ in
       "choose a device that shows nobody a picture"
+    },
+    // Compute accelerators are of these classes, and graphics cards without a console as well.
+    AttachRule("accelerator", canBeAllowed: true) { subject in
+      let code = subject.device.classCode
+      return code.isAccelerator
+        ? "it is a display controller of a kind (class \(code)) that may be an accelerator, or "
+          + "show somebody a picture" : nil
+    } cure: { _ in
+      "see to it that it shows nobody a picture"
     },
     AttachRule("bridge") { subject in
       subject.device.classCode.isBridge ? "it is a bridge (class \(subject.device.classCode))" : nil
@@ -86,15 +97,20 @@ extension AttachRule {
       else { return nil }
       return "driver \(driver) is bound to it" + subject.shownUses(of: subject.device.address)
     } cure: { subject in
-      subject.bindingCure(of: [subject.device.address], next: subject.attachingWhenBound)
+      if subject.device.isVFIOs, subject.device.iommuGroup != nil {
+        return subject.attachingWhenBound
+      }
+      return subject.bindingCure(of: [subject.device.address], next: subject.attachingWhenBound)
     },
     forceMismatch,
     AttachRule("group-not-viable") { subject in
       let busy = busyMembers(subject)
+      if let unknown = subject.unknownGroup { return unknown }
       guard let group = subject.device.iommuGroup, !busy.isEmpty else { return nil }
       return "IOMMU group \(group.number) also has \(subject.describe(busy))"
     } cure: { subject in
-      subject.bindingCure(
+      guard subject.unknownGroup == nil else { return "look at it on the machine it is of" }
+      return subject.bindingCure(
         of: busyMembers(subject).compactMap(\.address), next: subject.attachingWhenBound)
     },
   ]
@@ -105,6 +121,16 @@ extension AttachRule {
       ? nil : "its configuration space reads as all-ones: pulled out, without power, or failed"
   } cure: { _ in
     "check the device, then remove and rescan it"
+  }
+
+  /// What is not known could be what forbids it.
+  static let unreadable = AttachRule("unreadable") { subject in
+    subject.device.problems.first.map { problem in
+      let others = subject.device.problems.count - 1
+      return "\(problem)" + (others > 0 ? " (and \(others) more)" : "")
+    }
+  } cure: { _ in
+    "mend the file, or report it: the kernel's own are never so"
   }
 
   /// Whoever forces must know what.
@@ -123,10 +149,9 @@ extension AttachRule {
     return members.filter { $0.address != subject.device.address && !isViable($0) }
   }
 
-  /// Like the kernel's vfio_group_viable: no driver, a passive one, or a bridge's own.
+  /// Without a driver that does DMA of its own, or one that lets user space do any.
   private static func isViable(_ member: IOMMUGroup.Member) -> Bool {
-    guard let driver = member.driver, !passiveDrivers.contains(driver) else { return true }
-    return driver == "pcieport" && member.classCode?.isBridge == true
+    !member.isBlocker || member.driver.map(passiveDrivers.contains) == true
   }
 
   /// Whether the BAR is memory that can be mapped. Whatever opens it.
@@ -174,6 +199,34 @@ extension AttachRule {
         return otherBARs(subject)
       }
       return "attach the controller's memory \(byName(subject.device))"
+    },
+    AttachRule("registers-beside") { subject in
+      let blocks = subject.registersInTheWay
+      return blocks.isEmpty
+        ? nil : "it has registers there: " + list(blocks.map(\.description))
+    } cure: { subject in
+      subject.partBesideRegisters.map { part in
+        "attach the memory beside them: \(subject.device.address):\(subject.request.bar),"
+          + "offset=0x\(hexadecimal(part.lowerBound, digits: 1)),"
+          + "size=0x\(hexadecimal(part.upperBound - part.lowerBound, digits: 1))"
+      } ?? otherBARs(subject)
+    },
+    AttachRule("unknown-capabilities") { subject in
+      subject.device.registers == nil && subject.request.contents != .registers
+        && subject.memoryBAR != nil
+        ? "its capabilities, which say where registers are, cannot be read: the kernel shows them "
+          + "to root only" : nil
+    } cure: { _ in
+      "ask as root, as the daemon does"
+    },
+    // The kernel has claimed none of them then: "can't enable device: BAR 2 not claimed".
+    AttachRule("overlapping-bar") { subject in
+      let others = subject.overlapping
+      guard let range = subject.memoryBAR?.physical, !others.isEmpty else { return nil }
+      return "BAR \(subject.request.bar) (\(range)) overlaps "
+        + list(others.map { "BAR \($0.bar) of \($0.device)" })
+    } cure: { _ in
+      "boot with pci=realloc, or mend the firmware's addresses"
     },
     AttachRule("not-prefetchable", canBeAllowed: true) { subject in
       guard let bar = subject.memoryBAR, bar.physical != nil, !bar.isPrefetchable,

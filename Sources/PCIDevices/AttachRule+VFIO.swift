@@ -18,7 +18,7 @@ extension AttachRule {
       "enable it in the firmware and boot with intel_iommu=on or amd_iommu=on, or attach it through sysfs"
     },
     AttachRule("not-vfio-pci") { subject in
-      subject.device.driver == IOMMUGroup.vfioDriver
+      subject.device.isVFIOs
         ? nil
         : "driver \(subject.device.driver ?? "none") is bound to it, not vfio-pci"
           + subject.shownUses(of: subject.device.address)
@@ -29,11 +29,13 @@ extension AttachRule {
     },
     forceMismatch,
     AttachRule("group-not-viable") { subject in
+      if let unknown = subject.unknownGroup { return unknown }
       guard let group = subject.device.iommuGroup else { return nil }
       let others = group.blockers.filter { $0.address != subject.device.address }
       return others.isEmpty
         ? nil : "IOMMU group \(group.number) also has \(subject.describe(others))"
     } cure: { subject in
+      guard subject.unknownGroup == nil else { return "look at it on the machine it is of" }
       let others = subject.device.iommuGroup?.blockers.compactMap(\.address) ?? []
       return subject.bindingCure(
         of: others.filter { $0 != subject.device.address }, next: "attach it again")
@@ -41,19 +43,47 @@ extension AttachRule {
   ]
 }
 
+extension AttachRule.Subject {
+  /// What is wrong when nothing tells who else is in the device's group; nil when that is known.
+  var unknownGroup: String? {
+    guard let group = device.iommuGroup,
+      !group.members.contains(where: { $0.address == device.address })
+    else { return nil }
+    return "the members of IOMMU group \(group.number) cannot be read"
+  }
+}
+
+extension Device {
+  /// Whether user space gets it through VFIO: bound to vfio-pci or a variant of it.
+  package var isVFIOs: Bool { IOMMUGroup.isVFIOs(driver, usesVFIO) }
+}
+
 extension IOMMUGroup {
-  /// The driver that hands PCI devices to user space.
+  /// The driver that hands any PCI device to user space.
   public static let vfioDriver = "vfio-pci"
 
+  /// The driver that only occupies a device.
+  static let stubDriver = "pci-stub"
+
   /// The members that keep the group from being handed to user space: with a driver that does DMA
-  /// of its own. Free of that are no driver, VFIO's, the one that only occupies, and those of
-  /// bridges. Linux: `driver_managed_dma`, before 5.19 `vfio_dev_viable`.
-  package var blockers: [Member] {
-    members.filter { member in
-      guard let driver = member.driver, driver != Self.vfioDriver, driver != "pci-stub" else {
-        return false
-      }
-      return !(driver == "pcieport" && member.classCode?.isBridge == true)
-    }
+  /// of its own.
+  package var blockers: [Member] { members.filter(\.isBlocker) }
+
+  /// Whether a driver is one of VFIO's. Before Linux 6.2, which has `vfio-dev`, the names of the
+  /// variant drivers tell: the kernel's all end so.
+  fileprivate static func isVFIOs(_ driver: String?, _ usesVFIO: Bool) -> Bool {
+    guard let driver else { return false }
+    return usesVFIO || driver == vfioDriver || driver.hasSuffix("_vfio_pci")
+      || driver.hasSuffix("-vfio-pci")
+  }
+}
+
+extension IOMMUGroup.Member {
+  /// Whether its driver does DMA of its own. Free of that are no driver, VFIO's, the one that only
+  /// occupies, and those of bridges. Linux: `driver_managed_dma`, before 5.19 `vfio_dev_viable`.
+  var isBlocker: Bool {
+    guard let driver, driver != IOMMUGroup.stubDriver, !IOMMUGroup.isVFIOs(driver, usesVFIO)
+    else { return false }
+    return !(driver == "pcieport" && classCode?.isBridge == true)
   }
 }

@@ -1,3 +1,5 @@
+import GenPool
+
 /// A condition that a device must meet before its memory is opened.
 ///
 /// The rules are a table for each way of opening it (``sysfs``, ``vfio``), so that what is refused
@@ -32,24 +34,31 @@ public struct AttachRule: Sendable {
     /// The uses that show of the device and of its IOMMU group's members, by address. For causes
     /// and cures only: a device without any may be in use all the same.
     let uses: [PCIAddress: [DeviceUse]]
+    /// The places of all devices' BARs.
+    private let places: [BARPlace]
 
-    package init(
-      request: BARRequest, device: Device, lockdown: Lockdown,
-      uses: [PCIAddress: [DeviceUse]] = [:]
+    package init(request: BARRequest, device: Device, lockdown: Lockdown) {
+      self.init(request, device, lockdown, uses: [:], places: [])
+    }
+
+    private init(
+      _ request: BARRequest, _ device: Device, _ lockdown: Lockdown,
+      uses: [PCIAddress: [DeviceUse]], places: [BARPlace]
     ) {
       self.request = request
       self.device = device
       self.lockdown = lockdown
       self.uses = uses
+      self.places = places
     }
 
-    /// A request for `device`, with all that `tree` shows of it now.
+    /// A request for `device`, with all that `tree` shows of it now. Reads a file of every device.
     public init(
       _ request: BARRequest, of device: Device, in tree: DeviceTree
     ) throws(DeviceError) {
       self.init(
-        request: request, device: device, lockdown: try tree.lockdown(),
-        uses: Self.uses(of: device, under: tree.root))
+        request, device, try tree.lockdown(), uses: Self.uses(of: device, under: tree.root),
+        places: try tree.places())
     }
 
     /// The BAR asked for, nil when the device does not implement it.
@@ -57,6 +66,28 @@ public struct AttachRule: Sendable {
 
     /// The BAR asked for when it decodes memory, what most rules are about.
     var memoryBAR: BAR? { bar.flatMap { $0.kind == .memory ? $0 : nil } }
+
+    /// The part of the BAR that is asked for, in bytes from its start; nil when there is none.
+    var part: Range<UInt64>? {
+      guard let bar = memoryBAR, request.offset < bar.size else { return nil }
+      let size = min(request.size ?? bar.size, bar.size - request.offset)
+      return request.offset.rawValue..<(request.offset + size).rawValue
+    }
+
+    /// The blocks of registers that share a page with what is asked for.
+    var registersInTheWay: [RegisterBlock] {
+      guard let part, request.contents != .registers else { return [] }
+      return (device.registers ?? []).filter { $0.bar == request.bar && $0.sharesPage(with: part) }
+    }
+
+    /// The other BARs, of any device, that lie at addresses of the one asked for.
+    var overlapping: [BARPlace] {
+      guard let range = memoryBAR?.physical else { return [] }
+      return places.filter { place in
+        place.range.overlaps(range)
+          && !(place.device == device.address.description && place.bar == request.bar)
+      }
+    }
 
     /// Whether an NVMe controller's registers are asked for as memory. By number all of BAR 0
     /// counts as registers; memory that they announce lies there as well on some controllers,

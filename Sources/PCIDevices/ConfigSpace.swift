@@ -26,6 +26,27 @@ public struct ConfigSpace: Hashable, Sendable {
   /// The COMMAND register, offset 04h.
   public var command: Command { Command(rawValue: word(Int(Self.commandOffset.rawValue))) }
 
+  /// The class, subclass and programming interface, offset 09h.
+  package var classCode: ClassCode {
+    ClassCode(UInt32(bytes[0x09]) | UInt32(word(0x0a)) << 8)
+  }
+
+  /// The revision, offset 08h.
+  package var revision: UInt8 { bytes[0x08] }
+
+  /// The maker and the model of the board, offset 2Ch; nil in a bridge's header.
+  package var subsystem: DeviceIdentity? {
+    headerType == 0 ? DeviceIdentity(vendor: word(0x2c), device: word(0x2e)) : nil
+  }
+
+  /// The offset of the first capability, in bytes; nil when there is none. STATUS bit 4 and offset
+  /// 34h; PCI 3.0 section 6.7.
+  package var firstCapability: Int? {
+    guard word(0x06) & 1 << 4 != 0, headerType < 2 else { return nil }
+    let offset = Int(bytes[0x34] & ~0x3)
+    return offset >= Self.headerLength ? offset : nil
+  }
+
   /// The header's layout, offset 0Eh without the multi-function bit: 0 device, 1 bridge, 2 CardBus.
   public var headerType: UInt8 { bytes[0x0e] & 0x7f }
 
@@ -43,14 +64,16 @@ public struct ConfigSpace: Hashable, Sendable {
     }
   }
 
-  /// What the BAR register says; nil where this layout has none, or it was never assigned (0), or the
-  /// second half of a 64-bit one is missing. Offset 10h + 4 × index; PCI 3.0 section 6.2.5.1.
+  /// What the BAR register says; nil where this layout has none, or the second half of a 64-bit one
+  /// is missing. Whether it was assigned it does not say: 0 is a bus address like any other.
+  /// Offset 10h + 4 × index; PCI 3.0 section 6.2.5.1.
   public subscript(_ index: BAR.Index) -> Register? {
     guard index.rawValue < barCount else { return nil }
     let offset = 0x10 + 4 * index.rawValue
     let low = doubleWord(offset)
     guard low & 1 == 0 else {
-      return register(UInt64(low & ~0x3), isIO: true, is64Bit: false, isPrefetchable: false)
+      return Register(
+        bus: BusAddress(UInt64(low & ~0x3)), isIO: true, is64Bit: false, isPrefetchable: false)
     }
     var address = UInt64(low & ~0xf)
     let is64Bit = low >> 1 & 0x3 == 2
@@ -58,15 +81,23 @@ public struct ConfigSpace: Hashable, Sendable {
       guard index.rawValue + 1 < barCount else { return nil }
       address |= UInt64(doubleWord(offset + 4)) << 32
     }
-    return register(address, isIO: false, is64Bit: is64Bit, isPrefetchable: low & 8 != 0)
+    return Register(
+      bus: BusAddress(address), isIO: false, is64Bit: is64Bit, isPrefetchable: low & 8 != 0)
   }
 
-  private func register(
-    _ address: UInt64, isIO: Bool, is64Bit: Bool, isPrefetchable: Bool
-  ) -> Register? {
-    guard address != 0 else { return nil }
-    return Register(
-      bus: BusAddress(address), isIO: isIO, is64Bit: is64Bit, isPrefetchable: isPrefetchable)
+  /// The memory window of a bridge, in bus addresses: offsets 20h to 2Fh; nil while it is closed, and
+  /// in another layout than a bridge's. PCI-to-PCI Bridge 1.2 sections 3.2.5.8 to 3.2.5.10.
+  package func window(isPrefetchable: Bool) -> AddressRange<BusSpace>? {
+    guard headerType == 1 else { return nil }
+    let (base, limit) = isPrefetchable ? (0x24, 0x26) : (0x20, 0x22)
+    var first = UInt64(word(base) & ~0xf) << 16
+    var last = UInt64(word(limit) & ~0xf) << 16 | 0xf_ffff
+    if isPrefetchable && word(base) & 0xf == 1 {
+      first |= UInt64(doubleWord(0x28)) << 32
+      last |= UInt64(doubleWord(0x2c)) << 32
+    }
+    guard first <= last, last < .max else { return nil }
+    return AddressRange(start: BusAddress(first), size: ByteCount(last - first + 1))
   }
 
   private func word(_ offset: Int) -> UInt16 {

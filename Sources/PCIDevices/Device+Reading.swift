@@ -2,39 +2,87 @@ import GenPool
 import SystemPackage
 
 extension Device {
-  /// Reads the directory of the device at `address`. Costs about 20 small files.
-  /// - Throws: the first thing that is missing or not as documented in sysfs-bus-pci.
+  /// Reads the directory of the device at `address`. Costs about 20 small files. What is missing,
+  /// or not as documented in sysfs-bus-pci, is left out and told in ``problems``: recordings and
+  /// odd firmware have such devices.
+  /// - Throws: when not even its maker and model can be read.
   init(
     at address: PCIAddress, _ node: SysfsNode, slots: [HotplugSlot],
-    groups: IOMMUGroupReadings
+    _ readings: TreeReadings, under root: SysfsRoot
   ) throws(DeviceError) {
+    var problems: [DeviceError] = []
+    /// What `read` returns; nil with a problem where it throws.
+    func attempt<Value>(_ read: () throws(DeviceError) -> Value?) -> Value? {
+      do throws(DeviceError) {
+        return try read()
+      } catch {
+        problems.append(error)
+        return nil
+      }
+    }
+
     self.address = address
     path = FilePath(node.path)
-    identity = try Self.identity(node["vendor"], node["device"])
-    subsystem = try Self.identity(node["subsystem_vendor"], node["subsystem_device"])
-    revision = try node["revision"].attribute().byte()
-    classCode = try node["class"].attribute().classCode()
-    isVirtualFunction = try node["physfn"].exists()
+    let config = attempt { () throws(DeviceError) in try Self.config(node["config"]) }
+    let identity = try Self.identity(node["vendor"], node["device"])
+    self.identity = identity
+    // Missing on kernels before 4.10, and in what was recorded there.
+    revision =
+      attempt { () throws(DeviceError) in try node["revision"].optionalAttribute()?.byte() }
+      ?? config?.revision
+    subsystem =
+      attempt { () throws(DeviceError) in
+        guard try node["subsystem_vendor"].exists() else { return nil }
+        return try Self.identity(node["subsystem_vendor"], node["subsystem_device"])
+      } ?? config?.subsystem
+    classCode =
+      attempt { () throws(DeviceError) in try node["class"].attribute().classCode() }
+      ?? config?.classCode ?? ClassCode(0)
+    let isVirtualFunction =
+      attempt { () throws(DeviceError) in try node["physfn"].exists() } ?? false
+    self.isVirtualFunction = isVirtualFunction
 
-    let config = try Self.config(node["config"])
-    command = config.command
+    command = config?.command ?? []
+    // Nothing says that a device whose file cannot be read does not answer.
     isResponding =
-      isVirtualFunction ? !config.isAllOnes : config.identity.vendor != 0xffff
-    bars = try BAR.all(
-      in: ResourceTable(node["resource"].attribute()), isResponding ? config : nil,
-      readAt: node["config"].path
-    ) { name throws(DeviceError) in try node[name].exists() }
+      config.map { isVirtualFunction ? !$0.isAllOnes : $0.identity.vendor != 0xffff } ?? true
+    let believed = isResponding ? config : nil
+    registers = attempt { () throws(DeviceError) in
+      guard let believed else { return [] }
+      return try Capabilities(of: believed, vendor: identity.vendor, in: node["config"])?.registers
+    }
+    let reading = attempt { () throws(DeviceError) in
+      try BARReading(
+        of: ResourceTable(node["resource"].attribute()), believed, readAt: node["config"].path,
+        hasOwnRegisters: !isVirtualFunction,
+        windows: { BridgeWindow.all(above: node, under: root) },
+        hasFile: { name throws(DeviceError) in try node[name].exists() })
+    }
+    bars = reading?.bars ?? []
+    problems += reading?.problems ?? []
 
-    driver = try node["driver"].linkName()
-    iommuGroup = try IOMMUGroup.at(node["iommu_group"], groups)
-    numaNode = try node["numa_node"].optionalAttribute()?.numaNode()
-    powerState = try node["power_state"].optionalAttribute()?.powerState()
-    isBootVGA = try node["boot_vga"].optionalAttribute()?.isBootVGA() ?? false
-    isRemovable = try node["removable"].optionalAttribute()?.isRemovable() ?? false
-    let above = try Self.bridges(above: node)
+    driver = attempt { () throws(DeviceError) in try node["driver"].linkName() }
+    usesVFIO = attempt { () throws(DeviceError) in try node["vfio-dev"].exists() } ?? false
+    iommuGroup = attempt { () throws(DeviceError) in try IOMMUGroup.at(node["iommu_group"], readings) }
+    numaNode = attempt { () throws(DeviceError) in
+      try node["numa_node"].optionalAttribute()?.numaNode()
+    }
+    powerState = attempt { () throws(DeviceError) in
+      try node["power_state"].optionalAttribute()?.powerState()
+    }
+    isBootVGA =
+      attempt { () throws(DeviceError) in
+        try node["boot_vga"].optionalAttribute()?.isBootVGA()
+      } ?? false
+    isRemovable =
+      attempt { () throws(DeviceError) in
+        try node["removable"].optionalAttribute()?.isRemovable()
+      } ?? false
+    let above = attempt { () throws(DeviceError) in try Self.bridges(above: node) } ?? []
     hotplugSlot =
       slots.first { slot in slot.contains(address) || above.contains(where: slot.contains) }?
       .name
+    self.problems = problems
   }
 
   private static func identity(

@@ -9,11 +9,11 @@ public struct Device: Hashable, Sendable {
   public let path: FilePath
   /// Who made it and which one it is, as the kernel remembers from when it found the device.
   public let identity: DeviceIdentity
-  /// Who made the board, and which board.
-  public let subsystem: DeviceIdentity
-  /// The revision, of its maker's choosing.
-  public let revision: UInt8
-  /// What it is for.
+  /// Who made the board, and which board; nil where nothing says.
+  public let subsystem: DeviceIdentity?
+  /// The revision, of its maker's choosing; nil where nothing says.
+  public let revision: UInt8?
+  /// What it is for; 0 where nothing says, which is a device older than class codes.
   public let classCode: ClassCode
   /// The BARs that are implemented, by index.
   public let bars: [BAR]
@@ -22,8 +22,14 @@ public struct Device: Hashable, Sendable {
   /// Whether it answers: false when configuration space reads as all-ones, as it does when the device
   /// was pulled out, is without power, or has failed.
   public let isResponding: Bool
+  /// The parts of its BARs that its capabilities call registers, by place; nil while they cannot be
+  /// read: the kernel shows capabilities to root only.
+  public let registers: [RegisterBlock]?
   /// The driver bound to it.
   public let driver: String?
+  /// Whether the driver is one of VFIO's, `vfio-pci` or a variant of it (the `vfio-dev` directory,
+  /// since Linux 6.2).
+  let usesVFIO: Bool
   /// Its IOMMU group; nil without an IOMMU.
   public let iommuGroup: IOMMUGroup?
   /// The NUMA node that it is near; nil when the firmware does not say.
@@ -38,6 +44,9 @@ public struct Device: Hashable, Sendable {
   public let isRemovable: Bool
   /// The hot-plug slot that it, or a bridge above it, sits in.
   public let hotplugSlot: String?
+  /// What of it could not be read or makes no sense, and is left out above. Nothing is opened of a
+  /// device that has any.
+  public let problems: [DeviceError]
 
   /// The BAR `index`, nil when it is not implemented.
   public func bar(_ index: BAR.Index) -> BAR? { bars.first { $0.index == index } }

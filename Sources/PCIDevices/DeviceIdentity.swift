@@ -58,6 +58,9 @@ public struct ClassCode: Hashable, Sendable {
   package var isStorage: Bool { base == 0x01 }
   package var isNetwork: Bool { base == 0x02 }
   package var isDisplay: Bool { base == 0x03 }
+  /// Whether it is a display controller of a kind that need not show anything: 3D controllers, and
+  /// other ones. Compute accelerators are of these.
+  package var isAccelerator: Bool { isDisplay && (subclass == 0x02 || subclass == 0x80) }
   package var isBridge: Bool { base == 0x06 }
 }
 

@@ -1,10 +1,10 @@
 /// What is plugged in, read from a sysfs root. Holds nothing open and keeps nothing: every call
-/// reads anew, but for IOMMU groups during ``readingGroupsOnce(_:)``.
+/// reads anew, but for what all devices share during ``readingSharedOnce(_:)``.
 public struct DeviceTree: Sendable {
   /// Where it reads.
   public let root: SysfsRoot
   /// Shared by all copies.
-  private let groups = IOMMUGroupReadings()
+  let readings = TreeReadings()
 
   /// The devices under `root`. Reads nothing yet.
   public init(root: SysfsRoot = .standard) {
@@ -27,24 +27,25 @@ public struct DeviceTree: Sendable {
     public let cause: DeviceError
   }
 
-  /// Calls `body`, during which this tree and its copies read an IOMMU group once a second at most:
-  /// for opening devices, each of which reads all of its group several times. A driver that is
-  /// bound to another member within that second is not seen; all else of a device is read anew.
-  public func readingGroupsOnce<Result: ~Copyable, Failure: Error>(
+  /// Calls `body`, during which this tree and its copies read an IOMMU group, and the places of all
+  /// BARs, once a second at most: for looking at many devices, each of which needs all of that. A
+  /// driver that is bound to another member of its group within that second, or a BAR that is
+  /// moved, is not seen; all else of a device is read anew.
+  public func readingSharedOnce<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    try groups.reusing(body)
+    try readings.reusing(body)
   }
 
   /// Every device on the bus. About 20 file reads a device; each IOMMU group is read once.
   /// - Throws: when there is no list to read: no PCI bus, or the wrong root.
   public func list() throws(DeviceError) -> Listing {
     // Readings of its own: another thread's are older, and not for it.
-    let groups = IOMMUGroupReadings()
-    return try groups.reusing { () throws(DeviceError) in try list(groups) }
+    let readings = TreeReadings()
+    return try readings.reusing { () throws(DeviceError) in try list(readings) }
   }
 
-  private func list(_ groups: IOMMUGroupReadings) throws(DeviceError) -> Listing {
+  private func list(_ readings: TreeReadings) throws(DeviceError) -> Listing {
     var devices: [Device] = []
     var unreadable: [Unreadable] = []
     var slots: [HotplugSlot] = []
@@ -59,7 +60,7 @@ public struct DeviceTree: Sendable {
         guard let address = PCIAddress(name), address.description == name else {
           throw bus[name].malformed("its name is not a PCI address")
         }
-        devices.append(try Device(at: address, bus[name], slots: slots, groups: groups))
+        devices.append(try Device(at: address, bus[name], slots: slots, readings, under: root))
       } catch {
         unreadable.append(Unreadable(name: name, cause: error))
       }
@@ -68,11 +69,12 @@ public struct DeviceTree: Sendable {
   }
 
   /// The device at `address`.
-  /// - Throws: ``DeviceError/noSuchDevice(_:root:)``, or what is wrong with its files.
+  /// - Throws: ``DeviceError/noSuchDevice(_:root:)``, or why not even its ids can be read. What is
+  ///   wrong with its other files is in ``Device/problems``.
   public func device(at address: PCIAddress) throws(DeviceError) -> Device {
     let node = bus[address.description]
     guard try node.exists() else { throw .noSuchDevice(address, root: root) }
-    return try Device(at: address, node, slots: HotplugSlot.all(under: root), groups: groups)
+    return try Device(at: address, node, slots: HotplugSlot.all(under: root), readings, under: root)
   }
 
   /// How far the kernel is locked down.
@@ -80,5 +82,5 @@ public struct DeviceTree: Sendable {
     try Lockdown(under: root)
   }
 
-  private var bus: SysfsNode { root["bus/pci/devices"] }
+  var bus: SysfsNode { root["bus/pci/devices"] }
 }

@@ -21,14 +21,16 @@ public struct IOMMUGroup: Hashable, Sendable {
     public let address: PCIAddress?
     /// The driver bound to it.
     public let driver: String?
-    /// What it is for; nil when it is not a PCI device.
+    /// Whether the driver is one of VFIO's.
+    let usesVFIO: Bool
+    /// What it is for; nil when it is not a PCI device, or when nothing says.
     public let classCode: ClassCode?
   }
 
   /// Reads `node`, a device's `iommu_group` link, or takes its group from `readings`; nil when
   /// there is none, as without an IOMMU.
   static func at(
-    _ node: SysfsNode, _ readings: IOMMUGroupReadings
+    _ node: SysfsNode, _ readings: TreeReadings
   ) throws(DeviceError) -> IOMMUGroup? {
     guard let name = try node.linkName() else { return nil }
     guard let number = UInt32(name) else {
@@ -45,12 +47,15 @@ public struct IOMMUGroup: Hashable, Sendable {
     domain = try node["type"].optionalAttribute()?.value("a kind of domain") { $0 }
     let devices = node["devices"]
     var members: [Member] = []
-    for name in try devices.entries() {
+    // Of a recording the link may be all there is.
+    let isThere = try devices.exists()
+    for name in isThere ? try devices.entries() : [] {
       let device = devices[name]
       let address = PCIAddress(name)
       members.append(
         Member(
           name: name, address: address, driver: try device["driver"].linkName(),
+          usesVFIO: try device["vfio-dev"].exists(),
           classCode: address == nil ? nil : try device["class"].attribute().classCode()))
     }
     self.members = members

@@ -3,10 +3,17 @@ package import GenPool
 /// The `resource` file: a row a BAR, `start end flags`, end included, as the CPU sees addresses.
 /// The kernel's `resource_show`; flags are those of `include/linux/ioport.h`.
 ///
-/// Rows past the first six (expansion ROM, SR-IOV, bridge windows) are not read.
+/// The rows past the first six are the expansion ROM's, those of SR-IOV where the kernel knows it, and
+/// in a bridge's file four of its windows at the end.
 package struct ResourceTable: Hashable, Sendable {
-  /// One row for each BAR index; nil where none is implemented.
+  /// One row for each BAR index; nil where none is implemented, or its row makes no sense.
   package let rows: [Row?]
+  /// The memory window of a bridge, as the CPU sees it; nil in another device's file.
+  package let window: Row?
+  /// The prefetchable memory window of a bridge, likewise.
+  package let prefetchableWindow: Row?
+  /// What is wrong with rows of BARs.
+  package let problems: [DeviceError]
 
   /// A row that stands for a BAR.
   package struct Row: Hashable, Sendable {
@@ -16,6 +23,8 @@ package struct ResourceTable: Hashable, Sendable {
     package let range: AddressRange<PhysicalSpace>?
     package let isPrefetchable: Bool
     package let is64Bit: Bool
+    /// Whether Enhanced Allocation says where it is, and not a BAR register.
+    package let isEnhancedAllocation: Bool
   }
 
   /// The table in `text`, what a `resource` file says.
@@ -24,16 +33,26 @@ package struct ResourceTable: Hashable, Sendable {
     guard lines.count >= BAR.Index.allCases.count else {
       throw text.malformed("it has \(lines.count) lines, not one for each of 6 BARs")
     }
-    var rows: [Row?] = []
-    for (number, line) in lines.prefix(BAR.Index.allCases.count).enumerated() {
+    var problems: [DeviceError] = []
+    rows = lines.prefix(BAR.Index.allCases.count).enumerated().map { number, line in
       do throws(RowProblem) {
-        rows.append(try Self.row(line))
+        return try Self.row(line)
       } catch {
-        throw text.malformed(error.text, number + 1)
+        problems.append(text.malformed(error.text, number + 1))
+        return nil
       }
     }
-    self.rows = rows
+    self.problems = problems
+    guard lines.count >= Self.shortestOfBridge else {
+      (window, prefetchableWindow) = (nil, nil)
+      return
+    }
+    window = try? Self.row(lines[lines.count - 3])
+    prefetchableWindow = try? Self.row(lines[lines.count - 2])
   }
+
+  /// The lines of a bridge's file on a kernel without SR-IOV: BARs, expansion ROM, four windows.
+  private static let shortestOfBridge = 11
 
   private struct RowProblem: Error {
     let text: String
@@ -69,7 +88,8 @@ package struct ResourceTable: Hashable, Sendable {
     return Row(
       kind: isMemory ? .memory : .io, size: size,
       range: isAssigned ? AddressRange(start: PhysicalAddress(start), size: size) : nil,
-      isPrefetchable: flags.contains(.prefetch), is64Bit: flags.contains(.memory64))
+      isPrefetchable: flags.contains(.prefetch), is64Bit: flags.contains(.memory64),
+      isEnhancedAllocation: flags.contains(.enhancedAllocation))
   }
 
   private static func hex(_ value: UInt64) -> String { "0x" + hexadecimal(value, digits: 16) }
@@ -84,6 +104,7 @@ extension ResourceTable {
       self.rawValue = rawValue
     }
 
+    package static let enhancedAllocation = Self(rawValue: 0x20)
     package static let io = Self(rawValue: 0x100)
     package static let memory = Self(rawValue: 0x200)
     package static let prefetch = Self(rawValue: 0x2000)

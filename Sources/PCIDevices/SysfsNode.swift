@@ -20,6 +20,11 @@ package struct SysfsNode: Sendable {
 
   /// At most the first `limit` bytes of a regular file.
   package func bytes(limit: Int) throws(DeviceError) -> [UInt8] {
+    try opened().bytes(at: 0, count: limit)
+  }
+
+  /// The regular file at the path, open for reading.
+  func opened() throws(DeviceError) -> OpenFile {
     // O_NONBLOCK: a FIFO in an emulated tree must not hang the daemon.
     let number = retrying { unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard number >= 0 else { throw failure("open") }
@@ -29,20 +34,33 @@ package struct SysfsNode: Sendable {
     guard status.st_mode & S_IFMT == S_IFREG else {
       throw malformed("it is not a regular file")
     }
-    var content = [UInt8](repeating: 0, count: limit)
-    var length = 0
-    while length < limit {
-      let count = unsafe content.withUnsafeMutableBytes { buffer in
-        retrying {
-          unsafe read(file.rawValue, buffer.baseAddress.map { unsafe $0 + length }, limit - length)
+    return OpenFile(file: file, node: self)
+  }
+
+  /// A regular file that is open for reading, in pieces where not all of it should be touched.
+  struct OpenFile: ~Copyable {
+    fileprivate let file: Descriptor
+    fileprivate let node: SysfsNode
+
+    /// `count` bytes from `offset` on; fewer where the file ends.
+    func bytes(at offset: Int, count: Int) throws(DeviceError) -> [UInt8] {
+      var content = [UInt8](repeating: 0, count: count)
+      var length = 0
+      while length < count {
+        let read = unsafe content.withUnsafeMutableBytes { buffer in
+          node.retrying {
+            unsafe pread(
+              file.rawValue, buffer.baseAddress.map { unsafe $0 + length }, count - length,
+              offset + length)
+          }
         }
+        guard read >= 0 else { throw node.failure("read") }
+        guard read > 0 else { break }
+        length += read
       }
-      guard count >= 0 else { throw failure("read") }
-      guard count > 0 else { break }
-      length += count
+      content.removeLast(count - length)
+      return content
     }
-    content.removeLast(limit - length)
-    return content
   }
 
   /// The text of an attribute.
@@ -102,13 +120,10 @@ package struct SysfsNode: Sendable {
   }
 
   /// The last component of where a link leads: how sysfs says which driver or group a device has.
-  /// Nil when there is no link; a link that leads nowhere is an error.
+  /// Nil when there is no link. What it leads to need not be there: recordings of a machine keep its
+  /// devices, and not their drivers.
   package func linkName() throws(DeviceError) -> String? {
     guard let target = try linkTarget() else { return nil }
-    var status = stat()
-    guard unsafe stat(path, &status) == 0 else {
-      throw malformed("the link leads to \(quoted(target.string)), which is not there")
-    }
     guard let name = target.lastComponent, name.kind == .regular else {
       throw malformed("the link leads to \(quoted(target.string)), which has no name")
     }
@@ -123,14 +138,14 @@ package struct SysfsNode: Sendable {
   }
 
   /// The error for the system call that has just failed: read `errno` before anything else.
-  private func failure(_ operation: String) -> DeviceError {
+  fileprivate func failure(_ operation: String) -> DeviceError {
     let number = errno
     return .system(
       SystemError(operation: operation, subject: path, errno: Errno(rawValue: number)))
   }
 
   /// `call` again as long as a signal interrupts it.
-  private func retrying<Count: SignedInteger>(_ call: () -> Count) -> Count {
+  fileprivate func retrying<Count: SignedInteger>(_ call: () -> Count) -> Count {
     while true {
       let result = call()
       if result >= 0 || errno != EINTR { return result }

@@ -71,7 +71,7 @@ final class HotPlug {
   }
 
   private func isBoundToVFIO(_ device: PCIAddress) -> Bool {
-    (try? tree.device(at: device))?.driver == "vfio-pci"
+    (try? tree.device(at: device))?.isVFIOs == true
   }
 
   private func attach(_ device: String, to broker: LeaseBroker) {

@@ -37,7 +37,7 @@ final class PCIProvider: DeviceProvider {
   }
 
   func openingMany<Failure: Error>(_ body: () throws(Failure) -> Void) throws(Failure) {
-    try opener.tree.readingGroupsOnce(body)
+    try opener.tree.readingSharedOnce(body)
   }
 
   func opening(of request: AttachRequest) -> Opening {
@@ -47,7 +47,7 @@ final class PCIProvider: DeviceProvider {
   private static func open(
     _ request: AttachRequest, by opener: DeviceOpener
   ) throws(BrokerError) -> OpenBAR {
-    try opener.tree.readingGroupsOnce { () throws(BrokerError) in
+    try opener.tree.readingSharedOnce { () throws(BrokerError) in
       try openAlone(request, by: opener)
     }
   }
@@ -87,7 +87,7 @@ extension PCIProvider {
 
   /// VFIO, where the device is not bound to its driver. Opening keeps it so.
   private static func releasedSources(_ device: Device?) -> Set<MemorySource> {
-    guard let device, device.driver != IOMMUGroup.vfioDriver else { return [] }
+    guard let device, !device.isVFIOs else { return [] }
     return [.vfio]
   }
 }

@@ -12,7 +12,8 @@ package func memoryBARs(_ sizes: [Int: ByteCount]) throws -> [BAR] {
       .map { "0x" + String($0, radix: 16) }.joined(separator: " ")
   }
   let text = Array(rows.joined(separator: "\n").utf8)
-  return try BAR.all(
-    in: ResourceTable(AttributeText(text, at: "resource")), nil, readAt: "config"
-  ) { _ in false }
+  return try BARReading(
+    of: ResourceTable(AttributeText(text, at: "resource")), nil, readAt: "config",
+    hasOwnRegisters: true, windows: { [] }, hasFile: { _ in false }
+  ).bars
 }

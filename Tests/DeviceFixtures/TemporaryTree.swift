@@ -97,6 +97,18 @@ package final class TemporaryTree: Sendable {
     remove("resource2_wc")
   }
 
+  /// Gives the first device a capability of MSI-X: a table of 8 interrupts in BAR `bar`, from
+  /// `table` bytes on, and its pending bits 128 bytes behind.
+  package func addMessageInterrupts(bar: UInt32, table: UInt32) throws {
+    // STATUS: a list of capabilities, which begins at 40h.
+    try writeConfig(0x06, [0x10])
+    try writeConfig(0x34, [0x40])
+    let places = [table, table + 0x80].flatMap { offset in
+      (0..<4).map { UInt8(truncatingIfNeeded: (offset | bar) >> UInt32(8 * $0)) }
+    }
+    try writeConfig(0x40, [0x11, 0, 7, 0] + places)
+  }
+
   /// Overwrites bytes of the first device's configuration space.
   package func writeConfig(_ offset: Int, _ bytes: [UInt8]) throws {
     var content = try read("config")

@@ -114,7 +114,8 @@ import Testing
         BARRequest(device: tree.address, bar: 2, allowed: [name]))
     }
     #expect(
-      error.description.hasSuffix("allow=\(name) is not possible; only hotplug, not-prefetchable"))
+      error.description.hasSuffix(
+        "allow=\(name) is not possible; only accelerator, hotplug, not-prefetchable"))
   }
 
   @Test func `a device that is not there is an error that says so`() throws {

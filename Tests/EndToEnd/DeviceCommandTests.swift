@@ -171,7 +171,7 @@ import Testing
     let blind = try machine.control("nvme", "show", machine.device)
     #expect(blind.status == 1 && blind.output.contains("registers could not be read"))
     let wrong = try machine.control("nvme", "show", machine.device, "--allow", "foo")
-    #expect(wrong.status == 64 && wrong.errors.contains("there are hotplug, not-prefetchable"))
+    #expect(wrong.status == 64 && wrong.errors.contains("there are accelerator, hotplug, not-prefetchable"))
   }
 
   @Test func `a device that is not there, and an address that is none`() throws {

@@ -43,7 +43,12 @@ import Testing
 
   static let breaks: [Break] = [
     Break("no-response") { try $0.writeConfig(0, [0xff, 0xff]) },
+    Break("unreadable", "numa_node") { try $0.write("numa_node", "near\n") },
+    Break("unreadable", "another row of resource") { try $0.write("resource", line: 6, "odd") },
     Break("display", device: "ivshmem") { try $0.write("class", "0x030000\n") },
+    Break("display", "XGA", device: "ivshmem") { try $0.write("class", "0x030100\n") },
+    Break("accelerator", "3D", device: "ivshmem") { try $0.write("class", "0x030200\n") },
+    Break("accelerator", "other", device: "ivshmem") { try $0.write("class", "0x038000\n") },
     Break("bridge", device: "ivshmem") { try $0.write("class", "0x060400\n") },
     Break("boot-vga") { try $0.write("boot_vga", "1\n") },
     Break("named-by-address", "storage", ask: { $0.naming = .bySearch }),
@@ -81,6 +86,9 @@ import Testing
     Break("group-not-viable", "pcieport on no bridge", device: "nvme,cmb=64M,group=1") {
       try $0.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=pcieport"))
     },
+    Break("group-not-viable", "not known", device: "nvme,cmb=64M,group=1") {
+      $0.remove("/kernel/iommu_groups/1")
+    },
     Break("no-such-bar", ask: { $0.bar = 4 }),
     Break("not-memory") {
       try $0.write(
@@ -95,12 +103,10 @@ import Testing
         "resource", line: 3, "0x0000000000000000 0x0000000003ffffff 0x000000002014220c")
     },
     Break("partial-page", "size") {
-      try $0.write(
-        "resource", line: 3, "0x0000008000000000 0x00000080000007ff 0x000000000014220c")
+      try $0.write("resource", line: 3, $0.row(at: 0, size: 0x800, flags: 0x14220c))
     },
     Break("partial-page", "start") {
-      try $0.write(
-        "resource", line: 3, "0x0000008000000800 0x00000080000017ff 0x000000000014220c")
+      try $0.write("resource", line: 3, $0.row(at: 0x800, size: 0x1000, flags: 0x14220c))
     },
     Break("registers", ask: { $0.bar = 0 }),
     Break(
@@ -113,6 +119,25 @@ import Testing
       try $0.write("class", "0x010803\n")
     } ask: {
       $0.bar = 0
+    },
+    Break("registers-beside", "MSI-X") { try $0.addMessageInterrupts(bar: 2, table: 0x1000) },
+    Break("registers-beside", "a byte of the last page") {
+      try $0.addMessageInterrupts(bar: 2, table: 0x3000)
+    } ask: {
+      $0.size = .kibibytes(16)
+    },
+    Break("unknown-capabilities") {
+      try $0.addMessageInterrupts(bar: 0, table: 0x1000)
+      try $0.write("config", Array($0.read("config").prefix(64)))
+    },
+    Break("overlapping-bar", "of another device") {
+      let other = try $0.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
+      try $0.write(
+        "/bus/pci/devices/\(other)/resource", line: 1,
+        $0.row(at: 0x3fff000, size: 0x1000, flags: 0x40200))
+    },
+    Break("overlapping-bar", "of the same device") {
+      try $0.write("resource", line: 5, $0.row(at: 0, size: 0x4000, flags: 0x140204))
     },
     Break("not-prefetchable") { try $0.setNotPrefetchable() },
     Break("no-resource-file") { $0.remove("resource2") },
@@ -213,7 +238,71 @@ import Testing
       try refusals(tree, BARRequest(device: tree.address, bar: 0)).isEmpty)
   }
 
-  @Test(arguments: ["vfio-pci", "uio_pci_generic"])
+  @Test func `memory beside registers may be attached, and the cure says which`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    try tree.addMessageInterrupts(bar: 2, table: 0x1000)
+    let whole = BARRequest(device: tree.address, bar: 2)
+    let refusal = try #require(try refusals(tree, whole).first)
+    #expect(refusal.cause.contains("MSI-X table at 0x1000-0x107f of BAR 2"))
+    #expect(refusal.cure.contains("\(tree.address):2,offset=0x2000,size=0x3ffe000"))
+    var beside = BARRequest(
+      device: tree.address, bar: 2, offset: .kibibytes(8),
+      size: .mebibytes(64) - .kibibytes(8))
+    #expect(try refusals(tree, beside).isEmpty)
+    beside.offset = .kibibytes(4)
+    #expect(try refusals(tree, beside).map(\.rule) == ["registers-beside"])
+    let registers = BARRequest(device: tree.address, bar: 2, contents: .registers)
+    #expect(try refusals(tree, registers).isEmpty)
+  }
+
+  @Test func `an accelerator can be allowed by name`() throws {
+    let tree = try TemporaryTree("ivshmem")
+    try tree.write("class", "0x030200\n")
+    #expect(
+      try refusals(tree, BARRequest(device: tree.address, bar: 2, allowed: ["accelerator"]))
+        .isEmpty)
+    try tree.write("boot_vga", "1\n")
+    #expect(
+      try refusals(tree, BARRequest(device: tree.address, bar: 2, allowed: ["accelerator"]))
+        .map(\.rule) == ["boot-vga"])
+  }
+
+  @Test func `a window of a bridge is no BAR, nor what a physical function keeps`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    let bridge = try tree.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
+    let rows = try tree.text("/bus/pci/devices/\(bridge)/resource")
+    let window = "0x0000008000000000 0x00000080ffffffff 0x0000000000102201\n"
+    try tree.write(
+      "/bus/pci/devices/\(bridge)/resource", rows + "\n" + String(repeating: window, count: 10))
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+
+  @Test(arguments: ["pci-stub", "mlx5_vfio_pci", "xe-vfio-pci"])
+  func `a member whose driver leaves DMA to user space does not spoil a group`(
+    driver: String
+  ) throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,group=1")
+    try tree.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=\(driver)"))
+    #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+
+  @Test func `a variant driver of VFIO is one by its directory, whatever its name`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M,group=1")
+    let other = try tree.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=odd_name"))
+    let request = BARRequest(device: tree.address, bar: 2)
+    #expect(try refusals(tree, request).map(\.rule) == ["group-not-viable"])
+    try tree.makeDirectory("/bus/pci/devices/\(other)/vfio-dev")
+    #expect(try refusals(tree, request).isEmpty)
+    try tree.write("/bus/pci/drivers/odd_name/bind", "")
+    try tree.link("driver", to: "../../../bus/pci/drivers/odd_name")
+    try tree.makeDirectory("vfio-dev")
+    let refusal = try #require(try refusals(tree, request).first)
+    #expect(refusal.rule == "driver-bound")
+    #expect(refusal.cure == "attach it through VFIO (source=vfio)")
+    #expect(try refusals(tree, request, under: AttachRule.vfio).isEmpty)
+  }
+
+  @Test(arguments: ["vfio-pci", "uio_pci_generic", "pci-stub"])
   func `a driver that only waits to be opened is no obstacle`(driver: String) throws {
     let tree = try TemporaryTree("nvme,cmb=64M,group=1,driver=\(driver)")
     try tree.tree.add(EmulatedDevice.parse("ivshmem,group=1,driver=\(driver)"))
@@ -240,5 +329,15 @@ import Testing
     #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
     tree.remove("power_state")
     #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty)
+  }
+}
+
+extension TemporaryTree {
+  /// A row of `resource` that lies `offset` bytes behind the start of the first device's BAR 2.
+  fileprivate func row(at offset: UInt64, size: UInt64, flags: UInt64) throws -> String {
+    let device = try DeviceTree(root: root).device(at: address)
+    let start = (device.bar(2)?.physical?.first.rawValue ?? 0) + offset
+    return [start, start + size - 1, flags].map { "0x" + String($0, radix: 16) }
+      .joined(separator: " ")
   }
 }

@@ -466,6 +466,9 @@ final class AttachedRegion {
 
   func endRescrub() { isRescrubTimed = false }
 
+  /// Whether the memory still lies where it did when it was opened.
+  var isInPlace: Bool { lender?.isInPlace() ?? true }
+
   /// Puts the memory's file back to its length where a holder has made it shorter.
   func restoreLength() throws(SystemError) -> FileLength {
     let length = try lender?.restoreLength() ?? .notApplicable

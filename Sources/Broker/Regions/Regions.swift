@@ -50,6 +50,7 @@ final class Regions {
     }
     reopenings = try ReopenQueue(on: loop) { [unowned self] in takeIn($0) }
     expectations = try ExpectedPools(provider, on: loop) { [unowned self] in takeIn($0) }
+    loop.every(.seconds(5)) { [unowned self] in reviewPlaces() }
   }
 
   // MARK: Queries
@@ -472,6 +473,7 @@ final class Regions {
         let present = Set(devices.map(\.address))
         let known = Set(regions.all.map(\.device))
         deviceRemoved { !present.contains($0.device) }
+        reviewPlaces()
         for device in present.subtracting(known).sorted() { deviceReady(device) }
       case .failure(let error): logger.error("list devices", metadata: ["cause": "\(error)"])
       }
@@ -535,8 +537,20 @@ final class Regions {
   /// may soon be another device's, keeps them in the list, so that nothing is attached in their
   /// place.
   private func deviceRemoved(_ hasGone: (AttachedRegion) -> Bool) {
-    for region in regions.all where hasGone(region) {
-      revoke(region, because: "device \(region.device) was removed")
+    lose(hasGone) { "device \($0.device) was removed" }
+  }
+
+  /// A BAR that was moved or resized is no longer behind the addresses of its pool: whoever did it,
+  /// as root, is told of by no event. One small file is read for each region.
+  private func reviewPlaces() {
+    lose({ !$0.hasGone && !$0.isInPlace }) { "its BAR of \($0.device) was moved or resized" }
+  }
+
+  private func lose(
+    _ isLost: (AttachedRegion) -> Bool, because cause: (AttachedRegion) -> String
+  ) {
+    for region in regions.all where isLost(region) {
+      revoke(region, because: cause(region))
       region.lose()
       followUp(region)
     }

@@ -120,7 +120,8 @@ unsigned long gen_pool_alloc_algo_owner(struct gen_pool *pool, size_t size, genp
 
 /*
  * *dma is what gen_pool_virt_to_phys says, as in the kernel; in the memory of a genpool_region it is
- * the bus address, because that is what a device must use.
+ * the bus address, because that is what a device must use. Where that is not known they return NULL,
+ * unless dma is NULL.
  */
 void *GENPOOL_NULLABLE gen_pool_dma_alloc(struct gen_pool *pool, size_t size,
                                           dma_addr_t *GENPOOL_NULLABLE dma);
@@ -308,7 +309,8 @@ struct genpool_constraints {
 };
 /*
  * gen_pool_dma_alloc with constraints, and with a reason for its failure: -ENOMEM for too little memory,
- * -ENOSPC for memory in pieces, -EINVAL for what can never be. A chunk without a bus address meets no
+ * -ENOSPC for memory in pieces, -EINVAL for what can never be, -ENXIO when dma is asked for in a
+ * genpool_region whose bus address is not known. A chunk without a bus address meets no
  * constraint on it. gen_pool_free frees.
  */
 int genpool_dma_alloc(struct gen_pool *pool, size_t size, const struct genpool_constraints *constraints,

@@ -32,6 +32,8 @@ final class BARFiles: Sendable {
   private let length: UInt64
   private let directory: DeviceDirectory
   private let bar: BAR.Index
+  /// Where the BAR lay when it was opened.
+  private let place: AddressRange<PhysicalSpace>?
 
   /// A file that can be mapped, and what is known of it.
   private struct Mappable: ~Copyable {
@@ -58,6 +60,7 @@ final class BARFiles: Sendable {
     }
     self.directory = directory
     self.bar = bar.index
+    place = bar.physical
     caching = mappable.caching
     witnessAtOpening = mappable.witnessAtOpening
     isWatchable = mappable.isWatchable
@@ -67,6 +70,19 @@ final class BARFiles: Sendable {
   }
 
   deinit { directory.unlock(bar) }
+
+  /// Whether the BAR lies where it did when it was opened, with the same size. Reads one file.
+  func isInPlace() -> Bool {
+    do throws(DeviceError) {
+      guard let table = try directory.resource() else { return false }
+      return table.rows[bar.rawValue]?.range == place
+    } catch .system(let error) {
+      // Any other error says nothing of the BAR.
+      return error.errno != Errno(rawValue: ENODEV)
+    } catch {
+      return false
+    }
+  }
 
   private static func mappable(
     _ bar: BAR, of device: Device, for contents: BARRequest.Contents, in directory: DeviceDirectory

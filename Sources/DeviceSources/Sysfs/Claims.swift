@@ -83,9 +83,11 @@ final class Claims: Sendable {
   /// Whether the device at `address` that is attached has not been removed.
   func isPresent(_ address: PCIAddress) -> Bool {
     devices.withLock { devices in
-      guard let directory = devices[address]?.attachment.directory, directory.isInPlace() else {
-        return false
-      }
+      guard let attached = devices[address],
+        attached.files.values.allSatisfy({ $0.isInPlace() })
+      else { return false }
+      let directory = attached.attachment.directory
+      guard directory.isInPlace() else { return false }
       // The files of a device that is being removed cannot be read any more.
       return (try? directory.command()) != nil
     }
@@ -165,6 +167,8 @@ extension Claim: DescriptorLender {
   }
 
   func restoreLength() throws(SystemError) -> FileLength { try files.restoreLength() }
+
+  func isInPlace() -> Bool { files.isInPlace() }
 
   func forget(_ lending: Lending) { lent?.forget(key: lending.rawValue) }
 }

@@ -111,9 +111,19 @@ package final class DeviceDirectory: Sendable {
 
   /// The only line of attribute `name`, nil when there is no such file.
   func attribute(_ name: String) throws(DeviceError) -> String? {
-    let bytes: [UInt8]
+    try content(of: name).map { String(decoding: $0.prefix { $0 != 10 }, as: UTF8.self) }
+  }
+
+  /// The places of the BARs now; nil when the device is gone.
+  func resource() throws(DeviceError) -> ResourceTable? {
+    guard let content = try content(of: "resource") else { return nil }
+    return try ResourceTable(AttributeText(content, at: subject("resource")))
+  }
+
+  /// The bytes of attribute `name`, nil when there is no such file.
+  private func content(of name: String) throws(DeviceError) -> [UInt8]? {
     do throws(Errno) {
-      bytes = try directory.attribute(name, limit: 4096)
+      return try directory.attribute(name, limit: 4096)
     } catch .noSuchFileOrDirectory {
       return nil
     } catch {
@@ -122,7 +132,6 @@ package final class DeviceDirectory: Sendable {
           operation: "read", subject: subject(name), errno: error,
           cause: DeviceError.cause(of: error)))
     }
-    return String(decoding: bytes.prefix { $0 != 10 }, as: UTF8.self)
   }
 
   /// Writes `line` to attribute `name`.

@@ -8,6 +8,19 @@ extension Pool {
     } ?? .max
   }
 
+  /// What the kernel's `gen_pool_dma_alloc` stores for a device, in a chunk that somebody only gave
+  /// addresses for: its physical one, as ``kernelPhysicalAddress(of:)`` answers. Memory of a device
+  /// has its bus address, and nil when that is not known: any other would lead a device elsewhere.
+  /// O(chunks).
+  package func kernelDMAAddress(of address: VirtualAddress) -> UInt64? {
+    let known: UInt64?? = withChunk(at: address) { (chunk, offset) in
+      if let bus = chunk.identity.bus { return (bus + offset).rawValue }
+      return chunk.backing == nil
+        ? .some((chunk.identity.physical?.rawValue ?? .max) &+ offset.rawValue) : .none
+    }
+    return known ?? .max
+  }
+
   /// Visits each chunk, newest first, with the words of its map, without its lock: the words change
   /// while other threads use the pool, and `body` may use it too. No chunk may be removed
   /// meanwhile. The kernel's `gen_pool_for_each_chunk`.

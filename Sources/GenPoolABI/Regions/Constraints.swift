@@ -49,7 +49,8 @@ public func genpool_dma_alloc(
       let allocation = try pool.allocateDMA(
         ByteCount(UInt64(UInt(bitPattern: size))), alignment: isAligned ? alignment : nil,
         fit: ownFit, meeting: asked)
-      unsafe memory.pointee = PoolHandle.hand(allocation, of: pool, dma)
+      guard let start = unsafe PoolHandle.hand(allocation, of: pool, dma) else { return -ENXIO }
+      unsafe memory.pointee = start
       return 0
     } catch {
       ErrorText.set(error)

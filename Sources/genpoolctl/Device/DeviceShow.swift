@@ -76,7 +76,7 @@ struct DeviceShow: ParsableCommand {
     sheet.add("name", names.name(of: device)?.cut(to: 66))
     sheet.add(
       "class", device.classCode.description + (names.className(of: device).map { " \($0)" } ?? ""))
-    sheet.add("ids", "\(device.identity), board \(device.subsystem)")
+    sheet.add("ids", "\(device.identity)" + (device.subsystem.map { ", board \($0)" } ?? ""))
     sheet.add("driver", device.driver ?? "none")
     sheet.add("memory", device.isMemoryEnabled ? "on" : "off; attaching switches it on")
     sheet.add("power", device.powerState?.rawValue)

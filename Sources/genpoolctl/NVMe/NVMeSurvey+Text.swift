@@ -10,7 +10,7 @@ extension NVMeSurvey {
     var sheet = FactSheet()
     sheet.add("controller", device.address.description)
     sheet.add("name", names.name(of: device)?.cut(to: 66))
-    sheet.add("ids", "\(device.identity), board \(device.subsystem)")
+    sheet.add("ids", "\(device.identity)" + (device.subsystem.map { ", board \($0)" } ?? ""))
     sheet.add(
       "driver",
       device.driver.map { driver in

@@ -44,7 +44,12 @@ extension FuzzTarget {
     }
     let text = Array(rows.joined(separator: "\n").utf8)
     let table = try? ResourceTable(AttributeText(text, at: "resource"))
-    let bars = try? table.map { try BAR.all(in: $0, nil, readAt: "config") { _ in false } }
+    let bars = try? table.map { table in
+      try BARReading(
+        of: table, nil, readAt: "config", hasOwnRegisters: true, windows: { [] },
+        hasFile: { _ in false }
+      ).bars
+    }
     guard let bars else { preconditionFailure("the rows are the kernel's") }
     return bars
   }
