@@ -147,6 +147,34 @@ static void check_removed(void) {
   check(held != NULL && genpool_region_close(held) == 0, "and opened");
 }
 
+/* A virtual function's registers do not tell where the bus has its memory. */
+static void check_unknown_bus_address(void) {
+  char link[512];
+  snprintf(link, sizeof link, "%s/bus/pci/devices/%s/physfn", root, DEVICE);
+  check(symlink("../0000:00:00.0", link) == 0, "a device is a virtual function");
+  struct genpool_region *region = opened("2");
+  struct gen_pool *pool = gen_pool_create(12, NUMA_NO_NODE);
+  check(region && facts_of(region).bus == UINT64_MAX && genpool_region_add(region, pool, NULL) == 0,
+        "its memory has no known bus address");
+  size_t available = gen_pool_avail(pool);
+  dma_addr_t dma = 42;
+  check(gen_pool_dma_alloc(pool, 4096, &dma) == NULL && gen_pool_dma_zalloc(pool, 4096, &dma) == NULL &&
+            gen_pool_dma_alloc_align(pool, 4096, &dma, 8192) == NULL && dma == 42,
+        "none is allocated for a device");
+  struct genpool_constraints constraints;
+  void *memory = NULL;
+  memset(&constraints, 0, sizeof constraints);
+  constraints.size = sizeof constraints;
+  check(genpool_dma_alloc(pool, 4096, &constraints, &dma, &memory) == -ENXIO && memory == NULL && dma == 42 &&
+            strstr(genpool_error_text(), "not known"),
+        "with constraints neither, and the error says why");
+  check(gen_pool_avail(pool) == available, "nothing is lost by that");
+  check(genpool_dma_alloc(pool, 4096, &constraints, NULL, &memory) == 0 && memory, "who asks for no address has one");
+  gen_pool_free(pool, (unsigned long)memory, 4096);
+  gen_pool_destroy(pool);
+  check(genpool_region_close(region) == 0 && unlink(link) == 0, "it is a device of its own again");
+}
+
 static void check_memory(void) {
   struct genpool_region *buffer = opened("cmb"), *persistent = opened("pmr"), *registers = opened("registers");
   struct genpool_region_facts facts = facts_of(buffer);
@@ -322,6 +350,7 @@ int main(int count, char **arguments) {
   check_bar();
   check_names();
   check_removed();
+  check_unknown_bus_address();
   check_memory();
   return conclusion();
 }

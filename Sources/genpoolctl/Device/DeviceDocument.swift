@@ -17,6 +17,8 @@ struct DeviceDocument: Encodable {
   let powerState: String?
   let memoryEnabled: Bool
   let bars: [BARDocument]
+  /// What of it could not be read, a sentence each.
+  let problems: [String]
 
   init(_ device: Device, _ names: borrowing DeviceNames) {
     address = device.address.description
@@ -31,6 +33,7 @@ struct DeviceDocument: Encodable {
     powerState = device.powerState?.rawValue
     memoryEnabled = device.isMemoryEnabled
     bars = device.bars.map(BARDocument.init)
+    problems = device.problems.map(\.description)
   }
 }
 
