@@ -9,7 +9,7 @@ SOURCES := Package.swift Sources Examples Tests
 # Commands or files, and the Debian packages that have them.
 TOOLS := pkg-config:pkg-config
 
-.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test start-test machine-test mutation-test fuzz build lint lint-system man format \
+.PHONY: help run test verify instructions arm64-test abi-test client-test hostile-test strangers-test start-test machine-test mutation-test fuzz build lint lint-system man format \
   deps clean
 
 help:  ## list the targets
@@ -32,6 +32,7 @@ abi-test: TOOLS += gcc:gcc g++:g++ nm:binutils valgrind:valgrind python3:python3
 abi-test: build  ## libgenpool as programs in C, C++ and Python use it, under valgrind and DPDK too
 	Tests/ABI/run $(RELEASE)
 
+MACHINES ?= 6
 OPERATIONS ?= 100000000
 verify: build  ## the pool against the plainest model of it, OPERATIONS=100000000
 	$(RELEASE)/genpool-bench replay Tests/Traces/golden/*.gpt
@@ -51,6 +52,10 @@ client-test: build  ## a client that is not ours: PyPI's varlink
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
 	Tests/EndToEnd/hostile.py $(RELEASE)
 	Tests/EndToEnd/bounded.py $(RELEASE)
+
+strangers-test: TOOLS += lspci:pciutils python3:python3
+strangers-test: build  ## trees of strangers' machines, against lspci and what is true of them
+	Tests/Strangers/run $(RELEASE) --machines $(MACHINES)
 
 start-test: build  ## the time until the daemon is ready with many pools
 	Tests/EndToEnd/startup.py $(RELEASE)

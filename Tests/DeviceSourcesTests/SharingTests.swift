@@ -27,6 +27,25 @@ import Testing
         || error.description.contains("a process has it open, or still maps memory of it"))
   }
 
+  @Test(arguments: [
+    "0x0000009000000000 0x00000090000fffff 0x000000000014220c",
+    "0x0000008000000000 0x00000080001fffff 0x000000000014220c",
+    "0x0000000000000000 0x00000000000fffff 0x000000002014220c", "nonsense",
+  ])
+  func `a BAR that was moved or resized is not where it was`(row: String) throws {
+    let tree = try TemporaryTree("nvme,cmb=1M")
+    let source = SysfsSource(root: tree.root)
+    let range = try source.open(request(tree))
+    let before = try String(tree.text("resource").split(separator: "\n")[2])
+    #expect(range.lender?.isInPlace() == true && source.isPresent(tree.address))
+    try tree.write("resource", line: 3, row)
+    #expect(range.lender?.isInPlace() == false && !source.isPresent(tree.address))
+    try tree.write("resource", line: 3, before)
+    #expect(range.lender?.isInPlace() == true && source.isPresent(tree.address))
+    tree.remove("resource")
+    #expect(range.lender?.isInPlace() == false && !source.isPresent(tree.address))
+  }
+
   @Test func `ranges of one BAR lie side by side but not over each other`() throws {
     let tree = try TemporaryTree("nvme,cmb=1M")
     let source = SysfsSource(root: tree.root)

@@ -103,6 +103,22 @@ import Testing
     #expect(daemon.end() == 0)
   }
 
+  @Test func `a BAR that root resizes takes its pool along, and the new one comes`() throws {
+    let monitor = try start("monitor", "--json")
+    #expect(read(monitor.output, until: "started").contains("started"))
+    let file = "\(machine.directory)/bus/pci/devices/\(machine.device)/resource"
+    var rows = try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n")
+      .map { String($0) }
+    let fields = rows[2].split(separator: " ")
+    let first = try #require(UInt64(fields[0].dropFirst(2), radix: 16))
+    rows[2] = "\(fields[0]) 0x\(String(first + (8 << 20) - 1, radix: 16)) \(fields[2])"
+    try rows.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
+    #expect(read(monitor.output, until: "regionRevoked").contains("moved or resized"))
+    try wait(for: "the smaller pool") { try pools().contains("8388608") }
+    monitor.process.terminate()
+    #expect(daemon.end() == 0)
+  }
+
   @Test func `a program that asks survives, and what it still maps is nobody's`() throws {
     let connection = try Connection(to: BrokerSocket(path: machine.socket))
     let lease = try connection.acquire(.mebibytes(1))
