@@ -2,6 +2,9 @@
 
 SWIFT   ?= swift
 RELEASE := .build/release
+# The client in C: one source, compiled by the compiler that Swift brings along.
+CLIENT := Sources/CGenPoolClient
+CLIENT_CC ?= clang
 COMPLETIONS := $(RELEASE)/completions
 # The executables bring Swift's runtime along, so that they run where no Swift is installed.
 RELEASE_FLAGS := -c release --static-swift-stdlib
@@ -46,7 +49,9 @@ arm64-test: TOOLS += qemu-aarch64:qemu-user /usr/aarch64-linux-gnu/lib/crt1.o:li
 arm64-test: deps  ## the allocator on arm64, in qemu-user
 	Tests/Portable/run
 
-client-test: build  ## a client that is not ours: PyPI's varlink
+client-test: TOOLS += gcc:gcc g++:g++ readelf:binutils
+client-test: build  ## the client in C, against brokers that behave and that do not; and PyPI's varlink, which is not ours
+	Tests/CClient/run $(RELEASE)
 	Tests/ForeignClients/run $(RELEASE)
 
 hostile-test: build  ## rude clients: what they do to the daemon and to polite ones
@@ -78,6 +83,8 @@ fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECOND
 # All products by one invocation: each plans the package anew, and builds share what they compile.
 build: deps  ## all executables, libgenpool.so and shell completions, in .build/release
 	@$(SWIFT) build $(RELEASE_FLAGS)
+	@$(CLIENT_CC) -std=c99 -O2 -fPIC -shared -s -I$(CLIENT)/include -Wl,-soname,libgenpool-client.so.1 \
+	  -Wl,--version-script=$(CLIENT)/genpool_client.map -Wl,-z,relro,-z,now -o $(RELEASE)/libgenpool-client.so.1 $(CLIENT)/genpool_client.c
 	@mkdir -p $(COMPLETIONS)
 	@for program in genpoold genpoolctl; do for shell in bash zsh fish; do \
 	  $(RELEASE)/$$program --generate-completion-script $$shell > $(COMPLETIONS)/$$program.$$shell || exit 1; done; done

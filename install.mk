@@ -20,6 +20,11 @@ link libgenpool.so.1           lib/libgenpool.so
 644 Sources/GenPoolABI/genpool.pc                   lib/pkgconfig/genpool.pc
 644 Sources/CGenPool/include/genpool.h              include/genpool.h
 644 Sources/CGenPool/include/linux/genalloc.h       include/genpool/linux/genalloc.h
+755 $(RELEASE)/libgenpool-client.so.1   lib/libgenpool-client.so.1.0.0
+link libgenpool-client.so.1.0.0         lib/libgenpool-client.so.1
+link libgenpool-client.so.1             lib/libgenpool-client.so
+644 Sources/CGenPoolClient/genpool-client.pc            lib/pkgconfig/genpool-client.pc
+644 Sources/CGenPoolClient/include/genpool_client.h     include/genpool_client.h
 644 systemd/genpoold.service   lib/systemd/system/genpoold.service
 644 systemd/genpoold.socket    lib/systemd/system/genpoold.socket
 644 systemd/genpoold-admin.socket  lib/systemd/system/genpoold-admin.socket
@@ -31,6 +36,7 @@ link libgenpool.so.1           lib/libgenpool.so
 644 man/genpoold.json.5        share/man/man5/genpoold.json.5
 644 man/genpoolctl.1           share/man/man1/genpoolctl.1
 644 man/genpool.3              share/man/man3/genpool.3
+644 man/genpool_client.3       share/man/man3/genpool_client.3
 644 man/genpool.7              share/man/man7/genpool.7
 644 $(COMPLETIONS)/genpoold.bash    share/bash-completion/completions/genpoold
 644 $(COMPLETIONS)/genpoolctl.bash  share/bash-completion/completions/genpoolctl
@@ -40,6 +46,8 @@ link libgenpool.so.1           lib/libgenpool.so
 644 $(COMPLETIONS)/genpoolctl.fish  share/fish/vendor_completions.d/genpoolctl.fish
 644 systemd/genpoold.json      share/doc/genpool/examples/genpoold.json
 644 Examples/nvme-memory.c     share/doc/genpool/examples/nvme-memory.c
+644 Examples/lease.c           share/doc/genpool/examples/lease.c
+644 Sources/CGenPoolClient/genpool_client.c  share/doc/genpool/examples/genpool_client.c
 644 Sources/BrokerProtocol/io.genpool.Broker1.varlink  share/genpool/io.genpool.Broker1.varlink
 644 README.md                  share/doc/genpool/README.md
 644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
