@@ -222,7 +222,7 @@ let package = Package(
     .executableTarget(
       name: "nvme-memory",
       dependencies: ["GenPool", "DeviceMemory", "PCIDevices", "DeviceSources", "NVMe"],
-      path: "Examples", exclude: ["nvme-memory.c"], swiftSettings: house),
+      path: "Examples", exclude: ["lease.c", "nvme-memory.c"], swiftSettings: house),
 
     // The README's programs, word for word: compiled as its readers do, without the house's settings.
     .executableTarget(

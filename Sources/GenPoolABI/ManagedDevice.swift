@@ -2,7 +2,6 @@ public import CGenPool
 import GenPool
 import Glibc
 import PCIDevices
-import Synchronization
 import SystemPackage
 
 /// A `struct device` of C: a directory of sysfs, and the pools that end with it.
@@ -15,13 +14,19 @@ final class ManagedDevice: Sendable {
   /// The directory of its device-tree node, links resolved; nil without one.
   let node: String?
 
-  private struct Entry {
+  /// The process that opened it, whose pools it has. A forked child has none of them.
+  private let process = getpid()
+
+  private struct Entry: Sendable {
     let device: ManagedDevice
     var handles = 0
     var pools: [PoolHandle] = []
   }
 
-  private static let table = Mutex<[String: Entry]>([:])
+  private static let table = PerProcess<[String: Entry]> { [:] }
+
+  /// Makes the table.
+  static func prepare() { table.withLock { _ in } }
 
   private init(path: String) {
     self.path = path
@@ -39,8 +44,10 @@ final class ManagedDevice: Sendable {
   }
 
   /// Takes a handle back. With the last one the pools end.
-  /// - Throws: `outstanding` when one of them has anything allocated. Then the handle stays.
+  /// - Throws: `outstanding` when one of them has anything allocated, `forked` in a child of the
+  ///   process that opened it. Then the handle stays.
   func close() throws(PoolError) {
+    guard process == getpid() else { throw .forked }
     let ended = try Self.table.withLock { (table) throws(PoolError) -> [PoolHandle] in
       guard var entry = table[path] else { return [] }
       guard entry.handles == 1 else {

@@ -13,6 +13,9 @@
 /* What genpool_error_text() says in this thread: cut off after 1023 bytes. */
 void gp_set_error_text(const char *text);
 
+/* In Swift: makes all that is made at first use and then kept, before there are threads that fork. */
+void gp_prepare(void);
+
 /* In Swift: where the algorithm of that number puts nr granules. */
 enum gp_algorithm { GP_FIRST, GP_FIRST_ALIGN, GP_FIRST_ORDER_ALIGN, GP_BEST, GP_FIXED };
 unsigned long gp_place(enum gp_algorithm algorithm, const unsigned long *map, unsigned long size,

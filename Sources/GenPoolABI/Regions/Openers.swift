@@ -2,12 +2,14 @@ import CGenPool
 import DeviceMemory
 import DeviceOpener
 import PCIDevices
-import Synchronization
 
 /// The openers of this process: one of each root, because the locks that keep other processes out
 /// keep out another opener as well.
 enum Openers {
-  private static let openers = Mutex<[SysfsRoot: DeviceOpener]>([:])
+  private static let openers = PerProcess<[SysfsRoot: DeviceOpener]> { [:] }
+
+  /// Makes the table.
+  static func prepare() { openers.withLock { _ in } }
 
   /// The opener of devices under `root`.
   static func opener(of root: SysfsRoot) -> DeviceOpener {
