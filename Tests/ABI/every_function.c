@@ -73,6 +73,9 @@ static void check_allocating(void) {
   check(first == start, "the first fit begins at the start");
   unsigned long second = gen_pool_alloc_owner(pool, GRANULE + 1, &owner);
   check(second == start + GRANULE && owner == NULL, "gen_pool_alloc_owner: a chunk without an owner");
+  struct gen_pool *bytes = gen_pool_create(0, NUMA_NO_NODE);
+  check(gen_pool_add(bytes, 1, (size_t)1 << 63, NUMA_NO_NODE) == -ENOMEM, "2^63 granules take more memory than there is");
+  gen_pool_destroy(bytes);
   check(gen_pool_alloc(pool, 0) == 0, "nothing is allocated for a size of 0");
   check(gen_pool_alloc(pool, (size_t)-1) == 0, "nor for the greatest size");
 

@@ -55,6 +55,12 @@ struct PoolTests {
     #expect(pool.chunks.count == 3)
   }
 
+  @Test func `a chunk of more granules than a bitmap can have takes too much memory`() throws {
+    let pool = Pool(granule: GranuleSize(order: 0))
+    expect(.noMemory, from: pool) { try pool.add(start: Self.start, size: ByteCount(1 << 63)) }
+    #expect(pool.chunks.isEmpty)
+  }
+
   @Test func `a chunk that passes the end of a space is refused`() throws {
     let pool = try pool()
     let top = VirtualAddress(UInt64.max - 4095)

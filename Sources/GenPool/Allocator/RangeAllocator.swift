@@ -105,9 +105,12 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     guard
       size == .zero || start.advanced(by: ByteCount(last)) != nil,
       physical == nil || size == .zero || physical?.advanced(by: ByteCount(last)) != nil,
-      bus == nil || size == .zero || bus?.advanced(by: ByteCount(last)) != nil,
-      let granules = Int(exactly: size.rawValue >> UInt64(granule.order))
+      bus == nil || size == .zero || bus?.advanced(by: ByteCount(last)) != nil
     else { throw .chunkWraps(start, size) }
+    // No bitmap is as long.
+    guard let granules = Int(exactly: size.rawValue >> UInt64(granule.order)) else {
+      throw .noMemory
+    }
     guard !forkGuard.isForked else { throw .forked }
 
     try state.withLock { (state) throws(Failure) in
