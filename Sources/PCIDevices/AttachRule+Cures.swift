@@ -3,7 +3,9 @@
 
 extension AttachRule {
   /// Drivers that leave a device alone until a process opens it through them.
-  static let passiveDrivers: Set<String> = [IOMMUGroup.vfioDriver, "uio_pci_generic"]
+  static let passiveDrivers: Set<String> = [
+    IOMMUGroup.vfioDriver, "uio_pci_generic", "pci-stub",
+  ]
 
   /// The driver for sysfs, of a device that vfio-pci cannot have for want of an IOMMU.
   static let driverWithoutIOMMU = "uio_pci_generic"
