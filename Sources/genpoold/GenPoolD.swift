@@ -71,7 +71,11 @@ struct GenPoolD: ParsableCommand {
   @Option(help: ArgumentHelp("The configuration.", valueName: "file"))
   var config: String?
 
-  @Flag(help: "Say what the configuration means, or every mistake in it, and end.")
+  @Flag(
+    help: """
+      Print the configuration's meaning, or every mistake in it (exit status 78), and end. Pools that could not be \
+      attached as the machine is now are warnings on standard error, with exit status 0.
+      """)
   var checkConfig = false
 
   @Option(
@@ -162,7 +166,10 @@ extension GenPoolD {
       let configuration = try Configuration.current(path)
       FileDescriptor.standardOutput.writeLine("\(path): correct")
       for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
-      for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
+      let root = sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+      for line in configuration.warnings(in: DeviceTree(root: root)) {
+        FileDescriptor.standardError.writeLine("warning: " + line)
+      }
     } catch {
       for line in error.lines { FileDescriptor.standardError.writeLine(line) }
       throw Self.misconfigured
