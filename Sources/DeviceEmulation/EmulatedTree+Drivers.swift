@@ -1,8 +1,8 @@
 public import PCIDevices
 import SystemPackage
 
-/// Drivers of an emulated tree: the kernel's part of binding and unbinding, done by the process that
-/// has written to a file of the tree. A write by any other process, such as a shell's `echo`,
+/// Drivers of an emulated tree: the kernel's part of binding and unbinding, done by the process
+/// that has written to a file of the tree. A write by any other process, such as a shell's `echo`,
 /// changes that file alone.
 extension EmulatedTree {
   /// Does what the kernel does when `text` is written to `file`, a path below the root:

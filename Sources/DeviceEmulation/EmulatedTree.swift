@@ -95,9 +95,9 @@ public struct EmulatedTree: Sendable {
     }
   }
 
-  /// Pulls the device at `address` out. Files that a process has open or mapped stay alive for it, as
-  /// sysfs mappings do; configuration space reads as all-ones then, as that of a device that is gone
-  /// does.
+  /// Pulls the device at `address` out. Files that a process has open or mapped stay alive for it,
+  /// as sysfs mappings do; configuration space reads as all-ones then, as that of a device that is
+  /// gone does.
   public func remove(_ address: PCIAddress) throws(EmulationError) {
     let name = address.description
     try alone { () throws(EmulationError) in

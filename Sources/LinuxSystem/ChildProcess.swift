@@ -32,8 +32,8 @@ package struct ChildProcess: ~Copyable {
   /// still its own.
   package func send(_ signal: CInt) { kill(pid, signal) }
 
-  /// The exit status as a shell has it, 128 and the signal's number for one that a signal ended; nil
-  /// while it runs. Not to be called again afterwards.
+  /// The exit status as a shell has it, 128 and the signal's number for one that a signal ended;
+  /// nil while it runs. Not to be called again afterwards.
   package func exitStatus() -> CInt? {
     var status: CInt = 0
     while true {

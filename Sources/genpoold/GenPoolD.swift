@@ -17,7 +17,7 @@ struct GenPoolD: ParsableCommand {
       Reads --config, else (as root) /etc/genpool/genpoold.json if there is one: genpoold.json(5). \
       Options override it, it overrides variables; pools of --attach come in addition. SIGHUP reads \
       it again: pools come and go, limits and log level hold at once, and a file with mistakes \
-      changes nothing. Without a configuration SIGHUP stops the daemon.
+      changes nothing. The log has each key that changed, and each pool whose memory that erases before it is erased. Without a configuration SIGHUP stops the daemon.
 
       Listens at --socket, else the configuration's, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the sockets that systemd passes it \

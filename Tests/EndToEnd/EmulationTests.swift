@@ -31,7 +31,9 @@ import Testing
     }
 
     /// A genpoolctl that runs a command in a tree, which has printed its number.
-    func start(_ command: String, after first: String = ":") throws -> (process: Process, child: Int32) {
+    func start(_ command: String, after first: String = ":") throws -> (
+      process: Process, child: Int32
+    ) {
       let process = Process()
       let output = Pipe()
       process.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
@@ -132,7 +134,9 @@ import Testing
   @Test(arguments: [
     (["--device", "nvme", "/tmp/x", "--", "true"], "A command goes with --ephemeral"),
     (["--ephemeral", "--device", "nvme", "--json", "--", "true"], "--json and a command"),
-    (["/tmp/x", "--device", "memory,size=0x8000000000000000"], "at most 9223372036854775807 bytes"),
+    (
+      ["/tmp/x", "--device", "memory,size=0x8000000000000000"], "at most 9223372036854775807 bytes"
+    ),
   ])
   func `wrong usage is named`(arguments: [String], reason: String) throws {
     let result = try Executable.run(Executable.genpoolctl, ["emulate"] + arguments)

@@ -9,7 +9,7 @@ import SystemPackage
 public enum ControllerName: Hashable, Sendable {
   /// `0000:01:00.0`.
   case address(PCIAddress)
-  /// `nvme0`, `nvme0n1`, `nvme0c0n1`, `nvme0n1p2`, `ng0n1`: as the kernel's nvme driver spells them.
+  /// `nvme0`, `nvme0n1`, `nvme0c0n1`, `nvme0n1p2`, `ng0n1`: as the kernel's nvme driver has them.
   case kernel(String)
 
   /// Parses an address, `nvme0`, `/dev/nvme0n1` and the like, and links to those, such as the ones

@@ -5,7 +5,7 @@ import PCIDevices
 /// Prints the devices that are plugged in and pulled out, until `last` is.
 func watchDevices(until last: PCIAddress) throws {
   let tree = DeviceTree()
-  let events = try DeviceEvents.watch(tree)  // first watch, then list: nothing falls between the two
+  let events = try DeviceEvents.watch(tree)  // before listing: nothing falls between the two
   print("\(try tree.list().devices.count) devices")
   var entry = pollfd(fd: events.descriptor, events: Int16(POLLIN), revents: 0)
   var isThere = true
