@@ -65,7 +65,8 @@ strangers-test: build  ## trees of strangers' machines, against lspci and what i
 start-test: build  ## the time until the daemon is ready with many pools
 	Tests/EndToEnd/startup.py $(RELEASE)
 
-machine-test: TOOLS += gcc:gcc
+# Those of TOOLS in Tests/Machine/run, and what it is written in.
+machine-test: TOOLS += gcc:gcc python3:python3 qemu-system-x86_64:qemu-system-x86 busybox:busybox-static /usr/sbin/depmod:kmod
 machine-test: build  ## real PCIe BARs in a QEMU machine
 	@ln -sf libgenpool.so $(RELEASE)/libgenpool.so.1
 	@for program in Examples/nvme-memory Tests/ABI/iova; do \

@@ -24,6 +24,7 @@ let package = Package(
     .library(name: "DeviceSources", targets: ["PCIDevices", "DeviceSources"]),
     .library(name: "DeviceDMA", targets: ["DeviceDMA"]),
     .library(name: "DriverBinding", targets: ["DriverBinding"]),
+    .library(name: "DeviceEvents", targets: ["DeviceEvents"]),
     .library(name: "NVMe", targets: ["NVMe"]),
     .library(name: "DeviceOpener", targets: ["DeviceOpener"]),
     .library(name: "GenPoolClient", targets: ["BrokerProtocol", "GenPoolClient"]),
@@ -232,6 +233,9 @@ let package = Package(
     .executableTarget(
       name: "readme-client", dependencies: ["GenPool", "DeviceMemory", "GenPoolClient"],
       path: "Tests/Readme/client"),
+    .executableTarget(
+      name: "readme-events", dependencies: ["PCIDevices", "DeviceEvents"],
+      path: "Tests/Readme/events"),
 
     // One test target a module; EndToEnd drives the built executables.
     .testTarget(
@@ -342,15 +346,14 @@ let package = Package(
       name: "genpooldTests",
       dependencies: [
         "genpoold", "Broker", "BrokerLeases", "BrokerProtocol", "DeviceMemory", "LinuxSystem",
-        "GenPool",
-        "PCIDevices", logging,
+        "GenPool", "PCIDevices", "DeviceFixtures", logging,
       ],
       swiftSettings: house),
     .testTarget(
       name: "genpoolctlTests",
       dependencies: [
-        "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "LinuxSystem", "GenPool",
-        "TestSupport", system,
+        "genpoolctl", "BrokerProtocol", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "NVMe",
+        "LinuxSystem", "GenPool", "TestSupport", system,
       ],
       swiftSettings: house),
     .testTarget(
@@ -362,7 +365,7 @@ let package = Package(
       name: "EndToEndTests",
       dependencies: [
         "genpoold", "genpoolctl", "genpool-bench", "attacker", "readme-library", "readme-client",
-        "GenPoolClient",
+        "readme-events", "GenPoolClient",
         "BrokerProtocol", "DeviceMemory", "LinuxSystem", "GenPool", "TestSupport",
       ],
       path: "Tests/EndToEnd",

@@ -48,6 +48,10 @@ extension Broker1.Attach.Parameters {
       let rules = given.split(separator: "+", omittingEmptySubsequences: false)
       return rules.contains("") ? nil : rules.map(String.init)
     }
+    for (key, size) in [("offset", offset), ("size", size), ("granule", granule)] {
+      guard let size, !size.isOnWire else { continue }
+      throw text.problem("\(key)=\(size.rawValue) is more than \(Int64.max) bytes")
+    }
     source = options.takeText("source")
     erase = try options.takeChoice("erase", ["yes": true])
     try options.finish()

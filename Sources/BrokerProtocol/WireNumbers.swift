@@ -22,6 +22,11 @@ extension Address: Codable {
   }
 }
 
+extension ByteCount {
+  /// Whether the protocol can carry it: up to 2^63 − 1.
+  package var isOnWire: Bool { Int64(exactly: rawValue) != nil }
+}
+
 extension ByteCount: Codable {
   /// Reads an integer from 0 up to 2^63 − 1; anything else is a `DecodingError`.
   public init(from decoder: any Decoder) throws {

@@ -16,6 +16,10 @@ extension EmulatedDevice {
       guard bar.size.isPowerOfTwo else {
         throw invalid("BAR \(bar.index) of \(bar.size): a size must be a power of two")
       }
+      // The limit of a file's length.
+      guard Int64(exactly: bar.size.rawValue) != nil else {
+        throw invalid("BAR \(bar.index) of \(bar.size): a size is at most \(Int64.max) bytes")
+      }
       guard !bar.isPrefetchable || bar.size >= page else {
         throw invalid("BAR \(bar.index) of \(bar.size): memory must have at least \(page)")
       }

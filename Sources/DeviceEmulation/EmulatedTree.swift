@@ -95,8 +95,9 @@ public struct EmulatedTree: Sendable {
     }
   }
 
-  /// Pulls the device at `address` out. Files that somebody has open or mapped stay alive for them,
-  /// as sysfs mappings do.
+  /// Pulls the device at `address` out. Files that a process has open or mapped stay alive for it,
+  /// as sysfs mappings do; configuration space reads as all-ones then, as that of a device that is
+  /// gone does.
   public func remove(_ address: PCIAddress) throws(EmulationError) {
     let name = address.description
     try alone { () throws(EmulationError) in
@@ -110,7 +111,7 @@ public struct EmulatedTree: Sendable {
   // MARK: Plugging
 
   /// Where the directories of devices with this address' domain are.
-  private func hostBridge(_ name: String) -> String {
+  func hostBridge(_ name: String) -> String {
     "devices/pci\(name.split(separator: ":")[0]):00"
   }
 
@@ -125,8 +126,7 @@ public struct EmulatedTree: Sendable {
         .link(name, to: "../../../../\(bridge)/\(name)")
     }
     if let driver = device.driver {
-      try writer.directories("bus/pci/drivers/\(driver)")
-        .link(name, to: "../../../../\(bridge)/\(name)")
+      try writer.directories("bus/pci/drivers/\(driver)").linkToDriver(name, below: bridge)
     }
     try writer.directories("bus/pci/devices").link(name, to: "../../../\(bridge)/\(name)")
   }
@@ -136,6 +136,7 @@ public struct EmulatedTree: Sendable {
     let writer = TreeWriter(path: root.path.string)
     let directory = root[hostBridge(name)][name]
     try writer.directories("bus/pci/devices").unlink(name)
+    TreeWriter(path: directory.path).blank("config")
     if let group = (try? directory["iommu_group"].linkTarget())?.lastComponent?.string {
       try writer.directories("kernel/iommu_groups/\(group)/devices").unlink(name)
     }
@@ -186,6 +187,7 @@ public struct EmulatedTree: Sendable {
       for name in ["bus/pci/devices", "bus/pci/drivers", "bus/pci/slots", "kernel/iommu_groups"] {
         _ = try tree.directories(name)
       }
+      try tree.directories("bus/pci").file("drivers_probe", [], mode: 0o644)
       // Last: what has it can be used.
       try tree.attribute(marker, "1", mode: 0o644)
     } catch {
@@ -195,16 +197,26 @@ public struct EmulatedTree: Sendable {
     return true
   }
 
+  /// Removes the tree, and what genpool has put into it. Its directory is left where there is
+  /// anything else in it.
+  package func destroy() { Self.discard(root.path) }
+
+  /// Removes a directory and all that is in it, following no link.
+  package static func removeDirectory(_ path: FilePath) {
+    guard let name = path.lastComponent?.string else { return }
+    TreeWriter(path: path.removingLastComponent().string).removeAll(name)
+  }
+
   /// Removes what is in a tree, the marker first, and the directory when it lets itself be removed.
   private static func discard(_ path: FilePath) {
     let tree = TreeWriter(path: path.string)
     tree.removeAll(marker)
-    for name in ["bus", "devices", "kernel", staging] { tree.removeAll(name) }
+    for name in ["bus", "devices", "kernel", "run", staging] { tree.removeAll(name) }
     unsafe rmdir(path.string)
   }
 
   /// Does `body` while no other writer is at work, waiting for that.
-  private func alone<Result>(
+  func alone<Result>(
     _ body: () throws(EmulationError) -> Result
   ) throws(EmulationError) -> Result {
     let marker = root.path.appending(Self.marker)

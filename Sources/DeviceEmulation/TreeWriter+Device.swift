@@ -30,6 +30,9 @@ extension TreeWriter {
     if let isRemovable = device.isRemovable {
       try attribute("removable", isRemovable ? "removable" : "fixed")
     }
+    if let driver = device.driver {
+      try attribute(EmulatedTree.ownDriver, driver)
+    }
     // Links lead nowhere until the directory is at its place, two levels below `devices`.
     if let driver = device.driver { try link("driver", to: "../../../bus/pci/drivers/\(driver)") }
     if let group = device.iommuGroup {

@@ -55,6 +55,26 @@ struct TreeWriter {
     }
   }
 
+  /// Whether there is a file or link `name`.
+  func has(_ name: String) -> Bool {
+    var status = stat()
+    return unsafe lstat(path + "/" + name, &status) == 0
+  }
+
+  /// Makes all bytes of a file ones, for those who have it open. Nothing when that is not possible:
+  /// the file is about to be removed.
+  func blank(_ name: String) {
+    let number = unsafe open(path + "/" + name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard number >= 0 else { return }
+    let file = Descriptor(owning: number)
+    var status = stat()
+    guard unsafe fstat(file.rawValue, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      return
+    }
+    let ones = [UInt8](repeating: 0xff, count: min(Int(status.st_size), 4096))
+    _ = unsafe ones.withUnsafeBytes { unsafe pwrite(file.rawValue, $0.baseAddress, $0.count, 0) }
+  }
+
   /// A link called `name` to `target`.
   func link(_ name: String, to target: String) throws(EmulationError) {
     let child = path + "/" + name

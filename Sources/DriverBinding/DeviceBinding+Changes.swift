@@ -105,5 +105,6 @@ extension DeviceBinding {
     try DeviceError.attempt(
       "write \(quoted(text)) to", "\(root)/\(file)",
       try directory.setAttribute(file, to: text + "\n"))
+    try answer?(text, file)
   }
 }

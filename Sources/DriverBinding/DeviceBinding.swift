@@ -6,14 +6,23 @@ import SystemPackage
 ///
 /// By `driver_override`, which no other device is touched by, and which lasts until the device is
 /// removed. What was before is remembered, so that unbinding restores it. Under an emulated root
-/// plans can be made; carrying one out ends when no kernel binds anything.
+/// plans can be made; carrying one out takes an `answer` in the place of a kernel's.
 public struct DeviceBinding: Sendable {
   /// Where devices are looked up, and changed.
   public let tree: DeviceTree
 
+  /// Does what the kernel of `tree` does when a text is written to a file, a path below the root.
+  let answer: Answer?
+
+  /// The part of a kernel: text, and file.
+  public typealias Answer = @Sendable (String, String) throws(DeviceError) -> Void
+
   /// Changes nothing yet.
-  public init(tree: DeviceTree = DeviceTree()) {
+  /// - Parameter answer: called after each write, for a tree that has no kernel; nil where one
+  ///   answers.
+  public init(tree: DeviceTree = DeviceTree(), answer: Answer? = nil) {
     self.tree = tree
+    self.answer = answer
   }
 
   /// What it takes to bind the device at `address` to `driver`.

@@ -51,8 +51,10 @@ public struct Device: Hashable, Sendable {
   /// The BAR `index`, nil when it is not implemented.
   public func bar(_ index: BAR.Index) -> BAR? { bars.first { $0.index == index } }
 
-  /// Whether the device answers at its memory BARs.
-  public var isMemoryEnabled: Bool { command.contains(.memorySpace) }
+  /// Whether the device answers at its memory BARs. A virtual function does as long as it exists:
+  /// its own bit is hard-wired to 0, and the kernel switches the memory of all of them on together
+  /// with themselves (SR-IOV 1.1 sections 3.3.3.4 and 3.4.1.3; Linux: `sriov_enable`).
+  public var isMemoryEnabled: Bool { isVirtualFunction || command.contains(.memorySpace) }
 }
 
 extension Device: CustomStringConvertible {

@@ -2,6 +2,7 @@
 // be parsed is answered with what can.
 
 public import ArgumentParser
+import BrokerProtocol
 import GenPool
 public import PCIDevices
 
@@ -14,6 +15,9 @@ extension ByteCount {
   static func parseArgument(_ text: String) throws -> Self {
     guard let size = Self(text) else {
       throw ValidationError("\(text) is no size; write 65536, 0x10000, 64K or 1M.")
+    }
+    guard size.isOnWire else {
+      throw ValidationError("\(text) is more than a size may be, \(Int64.max) bytes.")
     }
     return size
   }

@@ -17,7 +17,7 @@ struct GenPoolD: ParsableCommand {
       Reads --config, else (as root) /etc/genpool/genpoold.json if there is one: genpoold.json(5). \
       Options override it, it overrides variables; pools of --attach come in addition. SIGHUP reads \
       it again: pools come and go, limits and log level hold at once, and a file with mistakes \
-      changes nothing. Without a configuration SIGHUP stops the daemon.
+      changes nothing. The log has each key that changed, and each pool whose memory that erases before it is erased. Without a configuration SIGHUP stops the daemon.
 
       Listens at --socket, else the configuration's, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1, or takes the sockets that systemd passes it \
@@ -71,7 +71,11 @@ struct GenPoolD: ParsableCommand {
   @Option(help: ArgumentHelp("The configuration.", valueName: "file"))
   var config: String?
 
-  @Flag(help: "Say what the configuration means, or every mistake in it, and end.")
+  @Flag(
+    help: """
+      Print the configuration's meaning, or every mistake in it (exit status 78), and end. Pools that could not be \
+      attached as the machine is now are warnings on standard error, with exit status 0.
+      """)
   var checkConfig = false
 
   @Option(
@@ -162,7 +166,10 @@ extension GenPoolD {
       let configuration = try Configuration.current(path)
       FileDescriptor.standardOutput.writeLine("\(path): correct")
       for line in configuration.summary { FileDescriptor.standardOutput.writeLine("  " + line) }
-      for line in configuration.warnings { FileDescriptor.standardError.writeLine(line) }
+      let root = sysfsRoot.map { SysfsRoot(FilePath($0)) } ?? .standard
+      for line in configuration.warnings(in: DeviceTree(root: root)) {
+        FileDescriptor.standardError.writeLine("warning: " + line)
+      }
     } catch {
       for line in error.lines { FileDescriptor.standardError.writeLine(line) }
       throw Self.misconfigured

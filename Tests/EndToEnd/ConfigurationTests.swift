@@ -21,7 +21,8 @@ import Testing
   }
 
   private func check() throws -> Executable.Result {
-    try Executable.run(Executable.genpoold, ["--config", file, "--check-config"])
+    try Executable.run(
+      Executable.genpoold, ["--config", file, "--check-config"], environment: machine.environment)
   }
 
   private func daemon(_ arguments: String...) throws -> RunningDaemon {
@@ -66,7 +67,27 @@ import Testing
       .appending(path: "../../systemd/genpoold.json").standardizedFileURL.path()
     let result = try Executable.run(
       Executable.genpoold, ["--config", example, "--check-config"])
-    #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+    // Its devices are not on the machine that runs this.
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.split(separator: "\n").allSatisfy { $0.hasPrefix("warning: ") })
+  }
+
+  @Test func `a correct file that this machine cannot serve is warned of`() throws {
+    try write(pool(", \"size\": \"32M\""))
+    let long = try check()
+    #expect(long.status == 0 && long.output.hasPrefix("\(file): correct\n"))
+    #expect(
+      long.errors == "warning: pools[0] (cmb): 32 MiB passes the end of BAR 2 of "
+        + "0000:01:00.0, which is 16 MiB long\n")
+    try write("{\"pools\": [{\"device\": \"09:00.0\", \"bar\": 0}]}")
+    let absent = try check()
+    #expect(absent.status == 0 && absent.errors.contains("there is no such device now"))
+    let elsewhere = try Executable.run(
+      Executable.genpoold, ["--config", file, "--check-config", "--sysfs-root", "/nonexistent"])
+    #expect(elsewhere.status == 0 && elsewhere.errors.hasPrefix("warning: pools: which of them"))
+    try write("{\"adminGroup\": \"no-such-group\"}")
+    let group = try check()
+    #expect(group.status == 78 && group.errors.contains("there is no such group here"))
   }
 
   @Test func `every mistake is said with file and line, and nothing starts`() throws {
@@ -146,6 +167,41 @@ import Testing
       "notice detach pid=\(daemon.process.processIdentifier) pool=cmb uid=\(geteuid())",
       "debug connect",
     ] { #expect(log.contains(line), "\(line)\n\(log)") }
+  }
+
+  @Test func `a reload warns before memory is erased, and counts what has changed`() throws {
+    try write(pool(", \"size\": \"4M\""))
+    let pipe = Pipe()
+    let daemon = try RunningDaemon(
+      machine, ["--config", file, "--log-level", "info"], log: pipe)
+    try daemon.waitUntilReady(at: machine.socket)
+    var log = ""
+    func wait(reloads: Int) throws {
+      reload(daemon)
+      while log.components(separatedBy: " reloaded ").count <= reloads {
+        let bytes = pipe.fileHandleForReading.availableData
+        try #require(!bytes.isEmpty, "\(log)")
+        log += String(decoding: bytes, as: UTF8.self)
+      }
+    }
+    try wait(reloads: 1)
+    try write(pool(", \"size\": \"8M\"").dropLast() + ", \"logLevel\": \"error\"}")
+    try wait(reloads: 2)
+    // An admin has taken it away: the file is the same, but memory is erased.
+    #expect(try machine.control("pool", "detach", "cmb").status == 0)
+    try wait(reloads: 3)
+    try wait(reloads: 4)
+    #expect(daemon.end() == 0)
+    let counts = log.matches(of: /reloaded changes=(\d+)/).map { $0.1 }
+    #expect(counts == ["0", "2", "1", "0"], "\(log)")
+    #expect(log.contains("change=\"pool cmb: changed (size 4 MiB -> 8 MiB)\""))
+    #expect(log.contains("change=\"logLevel: default -> error\" then=\"no effect: --log-level"))
+    #expect(log.contains("change=\"pool cmb: attached, which it was not before\""))
+    let lines = log.split(separator: "\n")
+    let warnings = lines.indices.filter { lines[$0].contains(" warning erase pool=cmb ") }
+    let attachments = lines.indices.filter { lines[$0].contains(" notice attach ") }
+    #expect(warnings.count == 2 && attachments.count == 3, "\(log)")
+    #expect(zip(warnings, attachments.dropFirst()).allSatisfy { $0 < $1 })
   }
 
   @Test func `limits hold from the reload on`() throws {

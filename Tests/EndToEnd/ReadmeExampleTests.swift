@@ -4,7 +4,7 @@ import Testing
 
 /// The README's programs: built with these tests, and the same word for word.
 @Suite(.serialized) struct ReadmeExampleTests {
-  @Test(arguments: ["library", "client"])
+  @Test(arguments: ["library", "client", "events"])
   func `what the README shows is what is compiled`(name: String) throws {
     let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent().deletingLastPathComponent()
@@ -20,6 +20,27 @@ import Testing
       Executable.readmeLibrary, [], environment: machine.environment)
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.output.wholeMatch(of: /CPU 0x[0-9a-f]{16}, device 0x[0-9a-f]{12}0000\n/) != nil)
+  }
+
+  @Test func `the program that watches devices sees one pulled out`() throws {
+    let machine = try EmulatedMachine()
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(fileURLWithPath: Executable.readmeEvents)
+    process.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
+    // Each line at once.
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/stdbuf")
+    process.arguments = ["-oL", Executable.readmeEvents]
+    process.standardOutput = output
+    try process.start()
+    var text = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+    #expect(text == "1 devices\n")
+    #expect(
+      try machine.control("emulate", "remove", machine.directory, machine.device).status == 0)
+    text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    #expect(text.contains("removed(0000:01:00.0)"), "\(text)")
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
   }
 
   @Test func `the client's program leases from a daemon`() throws {

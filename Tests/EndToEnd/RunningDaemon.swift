@@ -13,6 +13,7 @@ enum Executable {
   static let attacker = path("attacker")
   static let readmeLibrary = path("readme-library")
   static let readmeClient = path("readme-client")
+  static let readmeEvents = path("readme-events")
 
   private static func path(_ name: String) -> String {
     let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""

@@ -161,9 +161,14 @@ struct ConfigurationTests {
         "quotas.defaults: leases=16384 connections=256 -> bytes=1 MiB leases=16384 connections=256",
         "quotas.users.7: leases=1 connections=256 -> default", "record: /c -> nowhere",
         "pool BAR 0 of 0000:02:00.0: removed", "pool BAR 1 of 0000:02:00.0: added",
-        "pool x: changed",
+        "pool x: changed (device BAR 0 of 0000:03:00.0 -> BAR 2 of 0000:03:00.0)",
       ])
     #expect(changes.afterRestart == ["socket: /a -> /b"])
-    #expect(ConfigurationChanges(from: new, to: new).lines.isEmpty)
+    #expect(changes.count == 9)
+    #expect(ConfigurationChanges(from: new, to: new).count == 0)
+    let overridden = ConfigurationChanges(
+      from: old, to: new, overriddenBy: ["logLevel": "--log-level"])
+    #expect(overridden.overridden.map(\.line) == ["logLevel: default -> debug"])
+    #expect(overridden.count == 9 && overridden.lines.count == 7)
   }
 }

@@ -88,8 +88,10 @@ final class Claims: Sendable {
       else { return false }
       let directory = attached.attachment.directory
       guard directory.isInPlace() else { return false }
-      // The files of a device that is being removed cannot be read any more.
-      return (try? directory.command()) != nil
+      // The files of a device that is being removed cannot be read any more; and all-ones are the
+      // answer of none. PCI 3.0 section 6.2.2: bits 15:11 of COMMAND read as 0.
+      guard let command = try? directory.command() else { return false }
+      return command.rawValue != .max
     }
   }
 

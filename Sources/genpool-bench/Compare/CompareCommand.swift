@@ -61,6 +61,7 @@ struct CompareCommand: ParsableCommand {
     var rows: [Measurement] = []
     if !json, !csv {
       print("\(machine); nanoseconds a pair\n\n\(Measurement.tableHead)")
+      fflush(nil)
     }
     try measure { row in
       rows.append(row)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import GenPool
+import Glibc
 
 /// `genpool-bench latency`: the worst that a search can take.
 struct LatencyCommand: ParsableCommand {
@@ -80,26 +81,33 @@ struct LatencyCommand: ParsableCommand {
     let machine = Machine()
     let granules = granules ?? Self.defaultGranules
     var rows: [Row] = []
+    if !json {
+      show("\(machine); \(granules) granules, the least of \(repeats) repeats\n")
+      show(line("state", "fit", "request", "ns", "answer"))
+    }
     for state in HardState.all where self.state == nil || state.name == self.state {
       for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
         let (ns, isFound) = try measure(state, fit, granules)
-        rows.append(
-          Row(
-            state: state.name, fit: fit.rawValue, granules: granules, request: state.count, ns: ns,
-            found: isFound))
+        let row = Row(
+          state: state.name, fit: fit.rawValue, granules: granules, request: state.count, ns: ns,
+          found: isFound)
+        if json {
+          rows.append(row)
+        } else {
+          show(
+            line(
+              row.state, row.fit, String(row.request), String(row.ns), row.found ? "found" : "none")
+          )
+        }
       }
     }
-    if json {
-      print(try rows.map { DatedRow($0, on: machine) }.jsonRows)
-    } else {
-      print("\(machine); \(granules) granules, the least of \(repeats) repeats\n")
-      print(line("state", "fit", "request", "ns", "answer"))
-      for row in rows {
-        print(
-          line(
-            row.state, row.fit, String(row.request), String(row.ns), row.found ? "found" : "none"))
-      }
-    }
+    if json { print(try rows.map { DatedRow($0, on: machine) }.jsonRows) }
+  }
+
+  /// Prints a line at once, into a pipe too: a row can take long.
+  private func show(_ line: String) {
+    print(line)
+    fflush(nil)
   }
 
   private func runFirstUses() throws {
@@ -107,9 +115,9 @@ struct LatencyCommand: ParsableCommand {
     let granules = granules ?? Self.defaultGranules
     var rows: [FirstUseRow] = []
     if !json {
-      print(
+      show(
         "\(machine); \(granules) granules, \(repeats) repeats of \(Self.firstCalls) calls, ns\n")
-      print(line("state", "fit", "request", "first", "worst", "last"))
+      show(line("state", "fit", "request", "first", "worst", "last"))
     }
     for state in HardState.all where self.state == nil || state.name == self.state {
       for fit in MeasuredFit.allCases where self.fit == nil || fit == self.fit {
@@ -126,7 +134,7 @@ struct LatencyCommand: ParsableCommand {
         if json {
           rows.append(row)
         } else {
-          print(
+          show(
             line(
               row.state, row.fit, String(row.request), String(row.first), String(row.worst),
               String(row.last)))
@@ -165,8 +173,8 @@ struct LatencyCommand: ParsableCommand {
     let machine = Machine()
     var rows: [LifeRow] = []
     if !json {
-      print("\(machine); nanoseconds, \(repeats) lives of \(allocations) allocations\n")
-      print(line("case", "fit", "%", "p50", "p99", "p99.9", "worst"))
+      show("\(machine); nanoseconds, \(repeats) lives of \(allocations) allocations\n")
+      show(line("case", "fit", "%", "p50", "p99", "p99.9", "worst"))
     }
     for fit in MeasuredFit.allCases where (self.fit == nil || fit == self.fit) && shape.has(fit) {
       for occupancy in [50, 90, 99] {
@@ -179,7 +187,7 @@ struct LatencyCommand: ParsableCommand {
         if json {
           rows.append(row)
         } else {
-          print(
+          show(
             line(
               row.case, row.fit, String(occupancy), String(row.p50), String(row.p99),
               String(row.p999), String(row.worst)))

@@ -18,7 +18,8 @@ struct DeviceBind: ParsableCommand {
       device's ids typed again overrides that, for this device alone. When the driver does not take the \
       device, all is as before.
 
-      Under GENPOOL_SYSFS_ROOT it says what it would do, but an emulated tree has no kernel to do it.
+      In an emulated tree (GENPOOL_SYSFS_ROOT) genpoolctl itself does the kernel's part: the device's files \
+      have another driver then. A write to "unbind" by any other program has no effect there.
 
       EXAMPLES
         genpoolctl device bind 0000:01:00.0 --dry-run
@@ -46,7 +47,7 @@ struct DeviceBind: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let binding = DeviceBinding()
+    let binding = DeviceBinding.standard
     let plan = try binding.plan(
       binding: address, to: driver, isWholeGroup: group, forced: force)
     try BindingOutcome(plan, of: binding, isDryRun: dryRun).finish(output)

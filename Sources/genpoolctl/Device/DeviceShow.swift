@@ -78,7 +78,11 @@ struct DeviceShow: ParsableCommand {
       "class", device.classCode.description + (names.className(of: device).map { " \($0)" } ?? ""))
     sheet.add("ids", "\(device.identity)" + (device.subsystem.map { ", board \($0)" } ?? ""))
     sheet.add("driver", device.driver ?? "none")
-    sheet.add("memory", device.isMemoryEnabled ? "on" : "off; attaching switches it on")
+    sheet.add(
+      "memory",
+      device.isVirtualFunction
+        ? "on, as long as its physical function has virtual ones"
+        : device.isMemoryEnabled ? "on" : "off; attaching switches it on")
     sheet.add("power", device.powerState?.rawValue)
     sheet.add("IOMMU group", device.iommuGroup.map { String($0.number) })
     sheet.add("NUMA node", device.numaNode.map { String($0.rawValue) })
@@ -89,8 +93,12 @@ struct DeviceShow: ParsableCommand {
       "through \(witness.source.rawValue) one user at a time; the next \(witness.witness.handover)",
       isProse: true)
     var text = sheet.text
+    if device.bars.isEmpty { text += "\nThe device has no BARs, and so no memory to attach.\n" }
     for bar in device.bars {
       text += "\n\(bar)  \(bar.size)\n"
+      if bar.kind == .io {
+        text += "  I/O ports, without an address in memory: cannot be attached\n"
+      }
       if let bus = bar.differingBus { text += "  bus \(bus)\n" }
       guard let verdict = verdicts.first(where: { $0.bar == bar }) else { continue }
       if let pool = pools.verdict(on: bar.index) {

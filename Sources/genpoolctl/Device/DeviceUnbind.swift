@@ -31,7 +31,7 @@ struct DeviceUnbind: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let binding = DeviceBinding()
+    let binding = DeviceBinding.standard
     let plan = try binding.plan(unbinding: address, isWholeGroup: group)
     try BindingOutcome(plan, of: binding, isDryRun: dryRun).finish(output)
   }

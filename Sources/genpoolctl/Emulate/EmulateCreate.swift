@@ -10,6 +10,8 @@ struct EmulateCreate: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "create",
     abstract: "Makes devices out of files, for running genpool without hardware.",
+    usage:
+      "genpoolctl emulate create [<dir>] --device <device> ... [--ephemeral] [--json] [-- <command> ...]",
     discussion: """
       Writes a tree that looks like /sys of a machine with these devices; their memory is in sparse \
       files. genpoold and genpoolctl use it when GENPOOL_SYSFS_ROOT names it. \
@@ -19,12 +21,18 @@ struct EmulateCreate: ParsableCommand {
       and pmr=SIZE (a persistent memory region in BAR 4), ivshmem with size=SIZE (BAR 2), memory with size=SIZE, vendor=0x.., device=0x... All kinds have \
       address=BDF, bus-offset=[-]SIZE, driver=NAME, group=N, node=N and removable=yes|no.
 
-      With --ephemeral the tree is in a new private directory, unless DIR is given, and all that is \
-      printed are the lines by which a shell uses it and a socket beside it. Removing the directory is \
-      left to you, and to the system if it is under XDG_RUNTIME_DIR.
+      With --ephemeral the tree is in a new private directory, unless DIR is given, under XDG_RUNTIME_DIR, else \
+      TMPDIR or /tmp. With COMMAND it is removed when COMMAND ends, by a signal too, and the exit status is \
+      COMMAND's (128 and the number for a signal; 126, 127: it cannot be run). Without one all that is printed are the \
+      lines by which a shell uses the tree and a socket beside it.
+
+      A private directory that was not removed (genpoolctl was killed, or no COMMAND was given) is removed by the next \
+      `emulate --ephemeral` of the same user, when no process is left of COMMAND, or of the shell's session. One that was \
+      given as DIR stays.
 
       EXAMPLES
         genpoolctl emulate /tmp/tree --device nvme,cmb=64M --device ivshmem,size=16M
+        genpoolctl emulate --ephemeral --device nvme,cmb=64M -- sh -c 'genpoolctl device list'
         eval "$(genpoolctl emulate --ephemeral --device nvme,cmb=64M)"
       """)
 
@@ -37,26 +45,79 @@ struct EmulateCreate: ParsableCommand {
     transform: EmulatedDevice.parseArgument)
   var devices: [EmulatedDevice] = []
 
-  @Flag(help: "Print the environment of the tree, for eval \"$(...)\".")
+  @Flag(
+    help: "Remove the tree with its command, or print its environment, for eval \"$(...)\".")
   var ephemeral = false
 
   @OptionGroup var output: OutputOptions
+
+  @Argument(
+    parsing: .postTerminator,
+    help: ArgumentHelp(
+      "After --, with --ephemeral: what to run with the tree.", valueName: "command"))
+  var command: [String] = []
 
   func validate() throws {
     if devices.isEmpty { throw ValidationError("--device: name at least one device.") }
     if directory == nil, !ephemeral {
       throw ValidationError("Give a directory, or --ephemeral for a private one.")
     }
+    guard !command.isEmpty else { return }
+    if !ephemeral { throw ValidationError("A command goes with --ephemeral.") }
+    if output.json {
+      throw ValidationError(
+        "--json and a command exclude each other: standard output is the command's.")
+    }
   }
 
   func run() throws {
-    let place = try directory.map { EmulationPlace(tree: $0) } ?? EmulationPlace.makePrivate()
+    if ephemeral { PrivateDirectory.clearAbandoned() }
+    guard !command.isEmpty else { return try create() }
+    // Before there is anything to be removed.
+    let runner = try CommandInTree()
+    let status: CInt
+    if let directory {
+      let place = EmulationPlace(tree: directory)
+      let tree = try makeTree(at: place)
+      defer {
+        tree.destroy()
+        for path in [place.socket.string, place.socket.string + ".admin"] {
+          _ = unsafe unlink(path)
+        }
+      }
+      status = try runner.run(command, in: place)
+    } else {
+      let ours = try PrivateDirectory(for: .command)
+      defer { ours.remove() }
+      let place = EmulationPlace(ours)
+      _ = try makeTree(at: place)
+      status = try runner.run(command, in: place)
+    }
+    throw ExitCode(status)
+  }
+
+  private func create() throws {
+    if let directory { return try create(at: EmulationPlace(tree: directory)) }
+    let ours = try PrivateDirectory(for: .session)
+    do {
+      try create(at: EmulationPlace(ours))
+    } catch {
+      ours.remove()
+      throw error
+    }
+  }
+
+  private func makeTree(at place: EmulationPlace) throws -> EmulatedTree {
     guard (try? EmulatedTree(opening: place.tree)) == nil else {
       throw Failure(
         "emulate \(place.tree): it is an emulated tree already; `genpoolctl emulate add` plugs devices in, "
           + "and removing the directory ends it")
     }
-    let tree = try EmulatedTree.create(at: place.tree, devices: devices)
+    return try EmulatedTree.create(at: place.tree, devices: devices)
+  }
+
+  private func create(at place: EmulationPlace) throws {
+    let tree = try makeTree(at: place)
     let made = try DeviceTree(root: tree.root).list().devices
     let names = DeviceNames()
     try output.write(

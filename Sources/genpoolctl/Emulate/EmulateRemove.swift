@@ -8,8 +8,9 @@ struct EmulateRemove: ParsableCommand {
     commandName: "remove",
     abstract: "Pulls a device out of an emulated tree.",
     discussion: """
-      A genpoold that uses the tree notices, and revokes the device's pools and their leases. Who has \
-      its memory mapped keeps the mapping, as with a real device.
+      A genpoold that uses the tree notices, and revokes the device's pools and their leases. A process \
+      that has its memory mapped keeps the mapping, as with a real device; one that has its configuration \
+      space open reads all-ones.
       """)
 
   @Argument(help: ArgumentHelp("The tree.", valueName: "dir"))

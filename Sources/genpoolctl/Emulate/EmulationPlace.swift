@@ -1,5 +1,4 @@
 import Glibc
-import LinuxSystem
 import SystemPackage
 
 /// Where an emulated tree is, and the socket of the daemon that will use it.
@@ -20,27 +19,10 @@ struct EmulationPlace {
     socket = FilePath(tree.string + ".socket")
   }
 
-  private init(privateDirectory: FilePath) {
-    tree = privateDirectory.appending("sys")
-    socket = privateDirectory.appending("socket")
-  }
-
-  /// A new directory of this user's own under XDG_RUNTIME_DIR, which the system empties in the end,
-  /// else TMPDIR or /tmp.
-  static func makePrivate() throws(Failure) -> Self {
-    let environment = ProcessEnvironment.variables
-    let base = ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap { environment[$0] }.first { !$0.isEmpty }
-    let template = FilePath(base ?? "/tmp").appending("genpool-XXXXXX").string
-    var path = template.utf8CString
-    let made = unsafe path.withUnsafeMutableBufferPointer { buffer in
-      guard let template = buffer.baseAddress else { return false }
-      return unsafe mkdtemp(template) != nil
-    }
-    guard made else {
-      throw Failure("make a directory \(template): \(Errno(rawValue: errno))")
-    }
-    let name = path.dropLast().map { UInt8(bitPattern: $0) }
-    return Self(privateDirectory: FilePath(String(decoding: name, as: UTF8.self)))
+  /// The tree and the socket in a private directory.
+  init(_ directory: PrivateDirectory) {
+    tree = directory.path.appending("sys")
+    socket = directory.path.appending("socket")
   }
 
   /// The variables by which genpoold and genpoolctl find both.

@@ -45,7 +45,7 @@ enum DumpLength: ExpressibleByArgument, CustomStringConvertible {
   init?(argument: String) {
     if argument == "all" {
       self = .all
-    } else if let count = ByteCount(argument) {
+    } else if let count = ByteCount(argument), count.isOnWire {
       self = .first(count)
     } else {
       return nil

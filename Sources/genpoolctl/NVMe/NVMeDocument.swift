@@ -13,6 +13,8 @@ struct NVMeDocument: Encodable {
   let model: String?, serial: String?, firmware: String?, state: String?
   let version: String?
   let registers: Registers?
+  /// Whether there is memory of a kind: `present`, `not-enabled`, `none` or `unknown`.
+  let cmb: String, pmr: String
   let memories: [Memory]
   let unknown: [String]
 
@@ -93,6 +95,8 @@ struct NVMeDocument: Encodable {
     state = survey.attributes?.state
     version = survey.registers?.version.description
     registers = survey.registers.map(Registers.init)
+    cmb = survey.presence(of: .buffer).rawValue
+    pmr = survey.presence(of: .persistentRegion).rawValue
     memories = survey.memories.map { Memory($0, of: survey.device) }
     unknown = survey.unknown
   }

@@ -23,8 +23,12 @@ extension NVMeSurvey {
     if let registers { add(registers, to: &sheet) }
     var text = sheet.text
     for memory in memories { text += "\n" + describe(memory, pools) }
-    if memories.isEmpty, unknown.isEmpty {
-      text += "\nThe controller has no memory of its own.\n"
+    if ControllerMemory.Kind.allCases.allSatisfy({ presence(of: $0) == .none }) {
+      let reason =
+        registers?.capabilities.hasControllerMemoryBuffer == true
+        ? " It announces a controller memory buffer (CAP.CMBS), and CMBSZ, which can be read "
+          + "(CMBMSC.CRE), has the size 0." : ""
+      text += "\n" + "The controller has no memory of its own.\(reason)".wrapped() + "\n"
     }
     for sentence in unknown { text += "\n" + sentence.wrapped() + "\n" }
     if registers == nil, let sentence = pools?.sentence { text += "\n" + sentence.wrapped() + "\n" }

@@ -4,15 +4,15 @@ import GenPool
 import NVMe
 import PCIDevices
 
-/// What can be known of an NVMe controller now, and why no more.
+/// The facts of an NVMe controller that can be known now, and the reasons for those that cannot.
 struct NVMeSurvey {
   /// The device.
   let device: Device
-  /// Its registers; nil while a driver of its own has it, or when they could not be opened.
-  let registers: NVMeRegisters?
-  /// What its driver says; nil without one of its own.
-  let attributes: NVMeAttributes?
-  /// What is not known, and why: sentences.
+  /// Its registers; nil while a driver of the kernel's has it, or when they could not be opened.
+  private(set) var registers: NVMeRegisters?
+  /// The attributes that its driver shows; nil without an nvme driver.
+  private(set) var attributes: NVMeAttributes?
+  /// The facts that are not known, and why: sentences.
   private(set) var unknown: [String] = []
   /// Its memory, as far as it is known, or what is wrong with it.
   private(set) var memories: [Memory] = []
@@ -22,51 +22,69 @@ struct NVMeSurvey {
     let kind: ControllerMemory.Kind
     /// Where it is, or why not.
     let found: Result<ControllerMemory, ControllerMemoryError>
-    /// What the attach rules say of its BAR.
+    /// The attach rules that refuse its BAR.
     let refusals: [AttachRule.Refusal]
   }
 
   /// Whether it is opened through VFIO, because vfio-pci has it.
   var isBoundToVFIO: Bool { device.driver == IOMMUGroup.vfioDriver }
 
-  /// Looks at the controller at `address`. Its registers are mapped only when no driver has it, or
-  /// vfio-pci for nobody, and read-only, unless `isProbing`: then a hidden buffer's registers are
-  /// asked for, and hidden again.
+  /// Whether the controller has memory of a kind.
+  func presence(of kind: ControllerMemory.Kind) -> MemoryPresence {
+    registers?.presence(of: kind) ?? attributes?.presence(of: kind) ?? .unknown
+  }
+
+  /// Looks at the controller at `address`. Its registers are mapped only when no driver of the
+  /// kernel's has it, and read-only, unless `isProbing`: then a hidden buffer's registers are asked
+  /// for, and hidden again.
   init(
     _ address: PCIAddress, in tree: DeviceTree, allowed: Set<String>, isProbing: Bool
   ) throws {
     device = try tree.device(at: address)
-    guard device.classCode == .nvme else {
-      throw Failure("show \(address): it is no NVMe controller (class \(device.classCode))")
-    }
-    if let driver = device.driver, driver != IOMMUGroup.vfioDriver {
-      registers = nil
-      attributes = try NVMeAttributes(of: address, in: tree)
-      unknown.append(
-        "Driver \(driver) uses the controller, so its registers were not touched: what is here comes "
-          + "from the driver's attributes. Version, capabilities and persistent memory region are not "
-          + "among them.")
+    if let other = Self.otherClass(device) { throw Failure("show \(address): \(other)") }
+    let subject = try AttachRule.Subject(
+      BARRequest(device: address, bar: 0, allowed: allowed, contents: .registers), of: device,
+      in: tree)
+    if let driver = device.driver, Self.isInUse(subject) {
+      readAttributes(driver, tree)
     } else {
-      attributes = nil
       do {
         registers = try Self.registers(of: device, tree, allowed, isProbing: isProbing)
       } catch {
-        registers = nil
         unknown.append("The registers could not be read: \(error).")
       }
     }
-    let subject = try AttachRule.Subject(
-      BARRequest(device: address, bar: 0, allowed: allowed), of: device, in: tree)
     findBuffer(subject)
     findRegion(subject)
+  }
+
+  /// Why a device is no NVMe controller; nil when it is one.
+  private static func otherClass(_ device: Device) -> String? {
+    let code = device.classCode
+    if code == .nvme { return nil }
+    // Mass storage of no kind that the PCI-SIG has a number for, the interface being NVMe's: Linux'
+    // nvme driver knows these controllers by their ids (PCI_VENDOR_ID_APPLE in its table).
+    if code.rawValue == 0x018002, device.identity.vendor == 0x106b {
+      return
+        "it is Apple's storage controller (class \(code)), which is similar to NVMe's (0x010802) "
+        + "and announces no memory of its own; its registers were not touched"
+    }
+    return "it is no NVMe controller (class \(code), not 0x010802)"
+  }
+
+  /// Whether a driver of the kernel's serves the device. One for user space, or that only occupies
+  /// it, leaves its registers alone.
+  private static func isInUse(_ subject: AttachRule.Subject) -> Bool {
+    AttachRule.refusals(of: subject).contains { $0.rule == "driver-bound" }
   }
 
   private static func registers(
     of device: Device, _ tree: DeviceTree, _ allowed: Set<String>, isProbing: Bool
   ) throws -> NVMeRegisters {
-    // Through VFIO the kernel sees to it that nobody else has the device, and wakes it up.
+    // Through VFIO the kernel sees to it that no other process has the device, and wakes it up.
     let source: any BARSource =
-      device.driver == nil ? SysfsSource(root: tree.root) : try VFIOSource(root: tree.root)
+      device.driver == IOMMUGroup.vfioDriver
+      ? try VFIOSource(root: tree.root) : SysfsSource(root: tree.root)
     if isProbing {
       return try NVMeController(at: device.address, source: source, allowed: allowed)
         .revealedState()
@@ -82,25 +100,57 @@ struct NVMeSurvey {
     return registers
   }
 
-  private mutating func findBuffer(_ subject: AttachRule.Subject) {
-    let location = registers?.bufferLocation ?? attributes?.bufferLocation
-    let size = registers?.bufferSize ?? attributes?.bufferSize
-    guard let location, let size else {
-      if attributes != nil {
-        unknown.append(
-          "The driver shows no controller memory buffer: there is none, or it can make no use of it, or "
-            + "the kernel is older than the attributes cmbloc and cmbsz.")
-      }
+  // MARK: By the driver's attributes
+
+  /// Reads what the kernel's driver shows, which is all that can be known while it has the device.
+  private mutating func readAttributes(_ driver: String, _ tree: DeviceTree) {
+    let untouched = "Driver \(driver) uses the controller, so its registers were not touched"
+    do throws(DeviceError) {
+      attributes = try NVMeAttributes(of: device.address, in: tree)
+    } catch {
+      unknown.append("\(untouched), and the driver's attributes could not be read: \(error).")
       return
     }
-    if size == 0, let control = registers?.bufferControl, !control.showsRegisters {
+    guard let attributes else {
       unknown.append(
-        "There is a controller memory buffer, but the controller hides where and how large until it is "
-          + "asked (CMBMSC.CRE, NVMe 1.4): --probe asks, and hides it again.")
+        "\(untouched); and it shows no attributes of the controller (there is no directory "
+          + "\(device.address)/nvme), so nothing can be read. \(Self.registersNeed)")
       return
     }
-    add(.buffer, subject) { device throws(ControllerMemoryError) in
-      try ControllerMemory(bufferLocation: location, bufferSize: size, in: device.bars)
+    unknown.append(
+      "\(untouched): what is here comes from the driver's attributes. Version, capabilities and "
+        + "persistent memory region are not among them. \(Self.registersNeed)")
+    if attributes.presence(of: .buffer) == .unknown {
+      unknown.append(
+        "The driver shows no controller memory buffer (cmb, cmbloc, cmbsz): there is none, or it can "
+          + "make no use of it, or the kernel is older than these attributes.")
+    }
+  }
+
+  /// The way to the registers.
+  private static let registersNeed =
+    "Registers are read while no driver, vfio-pci, uio_pci_generic or pci-stub is bound."
+
+  // MARK: Memory
+
+  private mutating func findBuffer(_ subject: AttachRule.Subject) {
+    switch presence(of: .buffer) {
+    case .notEnabled:
+      unknown.append(
+        "The controller memory buffer is not enabled: the controller announces it (CAP.CMBS), and hides "
+          + "where it is and how large until it is asked (CMBMSC.CRE, NVMe 1.4). --probe asks, and "
+          + "hides it again; attaching \(device.address):cmb enables it.")
+    case .none, .unknown: break
+    case .present:
+      guard let location = registers?.bufferLocation ?? attributes?.bufferLocation,
+        let size = registers?.bufferSize ?? attributes?.bufferSize
+      else {
+        unknown.append("The driver shows how large the buffer is (cmbsz), but not where (cmbloc).")
+        return
+      }
+      add(.buffer, subject) { device throws(ControllerMemoryError) in
+        try ControllerMemory(bufferLocation: location, bufferSize: size, in: device.bars)
+      }
     }
   }
 

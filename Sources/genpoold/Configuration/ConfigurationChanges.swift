@@ -4,14 +4,26 @@ import BrokerProtocol
 import GenPool
 import Logging
 
-/// What a new configuration says differently, for the log. Pools are told when they come and go.
+/// The keys in which a new configuration differs, for the log. Pools that come and go have lines of
+/// their own there.
 struct ConfigurationChanges {
   /// `maxLeases: 65536 -> 10`; in the order of the keys.
   private(set) var lines: [String] = []
   /// Those that a running daemon cannot follow.
   private(set) var afterRestart: [String] = []
+  /// Those that an option of the command line overrides.
+  private(set) var overridden: [(line: String, option: String)] = []
 
-  init(from old: Configuration, to new: Configuration) {
+  /// How many keys there are, of all three kinds.
+  var count: Int { lines.count + afterRestart.count + overridden.count }
+
+  private let options: [String: String]
+
+  /// - Parameter options: the options that override a key, by its name.
+  init(
+    from old: Configuration, to new: Configuration, overriddenBy options: [String: String] = [:]
+  ) {
+    self.options = options
     note("adminGroup", old.adminGroup?.name, new.adminGroup?.name)
     note("logLevel", old.logLevel?.rawValue, new.logLevel?.rawValue)
     note("maxLeases", old.maxLeases?.description, new.maxLeases?.description)
@@ -34,7 +46,13 @@ struct ConfigurationChanges {
   }
 
   private mutating func note(_ key: String, _ old: String?, _ new: String?) {
-    if old != new { lines.append(Self.line(key, old, new)) }
+    guard old != new else { return }
+    let line = Self.line(key, old, new)
+    if let option = options[key] {
+      overridden.append((line, option))
+    } else {
+      lines.append(line)
+    }
   }
 
   /// A line a pool. One that has the name of one that was is the same, changed.
@@ -42,7 +60,14 @@ struct ConfigurationChanges {
     let gone = Set(Set(old).subtracting(new).map(\.title))
     let come = Set(Set(new).subtracting(old).map(\.title))
     for title in gone.union(come).sorted() {
-      let fate = !come.contains(title) ? "removed" : gone.contains(title) ? "changed" : "added"
+      let before = old.first { $0.title == title && gone.contains(title) }
+      let now = new.first { $0.title == title && come.contains(title) }
+      let fate =
+        if let before, let now {
+          "changed (\(now.differences(from: before)))"
+        } else {
+          now == nil ? "removed" : "added"
+        }
       lines.append("pool \(title): \(fate)")
     }
   }

@@ -33,15 +33,27 @@ final class ConfigurationReloader {
     self.pools = pools
   }
 
-  /// Makes the broker, the log and the pools what the configuration says.
+  /// Makes the broker, the log and the pools what the configuration has.
   func apply(to broker: LeaseBroker) {
+    pools.want(configuration.pools)
+    reconcile(broker)
+  }
+
+  private func reconcile(_ broker: LeaseBroker) {
     let effective = effective(configuration)
     threshold.level = effective.logLevel ?? levelVariable ?? .info
     broker.reconfigure {
       effective.configure(&$0)
     }
-    pools.want(configuration.pools)
     pools.reconcile(broker)
+  }
+
+  /// The options that override a key of the file, by the key.
+  private var overridingOptions: [String: String] {
+    var options: [String: String] = [:]
+    if levelOption != nil { options["logLevel"] = "--log-level" }
+    if recordOption != nil { options["record"] = "--record" }
+    return options
   }
 
   /// A configuration as it comes to be: what the command line says is above it.
@@ -56,16 +68,38 @@ final class ConfigurationReloader {
   func reload(_ broker: LeaseBroker) {
     do throws(InvalidConfiguration) {
       let new = try Configuration.current(path)
-      let changes = ConfigurationChanges(from: effective(configuration), to: effective(new))
+      let changes = ConfigurationChanges(
+        from: configuration, to: new, overriddenBy: overridingOptions)
+      // Pools that the old file wants, too: detached by an admin, or refused until now.
+      let missing = pools.missing(from: broker)
       configuration = new
-      // Said first, in case it is the log that is to be quieter.
+      // Logged first, in case it is the log that is to be quieter.
       for change in changes.lines { logger.notice("reload", metadata: ["change": "\(change)"]) }
+      for (change, option) in changes.overridden {
+        logger.warning(
+          "reload", metadata: ["change": "\(change)", "then": "no effect: \(option) overrides it"])
+      }
       for change in changes.afterRestart {
         logger.warning("reload", metadata: ["change": "\(change)", "then": "needs a restart"])
       }
-      apply(to: broker)
-      let count = changes.lines.count + changes.afterRestart.count
-      logger.notice("reloaded", metadata: ["changes": "\(count)", "pools": "\(new.pools.count)"])
+      pools.want(new.pools)
+      // Before any of them is.
+      for name in pools.erasable(in: broker) {
+        logger.warning(
+          "erase",
+          metadata: ["pool": "\(name)", "then": "its memory is erased when it is attached"])
+      }
+      reconcile(broker)
+      let attached = missing.intersection(broker.poolNames)
+      for name in attached.sorted() {
+        logger.notice(
+          "reload", metadata: ["change": "pool \(name): attached, which it was not before"])
+      }
+      logger.notice(
+        "reloaded",
+        metadata: [
+          "changes": "\(changes.count + attached.count)", "pools": "\(new.pools.count)",
+        ])
     } catch {
       for line in error.lines {
         logger.error("invalid configuration", metadata: ["cause": "\(line)"])

@@ -5,6 +5,7 @@ import DeviceMemory
 import GenPool
 import Glibc
 import Logging
+import PCIDevices
 
 extension Configuration {
   /// What it says, for who checks it: one line a key, and one a pool.
@@ -36,11 +37,12 @@ extension Configuration {
     return lines
   }
 
-  /// What is no mistake, but will not work as this machine is now.
-  var warnings: [String] {
+  /// The parts that are no mistake, but do not work as this machine is now.
+  /// - Parameter tree: where the devices are.
+  func warnings(in tree: DeviceTree) -> [String] {
     let refusal = record.flatMap {
       RecordDirectory(path: $0).refusal(of: F_OK, cure: "make it before genpoold needs it")
     }
-    return refusal.map { ["warning: \($0)"] } ?? []
+    return (refusal.map { ["\($0)"] } ?? []) + PoolForecast(pools, in: tree).obstacles
   }
 }

@@ -27,6 +27,20 @@ final class ConfiguredPools {
     reported = [:]
   }
 
+  /// The names of pools that are wanted, and that the broker does not have.
+  func missing(from broker: LeaseBroker) -> Set<String> {
+    Set((wantedPools() ?? []).map(\.name)).subtracting(broker.poolNames)
+  }
+
+  /// The names of pools whose memory ``reconcile(_:)`` erases now or when an old pool has been
+  /// drained, in the order of the file: those that are not attached as they are wanted.
+  func erasable(in broker: LeaseBroker) -> [String] {
+    let names = Set(broker.poolNames)
+    return (wantedPools() ?? []).filter {
+      !names.contains($0.name) || attached[$0.name] != $0
+    }.map(\.name)
+  }
+
   /// Attaches what is wanted and missing, and drains what is not wanted. What fails is logged and
   /// tried again the next time: at a reload, when a pool has been drained, when a device comes.
   func reconcile(_ broker: LeaseBroker) {

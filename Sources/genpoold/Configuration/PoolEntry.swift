@@ -101,6 +101,26 @@ extension PoolEntry: CustomStringConvertible {
 }
 
 extension PoolEntry {
+  /// Each key, with its value in words, for the log.
+  private var keys: [(key: String, value: String)] {
+    [
+      ("device", description), ("offset", "\(offset)"), ("size", size?.description ?? "all"),
+      ("granule", granule?.description ?? "default"), ("name", name ?? "none"),
+      ("isolation", isolation.rawValue),
+      ("allow", allow.isEmpty ? "none" : allow.joined(separator: "+")),
+      ("source", source.rawValue), ("erase", "\(erase)"),
+    ]
+  }
+
+  /// The keys that differ from those of `old`: `size 4 MiB -> 1 MiB, granule default -> 64 KiB`.
+  func differences(from old: PoolEntry) -> String {
+    zip(old.keys, keys).compactMap { before, now in
+      before.value == now.value ? nil : "\(now.key) \(before.value) -> \(now.value)"
+    }.joined(separator: ", ")
+  }
+}
+
+extension PoolEntry {
   /// What the log calls it: its name, else what it is made of.
   var title: String { name ?? description }
 
