@@ -18,7 +18,7 @@ struct PoolForecast {
     guard !entries.isEmpty else { return }
     do throws(DeviceError) {
       // Groups of 500 devices are read once for all of the pools.
-      try tree.readingGroupsOnce { () throws(DeviceError) in
+      try tree.readingSharedOnce { () throws(DeviceError) in
         let devices = try tree.list().devices
         for (index, entry) in entries.enumerated() { look(entry, index, among: devices) }
       }
