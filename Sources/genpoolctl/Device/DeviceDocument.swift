@@ -17,8 +17,16 @@ struct DeviceDocument: Encodable {
   let powerState: String?
   let memoryEnabled: Bool
   let bars: [BARDocument]
+  /// What of the running system hangs on it; nil where that was not asked for.
+  let uses: [String]?
+  /// How its memory could be attached; nil where that was not asked for.
+  let verdict: DeviceVerdict?
 
-  init(_ device: Device, _ names: borrowing DeviceNames) {
+  init(
+    _ device: Device, _ names: borrowing DeviceNames, verdict: DeviceVerdict? = nil
+  ) {
+    self.verdict = verdict
+    uses = verdict?.uses
     address = device.address.description
     vendorID = device.identity.vendor
     deviceID = device.identity.device

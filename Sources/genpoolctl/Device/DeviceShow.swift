@@ -37,10 +37,13 @@ struct DeviceShow: ParsableCommand {
       verdicts.append(Verdict(bar: bar, refusals: AttachRule.refusals(of: subject)))
     }
     let names = DeviceNames()
+    let verdict = DeviceVerdict(
+      on: device, lockdown: try tree.lockdown(), uses: DeviceUses(under: tree.root))
     try output.write(
       Document(
-        device: DeviceDocument(device, names), refusals: verdicts, isolation: device.witness),
-      text: Self.text(of: device, verdicts, AttachedPools(of: address), names))
+        device: DeviceDocument(device, names, verdict: verdict), refusals: verdicts,
+        isolation: device.witness),
+      text: Self.text(of: device, verdict, verdicts, AttachedPools(of: address), names))
   }
 
   /// The attach rules' verdict on a BAR.
@@ -68,11 +71,13 @@ struct DeviceShow: ParsableCommand {
   }
 
   static func text(
-    of device: Device, _ verdicts: [Verdict], _ pools: AttachedPools,
+    of device: Device, _ verdict: DeviceVerdict, _ verdicts: [Verdict], _ pools: AttachedPools,
     _ names: borrowing DeviceNames
   ) -> String {
     var sheet = FactSheet()
     sheet.add("device", device.address.description)
+    sheet.add(
+      "used", verdict.uses.isEmpty ? nil : verdict.uses.joined(separator: ", "), isProse: true)
     sheet.add("name", names.name(of: device)?.cut(to: 66))
     sheet.add(
       "class", device.classCode.description + (names.className(of: device).map { " \($0)" } ?? ""))

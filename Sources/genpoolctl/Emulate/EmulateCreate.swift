@@ -57,14 +57,17 @@ struct EmulateCreate: ParsableCommand {
           + "and removing the directory ends it")
     }
     let tree = try EmulatedTree.create(at: place.tree, devices: devices)
-    let made = try DeviceTree(root: tree.root).list().devices
+    let reading = DeviceTree(root: tree.root)
+    let made = try reading.list().devices
+    let verdicts = try DeviceList.verdicts(on: made, in: reading)
     let names = DeviceNames()
     try output.write(
       Document(
         devices: made.map { DeviceDocument($0, names) },
         environment: place.environment),
       text: ephemeral
-        ? place.exports : DeviceList.text(of: made, names) + "\nUse it with\n\n" + place.exports)
+        ? place.exports
+        : DeviceList.text(of: made, verdicts, names) + "\nUse it with\n\n" + place.exports)
   }
 
   private struct Document: Encodable {
