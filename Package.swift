@@ -350,7 +350,7 @@ let package = Package(
       name: "genpoolctlTests",
       dependencies: [
         "genpoolctl", "BrokerProtocol", "DeviceFixtures", "PCIDevices", "LinuxSystem", "GenPool",
-        "TestSupport", system,
+        "DeviceEmulation", "DeviceMemory", "TestSupport", argumentParser, system,
       ],
       swiftSettings: house),
     .testTarget(

@@ -12,8 +12,8 @@ extension DeviceBinding {
   /// The refusals are those of ``plan(binding:to:isWholeGroup:forced:)`` but for a driver's. A
   /// device without a driver is left as it is. O(members of the IOMMU group).
   /// - Parameters:
-  ///   - isWholeGroup: whether the other members of its IOMMU group that are in the way are released
-  ///     too.
+  ///   - isWholeGroup: whether the other members of its IOMMU group that are in the way are
+  ///     released too.
   ///   - forced: the device's ids, typed again: it is released although it is in use, or of a kind
   ///     that should keep its driver. The other members are not.
   /// - Throws: ``DeviceError`` when the device is not there or cannot be read.

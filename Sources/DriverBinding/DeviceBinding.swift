@@ -32,7 +32,7 @@ public struct DeviceBinding: Sendable {
       blockers: isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : [])
   }
 
-  /// What it takes to give `device` to `driver`, nil for none.
+  /// The plan that gives `device` to `driver`, nil for none.
   /// - Parameters:
   ///   - refusals: what keeps it from that besides its kind and its uses.
   ///   - blockers: the members of its group that must leave their drivers with it.

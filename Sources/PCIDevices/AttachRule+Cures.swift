@@ -52,8 +52,8 @@ extension AttachRule.Subject {
     return known.isEmpty ? nil : AttachRule.list(known.map(\.description))
   }
 
-  /// What uses the device itself, before `cause`, which follows from it: `eth0 up; driver e1000e is
-  /// bound to it`.
+  /// The uses of the device itself, before `cause`, which follows from them: `eth0 up; driver
+  /// e1000e is bound to it`.
   func usesFirst(_ cause: String) -> String {
     shownUses(of: device.address).map { "\($0); \(cause)" } ?? cause
   }

@@ -6,7 +6,7 @@ import SystemPackage
 /// Opens no block device, as ``DeviceUse/shown(of:under:)`` does not.
 package struct DeviceUses: Sendable {
   private var uses: [PCIAddress: [DeviceUse]] = [:]
-  /// Why some use may not show, of any device.
+  /// The error for which a use may not show, of any device.
   package private(set) var failure: DeviceError?
 
   /// Reads the uses under `root`. O(block devices × mounts + network interfaces).

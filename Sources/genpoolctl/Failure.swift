@@ -12,8 +12,8 @@ struct Failure: Error {
   let message: String
   /// The exit status.
   let status: CInt
-  /// A stable name, for programs: the daemon's own names, such as `io.genpool.Broker1.PoolFull`, and
-  /// short ones for what fails here, such as `no-such-device`.
+  /// A stable name, for programs: the daemon's own names, such as `io.genpool.Broker1.PoolFull`,
+  /// and short ones for what fails here, such as `no-such-device`.
   let name: String
   /// The errno that a C function would return; nil where none says it.
   let errno: CInt?

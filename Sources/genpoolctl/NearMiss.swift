@@ -26,8 +26,8 @@ struct NearMiss {
     var names: [String] { commands.map(\.name) }
   }
 
-  /// Finds the first word of `arguments` that is no command where one is expected; nil when there is
-  /// none, and when no command resembles it.
+  /// Finds the first word of `arguments` that is no command where one is expected; nil when there
+  /// is none, and when no command resembles it.
   init?(_ arguments: [String]) {
     let words = Array(arguments.prefix { $0 != "--" })
     guard words.first?.hasPrefix("-") == false else { return nil }
@@ -60,28 +60,31 @@ struct NearMiss {
     return name + "try one of " + commands.map { "`\($0)`" }.joined(separator: ", ")
   }
 
-  /// Words that mean the same, with the names of commands among them.
-  private static let meanings: [Set<String>] = [
-    ["list", "ls", "all"],
-    ["show", "info", "describe", "inspect", "get", "view", "status", "stat"],
-    ["attach", "add", "create", "new", "make", "open"],
-    ["detach", "remove", "rm", "delete", "del", "destroy", "close"],
-    ["acquire", "alloc", "allocate", "create", "new", "get", "take"],
-    ["release", "free", "drop", "rm", "remove", "delete", "end"],
-    ["holders", "who", "users"],
-    ["bind", "take", "claim"],
-    ["unbind", "restore", "return", "rebind"],
-    ["monitor", "watch", "events", "log"],
-    ["doctor", "status", "check", "diagnose", "diagnosis", "health", "info", "probe", "test"],
-    ["emulate", "emulation", "simulate", "fake"],
+  /// The words that are typed for a command that is called otherwise here.
+  private static let synonyms: [String: Set<String>] = [
+    "acquire": ["alloc", "allocate", "create", "get", "new", "take"],
+    "add": ["new", "plug"],
+    "attach": ["add", "create", "make", "new", "open"],
+    "bind": ["claim", "take"],
+    "create": ["make", "new"],
+    "detach": ["close", "del", "delete", "destroy", "remove", "rm"],
+    "doctor": ["check", "diagnose", "health", "info", "probe", "status", "test"],
+    "emulate": ["emulation", "fake", "simulate"],
+    "holders": ["users", "who"],
+    "list": ["all", "ls"],
+    "monitor": ["events", "log", "watch"],
+    "release": ["delete", "drop", "end", "free", "remove", "rm"],
+    "remove": ["del", "delete", "rm", "unplug"],
+    "show": ["describe", "get", "info", "inspect", "stat", "status", "view"],
+    "unbind": ["rebind", "restore", "return"],
   ]
 
-  /// The paths of the commands that may be meant by `word` after `path`, where `group` has commands.
+  /// The paths of the commands that may be meant by `word` after `path`, where `group` has
+  /// commands.
   private static func answers(
     to word: String, after path: [String], in group: Group, of root: Group, _ words: [String]
   ) -> [[String]] {
-    var synonyms: Set<String> = [word]
-    for meaning in meanings where meaning.contains(word) { synonyms.formUnion(meaning) }
+    func isMeant(_ name: String) -> Bool { name == word || synonyms[name]?.contains(word) == true }
     if path.isEmpty {
       // devices, pools, leases: what is there.
       if word.hasSuffix("s"), let noun = root.command(String(word.dropLast())),
@@ -93,27 +96,30 @@ struct NearMiss {
       if words.count > 1 {
         let next = words[1]
         let noun = root.command(next) ?? root.command(String(next.dropLast()))
-        if let noun, let verb = noun.names.first(where: synonyms.contains) {
+        if let noun, let verb = noun.names.first(where: isMeant) {
           return [[noun.name, verb]]
         }
       }
     }
-    let same = group.names.filter(synonyms.contains)
+    let same = group.names.filter(isMeant)
     if !same.isEmpty { return same.map { path + [$0] } }
     // A verb without its noun. What an emulated tree or NVMe has is listed as devices are.
     let nouns = path.isEmpty ? root.commands : root.commands.filter { $0.name == "device" }
-    for wanted in [[word], synonyms] {
-      let below = nouns.flatMap { noun in
-        noun.names.filter(wanted.contains).map { [noun.name, $0] }
-      }
-      if !below.isEmpty { return below }
+    func below(_ isGood: (String) -> Bool) -> [[String]] {
+      nouns.flatMap { noun in noun.names.filter(isGood).map { [noun.name, $0] } }
     }
+    let exact = below { $0 == word }
+    if !exact.isEmpty { return exact }
+    let meant = below(isMeant)
+    if !meant.isEmpty { return meant }
+    // A slip of a finger.
     let limit = word.count < 5 ? 1 : 2
-    return group.names.filter { distance($0, word) <= limit }.map { path + [$0] }
+    let near = group.names.filter { distance($0, word) <= limit }.map { path + [$0] }
+    return near.isEmpty && path.isEmpty ? below { distance($0, word) <= limit } : near
   }
 
-  /// How many characters have to be added, taken away or replaced to get from one text to the
-  /// other. O(product of the lengths).
+  /// The number of characters to add, take away or replace to get from one text to the other.
+  /// O(product of the lengths).
   private static func distance(_ one: String, _ other: String) -> Int {
     let other = Array(other)
     var row = Array(0...other.count)

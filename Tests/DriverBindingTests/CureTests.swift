@@ -204,6 +204,78 @@ import Testing
     #expect(refusal.cure.hasPrefix("genpoolctl device bind \(tree.address) (with --dry-run first)"))
   }
 
+  // MARK: All rules
+
+  /// A way to break each rule that can be broken, and more ways for those about drivers.
+  private static let breaks:
+    [(devices: [String], damage: @Sendable (TemporaryTree) throws -> Void)] =
+      driven.map { ($0, { _ in }) } + [
+        (["nvme,cmb=1M"], { try $0.writeConfig(0, [0xff, 0xff, 0xff, 0xff]) }),
+        (["nvme,cmb=1M"], { try $0.write("class", "0x030000\n") }),
+        (["nvme,cmb=1M"], { try $0.write("class", "0x060400\n") }),
+        (["nvme,cmb=1M"], { try $0.write("boot_vga", "1\n") }),
+        (["nvme,cmb=1M"], { try $0.write("power_state", "D3hot\n") }),
+        (["nvme,cmb=1M,group=1"], { try $0.write("power_state", "D3hot\n") }),
+        (["nvme,cmb=1M,removable=yes"], { _ in }),
+        (
+          ["nvme,cmb=1M"],
+          { try $0.write("/kernel/security/lockdown", "none [integrity] confidentiality\n") }
+        ),
+        (["nvme"], { _ in }), (["nvme,cmb=1M"], { try $0.setNotPrefetchable() }),
+        (["ivshmem,size=1M"], { try $0.setNotPrefetchable() }),
+        (["nvme,cmb=1M"], { $0.remove("resource2") }),
+      ]
+
+  @Test func `every genpool command in a cure of any rule is of a kind that is followed here`()
+    throws
+  {
+    var rules: Set<String> = []
+    for (devices, damage) in Self.breaks {
+      let (tree, binding) = try machine(devices)
+      try damage(tree)
+      let device = try DeviceTree(root: tree.root).device(at: tree.address)
+      for bar in BAR.Index.allCases {
+        let subject = try AttachRule.Subject(
+          BARRequest(device: tree.address, bar: bar), of: device, in: binding.tree)
+        for refusal in AttachRule.refusals(of: subject, under: AttachRule.sysfs)
+          + AttachRule.refusals(of: subject, under: AttachRule.vfio)
+        {
+          guard refusal.cure.contains("genpoolctl") else { continue }
+          rules.insert(refusal.rule)
+          var rest = refusal.cure
+          for verb in [
+            /genpoolctl device (?:bind|release) \S+(?: --group)?(?: --driver \S+)? \(with --dry-run first\)/,
+            /genpoolctl device unbind [0-9a-f:.]+/, /genpoolctl nvme show [0-9a-f:.]+/,
+          ] { rest.replace(verb, with: "") }
+          #expect(!rest.contains("genpoolctl"), "\(refusal.rule): \(refusal.cure)")
+        }
+      }
+    }
+    #expect(
+      rules == [
+        "driver-bound", "group-not-viable", "power-state", "not-vfio-pci", "registers",
+        "not-prefetchable",
+      ])
+  }
+
+  @Test(arguments: [0, 2] as [BAR.Index])
+  func `the name in the cure of a controller's BAR is that of memory that may be attached`(
+    bar: BAR.Index
+  ) throws {
+    let (tree, binding) = try machine(["nvme,cmb=1M"])
+    if bar == 2 { try tree.setNotPrefetchable() }
+    var subject = try AttachRule.Subject(
+      BARRequest(device: tree.address, bar: bar), of: binding.tree.device(at: tree.address),
+      in: binding.tree)
+    let refusal = try #require(AttachRule.refusals(of: subject).first)
+    let name = try #require(refusal.cure.firstMatch(of: /by name, (\S+:cmb) or/)?.1)
+    #expect(DeviceMemoryID(String(name)) != nil)
+    // The controller's registers lead to BAR 2.
+    subject.request.bar = 2
+    subject.request.contents = .announcedMemory
+    #expect(AttachRule.refusals(of: subject).isEmpty)
+  }
+
   @Test func `no cure is a raw write to sysfs`() throws {
     for devices in Self.driven {
       let (tree, binding) = try machine(devices)

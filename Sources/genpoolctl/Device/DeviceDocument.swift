@@ -17,9 +17,9 @@ struct DeviceDocument: Encodable {
   let powerState: String?
   let memoryEnabled: Bool
   let bars: [BARDocument]
-  /// What of the running system hangs on it; nil where that was not asked for.
+  /// The uses that the running system has for it; nil where they were not asked for.
   let uses: [String]?
-  /// How its memory could be attached; nil where that was not asked for.
+  /// The way in which its memory could be attached; nil where that was not asked for.
   let verdict: DeviceVerdict?
 
   init(

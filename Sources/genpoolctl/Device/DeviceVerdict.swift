@@ -7,7 +7,7 @@ import PCIDevices
 struct DeviceVerdict: Hashable {
   /// The device's address.
   let device: PCIAddress
-  /// What of the running system hangs on it, as far as that shows.
+  /// The uses that the running system has for it, as far as they show.
   let uses: [String]
   /// The sources that would open a memory BAR of it as it is bound now; empty when none would.
   let sources: [MemorySource]

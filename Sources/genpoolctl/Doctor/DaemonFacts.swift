@@ -40,8 +40,8 @@ struct DaemonFacts: Sendable {
   /// - Parameters:
   ///   - socket: where the daemon is expected.
   ///   - ask: asks the daemon at a socket. It is called only when a process `genpoold` shows in
-  ///     `/proc`: connecting to the socket of a daemon that does not run makes systemd start it, and
-  ///     a daemon that starts erases memory.
+  ///     `/proc`: connecting to the socket of a daemon that does not run makes systemd start it,
+  ///     and a daemon that starts erases memory.
   init(
     of root: SystemRoot, at socket: BrokerSocket,
     ask: (BrokerSocket) -> Fact<Answer?> = Self.ask

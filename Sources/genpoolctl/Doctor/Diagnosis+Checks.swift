@@ -58,7 +58,7 @@ extension Diagnosis {
     guard !bars.isEmpty else { return unknown(name, "no device has a memory BAR to look at") }
     guard bars.contains(where: \.hasResourceFile) else {
       return Check(
-        name, .fails, "sysfs has no resourceN of any BAR: this kernel cannot map them",
+        name, .fails, "sysfs has no resourceN: this kernel cannot map BARs",
         cure: "a kernel with HAVE_PCI_MMAP or ARCH_GENERIC_PCI_MMAP_RESOURCE")
     }
     let strict =
@@ -110,7 +110,7 @@ extension Diagnosis {
 
   // MARK: Devices
 
-  /// How many devices have a line of their own.
+  /// The number of devices that have a line of their own.
   private static let detailLimit = 5
 
   private var memory: Check {
@@ -121,8 +121,11 @@ extension Diagnosis {
     let withMemory = all.filter { $0.verdict.text != DeviceVerdict.noMemory }
     let good = withMemory.filter { !$0.verdict.sources.isEmpty }
     let open = good.filter(\.isOpen)
-    // Those that can be attached first, then those that only a driver keeps from it.
-    let order = good + withMemory.filter { $0.verdict.sources.isEmpty && $0.isWanted }
+    // Those that can be attached first, then those that have memory to be wished for.
+    let refused = withMemory.filter { $0.verdict.sources.isEmpty }
+    let order =
+      good + refused.filter(\.isWanted)
+      + refused.filter { !$0.isWanted && !$0.verdict.uses.isEmpty }
     var details = order.prefix(Self.detailLimit).map(\.line)
     if order.count > Self.detailLimit {
       details.append("and \(order.count - Self.detailLimit) more")
@@ -270,7 +273,7 @@ extension Diagnosis {
       return pages.free > 0
         ? Check(name, .works, facts)
         : Check(
-          name, .fails, facts + "; genpool-nvme's host memory takes some",
+          name, .fails, "no huge page of 2 MiB is free; genpool-nvme takes some",
           cure: "sudo sysctl vm.nr_hugepages=64")
     }
   }
@@ -293,7 +296,7 @@ extension MachineDevices.Entry {
 }
 
 extension Witness {
-  /// What the kernel tells about memory that was handed out, in few words.
+  /// The order in which users can have a pool, in few words.
   fileprivate var meaning: String {
     switch self {
     case .perLease: "users follow each other"

@@ -16,9 +16,7 @@ extension Diagnosis {
         .map { $0.drop { $0 == " " } }
       text += start + lines.joined(separator: "\n" + indent) + "\n"
       for detail in check.details { text += "  \(detail)\n" }
-      if check.state != .works || check.name == "nvme", let cure = check.cure {
-        text += "  -> \(cure)\n"
-      }
+      if let cure = check.cure { text += "  -> \(cure)\n" }
     }
     return text + verdict + "\n"
   }
@@ -29,7 +27,7 @@ extension Diagnosis {
     if canMap, let command = devices.all.value?.first(where: \.isOpen)?.verdict.command {
       return "memory can be mapped; to lease it: \(command)"
     }
-    return "no memory can be leased or mapped by this user now; the lines above have the causes"
+    return "no memory can be leased or mapped by this user now; the causes are above"
   }
 }
 

@@ -64,16 +64,16 @@ struct Check: Sendable {
   let state: State
   /// The facts that the state follows from.
   let cause: String
-  /// What to type, or to do; nil where nothing helps or nothing is to be done.
+  /// The command to type, or the thing to do; nil where nothing helps or nothing is to be done.
   let cure: String?
   /// Lines about single subjects, such as devices.
   var details: [String] = []
 
-  /// What a check comes to.
+  /// The result of a check.
   enum State: String, Hashable, Sendable, CaseIterable {
     case works = "works"
     case fails = "does not"
-    /// It could not be found out, which is never taken for good.
+    /// A result that could not be found out, which is never taken for good.
     case unknown = "unknown"
   }
 

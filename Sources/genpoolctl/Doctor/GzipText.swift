@@ -3,7 +3,7 @@
 ///
 /// Reads hostile bytes: malformed data and more output than ``limit`` end it.
 struct GzipText {
-  /// What was compressed.
+  /// The bytes that were compressed.
   let bytes: [UInt8]
 
   /// Far more than a kernel's configuration has.

@@ -4,12 +4,12 @@ import PCIDevices
 struct KernelFacts: Sendable {
   /// Its release, as uname(2) has it: `6.1.0-40-amd64`.
   let release: Fact<String>
-  /// How far it is locked down.
+  /// The extent to which it is locked down.
   let lockdown: Fact<Lockdown>
   /// Whether a BAR that a driver has claimed cannot be mapped (CONFIG_IO_STRICT_DEVMEM, unless
   /// `iomem=relaxed`).
   let isStrict: Fact<Bool>
-  /// Where VFIO's driver for PCI devices is.
+  /// The state of VFIO's driver for PCI devices.
   let vfio: Fact<VFIO>
   /// The number of IOMMU groups.
   let iommuGroups: Fact<Int>
@@ -20,7 +20,7 @@ struct KernelFacts: Sendable {
     case loaded
     /// The driver is there, without the device nodes: in a container.
     case withoutNodes
-    /// It is a module that is not loaded.
+    /// The driver is a module that is not loaded.
     case loadable
     /// The kernel has none.
     case missing
@@ -28,7 +28,9 @@ struct KernelFacts: Sendable {
 
   /// Reads the facts of `root`.
   init(of root: SystemRoot) {
-    release = root.text("/proc/sys/kernel/osrelease").map { String($0.prefix { $0 != "\n" }) }
+    release = root.text("/proc/sys/kernel/osrelease", limit: 4096).map {
+      String($0.prefix { $0 != "\n" })
+    }
     let configuration = KernelConfiguration(of: root, release: release.value)
     lockdown = Self.lockdown(of: root, configuration)
     isStrict = Self.strictness(of: root, configuration)
@@ -57,13 +59,13 @@ struct KernelFacts: Sendable {
     // A tree's files are no BARs.
     if root.isEmulated { return .known(.none) }
     return configuration["SECURITY_LOCKDOWN_LSM"] == .known("n")
-      ? .known(.none) : .unknown("/sys/kernel/security has no lockdown: not mounted, or none")
+      ? .known(.none) : .unknown("/sys/kernel/security has no lockdown")
   }
 
   private static func strictness(
     of root: SystemRoot, _ configuration: KernelConfiguration
   ) -> Fact<Bool> {
-    if let line = root.text("/proc/cmdline").value,
+    if let line = root.text("/proc/cmdline", limit: 1 << 16).value,
       line.split(whereSeparator: \.isWhitespace).contains("iomem=relaxed")
     {
       return .known(false)

@@ -11,8 +11,8 @@ struct MachineDevices: Sendable {
   let all: Fact<[Entry]>
   /// The names of those that could not be read.
   let unreadable: [String]
-  /// What tells whether memory that was handed out is still reached, for a device that is not
-  /// bound to VFIO; nil without a device that has memory.
+  /// The means to tell whether memory that was handed out is still reached, for a device that is
+  /// not bound to VFIO; nil without a device that has memory.
   let witness: Witness?
 
   /// One device.

@@ -35,8 +35,9 @@ struct SystemRoot: Sendable {
   /// Whether it is the machine that this process runs on.
   var isThisMachine: Bool { base.isEmpty }
 
-  /// The text of the file at `path`. Files of proc have no length, and are read to their end.
-  func text(_ path: String, limit: Int = 4 << 20) -> Fact<String> {
+  /// The text of the file at `path`, at most `limit` bytes of it. Those of `/proc/sys` answer no
+  /// larger request than the kernel has pages in one piece for.
+  func text(_ path: String, limit: Int = 1 << 20) -> Fact<String> {
     do throws(DeviceError) {
       return .known(String(decoding: try self[path].bytes(limit: limit), as: UTF8.self))
     } catch {
@@ -64,12 +65,12 @@ enum Fact<Value: Sendable>: Sendable {
     if case .known(let value) = self { value } else { nil }
   }
 
-  /// Why it is not known; nil when it is.
+  /// The reason for which it is not known; nil when it is.
   var obstacle: String? {
     if case .unknown(let cause) = self { cause } else { nil }
   }
 
-  /// What `transform` makes of the value.
+  /// The fact that `transform` makes of the value.
   func map<Other: Sendable>(_ transform: (Value) -> Other) -> Fact<Other> {
     switch self {
     case .known(let value): .known(transform(value))

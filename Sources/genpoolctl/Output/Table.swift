@@ -1,8 +1,8 @@
 /// Rows of text under titles, for people: two blanks between columns, nothing after the last.
 ///
 /// On a terminal a table is never wider than ``width``: its flexible columns (names that libpci
-/// makes up, say), the last one first, are cut with `…` to make room. Everything that a user might copy into a command is
-/// in a column of its own width, and is never cut.
+/// makes up, say), the last one first, are cut with `…` to make room. Everything that a user might
+/// copy into a command is in a column of its own width, and is never cut.
 struct Table {
   /// How a column is set.
   enum Alignment {

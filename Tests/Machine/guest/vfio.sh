@@ -104,6 +104,9 @@ ivs_pool="$ivs:2,offset=$ivs_offset,size=$ivs_size,name=ivs,source=vfio"
 check "a device that is not VFIO's cannot be attached through it" \
   refused not-vfio-pci 'driver none' genpoold --socket /run/second.socket --attach "$ivs_pool"
 check "ivshmem can be bound" genpoolctl device bind "$ivs"
+check "then the doctor says that memory can be mapped" \
+  sh -c "genpoolctl doctor --json > /host/doctor.json"
+check "and how it is attached" grep -q "genpoolctl pool attach $ivs:2,source=vfio" /host/doctor.json
 genpoold --attach "$ivs_pool" 2> /host/genpoold.log &
 daemon=$!
 check "genpoold attaches a window of ivshmem's memory, in a hot-plug slot" \
