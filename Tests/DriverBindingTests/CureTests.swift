@@ -206,33 +206,47 @@ import Testing
 
   // MARK: All rules
 
-  /// A way to break each rule that can be broken, and more ways for those about drivers.
-  private static let breaks:
-    [(devices: [String], damage: @Sendable (TemporaryTree) throws -> Void)] =
-      driven.map { ($0, { _ in }) } + [
-        (["nvme,cmb=1M"], { try $0.writeConfig(0, [0xff, 0xff, 0xff, 0xff]) }),
-        (["nvme,cmb=1M"], { try $0.write("class", "0x030000\n") }),
-        (["nvme,cmb=1M"], { try $0.write("class", "0x060400\n") }),
-        (["nvme,cmb=1M"], { try $0.write("boot_vga", "1\n") }),
-        (["nvme,cmb=1M"], { try $0.write("power_state", "D3hot\n") }),
-        (["nvme,cmb=1M,group=1"], { try $0.write("power_state", "D3hot\n") }),
-        (["nvme,cmb=1M,removable=yes"], { _ in }),
-        (
-          ["nvme,cmb=1M"],
-          { try $0.write("/kernel/security/lockdown", "none [integrity] confidentiality\n") }
-        ),
-        (["nvme"], { _ in }), (["nvme,cmb=1M"], { try $0.setNotPrefetchable() }),
-        (["ivshmem,size=1M"], { try $0.setNotPrefetchable() }),
-        (["nvme,cmb=1M"], { $0.remove("resource2") }),
-      ]
+  /// A machine that breaks rules.
+  private struct Break {
+    let devices: [String]
+    /// The file of the first device, or below the root, and its text; nil for an undamaged tree.
+    var file: (name: String, text: String)?
+  }
+
+  /// A way to break each rule that a file can break, and more ways for those about drivers.
+  private static let breaks: [Break] =
+    driven.map { Break(devices: $0) }
+    + [("class", "0x030000"), ("class", "0x060400"), ("boot_vga", "1"), ("power_state", "D3hot")]
+    .map { Break(devices: ["nvme,cmb=1M"], file: $0) } + [
+      Break(devices: ["nvme,cmb=1M,group=1"], file: ("power_state", "D3hot")),
+      Break(devices: ["nvme,cmb=1M,removable=yes"]), Break(devices: ["nvme"]),
+      Break(
+        devices: ["nvme,cmb=1M"],
+        file: ("/kernel/security/lockdown", "none [integrity] confidentiality")),
+    ]
+
+  /// The trees of ``breaks``, and those whose damage is more than a text.
+  private func brokenMachines() throws -> [(TemporaryTree, DeviceBinding)] {
+    var machines: [(TemporaryTree, DeviceBinding)] = []
+    for one in Self.breaks {
+      let made = try machine(one.devices)
+      if let file = one.file { try made.0.write(file.name, file.text + "\n") }
+      machines.append(made)
+    }
+    let (registers, plain, silent) = try (
+      machine(["nvme,cmb=1M"]), machine(["ivshmem,size=1M"]), machine(["nvme,cmb=1M"])
+    )
+    try registers.0.setNotPrefetchable()
+    try plain.0.setNotPrefetchable()
+    try silent.0.writeConfig(0, [0xff, 0xff, 0xff, 0xff])
+    return machines + [registers, plain, silent]
+  }
 
   @Test func `every genpool command in a cure of any rule is of a kind that is followed here`()
     throws
   {
     var rules: Set<String> = []
-    for (devices, damage) in Self.breaks {
-      let (tree, binding) = try machine(devices)
-      try damage(tree)
+    for (tree, binding) in try brokenMachines() {
       let device = try DeviceTree(root: tree.root).device(at: tree.address)
       for bar in BAR.Index.allCases {
         let subject = try AttachRule.Subject(

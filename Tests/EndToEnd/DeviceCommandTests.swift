@@ -41,7 +41,7 @@ import Testing
     #expect(device.uses == ["eth7 up"])
     #expect(device.verdict == DeviceVerdict(attachable: false, sources: [], rule: "driver-bound"))
     let shown = try machine.control("device", "show", "01:00.0")
-    #expect(shown.output.contains("\nused         eth7 up\n"), "\(shown.output)")
+    #expect(shown.output.contains("\nused       eth7 up\n"), "\(shown.output)")
     #expect(shown.output.contains("refused by driver-bound: eth7 up; driver nvme is bound to it"))
     let free = try EmulatedMachine().control("device", "list", "--json").document(Devices.self)
     #expect(free.devices.first?.uses == [])

@@ -62,12 +62,14 @@ struct DeviceVerdict: Hashable {
   /// The verdict on a device that has no memory BAR. No rule's name.
   static let noMemory = "no-memory"
 
-  /// The command that attaches ``bar``; nil where none does.
-  var command: String? {
+  /// The specification of ``bar`` for `pool attach`; nil where nothing attaches it.
+  var specification: String? {
     guard let bar, let source = sources.first else { return nil }
-    return "genpoolctl pool attach \(device):\(bar.index)"
-      + (source == .sysfs ? "" : ",source=\(source.rawValue)")
+    return "\(device):\(bar.index)" + (source == .sysfs ? "" : ",source=\(source.rawValue)")
   }
+
+  /// The command that attaches ``bar``; nil where none does.
+  var command: String? { specification.map { "genpoolctl pool attach \($0)" } }
 }
 
 extension DeviceVerdict: Encodable {

@@ -17,6 +17,9 @@ extension Diagnosis {
     Check(name, .unknown, cause, cure: cure)
   }
 
+  /// The cause of checks that need the list of devices, whose own line has its cause.
+  private static let noDevices = "the devices cannot be listed"
+
   // MARK: Kernel
 
   private var kernelVersion: Check {
@@ -51,9 +54,7 @@ extension Diagnosis {
 
   private var mapping: Check {
     let name = "mapping"
-    guard let all = devices.all.value else {
-      return unknown(name, devices.all.obstacle ?? "")
-    }
+    guard let all = devices.all.value else { return unknown(name, Self.noDevices) }
     let bars = all.flatMap(\.device.bars).filter { $0.kind == .memory && $0.physical != nil }
     guard !bars.isEmpty else { return unknown(name, "no device has a memory BAR to look at") }
     guard bars.contains(where: \.hasResourceFile) else {
@@ -102,7 +103,7 @@ extension Diagnosis {
       let all = devices.all.value?.count
       return Check(
         name, .works,
-        "\(count) groups"
+        (count == 1 ? "1 group" : "\(count) groups")
           + (members.flatMap { members in all.map { "; \(members) of \($0) devices in one" } }
             ?? ""))
     }
@@ -151,20 +152,18 @@ extension Diagnosis {
 
   private var controllers: Check {
     let name = "nvme"
-    guard let all = devices.all.value else {
-      return unknown(name, devices.all.obstacle ?? "")
-    }
+    guard let all = devices.all.value else { return unknown(name, Self.noDevices) }
     let found = all.filter { $0.memory != nil }
     guard !found.isEmpty else { return Check(name, .fails, "no NVMe controller: no CMB, no PMR") }
     let buffers = found.filter { $0.memory == .buffer }
     if let first = buffers.first {
       return Check(
-        name, .works, "\(buffers.count) of \(found.count) controllers have a CMB; PMRs do not show",
+        name, .works, "\(buffers.count) of \(found.count) found have a CMB; PMRs do not show",
         cure: "genpoolctl nvme show \(first.device.address)")
     }
     let unread = found.first { $0.memory == .notRead } ?? found[0]
     return unknown(
-      name, "\(found.count) controllers; whether with CMB or PMR is in their registers",
+      name, "\(found.count) found; their registers tell of CMB and PMR",
       cure: "genpoolctl nvme show \(unread.device.address)")
   }
 
@@ -202,7 +201,7 @@ extension Diagnosis {
       return Check(
         name, .fails, "\(daemon.socket) is not there",
         cure: tree == nil
-          ? "sudo systemctl enable --now genpoold.socket"
+          ? "sudo systemctl enable --now genpoold.socket, or genpoold --attach BDF:BAR"
           : "genpoold --attach BDF:BAR &, with this shell's GENPOOL_SOCKET")
     case .known(let file?):
       return file.isOpen
@@ -226,7 +225,8 @@ extension Diagnosis {
       let names = answer.pools.prefix(4).joined(separator: ", ")
       let more = answer.pools.count > 4 ? ", …" : ""
       let idle = answer.idlePools == 0 ? "" : "; \(answer.idlePools) not ready"
-      let facts = "genpoold \(answer.version), \(answer.pools.count) pools"
+      let count = answer.pools.count
+      let facts = "genpoold \(answer.version), " + (count == 1 ? "1 pool" : "\(count) pools")
       return answer.pools.isEmpty
         ? Check(name, .fails, facts + idle, cure: "genpoolctl pool attach BDF:BAR")
         : Check(name, .works, facts + " (\(names)\(more))" + idle)

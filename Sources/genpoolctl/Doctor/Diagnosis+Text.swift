@@ -24,8 +24,10 @@ extension Diagnosis {
   /// Whether memory can be leased or mapped, in one line, with the command that does.
   var verdict: String {
     if canLease { return "memory can be leased: genpoolctl lease acquire --size 1M" }
-    if canMap, let command = devices.all.value?.first(where: \.isOpen)?.verdict.command {
-      return "memory can be mapped; to lease it: \(command)"
+    if canMap, let piece = devices.all.value?.first(where: \.isOpen)?.verdict.specification {
+      let isThere = (daemon.answer.value ?? nil) != nil
+      return "memory can be mapped: " + (isThere ? "genpoolctl pool attach" : "genpoold --attach")
+        + " \(piece)"
     }
     return "no memory can be leased or mapped by this user now; the causes are above"
   }

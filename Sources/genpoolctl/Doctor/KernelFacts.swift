@@ -58,7 +58,9 @@ struct KernelFacts: Sendable {
     }
     // A tree's files are no BARs.
     if root.isEmulated { return .known(.none) }
-    return configuration["SECURITY_LOCKDOWN_LSM"] == .known("n")
+    // The latter is that of distributions' kernels before 5.4.
+    let options = ["SECURITY_LOCKDOWN_LSM", "LOCK_DOWN_KERNEL"]
+    return options.allSatisfy { configuration[$0] == .known("n") }
       ? .known(.none) : .unknown("/sys/kernel/security has no lockdown")
   }
 
