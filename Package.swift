@@ -352,8 +352,8 @@ let package = Package(
     .testTarget(
       name: "genpoolctlTests",
       dependencies: [
-        "genpoolctl", "BrokerProtocol", "DeviceEmulation", "DeviceFixtures", "PCIDevices", "NVMe",
-        "LinuxSystem", "GenPool", "TestSupport", system,
+        "genpoolctl", "BrokerProtocol", "DeviceEmulation", "DeviceFixtures", "DeviceMemory",
+        "PCIDevices", "NVMe", "LinuxSystem", "GenPool", "TestSupport", argumentParser, system,
       ],
       swiftSettings: house),
     .testTarget(

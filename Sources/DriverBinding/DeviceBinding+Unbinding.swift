@@ -67,7 +67,8 @@ extension DeviceBinding {
     if let driver = device.driver { return Self.passiveDrivers.contains(driver) }
     // Half bound, or left by a process that was killed.
     let override = state(of: device).override
-    return override == DeviceDirectory.attachedOverride || Self.passiveDrivers.contains(override)
+    return [DeviceDirectory.attachedOverride, Self.releasedOverride].contains(override)
+      || Self.passiveDrivers.contains(override)
   }
 
   // MARK: Steps

@@ -35,11 +35,25 @@ public struct DeviceBinding: Sendable {
     isWholeGroup: Bool = false, forced: DeviceIdentity? = nil
   ) throws(DeviceError) -> BindingPlan {
     let device = try tree.device(at: address)
+    return try plan(
+      moving: device, to: driver, isWholeGroup: isWholeGroup, forced: forced,
+      refusals: driverRefusals(driver, for: device),
+      blockers: isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : [])
+  }
+
+  /// The plan that gives `device` to `driver`, nil for none.
+  /// - Parameters:
+  ///   - refusals: what keeps it from that besides its kind and its uses.
+  ///   - blockers: the members of its group that must leave their drivers with it.
+  func plan(
+    moving device: Device, to driver: String?, isWholeGroup: Bool, forced: DeviceIdentity?,
+    refusals others: [AttachRule.Refusal], blockers: [IOMMUGroup.Member]
+  ) throws(DeviceError) -> BindingPlan {
+    let address = device.address
     var refusals = try AttachRule.refusals(
       ofBinding: device, under: tree.root, forced: forced)
-    refusals += try driverRefusals(driver, for: device)
+    refusals += others
     var changing = device.driver == driver ? [] : [device]
-    let blockers = isForUserSpace(driver) ? device.iommuGroup?.blockers ?? [] : []
     let others = blockers.filter { $0.address != address }
     for member in others where member.driver != driver {
       guard isWholeGroup, let place = member.address else { continue }
@@ -55,13 +69,15 @@ public struct DeviceBinding: Sendable {
         AttachRule.Refusal(
           rule: "group-not-viable", subject: "\(address)",
           cause: "IOMMU group \(group.number) also has \(AttachRule.describe(left))",
-          cure: (left.contains { $0.address == nil } ? "" : "bind them all with --group, or ")
+          cure: (left.contains { $0.address == nil } ? "" : "name them all with --group, or ")
             + "plug the device into another slot"))
     }
     return BindingPlan(
       device: device, refusals: refusals,
-      members: members(of: device, driver: driver, changing: changing),
-      steps: changing.flatMap { steps(binding: $0, to: driver) })
+      members: members(of: device, driver: driver, changing: changing, blockers: blockers),
+      steps: changing.flatMap { device in
+        driver.map { steps(binding: device, to: $0) } ?? steps(releasing: device)
+      })
   }
 
   /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a
@@ -89,20 +105,20 @@ public struct DeviceBinding: Sendable {
           rule: "no-iommu-group", subject: "\(device.address)",
           cause: "it is in no IOMMU group, and VFIO without an IOMMU protects nobody",
           cure:
-            "enable the IOMMU (intel_iommu=on, amd_iommu=on), or bind it with --driver uio_pci_generic and "
-            + "attach it through sysfs"))
+            "enable the IOMMU (intel_iommu=on, amd_iommu=on), or genpoolctl device release "
+            + "\(device.address), then attach it through sysfs"))
     }
     return refusals
   }
 
   private func members(
-    of device: Device, driver: String, changing: [Device]
+    of device: Device, driver: String?, changing: [Device], blockers: [IOMMUGroup.Member]
   ) -> [BindingPlan.Member] {
     members(of: device, alone: changing.isEmpty ? .ready : .changes) { member in
       changing.contains { $0.address == member.address }
         ? .changes
-        : member.driver == driver
-          ? .ready : device.iommuGroup?.blockers.contains(member) == true ? .inTheWay : .harmless
+        : member.driver == driver && (driver != nil || member.address == device.address)
+          ? .ready : blockers.contains(member) ? .inTheWay : .harmless
     }
   }
 

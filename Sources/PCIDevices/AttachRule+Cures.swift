@@ -1,5 +1,5 @@
-// The cures of devices that a driver has. A driver is taken away by `genpoolctl device bind`, which
-// refuses what the system needs; a raw write to sysfs would not.
+// The cures of devices that a driver has. A driver is taken away by `genpoolctl device release` and
+// `device bind`, which refuse what the system needs; a raw write to sysfs would not.
 
 extension AttachRule {
   /// Drivers that leave a device alone until a process opens it through them.
@@ -7,7 +7,7 @@ extension AttachRule {
     IOMMUGroup.vfioDriver, IOMMUGroup.stubDriver, "uio_pci_generic",
   ]
 
-  /// The driver for sysfs, of a device that vfio-pci cannot have for want of an IOMMU.
+  /// The driver that wakes a device for sysfs, which vfio-pci cannot do for want of an IOMMU.
   static let driverWithoutIOMMU = "uio_pci_generic"
 
   /// The first of `texts`: a disk may be mounted in a hundred places.
@@ -48,25 +48,35 @@ extension AttachRule.Subject {
     return uses
   }
 
-  /// `: nvme0n1p1 is mounted at /srv`, to follow the name of what is used; empty when no use shows.
-  func shownUses(of address: PCIAddress?) -> String {
+  /// `nvme0n1p1 mounted on /srv`, the uses of the device at `address`; nil when none shows.
+  private func shownUses(of address: PCIAddress?) -> String? {
     let known = address.flatMap { uses[$0] } ?? []
-    return known.isEmpty ? "" : ": " + AttachRule.list(known.map(\.description))
+    return known.isEmpty ? nil : AttachRule.list(known.map(\.description))
   }
 
-  /// Members of the group with their uses: `"0000:02:00.0" with driver nvme: nvme1n1 is swapped
-  /// to`.
+  /// The uses of the device itself, before `cause`, which follows from them: `eth0 up; driver
+  /// e1000e is bound to it`.
+  func usesFirst(_ cause: String) -> String {
+    shownUses(of: device.address).map { "\($0); \(cause)" } ?? cause
+  }
+
+  /// Members of the group with their uses: `"0000:02:00.0" with driver nvme: nvme1n1 swap`.
   func describe(_ members: [IOMMUGroup.Member]) -> String {
-    members.map { AttachRule.describe([$0]) + shownUses(of: $0.address) }.joined(separator: "; ")
+    members.map { member in
+      AttachRule.describe([member]) + (shownUses(of: member.address).map { ": \($0)" } ?? "")
+    }.joined(separator: "; ")
   }
 
   /// The command that takes the device, and what is in the way in its group, from their drivers;
-  /// nil when a member is in the way that no command can bind.
-  private var bindCommand: String? {
-    let command = "genpoolctl device bind \(device.address)"
+  /// nil when a member is in the way that no command can bind. Without an IOMMU it releases the
+  /// device, or binds the driver that wakes it.
+  private func bindCommand(isToWake: Bool) -> String? {
     guard let group = device.iommuGroup else {
-      return command + " --driver \(AttachRule.driverWithoutIOMMU)"
+      return isToWake
+        ? "genpoolctl device bind \(device.address) --driver \(AttachRule.driverWithoutIOMMU)"
+        : "genpoolctl device release \(device.address)"
     }
+    let command = "genpoolctl device bind \(device.address)"
     let others = group.blockers.filter { $0.address != device.address }
     guard others.allSatisfy({ $0.address != nil }) else { return nil }
     return command + (others.isEmpty ? "" : " --group")
@@ -93,11 +103,14 @@ extension AttachRule.Subject {
     return best
   }
 
-  /// Ends the uses of `members` first, then binds the device, then `next`.
-  func bindingCure(of members: [PCIAddress], next: String) -> String {
+  /// Ends the uses of `members` first, then binds or releases the device, then `next`.
+  /// - Parameter isToWake: whether the device sleeps, so that it takes a driver that wakes it.
+  func bindingCure(of members: [PCIAddress], next: String, isToWake: Bool = false) -> String {
     let known = members.flatMap { uses[$0] ?? [] }
     if let root = known.first(where: \.isOfRoot) { return root.cure }
-    guard let bindCommand else { return "plug the device into another slot" }
+    guard let bindCommand = bindCommand(isToWake: isToWake) else {
+      return "plug the device into another slot"
+    }
     var ends: [String] = []
     for use in known {
       // `device bind` decides those, as root.

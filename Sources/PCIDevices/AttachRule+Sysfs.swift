@@ -64,7 +64,8 @@ extension AttachRule {
         return "attach it through VFIO (source=vfio), which wakes it"
       }
       let cure = subject.bindingCure(
-        of: [subject.device.address], next: subject.attachingWhenBound + ", which wakes it")
+        of: [subject.device.address], next: subject.attachingWhenBound + ", which wakes it",
+        isToWake: true)
       let isBoundForSysfs =
         subject.device.driver == driverWithoutIOMMU && subject.device.iommuGroup == nil
       return (isBoundForSysfs ? "genpoolctl device unbind \(subject.device.address), then " : "")
@@ -95,7 +96,7 @@ extension AttachRule {
       guard let driver = subject.device.driver, !passiveDrivers.contains(driver),
         subject.request.forced == nil
       else { return nil }
-      return "driver \(driver) is bound to it" + subject.shownUses(of: subject.device.address)
+      return subject.usesFirst("driver \(driver) is bound to it")
     } cure: { subject in
       if subject.device.isVFIOs, subject.device.iommuGroup != nil {
         return subject.attachingWhenBound

@@ -20,12 +20,17 @@ extension AttachRule {
     AttachRule("not-vfio-pci") { subject in
       subject.device.isVFIOs
         ? nil
-        : "driver \(subject.device.driver ?? "none") is bound to it, not vfio-pci"
-          + subject.shownUses(of: subject.device.address)
+        : subject.usesFirst(
+          "driver \(subject.device.driver ?? "none") is bound to it, not vfio-pci")
     } cure: { subject in
-      subject.device.iommuGroup == nil
-        ? "with an IOMMU: genpoolctl device bind \(subject.device.address)"
-        : subject.bindingCure(of: [subject.device.address], next: "attach it again")
+      // Without an IOMMU group binding it would be refused: the memory is there through sysfs.
+      if subject.device.iommuGroup == nil, subject.device.driver == nil {
+        return "attach it through sysfs (source=sysfs)"
+      }
+      return subject.bindingCure(
+        of: [subject.device.address],
+        next: subject.device.iommuGroup == nil
+          ? "attach it through sysfs (source=sysfs)" : "attach it again")
     },
     forceMismatch,
     AttachRule("group-not-viable") { subject in

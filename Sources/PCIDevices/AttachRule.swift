@@ -41,7 +41,7 @@ public struct AttachRule: Sendable {
       self.init(request, device, lockdown, uses: [:], places: [])
     }
 
-    private init(
+    init(
       _ request: BARRequest, _ device: Device, _ lockdown: Lockdown,
       uses: [PCIAddress: [DeviceUse]], places: [BARPlace]
     ) {

@@ -1,7 +1,7 @@
 import GenPool
 
 /// The place of some device's memory BAR, to tell which ones lie at the same addresses.
-struct BARPlace: Hashable, Sendable {
+package struct BARPlace: Hashable, Sendable {
   /// The device's name in sysfs.
   let device: String
   let bar: BAR.Index
@@ -12,7 +12,7 @@ extension DeviceTree {
   /// The places of all memory BARs that have one. Reads one file a device. The windows of bridges
   /// and what a physical function keeps for its virtual ones are no BARs. A device that comes or
   /// goes meanwhile, or whose file makes no sense, occupies nothing: the kernel's own always does.
-  func places() throws(DeviceError) -> [BARPlace] {
+  package func places() throws(DeviceError) -> [BARPlace] {
     try readings.places { () throws(DeviceError) in
       var places: [BARPlace] = []
       for name in try bus.entries() {

@@ -56,8 +56,14 @@ public enum DeviceUse: Hashable, Sendable {
     of names: [String], under root: SysfsRoot
   ) throws(DeviceError) -> [DeviceUse] {
     guard !names.isEmpty else { return [] }
-    let mounts = try Mount.all(under: root)
-    let swaps = try swaps(under: root)
+    return try blockUses(
+      of: names, mounts: Mount.all(under: root), swaps: swaps(under: root), under: root)
+  }
+
+  /// The uses of block devices `names` among `mounts` and `swaps`, and by what is made of them.
+  static func blockUses(
+    of names: [String], mounts: [Mount], swaps: Set<String>, under root: SysfsRoot
+  ) throws(DeviceError) -> [DeviceUse] {
     var uses: [DeviceUse] = []
     for name in names {
       let node = root["class/block"][name]
@@ -123,7 +129,7 @@ public enum DeviceUse: Hashable, Sendable {
   }
 
   /// One line of mountinfo: proc(5).
-  private struct Mount {
+  struct Mount {
     /// `major:minor`.
     let device: String
     let place: String
@@ -142,7 +148,7 @@ public enum DeviceUse: Hashable, Sendable {
     }
   }
 
-  private static func swaps(under root: SysfsRoot) throws(DeviceError) -> Set<String> {
+  static func swaps(under root: SysfsRoot) throws(DeviceError) -> Set<String> {
     Set(
       try lines(of: "swaps", under: root).dropFirst().compactMap { line in
         line.split(separator: " ").first.map { String($0) }
@@ -172,26 +178,29 @@ public enum DeviceUse: Hashable, Sendable {
       guard let target = try? all[name].linkTarget(),
         target.components.contains(where: { $0.string == address.description })
       else { continue }
-      let flags = try all[name]["flags"].attribute().value("flags") { parseHexadecimal($0) }
-      // IFF_UP.
-      if flags & 1 != 0 { uses.append(.network(name: name)) }
+      if try isUp(all[name]) { uses.append(.network(name: name)) }
     }
     return uses
+  }
+
+  /// Whether network interface `node` is up: IFF_UP of its flags.
+  static func isUp(_ node: SysfsNode) throws(DeviceError) -> Bool {
+    try node["flags"].attribute().value("flags") { parseHexadecimal($0) } & 1 != 0
   }
 }
 
 extension DeviceUse: CustomStringConvertible {
-  /// `nvme0n1p1 is mounted at /srv`.
+  /// `nvme0n1p1 mounted on /srv`, short enough for a column.
   public var description: String {
     switch self {
-    case .mounted(let name, let place): "\(name) is mounted at \(place)"
-    case .swap(let name): "\(name) is swapped to"
-    case .held(let name, let holders): "\(name) is part of \(holders.joined(separator: ", "))"
+    case .mounted(let name, let place): "\(name) mounted on \(place)"
+    case .swap(let name): "\(name) swap"
+    case .held(let name, let holders): "\(name) part of \(holders.joined(separator: ", "))"
     case .claimed(let name):
-      "\(name) is claimed by somebody: mounted in another mount namespace, a journal, or part of a "
+      "\(name) opened exclusively: mounted in another mount namespace, a journal, or part of a "
         + "storage pool or target"
     case .undecided(let name, let cause): "whether \(name) is in use cannot be told: \(cause)"
-    case .network(let name): "network interface \(name) is up"
+    case .network(let name): "\(name) up"
     }
   }
 
@@ -207,7 +216,8 @@ extension DeviceUse: CustomStringConvertible {
     case .mounted(_, let place): "umount \(place)"
     case .swap(let name): "swapoff /dev/\(name)"
     case .held(let name, let holders): "take \(name) out of \(holders.joined(separator: ", "))"
-    case .claimed: "find out who has it (lsns -t mnt, zpool status, targetcli ls), and end that"
+    case .claimed:
+      "find the process that has it (lsns -t mnt, zpool status, targetcli ls), and end that"
     case .undecided: "be root, where the machine's /dev is"
     case .network(let name): "ip link set \(name) down"
     }

@@ -9,7 +9,8 @@ struct GenPoolCtl: ParsableCommand {
     commandName: "genpoolctl",
     abstract: "Shows PCIe device memory, and leases it from genpoold.",
     discussion: """
-      device, nvme, emulate and --help work without a daemon. pool, lease and monitor talk to genpoold at \
+      doctor says what works on this machine. doctor, device, nvme, emulate and --help work without a \
+      daemon. pool, lease and monitor talk to genpoold at \
       --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
       $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1. pool attach, pool detach and lease release use the admin \
       socket: the same path and .admin, for root and the group genpool-admin. lease list, lease holders and \
@@ -22,6 +23,11 @@ struct GenPoolCtl: ParsableCommand {
 
       Sizes may be written 65536, 0x10000, 64K or "64 KiB"; K, M, G and T are binary.
 
+      With --json a failure is one line of JSON on standard error: {"error":{"message":...,"name":...,\
+      "status":...}}. Names are stable: those of the daemon's errors (io.genpool.Broker1.PoolFull), else \
+      no-daemon, usage, refused, no-such-device and the like; "refusals" has the rules that refused, "errno" the \
+      system's number.
+
       Exit status: 0 done, 1 failed, 64 wrong usage, 69 no daemon, 75 memory full or busy (try \
       again later). `lease acquire -- COMMAND` ends as COMMAND does (126, 127: it cannot be run).
 
@@ -32,7 +38,8 @@ struct GenPoolCtl: ParsableCommand {
       """,
     version: "genpoolctl " + Release.version,
     subcommands: [
-      DeviceCommand.self, NVMeCommand.self, PoolCommand.self, LeaseCommand.self, Monitor.self,
+      Doctor.self, DeviceCommand.self, NVMeCommand.self, PoolCommand.self, LeaseCommand.self,
+      Monitor.self,
       Emulate.self,
     ])
 
@@ -42,10 +49,23 @@ struct GenPoolCtl: ParsableCommand {
       var command = try parseAsRoot()
       try command.run()
     } catch {
+      let arguments = Array(CommandLine.arguments.dropFirst())
       // ArgumentParser's own: help, version, wrong usage.
-      guard let failure = Failure(error) else { exit(withError: error) }
-      failure.report()
+      guard let failure = Failure(error) ?? wrongUsage(error, arguments) else {
+        exit(withError: error)
+      }
+      failure.report(isJSON: Failure.isJSON(arguments))
       Glibc.exit(failure.status)
     }
+  }
+
+  /// The failure of a command line that cannot be parsed: the command that was meant, and all of it
+  /// where a program asks; nil for what ArgumentParser prints better.
+  private static func wrongUsage(_ error: any Error, _ arguments: [String]) -> Failure? {
+    guard exitCode(for: error) == .validationFailure else { return nil }
+    let nearMiss = NearMiss(arguments)?.message
+    guard nearMiss != nil || Failure.isJSON(arguments) else { return nil }
+    return Failure(
+      nearMiss ?? message(for: error), status: Failure.usage, name: "usage", errno: EINVAL)
   }
 }

@@ -91,7 +91,7 @@ import Testing
     #expect(error.description.contains("refused: the firmware calls it removable"))
     #expect(
       error.description.contains(
-        "driver nvme is bound to it [driver-bound]; genpoolctl device bind \(tree.address)"))
+        "driver nvme is bound to it [driver-bound]; genpoolctl device release \(tree.address)"))
     #expect(try source.refusals(of: request).map(\.rule) == ["hotplug", "driver-bound"])
     #expect(try tree.state() == .untouched)
     #expect(try tree.openFiles() == 0)

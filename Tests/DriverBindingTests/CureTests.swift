@@ -14,14 +14,21 @@ import Testing
     return AttachRule.refusals(of: subject, under: rules)
   }
 
-  /// The plan of the `genpoolctl device bind` in a cure.
+  /// The plan of the `genpoolctl device bind` or `release` in a cure.
   private func plan(_ cure: String, _ binding: DeviceBinding) throws -> BindingPlan {
     let found = cure.firstMatch(
-      of: /genpoolctl device bind (\S+)( --group)?(?: --driver (\S+))? \(with --dry-run first\)/)
+      of:
+        /genpoolctl device (bind|release) (\S+)( --group)?(?: --driver (\S+))? \(with --dry-run first\)/
+    )
     let match = try #require(found, "\(cure)")
+    let address = try #require(PCIAddress(String(match.2)))
+    guard match.1 == "bind" else {
+      try #require(match.4 == nil)
+      return try binding.plan(releasing: address, isWholeGroup: match.3 != nil)
+    }
     return try binding.plan(
-      binding: #require(PCIAddress(String(match.1))),
-      to: match.3.map(String.init) ?? IOMMUGroup.vfioDriver, isWholeGroup: match.2 != nil)
+      binding: address, to: match.4.map(String.init) ?? IOMMUGroup.vfioDriver,
+      isWholeGroup: match.3 != nil)
   }
 
   /// A tree whose kernel has both drivers for user space.
@@ -32,7 +39,8 @@ import Testing
   }
 
   private static let driven: [[String]] = [
-    ["nvme,cmb=1M,driver=nvme"], ["nvme,cmb=1M,driver=nvme,group=1"],
+    ["nvme,cmb=1M,driver=nvme"], ["nvme,cmb=1M,driver=pci-stub"],
+    ["nvme,cmb=1M,driver=nvme,group=1"],
     ["nvme,cmb=1M,driver=nvme,group=1", "ivshmem,driver=ivshmem,group=1"],
     ["nvme,cmb=1M,group=1", "ivshmem,driver=ivshmem,group=1", "nvme,driver=nvme,group=1"],
     ["nvme,cmb=1M,driver=nvme,group=1", "ivshmem,driver=uio_pci_generic,group=1"],
@@ -49,12 +57,13 @@ import Testing
       try tree.bind(plan(refusal.cure, binding))
       let isThroughVFIO = refusal.cure.contains("source=vfio")
       #expect(isThroughVFIO == devices[0].contains("group="))
+      #expect(refusal.cure.contains("genpoolctl device release") != isThroughVFIO)
       #expect(
         try refusals(tree, under: isThroughVFIO ? AttachRule.vfio : AttachRule.sysfs).isEmpty)
     }
   }
 
-  @Test(arguments: driven.dropFirst())
+  @Test(arguments: driven.filter { $0[0].contains("group=") })
   func `after the cure for VFIO the device can be attached`(devices: [String]) throws {
     let (tree, _) = try machine(devices)
     let before = try refusals(tree, under: AttachRule.vfio)
@@ -64,6 +73,22 @@ import Testing
       try tree.bind(plan(refusal.cure, binding))
       #expect(try refusals(tree, under: AttachRule.vfio).isEmpty)
     }
+  }
+
+  @Test(arguments: ["", ",driver=nvme", ",driver=uio_pci_generic"])
+  func `without an IOMMU group the cure for VFIO leads to sysfs`(driver: String) throws {
+    let (tree, binding) = try machine(["nvme,cmb=1M" + driver])
+    let refusals = try refusals(tree, under: AttachRule.vfio)
+    #expect(refusals.map(\.rule) == ["no-iommu-group", "not-vfio-pci"])
+    #expect(refusals[1].cure.hasSuffix("attach it through sysfs (source=sysfs)"))
+    if !driver.isEmpty { try tree.bind(plan(refusals[1].cure, binding)) }
+    #expect(try self.refusals(tree, under: AttachRule.sysfs).isEmpty)
+    guard driver == ",driver=nvme" else { return }
+    // The refusal of a plan names the same way.
+    let other = try machine(["nvme,cmb=1M" + driver])
+    let refused = try other.1.plan(binding: other.0.address).refusals
+    #expect(refused.map(\.rule) == ["no-iommu-group"])
+    #expect(refused[0].cure.contains("genpoolctl device release \(other.0.address), then attach"))
   }
 
   @Test(arguments: ["", ",driver=nvme", ",driver=vfio-pci"])
@@ -125,7 +150,7 @@ import Testing
     let (tree, binding) = try machine(["nvme,cmb=1M,driver=nvme,group=1"])
     try tree.setNetworkUp()
     let refusal = try #require(try refusals(tree, under: rules).first)
-    #expect(refusal.cause.hasSuffix(": network interface eth7 is up"))
+    #expect(refusal.cause.hasPrefix("eth7 up; driver nvme is bound to it"))
     #expect(
       refusal.cure.hasPrefix(
         "ip link set eth7 down; then genpoolctl device bind \(tree.address) (with --dry-run first)")
@@ -145,7 +170,7 @@ import Testing
     #expect(refusals.map(\.rule) == ["group-not-viable"])
     #expect(
       refusals[0].cause
-        == "IOMMU group 1 also has \"\(tree.addresses[1])\" with driver nvme: nvme0n1 is mounted at /srv"
+        == "IOMMU group 1 also has \"\(tree.addresses[1])\" with driver nvme: nvme0n1 mounted on /srv"
     )
     #expect(refusals[0].cure.hasPrefix("umount /srv; then genpoolctl device bind"))
     try tree.setMounted(on: tree.addresses[1])
@@ -156,7 +181,7 @@ import Testing
     let (tree, _) = try machine(["nvme,cmb=1M,driver=nvme,group=1"])
     try tree.setMounted(at: "/a", "/b", "/c", "/d", "/e")
     let refusal = try #require(try refusals(tree, under: AttachRule.sysfs).first)
-    #expect(refusal.cause.hasSuffix("nvme0n1 is mounted at /c and 2 more"))
+    #expect(refusal.cause.contains("nvme0n1 mounted on /c and 2 more; driver nvme"))
     #expect(refusal.cure.hasPrefix("umount /a, umount /b, umount /c and 2 more; then genpoolctl"))
   }
 
@@ -164,7 +189,7 @@ import Testing
     let (tree, binding) = try machine(["nvme,cmb=1M,driver=nvme,group=1"])
     try tree.setMounted(at: "/srv", "/")
     let refusal = try #require(try refusals(tree, under: AttachRule.sysfs).first)
-    #expect(refusal.cause.contains("nvme0n1 is mounted at /"))
+    #expect(refusal.cause.hasPrefix("nvme0n1 mounted on /srv, nvme0n1 mounted on /; "))
     #expect(refusal.cure == "choose another device: the running system is on it")
     #expect(try binding.plan(binding: tree.address).refusals.map(\.rule) == ["in-use", "in-use"])
   }
@@ -177,6 +202,92 @@ import Testing
     #expect(refusal.rule == "driver-bound")
     #expect(refusal.cause.contains("whether \(tree.address) is in use cannot be told: "))
     #expect(refusal.cure.hasPrefix("genpoolctl device bind \(tree.address) (with --dry-run first)"))
+  }
+
+  // MARK: All rules
+
+  /// A machine that breaks rules.
+  private struct Break {
+    let devices: [String]
+    /// The file of the first device, or below the root, and its text; nil for an undamaged tree.
+    var file: (name: String, text: String)?
+  }
+
+  /// A way to break each rule that a file can break, and more ways for those about drivers.
+  private static let breaks: [Break] =
+    driven.map { Break(devices: $0) }
+    + [("class", "0x030000"), ("class", "0x060400"), ("boot_vga", "1"), ("power_state", "D3hot")]
+    .map { Break(devices: ["nvme,cmb=1M"], file: $0) } + [
+      Break(devices: ["nvme,cmb=1M,group=1"], file: ("power_state", "D3hot")),
+      Break(devices: ["nvme,cmb=1M,removable=yes"]), Break(devices: ["nvme"]),
+      Break(
+        devices: ["nvme,cmb=1M"],
+        file: ("/kernel/security/lockdown", "none [integrity] confidentiality")),
+    ]
+
+  /// The trees of ``breaks``, and those whose damage is more than a text.
+  private func brokenMachines() throws -> [(TemporaryTree, DeviceBinding)] {
+    var machines: [(TemporaryTree, DeviceBinding)] = []
+    for one in Self.breaks {
+      let made = try machine(one.devices)
+      if let file = one.file { try made.0.write(file.name, file.text + "\n") }
+      machines.append(made)
+    }
+    let (registers, plain, silent) = try (
+      machine(["nvme,cmb=1M"]), machine(["ivshmem,size=1M"]), machine(["nvme,cmb=1M"])
+    )
+    try registers.0.setNotPrefetchable()
+    try plain.0.setNotPrefetchable()
+    try silent.0.writeConfig(0, [0xff, 0xff, 0xff, 0xff])
+    return machines + [registers, plain, silent]
+  }
+
+  @Test func `every genpool command in a cure of any rule is of a kind that is followed here`()
+    throws
+  {
+    var rules: Set<String> = []
+    for (tree, binding) in try brokenMachines() {
+      let device = try DeviceTree(root: tree.root).device(at: tree.address)
+      for bar in BAR.Index.allCases {
+        let subject = try AttachRule.Subject(
+          BARRequest(device: tree.address, bar: bar), of: device, in: binding.tree)
+        for refusal in AttachRule.refusals(of: subject, under: AttachRule.sysfs)
+          + AttachRule.refusals(of: subject, under: AttachRule.vfio)
+        {
+          guard refusal.cure.contains("genpoolctl") else { continue }
+          rules.insert(refusal.rule)
+          var rest = refusal.cure
+          for verb in [
+            /genpoolctl device (?:bind|release) \S+(?: --group)?(?: --driver \S+)? \(with --dry-run first\)/,
+            /genpoolctl device unbind [0-9a-f:.]+/, /genpoolctl nvme show [0-9a-f:.]+/,
+          ] { rest.replace(verb, with: "") }
+          #expect(!rest.contains("genpoolctl"), "\(refusal.rule): \(refusal.cure)")
+        }
+      }
+    }
+    #expect(
+      rules == [
+        "driver-bound", "group-not-viable", "power-state", "not-vfio-pci", "registers",
+        "not-prefetchable",
+      ])
+  }
+
+  @Test(arguments: [0, 2] as [BAR.Index])
+  func `the name in the cure of a controller's BAR is that of memory that may be attached`(
+    bar: BAR.Index
+  ) throws {
+    let (tree, binding) = try machine(["nvme,cmb=1M"])
+    if bar == 2 { try tree.setNotPrefetchable() }
+    var subject = try AttachRule.Subject(
+      BARRequest(device: tree.address, bar: bar), of: binding.tree.device(at: tree.address),
+      in: binding.tree)
+    let refusal = try #require(AttachRule.refusals(of: subject).first)
+    let name = try #require(refusal.cure.firstMatch(of: /by name, (\S+:cmb) or/)?.1)
+    #expect(DeviceMemoryID(String(name)) != nil)
+    // The controller's registers lead to BAR 2.
+    subject.request.bar = 2
+    subject.request.contents = .announcedMemory
+    #expect(AttachRule.refusals(of: subject).isEmpty)
   }
 
   @Test func `no cure is a raw write to sysfs`() throws {
@@ -194,8 +305,12 @@ extension TemporaryTree {
   /// Does what a kernel does when `plan` is carried out.
   fileprivate func bind(_ plan: BindingPlan) throws {
     try #require(plan.refusals.isEmpty, "\(plan.refusals)")
-    for case .expect(let device, driver: let driver?) in plan.steps {
-      try setDriver(driver, of: device)
+    for case .expect(let device, let driver) in plan.steps {
+      if let driver {
+        try setDriver(driver, of: device)
+      } else {
+        remove("/bus/pci/devices/\(device)/driver")
+      }
     }
   }
 }

@@ -9,11 +9,56 @@ import Testing
     let result = try machine.control("device", "list")
     #expect(result.status == 0)
     #expect(result.errors.isEmpty)
-    #expect(result.output.hasPrefix("0000:01:00.0  1b36:0010  "))
+    #expect(result.output.hasPrefix("DEVICE        IDS        DRIVER  USE  VERDICT  NAME\n"))
+    #expect(result.output.contains("\n0000:01:00.0  1b36:0010  -       -    sysfs    "))
     let bar = /BAR 2 \[mem 0x[0-9a-f]{16}-0x[0-9a-f]{16} 64bit pref\]  16 MiB\n/
     #expect(try bar.firstMatch(in: result.output) != nil)
     #expect(!result.output.contains("bus "))
-    #expect(result.fitsTerminal)
+  }
+
+  @Test
+  func `the list has what uses a device, and the rule that keeps its memory from being a pool`()
+    throws
+  {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    let place = "\(machine.directory)/bus/pci/devices/\(machine.device)/net/eth7"
+    let classes = "\(machine.directory)/class/net"
+    let files = FileManager.default
+    for path in [place, classes] {
+      try files.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+    try "0x1003\n".write(toFile: "\(place)/flags", atomically: false, encoding: .utf8)
+    try files.createSymbolicLink(
+      atPath: "\(classes)/eth7",
+      withDestinationPath: "../../bus/pci/devices/\(machine.device)/net/eth7")
+    let result = try machine.control("device", "list")
+    #expect(result.status == 0)
+    #expect(
+      result.output.contains("\n0000:01:00.0  1b36:0010  nvme    eth7 up  driver-bound  "),
+      "\(result.output)")
+    let device = try #require(
+      try machine.control("device", "list", "--json").document(Devices.self).devices.first)
+    #expect(device.uses == ["eth7 up"])
+    #expect(device.verdict == DeviceVerdict(attachable: false, sources: [], rule: "driver-bound"))
+    let shown = try machine.control("device", "show", "01:00.0")
+    #expect(shown.output.contains("\nused       eth7 up\n"), "\(shown.output)")
+    #expect(shown.output.contains("refused by driver-bound: eth7 up; driver nvme is bound to it"))
+    let free = try EmulatedMachine().control("device", "list", "--json").document(Devices.self)
+    #expect(free.devices.first?.uses == [])
+    #expect(
+      free.devices.first?.verdict
+        == DeviceVerdict(attachable: true, sources: ["sysfs"], rule: nil))
+  }
+
+  @Test func `a device is released only in a dry run where no kernel does it`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    let dry = try machine.control("device", "release", "01:00.0", "--dry-run")
+    #expect(dry.status == 0, "\(dry.errors)")
+    #expect(
+      dry.output.contains(
+        "echo 'none' > /sys/bus/pci/devices/0000:01:00.0/driver_override\n"))
+    #expect(dry.output.contains("# 0000:01:00.0 has driver none now\n"))
+    #expect(try machine.attribute("driver_override") == "(null)\n")
   }
 
   @Test func `a bus address is shown where it differs`() throws {
@@ -38,6 +83,14 @@ import Testing
     let driver: String?
     let bars: [BAR]
     let refusals: [Verdict]?
+    let uses: [String]?
+    let verdict: DeviceVerdict?
+  }
+
+  private struct DeviceVerdict: Decodable, Equatable {
+    let attachable: Bool
+    let sources: [String]
+    let rule: String?
   }
 
   private struct BAR: Decodable {
@@ -82,7 +135,7 @@ import Testing
     let result = try machine.control("device", "show", "01:00.0")
     #expect(result.status == 0)
     #expect(result.output.contains("refused by driver-bound: driver nvme is bound to it"))
-    #expect(result.output.contains("cure: genpoolctl device bind 0000:01:00.0"))
+    #expect(result.output.contains("cure: genpoolctl device release 0000:01:00.0"))
     #expect(result.output.contains("refused by registers"))
     #expect(!result.output.contains("echo") && !result.output.contains("allow=not-prefetchable"))
     #expect(!result.output.contains("can be attached"))
@@ -116,7 +169,7 @@ import Testing
     #expect(!verdict.refusals.isEmpty)
     for refusal in verdict.refusals {
       let command = try #require(
-        refusal.cure.firstMatch(of: /genpoolctl (device bind [^(]+) \(with/))
+        refusal.cure.firstMatch(of: /genpoolctl (device (?:bind|release) [^(]+) \(with/))
       let arguments = command.1.split(separator: " ").map(String.init) + ["--dry-run"]
       let result = try Executable.run(
         Executable.genpoolctl, arguments, environment: machine.environment)
@@ -250,7 +303,8 @@ import Testing
     #expect(
       try Executable.run(Executable.genpoolctl, ["--version"]).output.hasPrefix("genpoolctl "))
     for verb in [
-      [], ["device", "list"], ["device", "show"], ["pool", "list"], ["pool", "show"],
+      [], ["doctor"], ["device", "list"], ["device", "show"], ["device", "release"],
+      ["pool", "list"], ["pool", "show"],
       ["pool", "attach"], ["pool", "detach"], ["lease", "list"], ["lease", "acquire"], ["emulate"],
     ] {
       let help = try Executable.run(Executable.genpoolctl, verb + ["--help"])

@@ -111,8 +111,11 @@ import Testing
     return tree
   }
 
+  /// The uses of the first device, which a reading of all devices must find as well.
   private func uses(_ tree: TemporaryTree) throws -> [String] {
-    try DeviceUse.all(of: tree.address, under: tree.root).map(\.description)
+    let uses = try DeviceUse.all(of: tree.address, under: tree.root)
+    #expect(Set(DeviceUses(under: tree.root)[tree.address]) == Set(uses))
+    return uses.map(\.description)
   }
 
   @Test func `a disk that nobody uses is free`() throws {
@@ -131,7 +134,7 @@ import Testing
 
       """)
     #expect(
-      try uses(tree) == ["nvme0n1p1 is mounted at /srv", "nvme0n1p2 is mounted at /data"])
+      try uses(tree) == ["nvme0n1p1 mounted on /srv", "nvme0n1p2 mounted on /data"])
   }
 
   @Test func `swap, holders and members of a btrfs are uses`() throws {
@@ -143,7 +146,7 @@ import Testing
     try tree.makeDirectory("/fs/btrfs/features")
     #expect(
       try uses(tree) == [
-        "nvme0n1 is part of btrfs 1234", "nvme0n1p1 is swapped to", "nvme0n1p2 is part of dm-0",
+        "nvme0n1 part of btrfs 1234", "nvme0n1p1 swap", "nvme0n1p2 part of dm-0",
       ])
   }
 
@@ -164,14 +167,14 @@ import Testing
       "/class/nvme-subsystem/nvme-subsys0",
       to: "../../devices/virtual/nvme-subsystem/nvme-subsys0")
     try tree.makeDirectory("/class/block/nvme0n1/holders/md0")
-    #expect(try uses(tree) == ["nvme0n1 is part of md0"])
+    #expect(try uses(tree) == ["nvme0n1 part of md0"])
   }
 
   @Test func `a network interface counts while it is up`() throws {
     let tree = try tree()
     try tree.write(
       "/devices/pci0000:00/0000:00:04.0/\(tree.address)/net/eth7/flags", "0x1003\n")
-    #expect(try uses(tree) == ["network interface eth7 is up"])
+    #expect(try uses(tree) == ["eth7 up"])
   }
 
   @Test func `a block device whose file does not say is not said to be free`() throws {
@@ -201,5 +204,18 @@ import Testing
     try tree.makeDirectory("/class/block/nvme0n1/holders/md0")
     let other = try tree.tree.add(EmulatedDevice.parse("nvme"))
     #expect(try DeviceUse.all(of: other, under: tree.root).isEmpty)
+    #expect(DeviceUses(under: tree.root)[other].isEmpty)
+  }
+
+  @Test func `uses that cannot be read are not taken for none, of any device`() throws {
+    let tree = try tree()
+    try tree.write("/class/net/eth7/flags", "up\n")
+    let flags = DeviceUses(under: tree.root)
+    #expect(flags.failure == nil)
+    #expect(flags[tree.address].first?.description.contains("whether eth7 is in use") == true)
+    tree.remove("/proc/self")
+    let uses = DeviceUses(under: tree.root)
+    #expect(uses.failure != nil)
+    #expect(uses[tree.address].contains { $0.description.contains("cannot be told") })
   }
 }

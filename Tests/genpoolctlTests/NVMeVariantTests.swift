@@ -253,8 +253,10 @@ import Testing
   // MARK: device show
 
   private static func shown(_ tree: TemporaryTree) throws -> String {
-    let device = try DeviceTree(root: tree.root).device(at: tree.address)
-    return DeviceShow.text(of: device, [], AttachedPools(of: tree.address), DeviceNames())
+    let devices = DeviceTree(root: tree.root)
+    let device = try devices.device(at: tree.address)
+    let verdict = try #require(try DeviceList.verdicts(on: [device], in: devices).first)
+    return DeviceShow.text(of: device, verdict, [], AttachedPools(of: tree.address), DeviceNames())
   }
 
   @Test func `the memory of a virtual function is on, though its own bit is 0`() throws {

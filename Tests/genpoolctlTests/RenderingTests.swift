@@ -32,6 +32,16 @@ import Testing
     #expect(piped.text.contains(String(repeating: "n", count: 90) + "  0123456789"))
   }
 
+  @Test func `of several flexible columns the last is cut first`() {
+    var table = Table(
+      [.init("USE", flexible: true), .init("KEY"), .init("NAME", flexible: true)], width: 24)
+    table.add(["eth0 up", "0123456789", "a long name"])
+    let lines = table.text.split(separator: "\n")
+    #expect(lines[1] == "eth0 …  0123456789  a l…" && lines[1].count == 24)
+    table.add(["x", "y", "z"])
+    #expect(table.text.split(separator: "\n").allSatisfy { $0.count <= 24 })
+  }
+
   @Test func `long texts are broken at blanks and keep their indentation`() {
     let text = "one two three four".wrapped(indent: "  ", to: 11)
     #expect(text == "  one two\n    three\n    four")

@@ -1,5 +1,6 @@
 import BrokerProtocol
 import DriverBinding
+import Glibc
 import PCIDevices
 
 /// A plan of binding, carried out or only said, and what is printed of it.
@@ -23,7 +24,8 @@ struct BindingOutcome {
       Document(plan, isDone: isDone, driver: driver),
       text: Self.text(of: plan, isDone: isDone, driver: driver))
     guard plan.refusals.isEmpty else {
-      throw Failure("\(plan.device.address) stays as it is; see its refusals")
+      throw Failure(
+        "\(plan.device.address) stays as it is; see its refusals", name: "refused", errno: EPERM)
     }
   }
 

@@ -4,6 +4,10 @@ import ArgumentParser
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "device",
-    abstract: "Shows the machine's PCI devices and their memory, and binds them; without a daemon.",
-    subcommands: [DeviceList.self, DeviceShow.self, DeviceBind.self, DeviceUnbind.self])
+    abstract:
+      "Shows the machine's PCI devices and their memory, binds and releases them; without a daemon.",
+    subcommands: [
+      DeviceList.self, DeviceShow.self, DeviceBind.self, DeviceRelease.self,
+      DeviceUnbind.self,
+    ])
 }

@@ -19,8 +19,16 @@ struct DeviceDocument: Encodable {
   let bars: [BARDocument]
   /// What of it could not be read, a sentence each.
   let problems: [String]
+  /// The uses that the running system has for it; nil where they were not asked for.
+  let uses: [String]?
+  /// The way in which its memory could be attached; nil where that was not asked for.
+  let verdict: DeviceVerdict?
 
-  init(_ device: Device, _ names: borrowing DeviceNames) {
+  init(
+    _ device: Device, _ names: borrowing DeviceNames, verdict: DeviceVerdict? = nil
+  ) {
+    self.verdict = verdict
+    uses = verdict?.uses
     address = device.address.description
     vendorID = device.identity.vendor
     deviceID = device.identity.device

@@ -37,10 +37,13 @@ struct DeviceShow: ParsableCommand {
       verdicts.append(Verdict(bar: bar, refusals: AttachRule.refusals(of: subject)))
     }
     let names = DeviceNames()
+    guard let verdict = try DeviceList.verdicts(on: [device], in: tree).first else { return }
     try output.write(
       Document(
-        device: DeviceDocument(device, names), refusals: verdicts, isolation: device.witness),
-      text: Self.text(of: device, verdicts, AttachedPools(of: address), names))
+        device: DeviceDocument(device, names, verdict: verdict), refusals: verdicts,
+        isolation: device.witness),
+      text: Self.text(of: device, verdict, verdicts, AttachedPools(of: address), names))
+    if !device.problems.isEmpty { throw ExitCode(1) }
   }
 
   /// The attach rules' verdict on a BAR.
@@ -68,11 +71,13 @@ struct DeviceShow: ParsableCommand {
   }
 
   static func text(
-    of device: Device, _ verdicts: [Verdict], _ pools: AttachedPools,
+    of device: Device, _ verdict: DeviceVerdict, _ verdicts: [Verdict], _ pools: AttachedPools,
     _ names: borrowing DeviceNames
   ) -> String {
     var sheet = FactSheet()
     sheet.add("device", device.address.description)
+    sheet.add(
+      "used", verdict.uses.isEmpty ? nil : verdict.uses.joined(separator: ", "), isProse: true)
     sheet.add("name", names.name(of: device)?.cut(to: 66))
     sheet.add(
       "class", device.classCode.description + (names.className(of: device).map { " \($0)" } ?? ""))
@@ -92,6 +97,7 @@ struct DeviceShow: ParsableCommand {
       "isolation",
       "through \(witness.source.rawValue) one user at a time; the next \(witness.witness.handover)",
       isProse: true)
+    for problem in device.problems { sheet.add("not known", problem.description, isProse: true) }
     var text = sheet.text
     if device.bars.isEmpty { text += "\nThe device has no BARs, and so no memory to attach.\n" }
     for bar in device.bars {
@@ -133,7 +139,7 @@ extension Device {
   /// By what its memory would be opened as it is bound now, and what tells then whether it is still
   /// reached.
   fileprivate var witness: (source: MemorySource, witness: Witness) {
-    driver == IOMMUGroup.vfioDriver
+    isVFIOs
       ? (.vfio, .reopening) : (.sysfs, SysfsSource.witness(of: self))
   }
 }

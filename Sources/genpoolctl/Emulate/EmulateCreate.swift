@@ -118,14 +118,17 @@ struct EmulateCreate: ParsableCommand {
 
   private func create(at place: EmulationPlace) throws {
     let tree = try makeTree(at: place)
-    let made = try DeviceTree(root: tree.root).list().devices
+    let reading = DeviceTree(root: tree.root)
+    let made = try reading.list().devices
+    let verdicts = try DeviceList.verdicts(on: made, in: reading)
     let names = DeviceNames()
     try output.write(
       Document(
         devices: made.map { DeviceDocument($0, names) },
         environment: place.environment),
       text: ephemeral
-        ? place.exports : DeviceList.text(of: made, names) + "\nUse it with\n\n" + place.exports)
+        ? place.exports
+        : DeviceList.text(of: made, verdicts, names) + "\nUse it with\n\n" + place.exports)
   }
 
   private struct Document: Encodable {

@@ -1,8 +1,8 @@
 /// Rows of text under titles, for people: two blanks between columns, nothing after the last.
 ///
-/// On a terminal a table is never wider than ``width``: its one flexible column (names that libpci
-/// makes up, say) is cut with `…` to make room. Everything that a user might copy into a command is
-/// in a column of its own width, and is never cut.
+/// On a terminal a table is never wider than ``width``: its flexible columns (names that libpci
+/// makes up, say), the last one first, are cut with `…` to make room. Everything that a user might
+/// copy into a command is in a column of its own width, and is never cut.
 struct Table {
   /// How a column is set.
   enum Alignment {
@@ -51,9 +51,11 @@ struct Table {
     var widths = columns.indices.map { column in
       lines.map { $0[column].count }.max() ?? 0
     }
-    let excess = widths.reduce(0, +) + 2 * (columns.count - 1) - width
-    if excess > 0, let flexible = columns.firstIndex(where: \.flexible) {
-      widths[flexible] = max(columns[flexible].title.count, widths[flexible] - excess)
+    for index in columns.indices.reversed() where columns[index].flexible {
+      let excess = widths.reduce(0, +) + 2 * (columns.count - 1) - width
+      if excess > 0 {
+        widths[index] = max(columns[index].title.count, widths[index] - excess)
+      }
     }
     return lines.map { line(of: $0, widths: widths) }.joined()
   }

@@ -55,7 +55,7 @@ load vfio_pci && load vfio_iommu_type1 || exit 2
 
 nv1_before=$(state "$nv1") ivs_before=$(state "$ivs")
 check "a disk that is swapped to is not taken away" \
-  refused_by in-use 'is swapped to' bind "$nv1"
+  refused_by in-use ' swap' bind "$nv1"
 check "not even by who mistypes its ids" \
   refused_by force-mismatch '1b36:0011' bind "$nv1" --force 1b36:0011
 check "a bridge is not taken away" refused_by bridge 'is a bridge' bind "$nv0_slot"
@@ -75,7 +75,7 @@ elsewhere=$!
 within 10 test -e /run/mounted || exit 2
 check "a mount in another namespace does not show here" sh -c "! grep -q $disk /proc/self/mountinfo"
 check "yet a disk that is mounted there is not taken away" \
-  refused_by in-use "$(basename "$disk") is claimed by somebody" bind "$nv1"
+  refused_by in-use "$(basename "$disk") opened exclusively" bind "$nv1"
 kill $elsewhere
 wait $elsewhere
 
@@ -84,6 +84,14 @@ check "it has the driver then" equal "$(state "$nv1")" "driver vfio-pci, overrid
 check "unbinding gives it back" genpoolctl device unbind "$nv1"
 check "its driver is what it was" equal "$(state "$nv1")" "$nv1_before"
 check "unbinding it again is refused" refused_by not-bound 'it has driver nvme' unbind "$nv1"
+within 10 test -b "$disk" || exit 2
+check "a released device has no driver" within 10 genpoolctl device release "$nv1"
+echo "$nv1" > $pci/drivers_probe
+check "nor does the kernel's search give it one" \
+  equal "$(state "$nv1")" "driver none, override none"
+check "sysfs needs no more" sh -c "! genpoolctl device show $nv1 | grep -q 'refused by driver-bound'"
+check "unbinding gives a released device back" genpoolctl device unbind "$nv1"
+check "as it was before" equal "$(state "$nv1")" "$nv1_before"
 within 10 test -b "$disk" || exit 2
 check "binding to a driver that does not take it fails" \
   fails_with 1 'the kernel has bound no driver' genpoolctl device bind "$nv1" --driver pcieport
@@ -96,6 +104,9 @@ ivs_pool="$ivs:2,offset=$ivs_offset,size=$ivs_size,name=ivs,source=vfio"
 check "a device that is not VFIO's cannot be attached through it" \
   refused not-vfio-pci 'driver none' genpoold --socket /run/second.socket --attach "$ivs_pool"
 check "ivshmem can be bound" genpoolctl device bind "$ivs"
+check "then the doctor says that memory can be mapped" \
+  sh -c "genpoolctl doctor --json > /host/doctor.json"
+check "and how it is attached" grep -q "genpoolctl pool attach $ivs:2,source=vfio" /host/doctor.json
 genpoold --attach "$ivs_pool" 2> /host/genpoold.log &
 daemon=$!
 check "genpoold attaches a window of ivshmem's memory, in a hot-plug slot" \

@@ -1,0 +1,117 @@
+import BrokerProtocol
+import GenPoolClient
+import Glibc
+import LinuxSystem
+import PCIDevices
+import SystemPackage
+
+/// The daemon, its socket, and the groups that may connect.
+struct DaemonFacts: Sendable {
+  /// The path of the clients' socket.
+  let socket: String
+  /// The socket's owner and group, and whether the caller may connect; nil when there is none.
+  let file: Fact<File?>
+  /// The gids of the groups `genpool` and `genpool-admin`, nil for one that is not there.
+  let group: Fact<UInt32?>, adminGroup: Fact<UInt32?>
+  /// The daemon's answer; nil when none runs.
+  let answer: Fact<Answer?>
+
+  /// A socket's file.
+  struct File: Hashable, Sendable {
+    let uid: UInt32
+    let gid: UInt32
+    /// Whether this process may connect.
+    let isOpen: Bool
+  }
+
+  /// The answer of a daemon that runs.
+  struct Answer: Hashable, Sendable {
+    let version: String
+    /// The names of the pools that lease memory now.
+    let pools: [String]
+    /// The number of pools that do not: waiting, draining or revoked.
+    let idlePools: Int
+  }
+
+  /// The names of the groups that `make install` makes.
+  static let groupName = "genpool", adminGroupName = "genpool-admin"
+
+  /// Reads the facts of `root`.
+  /// - Parameters:
+  ///   - socket: where the daemon is expected.
+  ///   - ask: asks the daemon at a socket. It is called only when a process `genpoold` shows in
+  ///     `/proc`: connecting to the socket of a daemon that does not run makes systemd start it,
+  ///     and a daemon that starts erases memory.
+  init(
+    of root: SystemRoot, at socket: BrokerSocket,
+    ask: (BrokerSocket) -> Fact<Answer?> = Self.ask
+  ) {
+    self.socket = socket.path
+    file = Self.file(root[socket.path].path, socket)
+    (group, adminGroup) = Self.groups(of: root)
+    switch Self.runs(in: root) {
+    case .known(true): answer = ask(socket)
+    case .known(false): answer = .known(nil)
+    case .unknown(let cause): answer = .unknown(cause)
+    }
+  }
+
+  /// Asks the daemon at `socket`, for at most two seconds.
+  static func ask(_ socket: BrokerSocket) -> Fact<Answer?> {
+    do throws(ClientError) {
+      let connection = try Connection(to: socket, timeout: .seconds(2))
+      let version = try connection.hello(as: "genpoolctl doctor").version
+      let pools = try connection.pools()
+      let active = pools.filter { $0.state == .active }
+      return .known(
+        Answer(
+          version: version, pools: active.map(\.name), idlePools: pools.count - active.count))
+    } catch {
+      if error.isUnreachable { return .known(nil) }
+      return .unknown(error.description)
+    }
+  }
+
+  private static func file(_ path: String, _ socket: BrokerSocket) -> Fact<File?> {
+    // An abstract name is no file.
+    if socket.path.hasPrefix("@") { return .unknown("\(socket.path) is an abstract name") }
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else {
+      let number = errno
+      return [ENOENT, ENOTDIR].contains(number)
+        ? .known(nil)
+        : .unknown("examine \(socket.path): \(String(describing: Errno(rawValue: number)))")
+    }
+    let isOpen = unsafe faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0
+    return .known(File(uid: status.st_uid, gid: status.st_gid, isOpen: isOpen))
+  }
+
+  private static func groups(of root: SystemRoot) -> (Fact<UInt32?>, Fact<UInt32?>) {
+    let text = root.text("/etc/group")
+    func gid(_ name: String) -> Fact<UInt32?> {
+      // Groups come from elsewhere, too: nsswitch.conf(5).
+      if root.isThisMachine { return .known(Accounts.group(name)) }
+      return text.map { text in
+        for line in text.split(separator: "\n") {
+          let fields = line.split(separator: ":", omittingEmptySubsequences: false)
+          if fields.count >= 3, fields[0] == name { return UInt32(fields[2]) }
+        }
+        return nil
+      }
+    }
+    return (gid(groupName), gid(adminGroupName))
+  }
+
+  /// Whether a process `genpoold` shows in `/proc`.
+  private static func runs(in root: SystemRoot) -> Fact<Bool> {
+    do throws(DeviceError) {
+      for name in try root["/proc"].entries() where name.first?.isNumber == true {
+        guard let text = try? root["/proc/\(name)/comm"].bytes(limit: 64) else { continue }
+        if text.starts(with: "genpoold\n".utf8) { return .known(true) }
+      }
+      return .known(false)
+    } catch {
+      return .unknown(error.description)
+    }
+  }
+}
