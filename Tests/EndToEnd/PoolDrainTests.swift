@@ -85,9 +85,9 @@ import Testing
     """.write(toFile: file, atomically: true, encoding: .utf8)
     let daemon = try RunningDaemon(machine, ["--config", file])
     try daemon.waitUntilReady(at: machine.socket)
-    _ = chmod(machine.directory, 0o755)
-    _ = chmod(machine.directory + "/run", 0o755)
-    _ = chmod(machine.socket, 0o666)
+    _ = unsafe chmod(machine.directory, 0o755)
+    _ = unsafe chmod(machine.directory + "/run", 0o755)
+    _ = unsafe chmod(machine.socket, 0o666)
     let attacker = try Attacker(
       ["hold"], at: machine.socket, uid: 1002, poolSize: 16 << 20, wait: 0)
     #expect(!attacker.isGranted && attacker.answer.contains("PoolDenied"), "\(attacker.answer)")
