@@ -174,7 +174,7 @@ let package = Package(
         "StrictJSON", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
         "DeviceDMA",
         "DriverBinding", "NVMe", "DeviceEmulation",
-        "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
+        "DeviceEvents", "PCINames", "BrokerProtocol", "GenPoolClient", argumentParser, system,
       ],
       swiftSettings: house),
     // What the bench measures genpool against.

@@ -14,7 +14,8 @@ extension LeaseBroker {
     let parameters = try call.parameters(as: Broker1.Acquire.Parameters.self)
     let request = LeaseRequest(
       parameters, session: session.id, process: session.process.id, user: session.user,
-      account: session.account, pid: session.process.pid)
+      account: session.account, pid: session.process.pid, isAdmin: session.isAdmin,
+      groups: { session.groups })
     if let lease = try leases.repeated(request) { return try grant(lease) }
     try parameters.check()
 

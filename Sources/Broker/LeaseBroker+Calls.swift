@@ -15,7 +15,9 @@ extension LeaseBroker: CallHandler {
       return try listPools(call, for: session)
     case Broker1.DescribePool.name:
       return try call.reply(of: Broker1.DescribePool.self) { parameters throws(BrokerError) in
-        try regions.details(ofPool: parameters.pool)
+        var details = try regions.details(ofPool: parameters.pool)
+        details.pool.mayLease = regions.mayLease(of: details.pool.name, session.caller)
+        return details
       }
     case Broker1.ListLeases.name:
       return try listLeases(call, for: session)
@@ -34,7 +36,14 @@ extension LeaseBroker: CallHandler {
       return try call.reply(of: Broker1.Attach.self) { parameters throws(BrokerError) in
         try session.requireAdmin()
         let region = try regions.attach(parameters, audit: session.metadata)
-        return Broker1.Attach.Reply(pool: region.description)
+        return Broker1.Attach.Reply(pool: region.description(for: session.caller))
+      }
+    case Broker1.DrainPool.name:
+      return try call.reply(of: Broker1.DrainPool.self) { parameters throws(BrokerError) in
+        try session.requireAdmin()
+        let region = try regions.setDrained(
+          parameters.undo != true, pool: parameters.pool, audit: session.metadata)
+        return Broker1.DrainPool.Reply(pool: region.description(for: session.caller))
       }
     case Broker1.Detach.name:
       return try call.reply(of: Broker1.Detach.self) { parameters throws(BrokerError) in

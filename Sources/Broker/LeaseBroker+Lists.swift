@@ -63,9 +63,11 @@ extension LeaseBroker {
       let waiting = regions.waiting.drop { one in lastWaiting.map { one.id <= $0 } ?? false }
       let waitingPage = waiting.prefix(limit - page.count)
       lastWaiting = waitingPage.last?.id ?? lastWaiting
+      let caller = session.caller
       return (
         Broker1.ListPools.Reply(
-          pools: page.map(\.description) + waitingPage.map(\.description)),
+          pools: page.map { $0.description(for: caller) }
+            + waitingPage.map { $0.description(for: caller) }),
         page.count == rest.count && waitingPage.count == waiting.count
       )
     }

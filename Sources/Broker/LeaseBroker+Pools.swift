@@ -1,3 +1,4 @@
+public import BrokerLeases
 public import BrokerProtocol
 public import DeviceMemory
 public import LinuxSystem
@@ -18,11 +19,15 @@ extension LeaseBroker {
   /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
   ///
   /// `isolation` may promise clients less than the device's opener does: `cooperative`.
+  /// `policy` says who may lease of it, and how much; nil for what the parameters name.
   /// `isSearched` tells that a search chose the device, which was not named by its address.
   public func attach(
-    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil,
+    policy: PoolPolicy? = nil, isSearched: Bool = false
   ) throws(BrokerError) -> Broker1.Pool {
-    try regions.attach(parameters, isolation: isolation, isSearched: isSearched).description
+    try regions.attach(
+      parameters, isolation: isolation, policy: policy, isSearched: isSearched
+    ).description
   }
 
   /// Makes a pool of a BAR now, or as soon as its memory is not in use any more: until then the
@@ -30,9 +35,11 @@ extension LeaseBroker {
   ///
   /// Throws what time does not mend.
   public func attachWhenFree(
-    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil,
+    policy: PoolPolicy? = nil, isSearched: Bool = false
   ) throws(BrokerError) -> Broker1.Pool {
-    try regions.attachWhenFree(parameters, isolation: isolation, isSearched: isSearched)
+    try regions.attachWhenFree(
+      parameters, isolation: isolation, policy: policy, isSearched: isSearched)
   }
 
   /// Detaches a pool as soon as no process reaches its memory; none leases of it meanwhile. Returns
@@ -41,10 +48,16 @@ extension LeaseBroker {
     try regions.drain(pool: name)
   }
 
-  /// Takes a ``drain(pool:)`` back that has not come to its end.
+  /// Gives a pool, attached or waited for, another policy: for Acquires from now on, those that
+  /// wait too. No lease ends by that.
+  /// - Throws: NoSuchPool.
+  public func setPolicy(_ policy: PoolPolicy, ofPool name: String) throws(BrokerError) {
+    try regions.setPolicy(policy, ofPool: name)
+  }
+
+  /// Takes a ``drain(pool:)`` back that has not come to its end. An admin's DrainPool stays.
   public func keep(pool name: String) throws(BrokerError) {
-    try regions.named(name).keep()
-    regionsChanged()
+    try regions.keep(pool: name)
   }
 
   /// Reads news from `drain` whenever `descriptor` has some, until `drain` returns nil: the source

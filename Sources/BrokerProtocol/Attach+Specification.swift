@@ -4,8 +4,8 @@ import PCIDevices
 
 extension Broker1.Attach.Parameters {
   /// What `text` says to attach, as people write it on command lines:
-  /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]][,source=S]`, such as
-  /// `0000:01:00.0:2,size=32M,name=cmb`. In the BAR's place `cmb` and `pmr` are an NVMe controller's own
+  /// `BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE…]][,source=S]
+  /// [,access=user:NAME[+group:NAME…]]`, such as `0000:01:00.0:2,size=32M,name=cmb`. In the BAR's place `cmb` and `pmr` are an NVMe controller's own
   /// memory; the latter needs `erase=yes`.
   ///
   /// Whether there is such a device is the broker's to say.
@@ -27,6 +27,7 @@ extension Broker1.Attach.Parameters {
       ("name", name), ("allow", allow.flatMap { $0.isEmpty ? nil : $0.joined(separator: "+") }),
       ("source", source.flatMap { $0 == "sysfs" ? nil : $0 }),
       ("erase", erase == true ? "yes" : nil),
+      ("access", access.flatMap { $0 == .init() ? nil : $0.specification }),
     ]
     return "\(device):\(part)"
       + fields.compactMap { key, value in value.map { ",\(key)=\($0)" } }.joined()
@@ -54,7 +55,35 @@ extension Broker1.Attach.Parameters {
     }
     source = options.takeText("source")
     erase = try options.takeChoice("erase", ["yes": true])
+    access = try options.take(
+      "access",
+      else:
+        "is not like user:alice+group:nvme (names or numbers, \(Broker1.Access.limit) of each at most)",
+      Broker1.Access.init(specification:))
     try options.finish()
+  }
+}
+
+extension Broker1.Access {
+  /// The users and groups that `text` names: `user:alice+group:nvme`; nil when it cannot be read. A
+  /// name that has a plus sign is written as its number.
+  public init?(specification text: String) {
+    self.init()
+    for member in text.split(separator: "+", omittingEmptySubsequences: false) {
+      let parts = member.split(separator: ":", maxSplits: 1).map(String.init)
+      guard parts.count == 2 else { return nil }
+      switch parts[0] {
+      case "user": users.append(parts[1])
+      case "group": groups.append(parts[1])
+      default: return nil
+      }
+    }
+    guard max(users.count, groups.count) <= Self.limit else { return nil }
+  }
+
+  /// The text that ``init(specification:)`` reads as this.
+  public var specification: String {
+    (users.map { "user:\($0)" } + groups.map { "group:\($0)" }).joined(separator: "+")
   }
 }
 

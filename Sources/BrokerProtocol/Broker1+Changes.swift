@@ -101,15 +101,19 @@ extension Broker1 {
       /// Whether to attach although an earlier run of the broker lent memory of it, and the kernel
       /// cannot tell whether a process still maps it.
       public var force: Bool?
+      /// The users and groups that may lease of it, beside root and admins. Nil for every client.
+      public var access: Access?
 
       public enum CodingKeys: CodingKey, CaseIterable {
         case device, bar, memory, erase, offset, size, granule, name, allow, source, force
+        case access
       }
 
       public init(
         device: String, bar: Int? = nil, memory: String? = nil, erase: Bool? = nil,
         offset: ByteCount? = nil, size: ByteCount? = nil, granule: ByteCount? = nil,
-        name: String? = nil, allow: [String]? = nil, source: String? = nil
+        name: String? = nil, allow: [String]? = nil, source: String? = nil,
+        access: Access? = nil
       ) {
         self.device = device
         self.bar = bar
@@ -121,6 +125,7 @@ extension Broker1 {
         self.name = name
         self.allow = allow
         self.source = source
+        self.access = access
       }
 
       /// Attaches the memory that `id` names.
@@ -160,6 +165,33 @@ extension Broker1 {
     }
 
     public struct Reply: Codable, Sendable, Equatable {
+      public var pool: Pool
+
+      public init(pool: Pool) {
+        self.pool = pool
+      }
+    }
+  }
+
+  /// Keeps a pool from leasing more, or lets it lease again. For admins.
+  public enum DrainPool: VarlinkMethod {
+    public static let name = interface + ".DrainPool"
+
+    public struct Parameters: VarlinkParameters {
+      public var pool: String
+      /// Whether it leases again.
+      public var undo: Bool?
+
+      public enum CodingKeys: CodingKey, CaseIterable { case pool, undo }
+
+      public init(pool: String, undo: Bool? = nil) {
+        self.pool = pool
+        self.undo = undo
+      }
+    }
+
+    public struct Reply: Codable, Sendable, Equatable {
+      /// The pool afterwards.
       public var pool: Pool
 
       public init(pool: Pool) {

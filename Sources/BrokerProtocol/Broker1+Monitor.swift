@@ -45,6 +45,12 @@ extension Broker1 {
     public static let regionRemoved = Self(rawValue: "regionRemoved")
     /// A pool's device was removed or stopped answering.
     public static let regionRevoked = Self(rawValue: "regionRevoked")
+    /// A pool leases no more: an admin drained it, or the configuration has it no longer.
+    public static let regionDraining = Self(rawValue: "regionDraining")
+    /// Nothing reaches a drained pool's memory any more: it can be detached.
+    public static let regionDrained = Self(rawValue: "regionDrained")
+    /// A pool that was draining or drained leases again.
+    public static let regionResumed = Self(rawValue: "regionResumed")
     /// A lease's holder must use its memory no longer.
     public static let leaseRevoked = Self(rawValue: "leaseRevoked")
     /// Less than an eighth of a pool is free.

@@ -49,6 +49,10 @@ extension Broker1 {
     public var recordFile: String?
     /// Why it is not, or not any more, or not where the configuration says now.
     public var recordFailure: String?
+    /// The users and groups that may lease of it, beside root and admins; nil for every client.
+    public var access: Access?
+    /// Whether the caller may, as far as ``access`` goes; nil from brokers before there was this.
+    public var mayLease: Bool?
 
     /// How little of what is available one lease can have: 1 − largest free run / available. 0 when
     /// nothing is.
@@ -64,7 +68,8 @@ extension Broker1 {
       available: ByteCount, dirty: ByteCount, leased: ByteCount, leases: Int, holders: Int,
       largestFree: ByteCount, exclusiveUid: UID?, source: String? = nil, removal: String? = nil,
       witness: String? = nil, reach: String? = nil, statistics: Statistics? = nil,
-      recordFile: String? = nil, recordFailure: String? = nil
+      recordFile: String? = nil, recordFailure: String? = nil, access: Access? = nil,
+      mayLease: Bool? = nil
     ) {
       self.name = name
       self.device = device
@@ -93,6 +98,24 @@ extension Broker1 {
       self.statistics = statistics
       self.recordFile = recordFile
       self.recordFailure = recordFailure
+      self.access = access
+      self.mayLease = mayLease
+    }
+  }
+
+  /// Users and groups, by name or number. The interface's `Access`.
+  public struct Access: Codable, Sendable, Hashable {
+    /// Names or numbers of users.
+    public var users: [String]
+    /// Names or numbers of groups.
+    public var groups: [String]
+
+    /// The most users, and the most groups.
+    public static let limit = 64
+
+    public init(users: [String] = [], groups: [String] = []) {
+      self.users = users
+      self.groups = groups
     }
   }
 

@@ -9,6 +9,7 @@ public enum Broker1 {
   public static let methods: Set<String> = [
     Hello.name, ListDevices.name, ListPools.name, DescribePool.name, Acquire.name, Release.name,
     ForceRelease.name, Monitor.name, ListLeases.name, Attach.name, Detach.name,
+    DrainPool.name,
   ]
 
   /// Why a pool is busy.
@@ -54,8 +55,10 @@ public enum Broker1 {
 
     /// It leases.
     public static let active = Self(rawValue: "active")
-    /// It leases no more, and is detached when nobody reaches its memory any more.
+    /// It leases no more, and what was leased is still in use.
     public static let draining = Self(rawValue: "draining")
+    /// An admin drained it, and nothing reaches its memory any more: it can be detached.
+    public static let drained = Self(rawValue: "drained")
     /// Its device stopped answering.
     public static let revoked = Self(rawValue: "revoked")
     /// Not attached yet, because its memory is in use.

@@ -22,6 +22,8 @@ extension BrokerError {
       case .poolFull: "PoolFull"
       case .poolFragmented: "PoolFragmented"
       case .poolBusy: "PoolBusy"
+      case .poolDraining: "PoolDraining"
+      case .poolDenied: "PoolDenied"
       case .poolRevoked: "PoolRevoked"
       case .poolExists: "PoolExists"
       case .leaseTableFull: "LeaseTableFull"
@@ -89,6 +91,11 @@ extension BrokerError {
         pool: try require(fields.pool, .pool), reason: try require(fields.reason, .reason),
         uid: fields.uid, leases: try require(fields.leases, .leases),
         holders: try require(fields.holders, .holders))
+    case (false, "PoolDraining"): self = .poolDraining(pool: try require(fields.pool, .pool))
+    case (false, "PoolDenied"):
+      self = .poolDenied(
+        pool: try require(fields.pool, .pool), users: try require(fields.users, .users),
+        groups: try require(fields.groups, .groups))
     case (false, "PoolRevoked"):
       self = .poolRevoked(
         pool: try require(fields.pool, .pool), cause: try require(fields.cause, .cause))
@@ -98,7 +105,7 @@ extension BrokerError {
     case (false, "QuotaExceeded"):
       self = .quotaExceeded(
         what: try require(fields.what, .what), limit: try require(fields.limit, .limit),
-        used: try require(fields.used, .used))
+        used: try require(fields.used, .used), pool: fields.pool)
     case (false, "NoSuchDevice"):
       self = .noSuchDevice(device: try require(fields.device, .device), bar: fields.bar)
     case (false, "DeviceRefused"):
@@ -150,11 +157,13 @@ private struct Fields: Codable {
   var erasing: ByteCount?
   var method: String?
   var parameter: String?
+  var users: [String]?
+  var groups: [String]?
 
   enum CodingKeys: CodingKey {
     case pool, lease, generation, bytes, size, available, largestFree, reason, uid, leases, holders
     case capacity, what, limit, used, device, bar, rules, operation, subject, errno, cause
-    case alignment, offset, interface, method, parameter, erasing
+    case alignment, offset, interface, method, parameter, erasing, users, groups
   }
 
   init(_ error: BrokerError) {
@@ -163,7 +172,9 @@ private struct Fields: Codable {
     case .interfaceNotFound(let interface): self.interface = interface
     case .methodNotFound(let method), .methodNotImplemented(let method): self.method = method
     case .invalidParameter(let parameter): self.parameter = parameter
-    case .noSuchPool(let pool), .poolExists(let pool): self.pool = pool
+    case .noSuchPool(let pool), .poolExists(let pool), .poolDraining(let pool): self.pool = pool
+    case .poolDenied(let pool, let users, let groups):
+      (self.pool, self.users, self.groups) = (pool, users, groups)
     case .noSuchLease(let lease): self.lease = lease
     case .staleGeneration(let lease, let generation):
       (self.lease, self.generation) = (lease, generation)
@@ -181,8 +192,9 @@ private struct Fields: Codable {
       (self.leases, self.holders) = (leases, holders)
     case .poolRevoked(let pool, let cause): (self.pool, self.cause) = (pool, cause)
     case .leaseTableFull(let capacity): self.capacity = capacity
-    case .quotaExceeded(let what, let limit, let used):
+    case .quotaExceeded(let what, let limit, let used, let pool):
       (self.what, self.limit, self.used) = (what, limit, used)
+      self.pool = pool
     case .noSuchDevice(let device, let bar): (self.device, self.bar) = (device, bar)
     case .deviceRefused(let device, let rules): (self.device, self.rules) = (device, rules)
     case .deviceError(let operation, let subject, let errno, let cause):

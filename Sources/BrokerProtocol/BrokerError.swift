@@ -41,14 +41,19 @@ public enum BrokerError: ErrnoError, Equatable {
   /// Somebody else has it: `uid` for a pool that one user at a time may use.
   case poolBusy(
     pool: String, reason: Broker1.BusyReason, uid: UID?, leases: Int, holders: Int)
+  /// No more is leased of the pool, until an admin undoes that.
+  case poolDraining(pool: String)
+  /// The pool is for these users and groups, and for root and admins.
+  case poolDenied(pool: String, users: [String], groups: [String])
   /// The pool's device stopped answering.
   case poolRevoked(pool: String, cause: String)
   /// A pool of that name is attached already.
   case poolExists(pool: String)
   /// The broker holds as many leases as it can.
   case leaseTableFull(capacity: Int)
-  /// The caller's uid has as much as it may: `limit` and `used` count what `what` says.
-  case quotaExceeded(what: Broker1.QuotaSubject, limit: Int, used: Int)
+  /// The caller's uid has as much as it may: `limit` and `used` count what `what` says, of `pool`
+  /// if that is not nil.
+  case quotaExceeded(what: Broker1.QuotaSubject, limit: Int, used: Int, pool: String? = nil)
   /// No such device, or no such BAR of it.
   case noSuchDevice(device: String, bar: Int?)
   /// The attach policy forbids it, by these rules.
@@ -70,7 +75,8 @@ public enum BrokerError: ErrnoError, Equatable {
     case .poolFull: ENOMEM
     case .poolFragmented, .leaseTableFull: ENOSPC
     case .quotaExceeded: EDQUOT
-    case .poolBusy: EBUSY
+    case .poolBusy, .poolDraining: EBUSY
+    case .poolDenied: EACCES
     case .poolRevoked: ENODEV
     case .poolExists: EEXIST
     case .deviceRefused: EPERM
@@ -135,17 +141,26 @@ extension BrokerError: CustomStringConvertible {
         + "reaches its memory (fuser, lsof)"
     case .poolBusy(let pool, _, _, let leases, let holders):
       "pool \(pool) is in use: \(Self.reach(leases, holders))"
+    case .poolDraining(let pool):
+      "lease of pool \(pool): no more is leased of it, an admin is taking it out of use or the configuration "
+        + "has it no longer (`genpoolctl pool show \(pool)`; undone by `genpoolctl pool drain \(pool) --undo`)"
+    case .poolDenied(let pool, let users, let groups):
+      "lease of pool \(pool): permission denied, it is for \(Self.members(users, groups)) "
+        + "(\"access\" in genpoold's configuration, or of `pool attach`)"
     case .poolRevoked(let pool, let cause): "pool \(pool) is revoked: \(cause)"
     case .poolExists(let pool): "a pool \(pool) is attached already; give another name"
     case .leaseTableFull(let capacity): "lease table full: genpoold holds \(capacity) leases"
-    case .quotaExceeded(.bytes, let limit, let used):
-      "quota exceeded: this user has leases of \(Self.size(used)), and may have \(Self.size(limit)) "
+    case .quotaExceeded(.bytes, let limit, let used, let pool):
+      "quota exceeded: this user has leases of \(Self.size(used))\(pool.map { " of pool \($0)" } ?? ""), and "
+        + "may have \(Self.size(limit)) "
         + "(being zeroed counts)" + (used > 0 ? "; release some" : "")
-    case .quotaExceeded(.allConnections, let limit, let used):
+    case .quotaExceeded(.allConnections, let limit, let used, _):
       "quota exceeded: all users together have \(used) connections, and may have \(limit); end some"
-    case .quotaExceeded(let what, 0, _): "quota exceeded: this user may have no \(what.rawValue)"
-    case .quotaExceeded(let what, let limit, let used):
-      "quota exceeded: this user has \(used) \(what.rawValue), and may have \(limit); end some"
+    case .quotaExceeded(let what, 0, _, let pool):
+      "quota exceeded: this user may have no \(what.rawValue)\(pool.map { " of pool \($0)" } ?? "")"
+    case .quotaExceeded(let what, let limit, let used, let pool):
+      "quota exceeded: this user has \(used) \(what.rawValue)\(pool.map { " of pool \($0)" } ?? ""), and "
+        + "may have \(limit); end some"
     case .noSuchDevice(let device, nil):
       "find \(device): no such device here; `genpoolctl device list` shows those that are"
     case .noSuchDevice(let device, let bar?):
@@ -163,6 +178,8 @@ extension BrokerError: CustomStringConvertible {
 
   /// The rules for parameters that a caller cannot be expected to know.
   private static let rules = [
+    "access":
+      "users and groups of genpoold's machine, by name or number, \(Broker1.Access.limit) of each at most",
     "alignment": "a power of two, and goes with the first fit only",
     "granule": "a power of two, at least a page",
     "name": "1 to 64 printable ASCII characters without blanks",
@@ -172,6 +189,18 @@ extension BrokerError: CustomStringConvertible {
   ]
 
   private static func size(_ bytes: Int) -> ByteCount { ByteCount(UInt64(clamping: bytes)) }
+
+  /// `root, admins, users alice and bob, group nvme`.
+  private static func members(_ users: [String], _ groups: [String]) -> String {
+    func list(_ names: [String], _ noun: String) -> String? {
+      guard let last = names.last else { return nil }
+      let others = names.dropLast().joined(separator: ", ")
+      return names.count == 1 ? "\(noun) \(last)" : "\(noun)s \(others) and \(last)"
+    }
+    return
+      ([list(users, "user"), list(groups, "group")].compactMap(\.self)
+      + ["root and admins"]).joined(separator: ", ")
+  }
 
   /// `1 lease, 2 processes that still reach it`.
   private static func reach(_ leases: Int, _ holders: Int) -> String {

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,6 +32,21 @@ int gl_user(const char *name, uid_t *user) {
     if (found != NULL) *user = found->pw_uid;
     free(buffer);
     if (found != NULL) return 0;
+    if (error != ERANGE) return error == 0 ? -ENOENT : -error;
+  }
+  return -ERANGE;
+}
+
+int gl_group_name(gid_t group, char *name, size_t capacity) {
+  for (size_t room = 1024; room <= 1024 * 1024; room *= 4) {
+    char *buffer = malloc(room);
+    if (buffer == NULL) return -ENOMEM;
+    struct group entry, *found = NULL;
+    int error = getgrgid_r(group, &entry, buffer, room, &found);
+    size_t length = found == NULL ? 0 : strlen(found->gr_name) + 1;
+    if (found != NULL && length <= capacity) memcpy(name, found->gr_name, length);
+    free(buffer);
+    if (found != NULL) return length <= capacity ? 0 : -ERANGE;
     if (error != ERANGE) return error == 0 ? -ENOENT : -error;
   }
   return -ERANGE;

@@ -37,6 +37,20 @@ extension Connection {
     try call(Broker1.Attach.self, piece).pool
   }
 
+  /// Keeps a pool from leasing more; what is leased stays. For admins: connections to
+  /// `BrokerSocket.admin`. The pool's state is `drained` once nothing reaches its memory any more,
+  /// which ``monitor(_:)`` reports as `regionDrained`, and ``detach(pool:)`` will do then.
+  @discardableResult
+  public func drain(pool: String) throws(ClientError) -> Broker1.Pool {
+    try call(Broker1.DrainPool.self, .init(pool: pool)).pool
+  }
+
+  /// Undoes ``drain(pool:)``: the pool leases again. For admins.
+  @discardableResult
+  public func resume(pool: String) throws(ClientError) -> Broker1.Pool {
+    try call(Broker1.DrainPool.self, .init(pool: pool, undo: true)).pool
+  }
+
   /// Gives a pool's BAR back. For admins: connections to `BrokerSocket.admin`. The reply contains
   /// what the kernel cannot tell about the memory.
   @discardableResult

@@ -393,8 +393,8 @@ extension Errno {
           + "GENPOOL_SOCKET or --socket names another socket"
     case .permissionDenied:
       socket.isAdmin
-        ? "the admin socket is for root and the group genpool-admin: usermod -aG genpool-admin USER"
-        : "the socket is for root and the group genpool: usermod -aG genpool USER"
+        ? "the admin socket is for \(socket.audience(group: "genpool-admin"))"
+        : "the socket is for \(socket.audience(group: "genpool"))"
     case .fileNameTooLong: "a socket's path has at most 107 bytes; choose a shorter one"
     default: nil
     }

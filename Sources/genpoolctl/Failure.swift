@@ -101,7 +101,7 @@ extension ClientError {
   fileprivate var isTemporary: Bool {
     switch self {
     // Who may have nothing has nothing to give back.
-    case .broker(.quotaExceeded(_, let limit, _)) where limit == 0: false
+    case .broker(.quotaExceeded(_, let limit, _, _)) where limit == 0: false
     case .broker(let error): [ENOMEM, ENOSPC, EBUSY, EDQUOT].contains(error.errno.rawValue)
     default: false
     }

@@ -10,9 +10,9 @@ struct GenPoolCtl: ParsableCommand {
     abstract: "Shows PCIe device memory, and leases it from genpoold.",
     discussion: """
       doctor says what works on this machine. doctor, device, nvme, emulate and --help work without a \
-      daemon. pool, lease and monitor talk to genpoold at \
+      daemon. pool, lease, monitor and wait talk to genpoold at \
       --socket, else GENPOOL_SOCKET, else /run/genpool/io.genpool.Broker1 (root) or \
-      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1. pool attach, pool detach and lease release use the admin \
+      $XDG_RUNTIME_DIR/genpool/io.genpool.Broker1. pool attach, pool drain, pool detach and lease release use the admin \
       socket: the same path and .admin, for root and the group genpool-admin. lease list, lease holders and \
       monitor use it where they may, and show the leases of all users then.
 
@@ -39,8 +39,7 @@ struct GenPoolCtl: ParsableCommand {
     version: "genpoolctl " + Release.version,
     subcommands: [
       Doctor.self, DeviceCommand.self, NVMeCommand.self, PoolCommand.self, LeaseCommand.self,
-      Monitor.self,
-      Emulate.self,
+      Monitor.self, WaitCommand.self, Emulate.self,
     ])
 
   static func main() {

@@ -27,7 +27,7 @@ struct GenPoolD: ParsableCommand {
       Attaching ERASES memory. A device is refused unless all attach rules hold: `genpoolctl device \
       show` says which do not, and what helps. SPEC is \
       BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,allow=RULE[+RULE...]][,source=S]\
-      [,erase=yes]. In the BAR's place cmb and pmr (with erase=yes) are an NVMe controller's own memory. The source is \
+      [,erase=yes][,access=user:NAME[+group:NAME...]]. In the BAR's place cmb and pmr (with erase=yes) are an NVMe controller's own memory. The source is \
       sysfs, or vfio for a device that is bound to vfio-pci (`genpoolctl device bind`): it can be pulled \
       out safely then, but waits for every process that maps its memory.
 

@@ -10,13 +10,14 @@ struct DecisionTests {
 
   private func request(
     _ bytes: ByteCount, uid: UInt32 = 1001, session: Int = 1, wait: Int64? = nil,
-    key: String? = nil, pool: String? = nil
+    key: String? = nil, pool: String? = nil, isAdmin: Bool = false, groups: [UInt32] = []
   ) -> LeaseRequest {
     LeaseRequest(
       .init(
         pool: pool, bytes: bytes, requestKey: key, wait: wait.map(Milliseconds.init(rawValue:))),
       session: SessionID(rawValue: session), process: ProcessID(rawValue: session),
-      user: UID(rawValue: uid), account: UID(rawValue: uid), pid: PID(rawValue: 1))
+      user: UID(rawValue: uid), account: UID(rawValue: uid), pid: PID(rawValue: 1),
+      isAdmin: isAdmin, groups: { groups })
   }
 
   private func decide(
@@ -68,7 +69,9 @@ struct DecisionTests {
     #expect(
       decide(request(4096, pool: "other")).failure == .noSuchPool(pool: "other"))
     pool.isDraining = true
-    #expect(decide(request(4096)).failure == .noPool)
+    #expect(decide(request(4096)).failure == .poolDraining(pool: "pool1"))
+    #expect(decide(request(4096, pool: "pool1")).failure == .poolDraining(pool: "pool1"))
+    #expect(decide(request(4096, pool: "other")).failure == .noSuchPool(pool: "other"))
   }
 
   @Test func `the first pool that can serves, and the reason that helps most is told`() {
@@ -81,6 +84,71 @@ struct DecisionTests {
     #expect(lease.region == pool.id)
     pool.occupant = UID(rawValue: 1002)
     #expect(decide(request(4096), [pool, small]).failure == small.full(4096))
+  }
+
+  @Test func `who may not lease is denied before anything else is looked at`() {
+    let access = PoolAccess(
+      users: [.init(name: "alice", number: 1001)], groups: [.init(name: "nvme", number: 7)])
+    pool.policy.access = access
+    let denial = BrokerError.poolDenied(pool: "pool1", users: ["alice"], groups: ["nvme"])
+    // Not even that it could never have so much.
+    #expect(decide(request(.gibibytes(1), uid: 1002), isPatient: true).failure == denial)
+    #expect(decide(request(4096)).failure == nil)
+    #expect(decide(request(4096, uid: 0)).failure == nil)
+    #expect(decide(request(4096, uid: 1002, groups: [3, 7])).failure == nil)
+    #expect(decide(request(4096, uid: 1002, groups: [3])).failure == denial)
+    #expect(decide(request(4096, uid: 1002, isAdmin: true)).failure == nil)
+    // Another pool's reason says more.
+    let full = PlainPool(2, 4096)
+    full.available = .zero
+    #expect(decide(request(4096, uid: 1002), [pool, full]).failure == full.full(4096))
+  }
+
+  @Test func `an account's share of a pool is counted until its memory is clean`() throws {
+    pool.policy.quotas = Quotas(defaults: .init(bytes: 8192, leases: 2))
+    let other = PlainPool(2, .mebibytes(1))
+    guard case .granted(let lease) = decide(request(8192)) else {
+      Issue.record("not granted")
+      return
+    }
+    let full = BrokerError.quotaExceeded(what: .bytes, limit: 8192, used: 8192, pool: "pool1")
+    #expect(decide(request(1)).failure == full)
+    #expect(decide(request(1, uid: 1002)).failure == nil, "another user has a share of its own")
+    #expect(decide(request(1), [pool, other]).failure == nil, "another pool serves")
+    #expect(
+      decide(request(8193, uid: 1003), isPatient: true).failure
+        == .quotaExceeded(what: .bytes, limit: 8192, used: 0, pool: "pool1"))
+    #expect(try wait(in: decide(request(1), isPatient: true)).poolQuotas == [pool.id: .lasting])
+    leases.quarantine(lease.id)
+    #expect(try wait(in: decide(request(1))).poolQuotas == [pool.id: .brief])
+    leases.remove(lease.id)
+    #expect(decide(request(1)).failure == nil)
+  }
+
+  @Test func `a wait for a share of one pool keeps no other pool of the account waiting`() throws {
+    pool.policy.quotas = Quotas(defaults: .init(leases: 1))
+    let other = PlainPool(2, .mebibytes(1))
+    guard case .granted(let lease) = decide(request(4096)) else {
+      Issue.record("not granted")
+      return
+    }
+    let wait = try wait(in: decide(request(4096, session: 2, pool: "pool1"), isPatient: true))
+    leases.park(request(4096, session: 2, pool: "pool1"), for: wait, .unexpired, "first")
+    #expect(decide(request(4096, session: 3, pool: "pool2"), [pool, other]).failure == nil)
+    // Who asks after it does not pass it by.
+    guard
+      case .mustWait(let behind) = decide(
+        request(4096, session: 4, pool: "pool1"), isPatient: true)
+    else {
+      Issue.record("does not wait")
+      return
+    }
+    leases.park(request(4096, session: 4, pool: "pool1"), for: behind, .unexpired, "second")
+    leases.remove(lease.id)
+    let settled = leases.retry(
+      over: PlainPools([pool, other]), while: { true }, isThere: { _ in true },
+      lookAgain: { _ in }, erase: { _ in })
+    #expect(settled.map(\.pending.waiting) == ["first"])
   }
 
   @Test func `another user waits only if it may wait for others`() throws {

@@ -7,6 +7,7 @@ final class PlainPool: LeasablePool {
   let id: RegionID
   let name: String
   var isDraining = false
+  var policy = PoolPolicy.open
   var available: ByteCount
   /// Ended leases' bytes that a scrubber is about to free.
   var scrubbing = ByteCount.zero

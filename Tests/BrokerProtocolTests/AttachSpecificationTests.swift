@@ -21,6 +21,7 @@ import Testing
   }
 
   @Test(arguments: [
+    "0000:01:00.0:2,access=user:alice+user:1001+group:nvme", "0000:01:00.0:cmb,access=group:7",
     "0000:01:00.0:2", "0000:01:00.0:cmb,name=a", "0000:01:00.0:pmr,size=4096,erase=yes",
     "0000:01:00.0:0,offset=8192,size=4096,granule=65536,name=b,allow=hotplug+registers,source=vfio",
   ])
@@ -37,6 +38,10 @@ import Testing
     ("0000:01:00.0:2,", "lacks its value"), ("0000:01:00.0:2,size", "size lacks its value"),
     ("0000:01:00.0:2,size=", "size lacks its value"), ("0000:01:00.0:2,size=big", "is no size"),
     ("0000:01:00.0:2,size=1,size=2", "size is given twice"),
+    ("0000:01:00.0:2,access=alice", "is not like user:alice+group:nvme"),
+    ("0000:01:00.0:2,access=user:", "is not like user:alice"),
+    ("0000:01:00.0:2,access=user:a++group:b", "is not like user:alice"),
+    ("0000:01:00.0:2,access=owner:a", "is not like user:alice"),
     ("0000:01:00.0:2,colour=red", "no option colour"),
     ("0000:01:00.0:registers", "registers are no memory"), ("0000:x:00.0:2", "an address like"),
   ])

@@ -32,6 +32,7 @@ struct InterfaceDescriptionTests {
     check(Broker1.ListLeases.self)
     check(Broker1.Attach.self)
     check(Broker1.Detach.self)
+    check(Broker1.DrainPool.self)
   }
 
   private func check<Method: VarlinkMethod>(_ method: Method.Type) {
@@ -66,7 +67,8 @@ struct InterfaceDescriptionTests {
       bus: BusAddress(1), numaNode: 0, granule: 1, caching: "c", isolation: "i", state: .active,
       failure: "f", available: 0, dirty: 0, leased: 0, leases: 0, holders: 0, largestFree: 0,
       exclusiveUid: UID(rawValue: 1), source: "s", removal: "r", witness: "w", reach: "free",
-      statistics: statistics, recordFile: "f", recordFailure: "r")
+      statistics: statistics, recordFile: "f", recordFailure: "r",
+      access: .init(users: ["a"], groups: ["g"]), mayLease: true)
     let lease = Broker1.Lease(
       lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 1), pool: "p", offset: 0,
       size: 1, physical: PhysicalAddress(1), bus: BusAddress(1), mapOffset: 0, caching: "c",
@@ -111,6 +113,9 @@ struct InterfaceDescriptionTests {
       of: Broker1.ListLeases.Reply(leases: []), are: interface.methods["ListLeases"]?.reply)
     try expectAllFields(
       of: Broker1.Attach.Reply(pool: pool), are: interface.methods["Attach"]?.reply)
+    try expectAllFields(
+      of: Broker1.DrainPool.Reply(pool: pool), are: interface.methods["DrainPool"]?.reply)
+    try expectAllFields(of: Broker1.Access(), are: interface.types["Access"])
     try expectAllFields(of: EmptyReply(), are: interface.methods["Release"]?.reply)
     try expectAllFields(
       of: Broker1.Detach.Reply(unseenUid: UID(rawValue: 1), witness: "none"),

@@ -16,6 +16,9 @@ struct ReplyTests {
     .poolBusy(
       pool: "p", reason: .uidExclusive, uid: UID(rawValue: 1000), leases: 1, holders: 2),
     .poolBusy(pool: "p", reason: .leases, uid: nil, leases: 1, holders: 0),
+    .poolDraining(pool: "p"), .poolDenied(pool: "p", users: ["a", "7"], groups: ["g"]),
+    .poolDenied(pool: "p", users: [], groups: []),
+    .quotaExceeded(what: .leases, limit: 0, used: 0, pool: "p"),
     .poolRevoked(pool: "p", cause: "gone"), .poolExists(pool: "p"), .leaseTableFull(capacity: 3),
     .quotaExceeded(what: .bytes, limit: 4096, used: 4096),
     .quotaExceeded(what: .connections, limit: 3, used: 3),

@@ -160,14 +160,17 @@ final class TestProcess {
   private var isDead = false
 
   convenience init(
-    _ broker: TestBroker, uid: Int32 = -1, forks: Bool = false, asAdmin: Bool = false
+    _ broker: TestBroker, uid: Int32 = -1, group: Int32 = -1, forks: Bool = false,
+    asAdmin: Bool = false
   ) throws {
-    try self.init(at: asAdmin ? broker.adminPath : broker.path, uid: uid, forks: forks)
+    try self.init(
+      at: asAdmin ? broker.adminPath : broker.path, uid: uid, group: group, forks: forks)
   }
 
-  init(at path: String, uid: Int32 = -1, forks: Bool = false) throws {
+  /// - Parameter group: the one supplementary group of another user; -1 for none.
+  init(at path: String, uid: Int32 = -1, group: Int32 = -1, forks: Bool = false) throws {
     var control: CInt = -1
-    let process = unsafe ct_start(path, uid, forks, &control)
+    let process = unsafe ct_start(path, uid, group, forks, &control)
     guard process > 0 else { throw Errno(rawValue: -process) }
     pid = PID(rawValue: process)
     client = TestClient(owning: control)

@@ -17,9 +17,10 @@
 
 /* After fork() in a process with threads, only system calls are safe. */
 
-static bool become(int uid) {
+static bool become(int uid, int group) {
   if (uid < 0) return true;
-  return syscall(SYS_setgroups, 0, NULL) == 0 && syscall(SYS_setresgid, uid, uid, uid) == 0 &&
+  gid_t groups[1] = {(gid_t)group};
+  return syscall(SYS_setgroups, group < 0 ? 0 : 1, groups) == 0 && syscall(SYS_setresgid, uid, uid, uid) == 0 &&
          syscall(SYS_setresuid, uid, uid, uid) == 0;
 }
 
@@ -72,7 +73,7 @@ static void live(int control, int connection, bool forks) {
   for (;;) pause();
 }
 
-pid_t ct_start(const char *path, int uid, bool forks, int *control) {
+pid_t ct_start(const char *path, int uid, int group, bool forks, int *control) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -errno;
   pid_t parent = getpid();
@@ -83,7 +84,7 @@ pid_t ct_start(const char *path, int uid, bool forks, int *control) {
     dup2(ends[1], 3);
     syscall(SYS_close_range, 4, ~0u, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || !become(uid)) _exit(1);
+    if (getppid() != parent || !become(uid, group)) _exit(1);
     /* A change of user clears the wish to die with the parent. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int connection = connect_to(path);

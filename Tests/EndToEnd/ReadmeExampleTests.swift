@@ -51,4 +51,29 @@ import Testing
     #expect(result.output.wholeMatch(of: /pool cmb, device 0x[0-9a-f]{12}0000\n/) != nil)
     try machine.waitUntilClean()
   }
+
+  @Test func `a program whose device is missing says so, and does not crash`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=64M,address=0000:05:00.0")
+    for program in [Executable.readmeLibrary, Executable.readmeClient] {
+      let result = try Executable.run(program, [], environment: machine.environment)
+      #expect(result.status == 1 && !result.output.isEmpty, "\(result)")
+      #expect(!result.errors.contains("Fatal error"), "\(result.errors)")
+    }
+  }
+
+  @Test func `the job for CI that the README shows runs as it stands`() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent()
+    let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
+    let start = try #require(readme.range(of: "plain shell:\n```sh\n"))
+    let rest = readme[start.upperBound...]
+    let job = String(rest[..<(try #require(rest.range(of: "```\n"))).lowerBound])
+    let result = try Executable.run(
+      "/bin/sh", ["-c", job], environment: ["PATH": Executable.searchPath])
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.output.contains("pool cmb: yes\n") && result.output.contains("a5 a5 a5 a5"))
+    let failing = try Executable.run(
+      "/bin/sh", ["-c", job], environment: ["PATH": Executable.searchPath, "TESTS": "false"])
+    #expect(failing.status == 1, "tests that fail end the job")
+  }
 }

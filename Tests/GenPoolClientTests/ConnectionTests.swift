@@ -25,6 +25,8 @@ import Testing
       try session.answer(description)
       try session.answer(Broker1.ListLeases.Reply(leases: [.honest()]))
       try session.answer(Broker1.Attach.Reply(pool: pool))
+      try session.answer(Broker1.DrainPool.Reply(pool: pool))
+      try session.answer(Broker1.DrainPool.Reply(pool: pool))
       try session.answer(EmptyReply())
     }
     let connection = try broker.connect()
@@ -34,10 +36,13 @@ import Testing
     #expect(try connection.describe(pool: "cmb") == description)
     #expect(try connection.leases() == [.honest()])
     #expect(try connection.attach(.init(device: "0000:01:00.0", bar: 2)) == pool)
+    #expect(try connection.drain(pool: "cmb") == pool)
+    #expect(try connection.resume(pool: "cmb") == pool)
     try connection.detach(pool: "cmb")
     #expect(
       try broker.calls() == [
-        "Hello", "ListDevices", "ListPools", "DescribePool", "ListLeases", "Attach", "Detach",
+        "Hello", "ListDevices", "ListPools", "DescribePool", "ListLeases", "Attach", "DrainPool",
+        "DrainPool", "Detach",
       ])
   }
 

@@ -82,7 +82,7 @@ import Testing
   @Test func `a chunk without bus addresses meets no constraint on them`() throws {
     let pool = Pool(granule: .page)
     try pool.add(start: VirtualAddress(0x10_0000), size: .mebibytes(1))
-    #expect(throws: PoolError.unconstrainable(requested: 4096)) {
+    #expect(throws: PoolError.unconstrainable(requested: 4096, .busAddress)) {
       try pool.allocate(4096, meeting: Constraints(below: BusAddress(1 << 32)))
     }
     _ = try pool.allocate(4096, meeting: Constraints())
@@ -91,12 +91,37 @@ import Testing
     }
   }
 
+  @Test func `the constraint that none could meet is named, and by how much`() throws {
+    let pool = Pool(granule: .page)
+    func unmet(_ size: ByteCount, _ constraints: Constraints) -> String {
+      let error = #expect(throws: PoolError.self) {
+        try pool.allocate(size, meeting: constraints)
+      }
+      return error?.description ?? ""
+    }
+    #expect(
+      unmet(4096, Constraints()).hasSuffix("the pool has no chunk that is as long as a granule"))
+    try pool.add(
+      start: VirtualAddress(0x10_0000), size: .mebibytes(1), bus: BusAddress(0x1_0000_0000))
+    #expect(unmet(.mebibytes(2), Constraints()).hasSuffix("no chunk is longer than 1 MiB"))
+    let below = Constraints(below: BusAddress(1 << 32))
+    #expect(
+      unmet(.kibibytes(64), below).hasSuffix(
+        "the lowest place ends 64 KiB above the limit of bus addresses"))
+    #expect(
+      unmet(8192, Constraints(boundary: 4096)).hasSuffix(
+        "wherever it is put it crosses a multiple of 4 KiB"))
+    #expect(
+      unmet(4096, Constraints(node: NUMANode(3))).hasSuffix(
+        "none that is long enough is of NUMA node 3"))
+  }
+
   @Test func `out of reach, in use and in pieces are told apart`() throws {
     let pool = Pool(granule: .page)
     try pool.add(
       start: VirtualAddress(0x10_0000), size: .mebibytes(1), bus: BusAddress(0xffff_f000))
     let below = Constraints(below: BusAddress(1 << 32))
-    #expect(throws: PoolError.unconstrainable(requested: 8192)) {
+    #expect(throws: PoolError.unconstrainable(requested: 8192, .below(excess: 4096))) {
       try pool.allocate(8192, meeting: below)
     }
     let only = try pool.allocateDMA(4096, meeting: below)
@@ -110,7 +135,7 @@ import Testing
     let beyond = try pool.allocateDMA(
       8192, meeting: Constraints(boundary: ByteCount(1 << 32)))
     #expect(beyond.bus == BusAddress(1 << 32))
-    #expect(throws: PoolError.unconstrainable(requested: 8192)) {
+    #expect(throws: PoolError.unconstrainable(requested: 8192, .boundary(4096))) {
       try pool.allocate(8192, meeting: Constraints(boundary: 4096))
     }
   }
@@ -135,16 +160,16 @@ import Testing
     #expect(try chunk(Constraints()) == starts[2])
     #expect(try chunk(Constraints(node: NUMANode(1))) == starts[1])
     #expect(try chunk(Constraints(node: NUMANode(1), uses: data)) == starts[1])
-    #expect(throws: PoolError.unconstrainable(requested: 4096)) {
+    #expect(throws: PoolError.unconstrainable(requested: 4096, .uses(missing: queues))) {
       try chunk(Constraints(node: NUMANode(1), uses: queues))
     }
     // Only the owner is bound by what it can keep there.
     #expect(
       try chunk(Constraints(node: NUMANode(1), uses: queues, initiator: "nvme1")) == starts[1])
-    #expect(throws: PoolError.unconstrainable(requested: 4096)) {
+    #expect(throws: PoolError.unconstrainable(requested: 4096, .uses(missing: queues))) {
       try chunk(Constraints(node: NUMANode(1), uses: queues, initiator: "nvme0"))
     }
-    #expect(throws: PoolError.unconstrainable(requested: 4096)) {
+    #expect(throws: PoolError.unconstrainable(requested: 4096, .node(NUMANode(7)))) {
       try chunk(Constraints(node: NUMANode(7)))
     }
   }

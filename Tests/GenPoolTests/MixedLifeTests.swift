@@ -275,8 +275,27 @@ private struct MixedModel {
       chunks[index].available -= UInt64(count) << order
       return .place(chunk.start + UInt64(place) << order)
     }
-    guard isPossible else { return .error(.unconstrainable(requested: ByteCount(size))) }
+    if !isPossible, let rules {
+      return .error(.unconstrainable(requested: ByteCount(size), unmet(rules, count)))
+    }
     return .error(failure(size, count, fit))
+  }
+
+  /// The constraint that no chunk meets, by a look at every place.
+  private func unmet(_ rules: Constraints, _ count: Int) -> UnmetConstraint {
+    let long = chunks.filter { $0.tags.count >= count }
+    guard !long.isEmpty else {
+      let longest = chunks.map(\.tags.count).max() ?? 0
+      return .size(longest: ByteCount(UInt64(longest) << order))
+    }
+    guard long.contains(where: { $0.bus != nil }) else { return .busAddress }
+    let ends = long.flatMap { chunk in
+      admitted(count, chunk, Constraints(boundary: rules.boundary)).map { place in
+        (chunk.bus ?? 0) + UInt64(place + count) << order
+      }
+    }
+    guard let lowest = ends.min() else { return .boundary(rules.boundary ?? .zero) }
+    return .below(excess: ByteCount(lowest - (rules.below?.rawValue ?? 0)))
   }
 
   /// The places that a run of `count` may have in an empty chunk.

@@ -125,7 +125,7 @@ struct PoolTests {
       // Two granules, whose bytes are 0 modulo 2^64.
       #expect(throws: PoolError.self) { try pool.allocate(all, fit: fit) }
     }
-    expect(.unconstrainable(requested: all), from: pool) {
+    expect(.unconstrainable(requested: all, .size(longest: granule)), from: pool) {
       _ = try pool.allocate(all, meeting: Constraints(boundary: granule))
     }
     for size in [1, granule] {

@@ -106,6 +106,25 @@ struct ConfigurationProblemTests {
     ("\"allow\": [1]", "pools[0].allow[0]: text in quotes is wanted"),
     ("\"erase\": 1", "pools[0].erase: true or false is wanted"),
     ("\"nth\": 1", "pools[0].nth: an address names one device already"),
+    ("\"access\": [\"root\"]", "pools[0].access: an object in { } is wanted"),
+    ("\"access\": {\"user\": []}", "pools[0].access.user: no such key; there are users, groups"),
+    (
+      "\"access\": {\"users\": [\"nobody-has-it\"]}",
+      "pools[0].access.users: there is no user \"nobody-has-it\" here"
+    ),
+    (
+      "\"access\": {\"groups\": [\"root\", \"nobody-has-it\"]}",
+      "pools[0].access.groups: there is no group \"nobody-has-it\" here"
+    ),
+    ("\"access\": {\"users\": [true]}", "pools[0].access.users[0]: text in quotes is wanted"),
+    (
+      "\"quotas\": {\"defaults\": {\"connections\": 1}}",
+      "pools[0].quotas.defaults.connections: no such key; there are bytes, leases"
+    ),
+    (
+      "\"quotas\": {\"users\": {\"nobody-has-it\": {}}}",
+      "pools[0].quotas.users.nobody-has-it: there is no such user here"
+    ),
     ("\"colour\": \"red\"", "pools[0].colour: no such key; there are device, nth, bar"),
   ])
   func `a pool's mistake is named with its line`(field: String, problem: String) {

@@ -76,6 +76,35 @@ struct ConfigurationTests {
     #expect(quotas.overrides[UID(rawValue: 0)] != nil)
   }
 
+  @Test func `a pool's users, groups and shares`() throws {
+    #expect(try pool("").policy == .open)
+    let policy = try pool(
+      """
+      , "access": {"users": ["root", "4242", 4243], "groups": ["root"]},
+      "quotas": {"defaults": {"bytes": "64M"}, "users": {"4242": {"leases": 2}, "root": {}}}
+      """
+    ).policy
+    let access = try #require(policy.access)
+    #expect(
+      access.users == [
+        .init(name: "root", number: 0), .init(name: "4242", number: 4242),
+        .init(name: "4243", number: 4243),
+      ])
+    #expect(access.groups == [.init(name: "root", number: 0)])
+    #expect(policy.quotas.limits(of: UID(rawValue: 1)) == .init(bytes: .mebibytes(64)))
+    #expect(
+      policy.quotas.limits(of: UID(rawValue: 4242)) == .init(bytes: .mebibytes(64), leases: 2))
+    #expect(policy.quotas.limits(of: UID(rawValue: 0)) == .unlimited)
+    #expect(try pool(", \"access\": {}").policy.access == PoolAccess())
+  }
+
+  @Test func `a pool whose users change is the same pool`() throws {
+    let machine = [device("0000:01:00.0")]
+    let plain = try pool("").wanted(among: machine)
+    let shared = try pool(", \"access\": {\"users\": [7]}").wanted(among: machine)
+    #expect(plain == shared && plain.first?.policy != shared.first?.policy)
+  }
+
   @Test func `escapes in keys and text are read`() throws {
     #expect(try read(#"{"max\u004ceases": 3, "socket": "\/run\/x"}"#).maxLeases == 3)
   }

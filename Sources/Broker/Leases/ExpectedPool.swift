@@ -1,4 +1,4 @@
-import BrokerProtocol
+package import BrokerProtocol
 
 /// A pool that comes once its memory is not in use any more. Nothing is leased of it yet.
 package struct ExpectedPool {
@@ -11,7 +11,7 @@ package struct ExpectedPool {
   }
 
   /// The error for an Acquire of it.
-  var busy: BrokerError {
+  package var busy: BrokerError {
     .poolBusy(pool: name, reason: .waiting, uid: nil, leases: 0, holders: 0)
   }
 }

@@ -5,8 +5,10 @@ package import GenPool
 package protocol LeasablePool: AnyObject {
   var id: RegionID { get }
   var name: String { get }
-  /// Whether it is being given up: no more is leased of it.
+  /// Whether no more is leased of it.
   var isDraining: Bool { get }
+  /// The users that may lease of it, and the limits of each.
+  var policy: PoolPolicy { get }
 
   /// The bytes that a lease of `request` takes: whole granules.
   /// - Throws: the error for a request that this pool can never meet, or for any while its device is gone.

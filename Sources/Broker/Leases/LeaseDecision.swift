@@ -28,6 +28,7 @@ extension BrokerError {
     case .poolFull: 1
     case .poolBusy: 2
     case .poolRevoked: 4
+    case .poolDenied: 5
     default: 3
     }
   }

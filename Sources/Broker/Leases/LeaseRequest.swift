@@ -10,10 +10,14 @@ package struct LeaseRequest {
   /// The user on whose account it is.
   package let account: UID
   package let pid: PID
+  /// Whether its connection is an admin's.
+  package let isAdmin: Bool
+  /// Returns the groups of its process, which may be 65,536: nothing keeps them.
+  package let groups: () -> [UInt32]
 
   package init(
     _ parameters: Broker1.Acquire.Parameters, session: SessionID, process: ProcessID, user: UID,
-    account: UID, pid: PID
+    account: UID, pid: PID, isAdmin: Bool = false, groups: @escaping () -> [UInt32] = { [] }
   ) {
     self.parameters = parameters
     self.session = session
@@ -21,6 +25,8 @@ package struct LeaseRequest {
     self.user = user
     self.account = account
     self.pid = pid
+    self.isAdmin = isAdmin
+    self.groups = groups
   }
 }
 

@@ -38,6 +38,19 @@ package struct LeaseTable {
   /// The place of an entry, from 0 on.
   private typealias Slot = Int
 
+  /// An account in a pool.
+  private struct Share: Hashable {
+    let account: UID
+    let region: RegionID
+
+    init(account: UID, region: RegionID) {
+      self.account = account
+      self.region = region
+    }
+
+    init(of entry: Entry) { self.init(account: entry.account, region: entry.region) }
+  }
+
   /// The most entries.
   var capacity: Int
 
@@ -48,11 +61,15 @@ package struct LeaseTable {
   private var held: [ProcessID: Set<Slot>] = [:]
   /// The sums over the entries of each account whose memory is being scrubbed.
   private var scrubbing: [UID: Usage] = [:]
+  /// The same for each pool that an account has some of.
+  private var shareScrubbing: [Share: Usage] = [:]
   private var regions: [RegionID: Set<Slot>] = [:]
   /// The connections that are open and have leases of this process, with their number.
   private var sessions: [SessionID: Int] = [:]
   /// The sums over the entries of each account that has some.
   private var usages: [UID: Usage] = [:]
+  /// The same for each pool that an account has some of.
+  private var shares: [Share: Usage] = [:]
   /// The number of leases that a process still has.
   private(set) var heldCount = 0
 
@@ -120,6 +137,16 @@ package struct LeaseTable {
   /// The sum over the entries of an account, in any state. O(1).
   func usage(of account: UID) -> Usage { usages[account] ?? Usage() }
 
+  /// The same over its entries of a pool. O(1).
+  func usage(of account: UID, in region: RegionID) -> Usage {
+    shares[Share(account: account, region: region)] ?? Usage()
+  }
+
+  /// The sum over an account's leases of a pool whose memory comes clean by scrubbing alone. O(1).
+  func scrubbing(of account: UID, in region: RegionID) -> Usage {
+    shareScrubbing[Share(account: account, region: region)] ?? Usage()
+  }
+
   /// The sum over an account's leases whose memory comes clean by scrubbing alone. O(1).
   func scrubbing(of account: UID) -> Usage { scrubbing[account] ?? Usage() }
 
@@ -132,6 +159,7 @@ package struct LeaseTable {
     sessions[entry.session, default: 0] += 1
     index(entry, slot)
     usages[entry.account, default: Usage()].add(entry.size)
+    shares[Share(of: entry), default: Usage()].add(entry.size)
   }
 
   private mutating func index(_ entry: Entry, _ slot: Slot) {
@@ -139,7 +167,10 @@ package struct LeaseTable {
       held[entry.process, default: []].insert(slot)
       heldCount += 1
     }
-    if entry.isBeingScrubbed { scrubbing[entry.account, default: Usage()].add(entry.size) }
+    if entry.isBeingScrubbed {
+      scrubbing[entry.account, default: Usage()].add(entry.size)
+      shareScrubbing[Share(of: entry), default: Usage()].add(entry.size)
+    }
   }
 
   private mutating func unindex(_ entry: Entry, _ slot: Slot) {
@@ -147,7 +178,10 @@ package struct LeaseTable {
       held.remove(slot, of: entry.process)
       heldCount -= 1
     }
-    if entry.isBeingScrubbed { scrubbing.subtract(entry.size, of: entry.account) }
+    if entry.isBeingScrubbed {
+      scrubbing.subtract(entry.size, of: entry.account)
+      shareScrubbing.subtract(entry.size, of: Share(of: entry))
+    }
   }
 
   mutating func setState(_ state: Broker1.LeaseState, of id: LeaseID) {
@@ -189,6 +223,7 @@ package struct LeaseTable {
     freeSlots.append(slot)
     if let count = sessions[entry.session] { sessions[entry.session] = count - 1 }
     usages.subtract(entry.size, of: entry.account)
+    shares.subtract(entry.size, of: Share(of: entry))
     return entry
   }
 }
@@ -197,12 +232,12 @@ extension LeaseTable.Entry {
   fileprivate var isBeingScrubbed: Bool { state == .quarantine && !isContested }
 }
 
-extension [UID: Usage] {
-  fileprivate mutating func subtract(_ bytes: ByteCount, of account: UID) {
-    guard var usage = self[account] else { return }
+extension Dictionary where Value == Usage {
+  fileprivate mutating func subtract(_ bytes: ByteCount, of key: Key) {
+    guard var usage = self[key] else { return }
     usage.bytes -= bytes
     usage.leases -= 1
-    self[account] = usage.leases > 0 ? usage : nil
+    self[key] = usage.leases > 0 ? usage : nil
   }
 }
 

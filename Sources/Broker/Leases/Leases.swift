@@ -134,7 +134,9 @@ package final class Leases<Waiting> {
     let named = wanted.map { [pools.pool(named: $0)].compactMap(\.self) } ?? pools.list
     let candidates = named.filter { !$0.isDraining }
     guard !candidates.isEmpty else {
-      return decide(withoutPool: wanted, isPatient: isPatient, expected: pools.expected)
+      return decide(
+        withoutPool: wanted, isPatient: isPatient, draining: named.first?.name,
+        expected: pools.expected)
     }
     guard !table.isFull(for: request.account) else {
       let failure = BrokerError.leaseTableFull(capacity: table.capacity)
@@ -144,6 +146,7 @@ package final class Leases<Waiting> {
     }
     var failures: [BrokerError] = []
     var (terms, quota, erasures) = ([RegionID: Wait.Term](), Wait.Term?.none, [RegionID]())
+    var poolQuotas: [RegionID: Wait.Term] = [:]
     for pool in candidates {
       switch decide(request, from: pool, ahead: place, lookAgain: lookAgain) {
       case .granted(let lease): return .granted(lease)
@@ -154,24 +157,32 @@ package final class Leases<Waiting> {
         if let term = wait.quota, isPatient || term == .brief {
           quota = quota == .brief ? .brief : term
         }
+        for (id, term) in wait.poolQuotas where isPatient || term == .brief {
+          poolQuotas[id] = term
+        }
         erasures += wait.erasures
       }
     }
     let failure = failures.min { $0.rank < $1.rank } ?? .noPool
-    let wait = Wait(pools: terms, quota: quota, failure: failure)
+    let wait = Wait(pools: terms, quota: quota, poolQuotas: poolQuotas, failure: failure)
     if !wait.isBrief, let first = erasures.first {
       terms[first] = .brief
-      return .mustWait(Wait(pools: terms, quota: quota, erasures: [first], failure: failure))
+      return .mustWait(
+        Wait(
+          pools: terms, quota: quota, poolQuotas: poolQuotas, erasures: [first], failure: failure))
     }
-    return terms.isEmpty && quota == nil ? .denied(failure) : .mustWait(wait)
+    return wait.isEmpty ? .denied(failure) : .mustWait(wait)
   }
 
-  /// The decision where no attached pool is meant: whether it waits for one that is expected.
+  /// The decision where no attached pool is meant that leases: whether it waits for one that is
+  /// expected.
+  /// - Parameter draining: the first of those that are meant and lease no more.
   private func decide(
-    withoutPool wanted: String?, isPatient: Bool, expected: [ExpectedPool]
+    withoutPool wanted: String?, isPatient: Bool, draining: String?, expected: [ExpectedPool]
   ) -> LeaseDecision<LeaseTable.Entry> {
     let meant = expected.filter { wanted == nil || $0.name == wanted }
     guard let first = meant.first else {
+      if let draining { return .denied(.poolDraining(pool: draining)) }
       return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
     }
     guard isPatient else { return .denied(first.busy) }
@@ -184,6 +195,11 @@ package final class Leases<Waiting> {
     lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let user = request.user
+    if let access = pool.policy.access,
+      !access.admits(user, isAdmin: request.isAdmin, groups: request.groups)
+    {
+      return .denied(access.denial(of: pool.name))
+    }
     do throws(BrokerError) {
       let size = try pool.size(of: request.parameters)
       var occupation = pool.occupation(against: user)
@@ -202,8 +218,16 @@ package final class Leases<Waiting> {
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
       }
+      switch quotaDecision(on: request.account, in: pool, size: size) {
+      case .granted: break
+      case .mustWait(let wait): return .mustWait(wait)
+      case .denied(let failure): return .denied(failure)
+      }
       if let term = line.term(of: request.account, ahead: place) {
         return .mustWait(Wait(quota: term, failure: pool.queued))
+      }
+      if let term = line.term(of: request.account, in: pool.id, ahead: place) {
+        return .mustWait(Wait(poolQuotas: [pool.id: term], failure: pool.queued))
       }
       if let term = line.term(of: pool.id, ahead: place) {
         return .mustWait(Wait(pools: [pool.id: term], failure: pool.queued))
@@ -237,6 +261,25 @@ package final class Leases<Waiting> {
     lasting.leases -= scrubbing.leases
     let isBrief = lasting.excess(over: limits, with: size) == nil
     return .mustWait(Wait(quota: isBrief ? .brief : .lasting, failure: failure))
+  }
+
+  /// Whether an account's quota of a pool has room for one more lease of `size`. O(1).
+  private func quotaDecision(
+    on account: UID, in pool: any LeasablePool, size: ByteCount
+  ) -> LeaseDecision<Void> {
+    let limits = pool.policy.quotas.limits(of: account)
+    guard limits != .unlimited else { return .granted(()) }
+    let usage = table.usage(of: account, in: pool.id)
+    guard let failure = usage.excess(over: limits, with: size, of: pool.name) else {
+      return .granted(())
+    }
+    if Usage().excess(over: limits, with: size) != nil { return .denied(failure) }
+    let scrubbing = table.scrubbing(of: account, in: pool.id)
+    var lasting = usage
+    lasting.bytes -= scrubbing.bytes
+    lasting.leases -= scrubbing.leases
+    let isBrief = lasting.excess(over: limits, with: size) == nil
+    return .mustWait(Wait(poolQuotas: [pool.id: isBrief ? .brief : .lasting], failure: failure))
   }
 
   private func enter(
@@ -361,6 +404,7 @@ package final class Leases<Waiting> {
     table.setContested(isContested, id)
     // A quota that waits for it waits longer now, or less long.
     line.noteChange(of: lease.account)
+    line.noteChange(of: lease.account, in: lease.region)
   }
 
   /// Nothing reaches an ended lease's memory any more; it is not clean yet.
@@ -375,6 +419,7 @@ package final class Leases<Waiting> {
     let wasFull = table.count >= table.capacity
     guard let lease = table.remove(id) else { return }
     line.noteChange(of: lease.account)
+    line.noteChange(of: lease.account, in: lease.region)
     if wasFull { line.noteChangeOfAll() }
   }
 

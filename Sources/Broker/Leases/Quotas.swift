@@ -73,13 +73,17 @@ struct Usage: Hashable {
   }
 
   /// Why one more lease of `size` is above `limits`; nil when it is not.
-  func excess(over limits: Quotas.Limits, with size: ByteCount) -> BrokerError? {
+  /// - Parameter pool: the pool that the limits are of; nil when they are of all together.
+  func excess(
+    over limits: Quotas.Limits, with size: ByteCount, of pool: String? = nil
+  ) -> BrokerError? {
     if let limit = limits.leases, leases >= limit {
-      return .quotaExceeded(what: .leases, limit: limit, used: leases)
+      return .quotaExceeded(what: .leases, limit: limit, used: leases, pool: pool)
     }
     if let limit = limits.bytes, size > limit || bytes > limit - size {
       return .quotaExceeded(
-        what: .bytes, limit: Int(clamping: limit.rawValue), used: Int(clamping: bytes.rawValue))
+        what: .bytes, limit: Int(clamping: limit.rawValue), used: Int(clamping: bytes.rawValue),
+        pool: pool)
     }
     return nil
   }

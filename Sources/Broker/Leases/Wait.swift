@@ -14,20 +14,33 @@ package struct Wait {
   package var pools: [RegionID: Term] = [:]
   /// Not nil when it waits for its user's quota.
   package var quota: Term?
+  /// The pools of which it waits for its user's quota.
+  package var poolQuotas: [RegionID: Term] = [:]
   /// Pools that have room once they are erased of what another user could have written.
   package var erasures: [RegionID] = []
   package let failure: BrokerError
 
   package init(
-    pools: [RegionID: Term] = [:], quota: Term? = nil, erasures: [RegionID] = [],
-    failure: BrokerError
+    pools: [RegionID: Term] = [:], quota: Term? = nil, poolQuotas: [RegionID: Term] = [:],
+    erasures: [RegionID] = [], failure: BrokerError
   ) {
     self.pools = pools
     self.quota = quota
+    self.poolQuotas = poolQuotas
     self.erasures = erasures
     self.failure = failure
   }
 
   /// Whether scrubbing alone may end it.
-  var isBrief: Bool { pools.values.contains(.brief) || quota == .brief }
+  var isBrief: Bool {
+    pools.values.contains(.brief) || quota == .brief || poolQuotas.values.contains(.brief)
+  }
+
+  /// Whether it waits for nothing that may come.
+  var isEmpty: Bool { pools.isEmpty && quota == nil && poolQuotas.isEmpty }
+
+  /// Whether both wait for the same.
+  func isSame(as other: Self) -> Bool {
+    pools == other.pools && quota == other.quota && poolQuotas == other.poolQuotas
+  }
 }

@@ -14,6 +14,7 @@ struct WaitingLine<Waiting> {
   private enum Cause: Hashable {
     case pool(RegionID)
     case quota(UID)
+    case poolQuota(UID, RegionID)
     /// Any change at all: all wait for that.
     case anything
   }
@@ -43,6 +44,11 @@ struct WaitingLine<Waiting> {
     queues[.quota(account)]?.term(ahead: place)
   }
 
+  /// The same for an account's quota of a pool.
+  func term(of account: UID, in pool: RegionID, ahead place: Place?) -> Wait.Term? {
+    queues[.poolQuota(account, pool)]?.term(ahead: place)
+  }
+
   // MARK: Coming and going
 
   /// Adds one at the end.
@@ -70,6 +76,7 @@ struct WaitingLine<Waiting> {
   private func causes(of one: Pending) -> [(Cause, Wait.Term)] {
     one.wait.pools.map { (.pool($0), $1) } + [(.anything, .lasting)]
       + (one.wait.quota.map { [(.quota(one.request.account), $0)] } ?? [])
+      + one.wait.poolQuotas.map { (.poolQuota(one.request.account, $0), $1) }
   }
 
   private mutating func insert(_ one: Pending, at place: Place) {
@@ -105,6 +112,9 @@ struct WaitingLine<Waiting> {
 
   /// An account has less of what its quota limits.
   mutating func noteChange(of account: UID) { note(.quota(account)) }
+
+  /// An account has less of what its quota of a pool limits.
+  mutating func noteChange(of account: UID, in pool: RegionID) { note(.poolQuota(account, pool)) }
 
   /// Anything may have changed: all are looked at, those for whom nothing else has too.
   mutating func noteChangeOfAll() { note(.anything) }
@@ -148,7 +158,7 @@ struct WaitingLine<Waiting> {
     let past = one
     one.wait = wait
     pending[place] = one
-    guard past.wait.pools != wait.pools || past.wait.quota != wait.quota else { return }
+    guard !past.wait.isSame(as: wait) else { return }
     withdraw(past, at: place)
     insert(one, at: place)
     noteChange(behind: place, past)

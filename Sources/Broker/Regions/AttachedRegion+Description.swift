@@ -11,7 +11,10 @@ extension AttachedRegion {
   var isRevoked: Bool { failure != nil }
 
   private var state: Broker1.PoolState {
-    isRevoked ? .revoked : isDraining ? .draining : .active
+    if isRevoked { return .revoked }
+    guard isDraining else { return .active }
+    // One that is given up is detached as soon as it could be called drained.
+    return drainAudit == nil && adminDrain == .complete ? .drained : .draining
   }
 
   /// The region as its clients see it.
@@ -31,6 +34,7 @@ extension AttachedRegion {
       failedFull: counts.failedFull, failedFragmented: counts.failedFragmented,
       freeRuns: isRevoked ? 0 : pool.statistics.freeRuns,
       fragmentation: description.fragmentation)
+    description.access = policy.access?.description
     description.recordFile = recording.flatMap { $0.file.isOpen ? $0.file.path : nil }
     description.recordFailure = (recordFailure ?? recording?.file.failure)?.description
     return description

@@ -58,10 +58,14 @@ final class AttachedRegion {
   /// at ``standIn`` where it is unknown.
   let start: PhysicalAddress
 
-  /// On whose account it is detached once no process reaches it; nil unless it is draining.
+  /// The users that may lease of it, and the limits of each.
+  private(set) var policy: PoolPolicy
+  /// On whose account it is detached once no process reaches it; nil unless it is given up.
   private(set) var drainAudit: Logger.Metadata?
-  /// Whether it is being given up: no more is leased of it.
-  var isDraining: Bool { drainAudit != nil }
+  /// The stage of an admin's drain, which leaves it attached and is undone by an admin alone.
+  private(set) var adminDrain = AdminDrain.none
+  /// Whether no more is leased of it.
+  var isDraining: Bool { drainAudit != nil || adminDrain != .none }
   /// Why the device's memory is not used any more; nil while it is.
   private(set) var failure: String?
   /// Its device was removed: it is forgotten once nobody holds it.
@@ -113,6 +117,15 @@ final class AttachedRegion {
   /// Slices that did not stay zero while somebody could still write to them.
   private(set) var contested: [Scrubber.FinishedSlice] = []
 
+  /// The stages of an admin's drain.
+  enum AdminDrain {
+    case none
+    /// Leases or processes still have its memory.
+    case underWay
+    /// Nothing reached the memory.
+    case complete
+  }
+
   /// The stages of opening memory anew.
   enum Reopening {
     /// The memory is open.
@@ -136,10 +149,12 @@ final class AttachedRegion {
   /// to promise less than the opened range does; nil promises what it can.
   init(
     id: ID, name: String, granule: GranuleSize, isolation: Isolation? = nil,
-    records: OutstandingRecords, opening: @escaping DeviceProvider.Opening,
+    policy: PoolPolicy = .open, records: OutstandingRecords,
+    opening: @escaping DeviceProvider.Opening,
     open: consuming OpenBAR
   ) throws(BrokerError) {
     self.id = id
+    self.policy = policy
     self.opening = opening
     self.records = records
     device = open.device
@@ -498,8 +513,24 @@ final class AttachedRegion {
   /// Nothing is leased of it any more; it is detached for `audit` once no process reaches it.
   func drain(_ audit: Logger.Metadata) { drainAudit = audit }
 
-  /// Takes ``drain(_:)`` back.
-  func keep() { drainAudit = nil }
+  /// Takes ``drain(_:)`` back. Returns false when there is nothing to take back.
+  func keep() -> Bool {
+    defer { drainAudit = nil }
+    return drainAudit != nil
+  }
+
+  /// An admin drains it, or undoes that. Returns false when that changes nothing.
+  func setDrained(_ isDrained: Bool) -> Bool {
+    guard isDrained != (adminDrain != .none) else { return false }
+    adminDrain = isDrained ? .underWay : .none
+    return true
+  }
+
+  /// Nothing reaches the memory of what an admin drained.
+  func completeDrain() { adminDrain = .complete }
+
+  /// Other users may lease from now on, or have other limits. No lease ends by that.
+  func setPolicy(_ policy: PoolPolicy) { self.policy = policy }
 
   /// Its calls are recorded from now on, or not any more; with the failure to do as the
   /// configuration says.

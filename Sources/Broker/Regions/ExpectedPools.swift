@@ -23,6 +23,8 @@ final class ExpectedPools {
     let parameters: Broker1.Attach.Parameters
     /// Less isolation than the opened memory promises, if that is wanted.
     let isolation: Isolation?
+    /// The users that may lease of it, and the limits of each.
+    fileprivate(set) var policy: PoolPolicy
     let start: ContinuousClock.Instant
     /// The cause of the last failure.
     fileprivate(set) var failure: BrokerError
@@ -99,14 +101,20 @@ final class ExpectedPools {
   /// Adds a pool whose memory could not be opened for a cause that may pass.
   func add(
     _ id: RegionID, _ name: String, _ request: AttachRequest,
-    _ parameters: Broker1.Attach.Parameters, isolation: Isolation?, because failure: BrokerError
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation?, policy: PoolPolicy,
+    because failure: BrokerError
   ) -> Expectation {
     let expectation = Expectation(
       id: id, name: name, request: request, parameters: parameters, isolation: isolation,
-      start: .now, failure: failure, delay: Self.firstDelay, next: nil)
+      policy: policy, start: .now, failure: failure, delay: Self.firstDelay, next: nil)
     expectations.append(expectation)
     schedule(id, after: Self.firstDelay)
     return expectation
+  }
+
+  /// Others may lease of a pool once it has come.
+  func setPolicy(_ policy: PoolPolicy, of id: RegionID) {
+    if let place = place(of: id) { expectations[place].policy = policy }
   }
 
   /// Makes no more attempts: the pool is attached or given up.
@@ -168,7 +176,8 @@ extension ExpectedPools.Expectation {
       numaNode: nil, granule: parameters.granule ?? .page, caching: "unknown",
       isolation: isolation?.rawValue ?? "unknown", state: .waiting, failure: "\(failure)",
       available: .zero, dirty: .zero, leased: .zero, leases: 0, holders: 0, largestFree: .zero,
-      exclusiveUid: nil, source: source.rawValue, removal: source.removal.rawValue)
+      exclusiveUid: nil, source: source.rawValue, removal: source.removal.rawValue,
+      access: policy.access?.description)
   }
 
   /// The pool as the lease policy sees it.

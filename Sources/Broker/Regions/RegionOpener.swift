@@ -69,12 +69,12 @@ struct RegionOpener {
   ///   what an earlier one handed out.
   func makeRegion(
     _ id: RegionID, of open: consuming OpenBAR, _ request: AttachRequest,
-    _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?,
+    _ parameters: Broker1.Attach.Parameters, _ isolation: Isolation?, _ policy: PoolPolicy,
     besides regions: [AttachedRegion], _ audit: Logger.Metadata
   ) throws(BrokerError) -> (region: AttachedRegion, metadata: Logger.Metadata) {
     let region = try AttachedRegion(
       id: id, name: parameters.poolName(of: request), granule: try parameters.checkedGranule(),
-      isolation: isolation, records: outstanding,
+      isolation: isolation, policy: policy, records: outstanding,
       opening: provider.opening(of: request), open: open)
     let onlyUser = try admission.admit(
       region, besides: regions, parameters.specification, isForced: parameters.force == true, audit)
@@ -91,6 +91,9 @@ struct RegionOpener {
     if let source = region.source { metadata["source"] = "\(source.rawValue)" }
     if let allowed = parameters.allow, !allowed.isEmpty {
       metadata["allow"] = "\(printable(allowed.joined(separator: "+")))"
+    }
+    if let access = region.policy.access {
+      metadata["access"] = "\(printable(access.description.specification))"
     }
     if parameters.force == true { metadata["forced"] = "yes" }
     if let onlyUser { metadata["onlyUid"] = "\(onlyUser)" }

@@ -92,6 +92,12 @@ final class Regions {
       largestFree: [])
   }
 
+  /// Whether a caller may lease of a pool; nil when there is none of that name.
+  func mayLease(of name: String, _ caller: Caller) -> Bool? {
+    let policy = expectation(named: name)?.policy ?? regions.named(name)?.policy
+    return policy.map(caller.mayLease)
+  }
+
   private func contains(_ region: AttachedRegion) -> Bool { regions[region.id] != nil }
 
   /// The pools' names that are taken, of pools that are waited for too.
@@ -139,11 +145,15 @@ final class Regions {
   /// scrubbed. One that was waited for has come then.
   /// - Parameters:
   ///   - isolation: less than the opened memory promises, if that is wanted.
+  ///   - policy: who may lease of it, and how much; nil for what the parameters name, or what was
+  ///     wanted of one that was waited for.
   ///   - isSearched: whether a search chose the device, which then was not named by its address.
   func attach(
-    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil, isSearched: Bool = false,
-    audit: Logger.Metadata = .broker
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil,
+    policy: PoolPolicy? = nil, isSearched: Bool = false, audit: Logger.Metadata = .broker
   ) throws(BrokerError) -> AttachedRegion {
+    let named = try parameters.access?.members()
+    let policy = policy ?? named.map { PoolPolicy(access: $0) }
     let request = try opener.request(parameters, isSearched: isSearched)
     let name = parameters.poolName(of: request)
     guard !regions.isTaken(name) else { throw .poolExists(pool: name) }
@@ -156,14 +166,16 @@ final class Regions {
     }
     let open = try opener.open(request, besides: regions.all)
     return try enter(
-      open, request, parameters, isolation ?? expectation?.isolation, came: expectation, audit)
+      open, request, parameters, isolation ?? expectation?.isolation,
+      policy ?? expectation?.policy ?? .open, came: expectation, audit)
   }
 
   /// Makes a region of opened memory.
   /// - Parameter expectation: the pool that it was waited for as, which has come then.
   private func enter(
     _ open: consuming OpenBAR, _ request: AttachRequest, _ parameters: Broker1.Attach.Parameters,
-    _ isolation: Isolation?, came expectation: ExpectedPools.Expectation?, _ audit: Logger.Metadata
+    _ isolation: Isolation?, _ policy: PoolPolicy, came expectation: ExpectedPools.Expectation?,
+    _ audit: Logger.Metadata
   ) throws(BrokerError) -> AttachedRegion {
     if open.range.source == .vfio, open.range.witnessAtOpening == .free {
       // The kernel did not open it before every process had let go of it.
@@ -174,9 +186,8 @@ final class Regions {
     }
     lastNumber += 1
     var (region, metadata) = try opener.makeRegion(
-      RegionID(rawValue: lastNumber), of: open, request, parameters, isolation,
-      besides: regions.all,
-      audit)
+      RegionID(rawValue: lastNumber), of: open, request, parameters, isolation, policy,
+      besides: regions.all, audit)
     regions.append(region)
     recorder.record(region)
     scrubs?.scrub(region, at: .zero, region.usable)
@@ -197,19 +208,23 @@ final class Regions {
   /// - Returns: the pool, attached or waiting.
   /// - Throws: errors that time does not mend.
   func attachWhenFree(
-    _ parameters: Broker1.Attach.Parameters, isolation: Isolation?, isSearched: Bool
+    _ parameters: Broker1.Attach.Parameters, isolation: Isolation?, policy: PoolPolicy? = nil,
+    isSearched: Bool
   ) throws(BrokerError) -> Broker1.Pool {
     do throws(BrokerError) {
-      return try attach(parameters, isolation: isolation, isSearched: isSearched).description
+      return try attach(
+        parameters, isolation: isolation, policy: policy, isSearched: isSearched
+      ).description
     } catch  where error.mayPass {
       let request = try opener.request(parameters, isSearched: isSearched)
+      let named = try parameters.access?.members()
       let name = parameters.poolName(of: request)
       if let expectation = expectations?.named(name) { return expectation.description }
       lastNumber += 1
       guard
         let expectation = expectations?.add(
           RegionID(rawValue: lastNumber), name, request, parameters, isolation: isolation,
-          because: error)
+          policy: policy ?? named.map { PoolPolicy(access: $0) } ?? .open, because: error)
       else { throw error }
       logger.warning(
         "waiting",
@@ -229,7 +244,7 @@ final class Regions {
       guard let open = memory.take() else { return }
       _ = try enter(
         open, expectation.request, expectation.parameters, expectation.isolation,
-        came: expectation, .broker)
+        expectation.policy, came: expectation, .broker)
     } catch  where error.mayPass {
       expectations?.postpone(
         expectation.id, because: error, isAwaited: observer.isAwaited(expectation.id))
@@ -665,6 +680,9 @@ final class Regions {
       return nil
     }
     let region = try named(name)
+    if !region.isDraining {
+      observer.publish(Broker1.Event(event: .regionDraining, pool: name))
+    }
     region.drain(.broker)
     observer.memoryChanged(of: region)
     guard isIdle(region) else {
@@ -675,9 +693,68 @@ final class Regions {
     return nil
   }
 
+  /// Takes ``drain(pool:)`` back. An admin's drain stays.
+  /// - Throws: NoSuchPool.
+  func keep(pool name: String) throws(BrokerError) {
+    let region = try named(name)
+    if region.keep(), !region.isDraining {
+      observer.publish(Broker1.Event(event: .regionResumed, pool: name))
+    }
+    observer.regionsChanged()
+  }
+
+  /// Keeps a region from leasing more for an admin, or lets it lease again.
+  /// - Throws: NoSuchPool; PoolBusy for one that is not attached yet; PoolRevoked.
+  func setDrained(
+    _ isDrained: Bool, pool name: String, audit: Logger.Metadata
+  ) throws(BrokerError) -> AttachedRegion {
+    if let expectation = expectation(named: name) { throw expectation.pool.busy }
+    let region = try named(name)
+    if let cause = region.failure { throw .poolRevoked(pool: name, cause: cause) }
+    guard region.setDrained(isDrained) else { return region }
+    var metadata = audit
+    metadata["pool"] = "\(name)"
+    metadata["leases"] = "\(region.leaseCount)"
+    logger.notice(isDrained ? "drain" : "resume", metadata: metadata)
+    // One that is given up has been drained before, and leases no more afterwards.
+    if region.drainAudit == nil {
+      observer.publish(
+        Broker1.Event(event: isDrained ? .regionDraining : .regionResumed, pool: name))
+    }
+    if isDrained {
+      // Those that wait for it are told.
+      observer.memoryChanged(of: region)
+      completeDrain(of: region)
+      watchReach(of: region)
+    } else {
+      observer.regionsChanged()
+    }
+    return region
+  }
+
+  /// Ends an admin's drain if nothing reaches the memory any more.
+  private func completeDrain(of region: AttachedRegion) {
+    guard region.adminDrain == .underWay, !region.isRevoked, isIdle(region) else { return }
+    region.completeDrain()
+    logger.notice("drained", metadata: ["pool": "\(region.name)"])
+    observer.publish(Broker1.Event(event: .regionDrained, pool: region.name))
+  }
+
+  /// Gives a pool, attached or waited for, another policy. No lease ends by that.
+  /// - Throws: NoSuchPool.
+  func setPolicy(_ policy: PoolPolicy, ofPool name: String) throws(BrokerError) {
+    if let expectation = expectation(named: name) {
+      expectations?.setPolicy(policy, of: expectation.id)
+    } else {
+      try named(name).setPolicy(policy)
+    }
+    observer.regionsChanged()
+  }
+
   /// Detaches a region that is draining when its last holder has gone.
   private func finishDraining(_ region: AttachedRegion) {
-    guard region.isDraining, isIdle(region) else { return }
+    completeDrain(of: region)
+    guard region.drainAudit != nil, isIdle(region) else { return }
     // An observer that is told may attach, which is nothing for the middle of a loop over regions.
     loop.afterThis { [unowned self] in
       guard let audit = region.drainAudit, isIdle(region), contains(region) else { return }

@@ -74,6 +74,17 @@ final class Session {
 
   private var descriptor: CInt { socket.rawValue }
 
+  /// The groups of its process, as they were when it connected: the effective one, and the
+  /// supplementary ones. Asked for when a pool is for groups, not kept: they may be 65,536. None
+  /// when the kernel does not tell.
+  var groups: [UInt32] {
+    guard let credentials = try? PeerCredentials(of: socket) else { return [] }
+    return [credentials.group] + PeerCredentials.supplementaryGroups(of: socket)
+  }
+
+  /// Its process as pools for some users and groups see it. Reads its groups at most once.
+  var caller: Caller { Caller(user: user, isAdmin: isAdmin) { [self] in groups } }
+
   /// Whether another call may be taken now. Not while a reply with a descriptor waits.
   var takesCalls: Bool {
     !isWaiting && !isMonitoring && listing == nil && output.pendingByteCount < Self.outputMark

@@ -12,6 +12,8 @@
 int gl_group(const char *name, gid_t *group);
 /* The user called `name`, likewise. */
 int gl_user(const char *name, uid_t *user);
+/* A group's name and NUL: 0, -ENOENT when it has none, -ERANGE without room, or -errno. */
+int gl_group_name(gid_t group, char *name, size_t room);
 /*
  * Raises this process's limit of open descriptors to `wanted`, or to the hard limit if that is lower.
  * The limit then, or -errno.

@@ -22,9 +22,9 @@ extension RangeAllocator {
     /// names: they are allocated, it is outside every chunk, or inside a granule. The kernel
     /// returns 0.
     case notFree(requested: ByteCount, offset: ByteCount)
-    /// No chunk could ever meet the constraints, however empty: none is of that kind, or in reach,
-    /// or has a bus address.
-    case unconstrainable(requested: ByteCount)
+    /// No chunk could ever meet the constraints, however empty; and the first reason that holds for
+    /// all of them.
+    case unconstrainable(requested: ByteCount, UnmetConstraint)
     /// A boundary is no power of two.
     case boundaryIsNoPowerOfTwo(ByteCount)
     /// The alignment is 0. The kernel fails, or never returns.
@@ -105,9 +105,8 @@ extension RangeAllocator.Failure: CustomStringConvertible {
     case .notFree(let requested, let offset):
       "allocate \(requested): no chunk has \(requested) free at offset "
         + "0x\(hexadecimal(offset.rawValue, digits: 1)) (or it is outside all chunks, or inside a granule)"
-    case .unconstrainable(let requested):
-      "allocate \(requested): no chunk could meet the constraints, however empty (bus addresses in "
-        + "reach, boundary, NUMA node, uses)"
+    case .unconstrainable(let requested, let unmet):
+      "allocate \(requested): no chunk could meet the constraints, however empty: \(unmet)"
     case .boundaryIsNoPowerOfTwo(let boundary): "a boundary of \(boundary) is no power of two"
     case .alignmentIsZero: "an alignment of 0 bytes fits nothing"
     case .busMisaligned(let bus, let alignment):

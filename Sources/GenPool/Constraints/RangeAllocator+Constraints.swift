@@ -43,7 +43,9 @@ extension RangeAllocator {
     }
     if let taken { return taken }
     try refuseIfDestroyed()
-    guard isPossible else { throw .unconstrainable(requested: size) }
+    guard isPossible else {
+      throw .unconstrainable(requested: size, unmet(constraints, count: request.count))
+    }
     throw failure(size, fit: fit)
   }
 

@@ -23,7 +23,6 @@ struct EndSignals: ~Copyable {
   func wait(
     for lease: LeaseID, whileConnected connection: Connection
   ) throws(Failure) -> String? {
-    if StandardError.isTerminal { StandardError.write("Held until Ctrl-C.\n") }
     var entries = [
       pollfd(fd: signals.rawValue, events: Int16(POLLIN), revents: 0),
       // The broker says nothing unasked: what can be read is its end.

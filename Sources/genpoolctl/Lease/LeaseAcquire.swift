@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceMemory
 import GenPool
 import GenPoolClient
+import Glibc
 
 /// `genpoolctl lease acquire`
 struct LeaseAcquire: ParsableCommand {
@@ -38,7 +39,9 @@ struct LeaseAcquire: ParsableCommand {
     transform: ByteCount.parseArgument)
   var size: ByteCount
 
-  @Option(help: ArgumentHelp("The pool (default: the first that can).", valueName: "name"))
+  @Option(
+    help: ArgumentHelp(
+      "The pool, or the start of its name (default: the first that can).", valueName: "name"))
   var pool: String?
 
   @Option(
@@ -128,6 +131,10 @@ struct LeaseAcquire: ParsableCommand {
     let signals = isHeld ? try EndSignals(events: broker.connect().events()) : nil
     try printFacts(of: lease.grant)
     if let dump { try lease.region.printDump(of: dump.bytes(of: lease.size)) }
+    if isHeld, !output.json || StandardError.isTerminal {
+      StandardError.write(
+        "Held until SIGINT (Ctrl-C), SIGTERM or SIGHUP: kill \(getpid()) gives it back.\n")
+    }
 
     if let program = Program(command) {
       throw program.replaceProcess(with: lease, of: connection)
@@ -142,10 +149,14 @@ struct LeaseAcquire: ParsableCommand {
   }
 
   private func acquire(over connection: Connection) throws -> Lease {
-    do throws(ClientError) {
-      return try connection.acquire(
+    func lease(from pool: String?) throws(ClientError) -> Lease {
+      try connection.acquire(
         size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
-    } catch {
+    }
+    do {
+      guard let pool else { return try lease(from: nil) }
+      return try connection.withPool(pool) { name throws(ClientError) in try lease(from: name) }
+    } catch let error as ClientError {
       throw explanation(of: error, from: connection)
     }
   }
@@ -161,11 +172,14 @@ struct LeaseAcquire: ParsableCommand {
         "lease \(size) at offset \(offset.hex) of pool \(pool.name): it has \(pool.size) in all, in granules "
           + "of \(pool.granule)")
     }
-    guard case .broker(.quotaExceeded(.bytes, let limit, _)) = error, size.rawValue > limit else {
+    guard case .broker(.quotaExceeded(.bytes, let limit, _, let pool)) = error,
+      size.rawValue > limit
+    else {
       return error
     }
     return Failure(
-      "lease \(size): this user's quota is \(ByteCount(UInt64(clamping: limit))) in all; ask for less, or "
+      "lease \(size): this user's quota is \(ByteCount(UInt64(clamping: limit))) "
+        + "\(pool.map { "of pool \($0)" } ?? "in all"); ask for less, or "
         + "have it raised (genpoold.json(5))")
   }
 

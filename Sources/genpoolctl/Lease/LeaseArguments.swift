@@ -19,10 +19,23 @@ enum FitChoice: String, CaseIterable, ExpressibleByArgument {
 struct Seconds: ExpressibleByArgument {
   let duration: Duration
 
+  init(duration: Duration) {
+    self.duration = duration
+  }
+
   init?(argument: String) {
     guard let number = Double(argument), number >= 0, number <= 1e9 else { return nil }
     duration = .milliseconds(Int64((number * 1000).rounded(.up)))
   }
+
+  /// `30`, `0.5`: as it is written.
+  var text: String {
+    let milliseconds = duration / .milliseconds(1)
+    return milliseconds.truncatingRemainder(dividingBy: 1000) == 0
+      ? String(Int(milliseconds / 1000)) : String(milliseconds / 1000)
+  }
+
+  var defaultValueDescription: String { text }
 }
 
 /// A byte as people write it: `165` or `0xa5`.

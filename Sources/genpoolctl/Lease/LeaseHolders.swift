@@ -26,7 +26,7 @@ struct LeaseHolders: ParsableCommand {
         genpoolctl lease holders cmb --json | jq '.holders[].pid'
       """)
 
-  @Argument(help: "Only this pool, by its name as pool list shows it.")
+  @Argument(help: "Only this pool, by its name as pool list shows it, or the start of it.")
   var pool: String?
 
   @OptionGroup var broker: BrokerOptions
@@ -34,9 +34,14 @@ struct LeaseHolders: ParsableCommand {
 
   func run() throws {
     let connection = try broker.connectToShow()
-    let pools = try pool.map { [try connection.describe(pool: $0).pool] } ?? connection.pools()
+    let pools =
+      try pool.map { text in
+        try connection.withPool(text) { name throws(ClientError) in
+          [try connection.describe(pool: name).pool]
+        }
+      } ?? connection.pools()
     let survey = try HolderSurvey(
-      of: pools, leases: connection.leases(of: pool),
+      of: pools, leases: connection.leases(of: pool == nil ? nil : pools.first?.name),
       excluding: Self.daemon(at: connection.socket))
     for note in survey.notes { StandardError.write("note: \(note)\n") }
     try output.write(survey.document, text: survey.text)

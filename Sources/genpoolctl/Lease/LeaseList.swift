@@ -26,7 +26,13 @@ struct LeaseList: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let leases = try broker.connectToShow().leases(of: pool)
+    let connection = try broker.connectToShow()
+    let leases =
+      try pool.map { text in
+        try connection.withPool(text) { name throws(ClientError) in
+          try connection.leases(of: name)
+        }
+      } ?? connection.leases()
     try output.write(Broker1.ListLeases.Reply(leases: leases), text: Self.table(of: leases))
   }
 

@@ -13,6 +13,9 @@ struct Monitor: ParsableCommand {
         regionAdded    a pool was attached
         regionRemoved  a pool was detached
         regionRevoked  a pool's device was removed or stopped answering
+        regionDraining a pool leases no more
+        regionDrained  nothing reaches a drained pool any more
+        regionResumed  a pool that was draining or drained leases again
         leaseRevoked   a lease's holder must use its memory no longer
         pressure       less than 1/8 of a pool is free; not told again before 1/4 was
       Events of leases are shown to their user, and to admins. With --json each line is one JSON \

@@ -13,10 +13,11 @@ struct PoolAttach: ParsableCommand {
       `genpoolctl device show` says which it breaks, and what helps.
 
       SPEC is BDF:BAR[,offset=N][,size=N][,granule=N][,name=S][,source=S]
-      [,allow=RULE[+RULE...]][,erase=yes]. Without offset and size it is the whole BAR; a granule is a power of two, \
+      [,allow=RULE[+RULE...]][,erase=yes][,access=user:NAME[+group:NAME...]]. Without offset and size it is the whole BAR; a granule is a power of two, \
       at least a page; without a name it is called BDF/BAR; allow names rules that need not hold this \
       once; a BAR has one pool only; the source is sysfs, or vfio for a device that is bound to vfio-pci \
-      (`genpoolctl device bind`).
+      (`genpoolctl device bind`); access names the users and groups, by name or number, that alone may lease of it, \
+      beside root and admins (default: every client).
 
       In the BAR's place cmb is the controller memory buffer of an NVMe controller, pmr its persistent \
       memory region (with erase=yes: what is in it was meant to last), wherever its registers say \
@@ -34,6 +35,7 @@ struct PoolAttach: ParsableCommand {
         genpoolctl pool attach 01:00.0:2,offset=1M,size=32M,granule=64K,name=cmb
         genpoolctl pool attach 0000:02:00.0:2,allow=hotplug
         genpoolctl pool attach 0000:03:00.0:cmb
+        genpoolctl pool attach 0000:03:00.0:cmb,access=user:alice+group:nvme
       """)
 
   @Argument(

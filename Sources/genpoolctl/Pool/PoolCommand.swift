@@ -5,5 +5,5 @@ struct PoolCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pool",
     abstract: "Shows the daemon's pools, makes and ends them.",
-    subcommands: [PoolList.self, PoolShow.self, PoolAttach.self, PoolDetach.self])
+    subcommands: [PoolList.self, PoolShow.self, PoolAttach.self, PoolDrain.self, PoolDetach.self])
 }

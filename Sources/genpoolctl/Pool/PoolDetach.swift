@@ -18,14 +18,17 @@ struct PoolDetach: ParsableCommand {
       lent to has died, it is detached with a warning: the next user could share it with what is left.
       """)
 
-  @Argument(help: "The pool's name, as pool list shows it.")
+  @Argument(help: "The pool's name, as pool list shows it, or the start of it.")
   var name: String
 
   @OptionGroup var broker: BrokerOptions
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let reply = try broker.connectAsAdmin().detach(pool: name)
+    let connection = try broker.connectAsAdmin()
+    let (name, reply) = try connection.withPool(name) { name throws(ClientError) in
+      (name, try connection.detach(pool: name))
+    }
     if let user = reply.unseenUid {
       let check =
         reply.witness == Witness.reopening.rawValue

@@ -14,7 +14,8 @@ struct PoolList: ParsableCommand {
       lease is neither available nor leased.
 
       STATE is active, or uid N while that user alone may lease, for it can reach the memory; or how \
-      much is being zeroed; draining while the pool is being given up; revoked when its device has gone; waiting while \
+      much is being zeroed; not for you where others may lease alone; draining while no more is leased and what was \
+      leased is in use; drained when nothing reaches it any more; revoked when its device has gone; waiting while \
       the memory is in use, so that the pool is not attached yet: `genpoolctl pool show` has the cause.
 
       EXAMPLE
@@ -55,6 +56,7 @@ extension Broker1.Pool {
   /// Its state, and what people want to know beside: who has it, how much is being zeroed.
   fileprivate var condition: String {
     if state != .active { return state.rawValue }
+    if mayLease == false { return "not for you" }
     if dirty > .zero { return "zeroing \(dirty)" }
     return exclusiveUid.map { "uid \($0)" } ?? state.rawValue
   }

@@ -30,14 +30,17 @@ struct PoolShow: ParsableCommand {
       a quarter. "Recorded" is the file that the pool's calls are written to (genpoold --record).
       """)
 
-  @Argument(help: "The pool's name, as pool list shows it.")
+  @Argument(help: "The pool's name, as pool list shows it, or the start of it.")
   var name: String
 
   @OptionGroup var broker: BrokerOptions
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let description = try broker.connect().describe(pool: name)
+    let connection = try broker.connect()
+    let description = try connection.withPool(name) { name throws(ClientError) in
+      try connection.describe(pool: name)
+    }
     try output.write(description, text: Self.text(of: description))
   }
 
@@ -56,6 +59,7 @@ struct PoolShow: ParsableCommand {
     sheet.add("isolation", pool.isolation + (pool.exclusiveUid.map { ", for uid \($0) now" } ?? ""))
     sheet.add("next user", pool.handover, isProse: true)
     sheet.add("unseen", pool.unseen, isProse: true)
+    sheet.add("for", pool.accessText, isProse: true)
     sheet.add("state", pool.state.rawValue + (pool.failure.map { ": \($0)" } ?? ""))
     sheet.add(
       "leases",
@@ -136,6 +140,14 @@ extension Broker1.Pool {
 }
 
 extension Broker1.Pool {
+  /// The users that may lease of it, and whether the caller may; nil for every client.
+  fileprivate var accessText: String? {
+    guard let access else { return nil }
+    let members =
+      access.users.map { "user \($0)" } + access.groups.map { "group \($0)" } + ["root and admins"]
+    return members.joined(separator: ", ") + (mayLease == false ? "; not for you" : "")
+  }
+
   /// Where its calls are written down, or why they are not any more.
   fileprivate var recordText: String? {
     let file = recordFile.map { "in \($0)" }

@@ -32,6 +32,12 @@ extension Configuration {
       words.append(pool.isolation.rawValue)
       if pool.source != .sysfs { words.append("through \(pool.source.rawValue)") }
       if !pool.allow.isEmpty { words.append("allow " + pool.allow.joined(separator: "+")) }
+      if let access = pool.policy.access { words.append("for \(access.summary)") }
+      let quotas = pool.policy.quotas
+      if quotas.defaults != .unlimited { words.append("each user \(quotas.defaults.summary)") }
+      for (user, limits) in quotas.overrides.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+        words.append("uid \(user) \(limits.summary)")
+      }
       lines.append(words.joined(separator: ", ").replacing(":, ", with: ": "))
     }
     return lines
@@ -44,5 +50,13 @@ extension Configuration {
       RecordDirectory(path: $0).refusal(of: F_OK, cure: "make it before genpoold needs it")
     }
     return (refusal.map { ["\($0)"] } ?? []) + PoolForecast(pools, in: tree).obstacles
+  }
+}
+
+extension PoolAccess {
+  /// `user:alice+group:nvme`, as `pool attach` takes it.
+  fileprivate var summary: String {
+    let members = users.map { "user:\($0.name)" } + groups.map { "group:\($0.name)" }
+    return members.isEmpty ? "root and admins alone" : members.joined(separator: "+")
   }
 }

@@ -63,6 +63,10 @@ final class ConfiguredPools {
       if attached[pool.name] == pool {
         // It may have been on its way out.
         try? broker.keep(pool: pool.name)
+        if attached[pool.name]?.policy != pool.policy {
+          try? broker.setPolicy(pool.policy, ofPool: pool.name)
+          attached[pool.name] = pool
+        }
       } else if attached[pool.name] == nil, (owners[pool.place] ?? []).allSatisfy({ $0 == pool }) {
         attach(pool, broker)
         if attached[pool.name] == pool { owners[pool.place, default: []].append(pool) }
@@ -98,7 +102,7 @@ final class ConfiguredPools {
     do throws(BrokerError) {
       _ = try broker.attachWhenFree(
         pool.parameters, isolation: pool.isolation == .cooperative ? .cooperative : nil,
-        isSearched: pool.isSearched)
+        policy: pool.policy, isSearched: pool.isSearched)
       attached[pool.name] = pool
       reported[pool.name] = nil
     } catch {

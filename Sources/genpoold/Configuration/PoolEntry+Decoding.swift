@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -22,7 +23,7 @@ extension PoolEntry: Decodable {
       decoder,
       known: [
         "device", "nth", "bar", "offset", "size", "granule", "name", "isolation", "allow",
-        "source", "memory", "erase",
+        "source", "memory", "erase", "access", "quotas",
       ])
     section.require("device")
     if !section.has("memory") { section.require("bar") }
@@ -78,6 +79,10 @@ extension PoolEntry: Decodable {
       }
     }
     erase = section.value("erase", as: Bool.self) ?? false
+    let access: AccessEntry? = section.value("access")
+    let quotas: PoolQuotasEntry? = section.value("quotas")
+    policy = PoolPolicy(
+      access: access?.access, quotas: quotas?.quotas ?? PoolPolicy.open.quotas)
     if memory != nil {
       if section.has("bar") {
         section.refuse("bar", "memory is where its registers have it", isAboutKey: true)

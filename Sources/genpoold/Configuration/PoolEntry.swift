@@ -1,3 +1,4 @@
+import BrokerLeases
 import BrokerProtocol
 import DeviceMemory
 import GenPool
@@ -17,6 +18,8 @@ struct PoolEntry: Hashable {
   var isolation = Isolation.uidExclusive
   var allow: [String] = []
   var source = MemorySource.sysfs
+  /// The users that may lease of it, and the limits of each.
+  var policy = PoolPolicy.open
 
   /// How the device is named.
   enum DeviceChoice: Hashable {
@@ -34,6 +37,9 @@ struct WantedPool: Hashable {
   let isolation: Isolation
   /// Whether a search chose the device: storage and network controllers are then refused.
   let isSearched: Bool
+  /// The users that may lease of it, and the limits of each. No part of its identity: a pool that
+  /// is attached gets another one as it is.
+  let policy: PoolPolicy
 
   static func == (left: Self, right: Self) -> Bool {
     left.name == right.name && left.isolation == right.isolation
@@ -84,7 +90,7 @@ extension PoolEntry {
         parameters: Broker1.Attach.Parameters(
           memory, erase: erase, granule: granule, name: name, allow: allow,
           source: source.rawValue),
-        isolation: isolation, isSearched: isSearched)
+        isolation: isolation, isSearched: isSearched, policy: policy)
     }
   }
 }

@@ -11,11 +11,36 @@ extension Quotas: Decodable {
     self.init()
     let everybody: LimitsEntry? = section.value("defaults")
     defaults = everybody?.limits(otherwise: .standard) ?? .standard
-    let users: UserEntries? = section.value("users")
+    let users: UserEntries<LimitsEntry>? = section.value("users")
     for (user, entry) in users?.entries ?? [:] {
       // What a user's entry leaves out is as without it: "unlimited" has to be said.
       overrides[user] = entry.limits(otherwise: limits(of: user))
     }
+  }
+}
+
+/// The limits of users in one pool, as they are written: `bytes` and `leases` only.
+struct PoolQuotasEntry: Decodable {
+  let quotas: Quotas
+
+  init(from decoder: any Decoder) throws {
+    let section = try ConfigurationSection(decoder, known: ["defaults", "users"])
+    let common: PoolLimitsEntry? = section.value("defaults")
+    var quotas = Quotas(defaults: common?.entry.limits(otherwise: .unlimited) ?? .unlimited)
+    let users: UserEntries<PoolLimitsEntry>? = section.value("users")
+    for (user, limits) in users?.entries ?? [:] {
+      quotas.overrides[user] = limits.entry.limits(otherwise: quotas.limits(of: user))
+    }
+    self.quotas = quotas
+  }
+}
+
+/// One user's limits in a pool. Connections are not a pool's.
+private struct PoolLimitsEntry: Decodable {
+  let entry: LimitsEntry
+
+  init(from decoder: any Decoder) throws {
+    entry = try LimitsEntry(from: decoder, known: ["bytes", "leases"])
   }
 }
 
@@ -26,7 +51,11 @@ private struct LimitsEntry: Decodable {
   private let connections: Limit<Int>?
 
   init(from decoder: any Decoder) throws {
-    let section = try ConfigurationSection(decoder, known: ["bytes", "leases", "connections"])
+    try self.init(from: decoder, known: ["bytes", "leases", "connections"])
+  }
+
+  init(from decoder: any Decoder, known: [String]) throws {
+    let section = try ConfigurationSection(decoder, known: known)
     bytes = section.value("bytes")
     func count(_ key: String) -> Limit<Int>? {
       let limit: Limit<Int>? = section.value(key)
@@ -63,13 +92,13 @@ private struct Limit<Value: Decodable>: Decodable {
 }
 
 /// Limits by user.
-private struct UserEntries: Decodable {
-  var entries: [UID: LimitsEntry] = [:]
+private struct UserEntries<Limits: Decodable>: Decodable {
+  var entries: [UID: Limits] = [:]
 
   init(from decoder: any Decoder) throws {
     let section = try ConfigurationSection(decoder)
     for name in section.keys.sorted() {
-      let limits: LimitsEntry? = section.value(name)
+      let limits: Limits? = section.value(name)
       guard let user = UserDatabase.user(name) else {
         section.refuse(name, "there is no such user here", isAboutKey: true)
         continue

@@ -6,8 +6,6 @@ enum UserDatabase {
   /// The number of a user, given by name or as the number itself; nil if there is none of that
   /// name.
   static func user(_ name: String) -> UID? {
-    // -1 is no user to the kernel.
-    if let number = UInt32(name), number < .max { return UID(rawValue: number) }
-    return Accounts.user(name).map { UID(rawValue: $0) }
+    Accounts.userNumber(name).map { UID(rawValue: $0) }
   }
 }

@@ -15,7 +15,7 @@
  * When *control is closed it closes its connection and lives on. With `forks`, a child of its own
  * holds all that it holds, until *control is closed. Returns its pid, or -errno.
  */
-pid_t ct_start(const char *path, int uid, bool forks, int *control);
+pid_t ct_start(const char *path, int uid, int group, bool forks, int *control);
 
 /* How many sockets of this process are bound to `path`: a listening one, and those it accepted. */
 int ct_count_sockets(const char *path);

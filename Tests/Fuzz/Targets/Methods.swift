@@ -7,7 +7,7 @@ enum Methods {
       Broker1.Hello.self, Broker1.ListDevices.self, Broker1.ListPools.self,
       Broker1.DescribePool.self, Broker1.Acquire.self, Broker1.Release.self,
       Broker1.ForceRelease.self, Broker1.Monitor.self, Broker1.ListLeases.self,
-      Broker1.Attach.self, Broker1.Detach.self,
+      Broker1.Attach.self, Broker1.Detach.self, Broker1.DrainPool.self,
       VarlinkService.GetInfo.self, VarlinkService.GetInterfaceDescription.self,
     ]
     let names = Set(methods.map { $0.name })

@@ -1,6 +1,7 @@
 import DeviceMemory
 import GenPool
 import GenPoolClient
+import Glibc
 
 /// A lease, as long as it is needed.
 func useLease() throws {
@@ -11,4 +12,9 @@ func useLease() throws {
   try lease.release()
 }
 
-try useLease()
+do {
+  try useLease()
+} catch {
+  print(error)
+  exit(1)
+}

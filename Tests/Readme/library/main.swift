@@ -1,6 +1,7 @@
 import DeviceMemory
 import DeviceSources
 import GenPool
+import Glibc
 import PCIDevices
 
 /// Memory for a queue, in BAR 2 of a device that no driver uses.
@@ -14,4 +15,9 @@ func makeQueue(in device: PCIAddress) throws {
   try pool.free(queue)
 }
 
-if let device = PCIAddress("0000:01:00.0") { try makeQueue(in: device) }
+do {
+  if let device = PCIAddress("0000:01:00.0") { try makeQueue(in: device) }
+} catch {
+  print(error)  // operation, subject, cause: an error that leaves main.swift is a crash
+  exit(1)
+}
