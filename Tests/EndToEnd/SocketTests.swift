@@ -111,7 +111,7 @@ import Testing
         ["--reuid=65534", "--regid=65534", "--clear-groups", program] + arguments,
         environment: machine.environment)
       #expect(denied.status == 1)
-      #expect(denied.errors.contains("the admin socket is for root and the group genpool-admin"))
+      #expect(denied.errors.contains("the admin socket is for root and the group daemon"))
     }
     #expect(try nobody(group: "daemon", "lease", "list").output.contains(digits))
     #expect(try nobody(group: "daemon", "lease", "release", digits).status == 0)
