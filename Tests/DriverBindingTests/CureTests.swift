@@ -39,7 +39,7 @@ import Testing
   }
 
   private static let driven: [[String]] = [
-    ["nvme,cmb=1M,driver=nvme"], ["nvme,cmb=1M,driver=pci-stub"],
+    ["nvme,cmb=1M,driver=nvme"], ["nvme,cmb=1M,driver=odd"],
     ["nvme,cmb=1M,driver=nvme,group=1"],
     ["nvme,cmb=1M,driver=nvme,group=1", "ivshmem,driver=ivshmem,group=1"],
     ["nvme,cmb=1M,group=1", "ivshmem,driver=ivshmem,group=1", "nvme,driver=nvme,group=1"],

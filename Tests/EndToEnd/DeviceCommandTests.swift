@@ -117,7 +117,7 @@ import Testing
   @Test func `the JSON has addresses as strings, sizes as numbers, and sorted keys`() throws {
     let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
     let result = try machine.control("device", "list", "--json")
-    #expect(result.keys == ["devices"])
+    #expect(result.keys == ["devices", "unreadable"])
     let device = try #require(try result.document(Devices.self).devices.first)
     #expect(device.address == "0000:01:00.0")
     #expect(device.vendorID == 0x1b36 && device.deviceID == 0x10 && device.classCode == 0x010802)
@@ -236,12 +236,28 @@ import Testing
     #expect(try machine.control("device", "show", "nine").status == 64)
   }
 
+  @Test func `what cannot be read is in the list, and the exit status tells`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=16M")
+    let place = machine.directory + "/bus/pci/devices/"
+    try "near\n".write(
+      toFile: place + machine.device + "/numa_node", atomically: true, encoding: .utf8)
+    try "".write(toFile: place + "README", atomically: true, encoding: .utf8)
+    let shown = try machine.control("device", "list")
+    #expect(shown.status == 1 && shown.errors.isEmpty)
+    #expect(shown.output.contains(machine.device) && shown.output.contains("not known:"))
+    #expect(shown.output.contains("Left out README"))
+    let document = try machine.control("device", "list", "--json")
+    #expect(document.status == 1 && document.output.contains("numa_node"))
+    let one = try machine.control("device", "show", machine.device)
+    #expect(one.status == 1 && one.output.contains("refused by unreadable"))
+  }
+
   @Test func `a root that is not there is an error that names it`() throws {
     let result = try Executable.run(
       Executable.genpoolctl, ["device", "list"],
       environment: ["GENPOOL_SYSFS_ROOT": "/nonexistent"])
     #expect(result.status == 1)
-    #expect(result.errors.contains("/nonexistent"))
+    #expect(result.output.contains("There is no PCI bus: open /nonexistent/bus/pci/devices"))
   }
 
   @Test func `a tree that is there is not made again, but added to`() throws {

@@ -115,6 +115,8 @@ extension PoolEntry {
       ("isolation", isolation.rawValue),
       ("allow", allow.isEmpty ? "none" : allow.joined(separator: "+")),
       ("source", source.rawValue), ("erase", "\(erase)"),
+      ("access", policy.access.map(\.summary) ?? "everybody"),
+      ("quotas", policy.quotas.summary),
     ]
   }
 
