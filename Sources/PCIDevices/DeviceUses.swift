@@ -101,16 +101,3 @@ extension AttachRule.Subject {
       places: places)
   }
 }
-
-extension AttachRule {
-  /// The first rule of `rules` that refuses; nil when the device may be opened. Costs less than
-  /// ``refusals(of:under:)``, whose causes and cures name each member of the IOMMU group.
-  package static func firstRefusal(
-    of subject: Subject, under rules: [AttachRule]
-  ) -> Refusal? {
-    for rule in rules {
-      if let refusal = refusals(of: subject, under: [rule]).first { return refusal }
-    }
-    return nil
-  }
-}

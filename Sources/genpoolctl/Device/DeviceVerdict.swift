@@ -14,7 +14,7 @@ struct DeviceVerdict: Hashable {
   /// The BAR that ``sources`` would open: the largest.
   let bar: BAR?
   /// The first rule that forbids it; nil when a source is there, and for a device without memory.
-  let refusal: AttachRule.Refusal?
+  let rule: String?
 
   /// The verdict on `device`. O(memory BARs × (members of its IOMMU group + BARs of all devices)).
   init(on device: Device, lockdown: Lockdown, uses: DeviceUses, places: [BARPlace]) {
@@ -24,7 +24,7 @@ struct DeviceVerdict: Hashable {
     let candidates = device.bars.filter { $0.kind == .memory }.sorted { one, other in
       (one.isPrefetchable ? 1 : 0, one.size) > (other.isPrefetchable ? 1 : 0, other.size)
     }
-    var first: AttachRule.Refusal?
+    var first: String?
     for bar in candidates {
       let subject = AttachRule.Subject(
         BARRequest(device: device.address, bar: bar.index), of: device, lockdown: lockdown,
@@ -32,20 +32,20 @@ struct DeviceVerdict: Hashable {
       var found: [MemorySource] = []
       for (source, rules) in Self.tables {
         // VFIO's table names vfio-pci's absence, which is no obstacle to sysfs.
-        let refusal = AttachRule.firstRefusal(of: subject, under: rules)
-        if refusal == nil { found.append(source) }
-        if source == .sysfs { first = first ?? refusal }
+        let rule = AttachRule.firstRefusing(subject, under: rules)
+        if rule == nil { found.append(source) }
+        if source == .sysfs { first = first ?? rule }
       }
       guard found.isEmpty else {
         sources = found
         self.bar = bar
-        refusal = nil
+        rule = nil
         return
       }
     }
     sources = []
     bar = nil
-    refusal = first
+    rule = first
   }
 
   /// The sources and their rules, the safer one first.
@@ -56,7 +56,7 @@ struct DeviceVerdict: Hashable {
   /// `sysfs`, `vfio,sysfs`, the name of the rule, or `no-memory`.
   var text: String {
     guard sources.isEmpty else { return sources.map(\.rawValue).joined(separator: ",") }
-    return refusal?.rule ?? Self.noMemory
+    return rule ?? Self.noMemory
   }
 
   /// The verdict on a device that has no memory BAR. No rule's name.
@@ -81,6 +81,6 @@ extension DeviceVerdict: Encodable {
     try container.encode(sources.map(\.rawValue), forKey: .sources)
     try container.encodeIfPresent(bar?.index.rawValue, forKey: .bar)
     try container.encodeIfPresent(
-      refusal?.rule ?? (sources.isEmpty ? Self.noMemory : nil), forKey: .rule)
+      rule ?? (sources.isEmpty ? Self.noMemory : nil), forKey: .rule)
   }
 }
