@@ -55,7 +55,7 @@ extension Configuration {
 
 extension PoolAccess {
   /// `user:alice+group:nvme`, as `pool attach` takes it.
-  fileprivate var summary: String {
+  var summary: String {
     let members = users.map { "user:\($0.name)" } + groups.map { "group:\($0.name)" }
     return members.isEmpty ? "root and admins alone" : members.joined(separator: "+")
   }
