@@ -19,7 +19,8 @@ package struct BridgeWindow {
       let config = ConfigSpace(bytes), !config.isAllOnes,
       let text = try? directory["resource"].attribute(), let table = try? ResourceTable(text)
     else { return [] }
-    return [(table.window, false), (table.prefetchableWindow, true)].compactMap { row, isPrefetchable in
+    return [(table.window, false), (table.prefetchableWindow, true)].compactMap {
+      row, isPrefetchable in
       guard let row, row.kind == .memory, let physical = row.range,
         let window = config.window(isPrefetchable: isPrefetchable), window.size == physical.size
       else { return nil }

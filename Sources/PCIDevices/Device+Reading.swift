@@ -63,7 +63,9 @@ extension Device {
 
     driver = attempt { () throws(DeviceError) in try node["driver"].linkName() }
     usesVFIO = attempt { () throws(DeviceError) in try node["vfio-dev"].exists() } ?? false
-    iommuGroup = attempt { () throws(DeviceError) in try IOMMUGroup.at(node["iommu_group"], readings) }
+    iommuGroup = attempt { () throws(DeviceError) in
+      try IOMMUGroup.at(node["iommu_group"], readings)
+    }
     numaNode = attempt { () throws(DeviceError) in
       try node["numa_node"].optionalAttribute()?.numaNode()
     }

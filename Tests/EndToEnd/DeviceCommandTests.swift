@@ -50,7 +50,7 @@ import Testing
         == DeviceVerdict(attachable: true, sources: ["sysfs"], rule: nil))
   }
 
-  @Test func `a device is released only in a dry run where no kernel does it`() throws {
+  @Test func `a device is released, attached, and given back to its driver`() throws {
     let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
     let dry = try machine.control("device", "release", "01:00.0", "--dry-run")
     #expect(dry.status == 0, "\(dry.errors)")
@@ -59,6 +59,19 @@ import Testing
         "echo 'none' > /sys/bus/pci/devices/0000:01:00.0/driver_override\n"))
     #expect(dry.output.contains("# 0000:01:00.0 has driver none now\n"))
     #expect(try machine.attribute("driver_override") == "(null)\n")
+    func rule() throws -> String? {
+      try machine.control("device", "list", "--json").document(Devices.self).devices.first?
+        .verdict?.rule
+    }
+    #expect(try rule() == "driver-bound")
+    let released = try machine.control("device", "release", "01:00.0")
+    #expect(released.status == 0, "\(released.errors)")
+    #expect(try rule() == nil)
+    let back = try machine.control("device", "unbind", "01:00.0")
+    #expect(back.status == 0, "\(back.errors)")
+    #expect(try rule() == "driver-bound")
+    // A kernel shows (null) for none.
+    #expect(try ["\n", "(null)\n"].contains(machine.attribute("driver_override")))
   }
 
   @Test func `a bus address is shown where it differs`() throws {
@@ -224,7 +237,9 @@ import Testing
     let blind = try machine.control("nvme", "show", machine.device)
     #expect(blind.status == 1 && blind.output.contains("registers could not be read"))
     let wrong = try machine.control("nvme", "show", machine.device, "--allow", "foo")
-    #expect(wrong.status == 64 && wrong.errors.contains("there are accelerator, hotplug, not-prefetchable"))
+    #expect(
+      wrong.status == 64
+        && wrong.errors.contains("there are accelerator, hotplug, not-prefetchable"))
   }
 
   @Test func `a device that is not there, and an address that is none`() throws {

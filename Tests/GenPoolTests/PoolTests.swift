@@ -57,7 +57,9 @@ struct PoolTests {
 
   @Test func `a chunk of more granules than a bitmap can have takes too much memory`() throws {
     let pool = Pool(granule: GranuleSize(order: 0))
-    expect(.noMemory, from: pool) { try pool.add(start: Self.start, size: ByteCount(UInt64(1) << 63)) }
+    expect(.noMemory, from: pool) {
+      try pool.add(start: Self.start, size: ByteCount(UInt64(1) << 63))
+    }
     #expect(pool.chunks.isEmpty)
   }
 

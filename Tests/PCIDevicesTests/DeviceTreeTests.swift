@@ -128,7 +128,8 @@ import Testing
 
   /// A device below a bridge, whose prefetchable window is where `bus` says.
   private func treeBelowBridge(bus: UInt64) throws -> TemporaryTree {
-    let tree = try TemporaryTree("memory,size=1M,address=0000:05:00.0", "memory,address=0000:03:00.0")
+    let tree = try TemporaryTree(
+      "memory,size=1M,address=0000:05:00.0", "memory,address=0000:03:00.0")
     try tree.move(
       "/devices/pci0000:00/0000:05:00.0", to: "/devices/pci0000:00/0000:03:00.0/0000:05:00.0")
     try tree.link(
@@ -144,12 +145,16 @@ import Testing
     var config = try tree.read("/bus/pci/devices/0000:03:00.0/config")
     config[0x0e] = 1
     let window = bus - 1 << 20
-    let (base, limit) = (UInt16(window >> 16 & 0xfff0) | 1, UInt16((window + 1 << 20) >> 16 & 0xfff0) | 1)
+    let (base, limit) = (
+      UInt16(window >> 16 & 0xfff0) | 1, UInt16((window + 1 << 20) >> 16 & 0xfff0) | 1
+    )
     config.replaceSubrange(
       0x24..<0x28,
       with: [base, limit].flatMap { [UInt8($0 & 0xff), UInt8($0 >> 8)] })
     for (place, value) in [(0x28, window >> 32), (0x2c, (window + 1 << 20) >> 32)] {
-      for byte in 0..<4 { config[place + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte)) }
+      for byte in 0..<4 {
+        config[place + byte] = UInt8(truncatingIfNeeded: value >> UInt64(8 * byte))
+      }
     }
     try tree.write("/bus/pci/devices/0000:03:00.0/config", config)
     return tree

@@ -102,7 +102,10 @@ struct ConfigurationProblemTests {
     ),
     ("\"isolation\": \"range\"", "pools[0].isolation: \"range\" is not possible; there are uid-"),
     ("\"allow\": \"hotplug\"", "pools[0].allow: a list in [ ] is wanted"),
-    ("\"allow\": [\"display\"]", "pools[0].allow: \"display\" is not possible; there are accelerator, hotplug"),
+    (
+      "\"allow\": [\"display\"]",
+      "pools[0].allow: \"display\" is not possible; there are accelerator, hotplug"
+    ),
     ("\"allow\": [1]", "pools[0].allow[0]: text in quotes is wanted"),
     ("\"erase\": 1", "pools[0].erase: true or false is wanted"),
     ("\"nth\": 1", "pools[0].nth: an address names one device already"),

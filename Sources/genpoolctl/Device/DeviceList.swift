@@ -41,7 +41,8 @@ struct DeviceList: ParsableCommand {
       guard error.errno == .noSuchFileOrDirectory else { throw error }
       // A machine or a container without a bus is not one that cannot be read.
       try output.write(
-        Document(devices: [], unreadable: [.init(name: "bus/pci/devices", cause: error.description)]),
+        Document(
+          devices: [], unreadable: [.init(name: "bus/pci/devices", cause: error.description)]),
         text: "There is no PCI bus: \(error).\n")
       throw ExitCode(1)
     }
@@ -104,7 +105,9 @@ struct DeviceList: ParsableCommand {
         text += "  \(bar)  \(bar.size)\n"
         if let bus = bar.differingBus { text += "        bus \(bus)\n" }
       }
-      for problem in device.problems { text += "not known: \(problem)".wrapped(indent: "  ") + "\n" }
+      for problem in device.problems {
+        text += "not known: \(problem)".wrapped(indent: "  ") + "\n"
+      }
     }
     return String(text)
   }

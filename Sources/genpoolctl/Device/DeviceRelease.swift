@@ -41,7 +41,7 @@ struct DeviceRelease: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func run() throws {
-    let binding = DeviceBinding()
+    let binding = DeviceBinding.standard
     let plan = try binding.plan(releasing: address, isWholeGroup: group, forced: force)
     try BindingOutcome(plan, of: binding, isDryRun: dryRun).finish(output)
   }
