@@ -7,8 +7,8 @@
 enum { ROOM = 1024 };
 
 /*
- * A pointer alone: the loader has little room for the thread-local memory of libraries that are loaded
- * while a program runs. The thread's end frees the text.
+ * A pointer alone: the loader has little room for thread-local memory of libraries that are
+ * loaded while a program runs. The thread's end frees the text.
  */
 static _Thread_local char *error_text;
 static pthread_key_t key;

@@ -190,7 +190,7 @@ static uint32_t hex4(const char *p) {
   return (uint32_t)(hex_digit(p[0]) << 12 | hex_digit(p[1]) << 8 | hex_digit(p[2]) << 4 | hex_digit(p[3]));
 }
 
-/* The text of a string, cut at a character's end where it is too long for size bytes; false for another value. */
+/* The text of a string, cut at a character's end after size bytes; false for another value. */
 static bool json_string(struct json value, char *to, size_t size) {
   char *at = to, *limit = to + size - 1;
   if (value.start >= value.end || *value.start != '"') return false;

@@ -3,9 +3,9 @@ import Synchronization
 
 /// A value that each process has for itself: a forked child begins with a new one.
 ///
-/// The parent's may be in the hands of a thread that the child has not, and then its lock would never
-/// be released; the standard library's even dies of that. So a child lets it be, and what was in it
-/// as well: that is the parent's.
+/// The parent's may be in the hands of a thread that the child has not, and then its lock would
+/// never be released; the standard library's even dies of that. So a child lets it be, and what was
+/// in it as well: that is the parent's.
 final class PerProcess<Value: Sendable>: Sendable {
   private final class Holder: Sendable {
     let process = getpid()

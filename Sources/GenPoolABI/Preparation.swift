@@ -3,8 +3,8 @@ import DeviceSources
 import GenPool
 import PCIDevices
 
-/// Makes what Swift makes at first use: a child that is forked while another thread does so would wait
-/// for that thread for ever. Costs a pool of nothing and two tables of rules.
+/// Makes what Swift makes at first use: a child that is forked while another thread does so would
+/// wait for that thread for ever. Costs a pool of nothing and two tables of rules.
 @c @implementation
 public func gp_prepare() {
   let pool = Pool(granule: .page, name: "")

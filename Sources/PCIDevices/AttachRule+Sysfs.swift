@@ -23,9 +23,9 @@ extension AttachRule {
       let code = subject.device.classCode
       return code.isAccelerator
         ? "it is a display controller of a kind (class \(code)) that may be an accelerator, or "
-          + "show somebody a picture" : nil
+          + "have a screen" : nil
     } cure: { _ in
-      "see to it that it shows nobody a picture"
+      "see to it that it has no screen"
     },
     AttachRule("bridge") { subject in
       subject.device.classCode.isBridge ? "it is a bridge (class \(subject.device.classCode))" : nil
@@ -124,7 +124,7 @@ extension AttachRule {
     "check the device, then remove and rescan it"
   }
 
-  /// What is not known could be what forbids it.
+  /// Refuses a device with problems: the part that is not known could be what forbids it.
   static let unreadable = AttachRule("unreadable") { subject in
     subject.device.problems.first.map { problem in
       let others = subject.device.problems.count - 1

@@ -49,7 +49,7 @@ extension AttachRule {
 }
 
 extension AttachRule.Subject {
-  /// What is wrong when nothing tells who else is in the device's group; nil when that is known.
+  /// The refusal's cause while the other members of the device's group are not known; else nil.
   var unknownGroup: String? {
     guard let group = device.iommuGroup,
       !group.members.contains(where: { $0.address == device.address })

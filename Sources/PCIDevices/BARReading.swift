@@ -2,9 +2,9 @@ import GenPool
 
 /// The BARs that a device's `resource` and configuration space tell of.
 package struct BARReading {
-  /// What was found, by index.
+  /// The BARs that were found, by index.
   package private(set) var bars: [BAR] = []
-  /// What could not be read, or makes no sense.
+  /// The parts that could not be read, or make no sense.
   package private(set) var problems: [DeviceError]
 
   /// - Parameters:

@@ -11,7 +11,7 @@ extension Device {
     _ readings: TreeReadings, under root: SysfsRoot
   ) throws(DeviceError) {
     var problems: [DeviceError] = []
-    /// What `read` returns; nil with a problem where it throws.
+    /// The result of `read`; nil with a problem where it throws.
     func attempt<Value>(_ read: () throws(DeviceError) -> Value?) -> Value? {
       do throws(DeviceError) {
         return try read()

@@ -9,7 +9,7 @@ public struct Device: Hashable, Sendable {
   public let path: FilePath
   /// Who made it and which one it is, as the kernel remembers from when it found the device.
   public let identity: DeviceIdentity
-  /// Who made the board, and which board; nil where nothing says.
+  /// The ids of the board's maker and of the board; nil where nothing says.
   public let subsystem: DeviceIdentity?
   /// The revision, of its maker's choosing; nil where nothing says.
   public let revision: UInt8?

@@ -3,8 +3,8 @@ package import GenPool
 /// The `resource` file: a row a BAR, `start end flags`, end included, as the CPU sees addresses.
 /// The kernel's `resource_show`; flags are those of `include/linux/ioport.h`.
 ///
-/// The rows past the first six are the expansion ROM's, those of SR-IOV where the kernel knows it, and
-/// in a bridge's file four of its windows at the end.
+/// The rows past the first six are the expansion ROM's, those of SR-IOV where the kernel knows it,
+/// and in a bridge's file four of its windows at the end.
 package struct ResourceTable: Hashable, Sendable {
   /// One row for each BAR index; nil where none is implemented, or its row makes no sense.
   package let rows: [Row?]
@@ -12,7 +12,7 @@ package struct ResourceTable: Hashable, Sendable {
   package let window: Row?
   /// The prefetchable memory window of a bridge, likewise.
   package let prefetchableWindow: Row?
-  /// What is wrong with rows of BARs.
+  /// The faults of rows of BARs.
   package let problems: [DeviceError]
 
   /// A row that stands for a BAR.

@@ -120,8 +120,8 @@ package struct SysfsNode: Sendable {
   }
 
   /// The last component of where a link leads: how sysfs says which driver or group a device has.
-  /// Nil when there is no link. What it leads to need not be there: recordings of a machine keep its
-  /// devices, and not their drivers.
+  /// Nil when there is no link. What it leads to need not be there: recordings of a machine keep
+  /// its devices, and not their drivers.
   package func linkName() throws(DeviceError) -> String? {
     guard let target = try linkTarget() else { return nil }
     guard let name = target.lastComponent, name.kind == .regular else {

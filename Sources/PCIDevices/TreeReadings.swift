@@ -1,6 +1,6 @@
 import Synchronization
 
-/// What was read of the whole tree while many devices are looked at: each IOMMU group is read once
+/// Readings of the whole tree while many devices are looked at: each IOMMU group is read once
 /// then, and so are the places of all BARs, and not once for each device, which would cost the
 /// square of their number.
 ///

@@ -73,7 +73,7 @@ import Testing
     let log = daemon.readLog()
     let detached = log.split(separator: "\n").filter { $0.contains(" detach ") }
     #expect(detached.allSatisfy { $0.contains("the broker ends") }, "\(log)")
-    #expect(log.contains("pool cmb: changed (access everybody -> "), "\(log)")
+    #expect(log.contains("pool cmb: changed (access all users -> "), "\(log)")
   }
 
   @Test(.enabled(if: getuid() == 0, "only root can be another user"))

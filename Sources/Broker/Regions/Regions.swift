@@ -555,8 +555,8 @@ final class Regions {
     lose(hasGone) { "device \($0.device) was removed" }
   }
 
-  /// A BAR that was moved or resized is no longer behind the addresses of its pool: whoever did it,
-  /// as root, is told of by no event. One small file is read for each region.
+  /// A BAR that was moved or resized is no longer behind the addresses of its pool. Root does that,
+  /// and no event tells of it. One small file is read for each region.
   private func reviewPlaces() {
     lose({ !$0.hasGone && !$0.isInPlace }) { "its BAR of \($0.device) was moved or resized" }
   }

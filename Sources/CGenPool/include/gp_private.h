@@ -13,7 +13,7 @@
 /* What genpool_error_text() says in this thread: cut off after 1023 bytes. */
 void gp_set_error_text(const char *text);
 
-/* In Swift: makes all that is made at first use and then kept, before there are threads that fork. */
+/* In Swift: makes what is made at first use and then kept, before there are threads that fork. */
 void gp_prepare(void);
 
 /* In Swift: where the algorithm of that number puts nr granules. */

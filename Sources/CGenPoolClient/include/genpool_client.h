@@ -4,9 +4,9 @@
  * This header and genpool_client.c are all of it: copy both into a program, or link
  * -lgenpool-client. No other library, no runtime. C99 or C++11, 64-bit Linux. MIT.
  *
- * A client belongs to one thread at a time, and to the process that made it: in a forked child every
- * function but genpool_client_free answers -EPERM. A function returns 0, or a negative errno;
- * genpool_client_error tells the rest. Nothing is printed, no signal is raised or handled.
+ * A client belongs to one thread at a time, and to the process that made it: in a forked child
+ * every function but genpool_client_free answers -EPERM. A function returns 0, or a negative errno;
+ * genpool_client_last_error tells the rest. Nothing is printed, no signal is raised or handled.
  *
  * Accesses to leased memory may end in SIGBUS when its device is pulled out: see genpool(7).
  */
@@ -27,7 +27,7 @@ struct genpool_client_lease;
 /* What happens in the broker, by a connection of its own. */
 struct genpool_client_monitor;
 
-#define GENPOOL_CLIENT_UNKNOWN UINT64_MAX /* an address that nobody knows */
+#define GENPOOL_CLIENT_UNKNOWN UINT64_MAX /* an address that is not known */
 
 /* Why the last call failed. */
 struct genpool_client_error {
@@ -45,8 +45,8 @@ struct genpool_client_request {
   const char *fit;    /* "first", "best", "order-aligned", "fixed" at offset; NULL for the first */
   uint64_t offset;    /* from the pool's start, with "fixed" */
   const char *key;    /* asking again with it gives the same lease; NULL for a random one */
-  int64_t wait;       /* milliseconds to wait for memory, a year at most; 0 while it is being zeroed only;
-                         -1 not at all */
+  int64_t wait;       /* milliseconds to wait for memory, a year at most; 0 only while some is
+                         being zeroed; -1 not at all */
 };
 
 /* What is known of a lease. */
@@ -76,8 +76,8 @@ struct genpool_client_event {
 };
 
 /*
- * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: what the broker's log calls
- * the client; NULL for none. NULL when there is no memory. Connects to nothing yet.
+ * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in the
+ * broker's log; NULL for none. NULL when there is no memory. Connects to nothing yet.
  */
 struct genpool_client *genpool_client_new(const char *socket, const char *label);
 /* Releases all leases that are left, and frees the client. NULL is nothing to free. */
@@ -90,20 +90,20 @@ void genpool_client_set_timeout(struct genpool_client *client, int milliseconds)
 const struct genpool_client_error *genpool_client_last_error(const struct genpool_client *client);
 
 /*
- * Leases memory, zeroed. When the connection breaks meanwhile it is asked for again, once, with the same
- * key, so that no lease is lost and none is had twice. -ENOMEM: the pool is full; -ENOSPC: in pieces;
- * -EBUSY: another user has it; -EDQUOT: a quota; -EAGAIN: nothing came free in time.
+ * Leases memory, zeroed. When the connection breaks meanwhile it is asked for again, once, with the
+ * same key, so that no lease is lost and none is had twice. -ENOMEM: the pool is full; -ENOSPC: in
+ * pieces; -EBUSY: another user has it; -EDQUOT: a quota; genpool_client(3) has the others.
  */
 int genpool_client_acquire(struct genpool_client *client, const struct genpool_client_request *request,
                            struct genpool_client_lease **lease);
 const struct genpool_client_facts *genpool_client_lease_facts(const struct genpool_client_lease *lease);
 /* The lease's descriptor, close-on-exec; the lease owns it. */
 int genpool_client_lease_descriptor(const struct genpool_client_lease *lease);
-/* Maps the lease, once, shared, for reading and writing, not in children; the same address each time. */
+/* Maps the lease, once, to be read and written, not in children; the same address each time. */
 int genpool_client_map(struct genpool_client_lease *lease, void **memory);
 /*
- * Unmaps the lease and gives it back. No device may use it any more. The lease is gone unless -ETIMEDOUT,
- * -ECONNREFUSED or another error of the connection is returned: then this can be called again.
+ * Unmaps the lease and gives it back. No device may use it any more. The lease is gone unless
+ * -ETIMEDOUT, -ECONNREFUSED or another error of the connection is returned: then call this again.
  */
 int genpool_client_release(struct genpool_client_lease *lease);
 

@@ -32,7 +32,7 @@ final class BARFiles: Sendable {
   private let length: UInt64
   private let directory: DeviceDirectory
   private let bar: BAR.Index
-  /// Where the BAR lay when it was opened.
+  /// The place of the BAR when it was opened.
   private let place: AddressRange<PhysicalSpace>?
 
   /// A file that can be mapped, and what is known of it.

@@ -8,10 +8,10 @@ extension Pool {
     } ?? .max
   }
 
-  /// What the kernel's `gen_pool_dma_alloc` stores for a device, in a chunk that somebody only gave
-  /// addresses for: its physical one, as ``kernelPhysicalAddress(of:)`` answers. Memory of a device
-  /// has its bus address, and nil when that is not known: any other would lead a device elsewhere.
-  /// O(chunks).
+  /// The address that the kernel's `gen_pool_dma_alloc` stores for a device. In a chunk that was
+  /// added as addresses alone it is the physical one, as ``kernelPhysicalAddress(of:)`` answers.
+  /// Memory of a device has its bus address, and nil when that is not known: any other would lead a
+  /// device elsewhere. O(chunks).
   package func kernelDMAAddress(of address: VirtualAddress) -> UInt64? {
     let known: UInt64?? = withChunk(at: address) { (chunk, offset) in
       if let bus = chunk.identity.bus { return (bus + offset).rawValue }

@@ -17,7 +17,7 @@ struct DeviceDocument: Encodable {
   let powerState: String?
   let memoryEnabled: Bool
   let bars: [BARDocument]
-  /// What of it could not be read, a sentence each.
+  /// The parts that could not be read, a sentence each.
   let problems: [String]
   /// The uses that the running system has for it; nil where they were not asked for.
   let uses: [String]?

@@ -89,7 +89,7 @@ extension Quotas.Limits {
 }
 
 extension Quotas {
-  /// The limits of everybody, then those of users by number: `unlimited, 1000: leases=10`.
+  /// The default limits, then those of users by number: `unlimited, 1000: leases=10`.
   var summary: String {
     let users = overrides.sorted { $0.key.rawValue < $1.key.rawValue }
     return ([defaults.summary] + users.map { "\($0.key): \($0.value.summary)" })

@@ -115,7 +115,7 @@ extension PoolEntry {
       ("isolation", isolation.rawValue),
       ("allow", allow.isEmpty ? "none" : allow.joined(separator: "+")),
       ("source", source.rawValue), ("erase", "\(erase)"),
-      ("access", policy.access.map(\.summary) ?? "everybody"),
+      ("access", policy.access.map(\.summary) ?? "all users"),
       ("quotas", policy.quotas.summary),
     ]
   }
