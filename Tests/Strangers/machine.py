@@ -144,7 +144,7 @@ class Machine:
     def make(self) -> None:
         group = 0
         for domain in range(self.random.randint(1, 3)):
-            domain_number = self.random.choice([0, 1, 0x10000]) + domain
+            domain_number = self.random.choice([0, 0x10, 0x10000]) + domain
             offset = self.random.choice([0, 0, 0x1B00000000, 0x4000000000])
             # Above any 32-bit address the bus must have room for what lies low.
             start = self.random.choice([0x80000000, 0xC0000000])
