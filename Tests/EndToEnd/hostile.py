@@ -25,7 +25,7 @@ from hostile_honest import Honest, Waits
 from hostile_peer import Peer
 
 ATTACKS = hostile_calls.ATTACKS + hostile_floods.ATTACKS
-ROUNDS = 3
+ROUNDS = 6
 PATIENCE = 0.25  # seconds that 99 of 100 honest requests may take, on however busy a machine
 GROWTH_LIMIT = 1024  # KiB that the last round may add: pages that the allocator had not yet touched
 
