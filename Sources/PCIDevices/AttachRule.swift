@@ -76,7 +76,8 @@ public struct AttachRule: Sendable {
 
     /// The blocks of registers that share a page with what is asked for.
     var registersInTheWay: [RegisterBlock] {
-      guard let part, request.contents != .registers else { return [] }
+      // All of an NVMe controller's BAR 0 is registers already, when it is asked for by number.
+      guard let part, request.contents != .registers, !isControllerRegisters else { return [] }
       return (device.registers ?? []).filter { $0.bar == request.bar && $0.sharesPage(with: part) }
     }
 

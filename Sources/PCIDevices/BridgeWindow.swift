@@ -1,5 +1,4 @@
 import GenPool
-import SystemPackage
 
 /// A memory window of a bridge, as the CPU and as the bus behind it see it. Bridges change no
 /// address; host bridges do, and the kernel takes each window of a bridge from one window of the
@@ -11,8 +10,8 @@ package struct BridgeWindow {
   /// The windows of the bridge that `node`, a device's directory, lies in; none for a device on a
   /// host bridge's own bus, and of a bridge whose files do not agree.
   static func all(above node: SysfsNode, under root: SysfsRoot) -> [BridgeWindow] {
-    guard let target = try? node.linkTarget(),
-      let bridge = target.removingLastComponent().lastComponent.flatMap({ PCIAddress($0.string) })
+    guard let target = try? node.linkComponents(),
+      let bridge = target.dropLast().last.flatMap({ PCIAddress(String($0)) })
     else { return [] }
     let directory = root["bus/pci/devices"][bridge.description]
     guard let bytes = try? directory["config"].bytes(limit: ConfigSpace.headerLength),

@@ -105,7 +105,7 @@ extension Device {
 
   /// The PCI devices that the real directory lies below, that is, the bridges above the device.
   private static func bridges(above node: SysfsNode) throws(DeviceError) -> [PCIAddress] {
-    guard let target = try node.linkTarget() else { return [] }
-    return target.removingLastComponent().components.compactMap { PCIAddress($0.string) }
+    guard let target = try node.linkComponents() else { return [] }
+    return target.dropLast().compactMap { PCIAddress(String($0)) }
   }
 }

@@ -104,6 +104,16 @@ package struct SysfsNode: Sendable {
 
   /// Where a link leads, as written in it; nil when nothing is at the path.
   package func linkTarget() throws(DeviceError) -> FilePath? {
+    try linkText().map { FilePath($0) }
+  }
+
+  /// The components of where a link leads; nil when nothing is at the path. Not by a FilePath, which
+  /// costs more than reading the link.
+  func linkComponents() throws(DeviceError) -> [Substring]? {
+    try linkText().map { $0.split(separator: "/") }
+  }
+
+  private func linkText() throws(DeviceError) -> String? {
     var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
     let count = unsafe buffer.withUnsafeMutableBytes { bytes in
       guard let start = bytes.baseAddress else { return 0 }
@@ -116,18 +126,19 @@ package struct SysfsNode: Sendable {
       default: throw failure("read link")
       }
     }
-    return FilePath(String(decoding: buffer[..<count], as: UTF8.self))
+    return String(decoding: buffer[..<count], as: UTF8.self)
   }
 
   /// The last component of where a link leads: how sysfs says which driver or group a device has.
   /// Nil when there is no link. What it leads to need not be there: recordings of a machine keep
   /// its devices, and not their drivers.
   package func linkName() throws(DeviceError) -> String? {
-    guard let target = try linkTarget() else { return nil }
-    guard let name = target.lastComponent, name.kind == .regular else {
-      throw malformed("the link leads to \(quoted(target.string)), which has no name")
+    guard let target = try linkComponents() else { return nil }
+    guard let name = target.last, name != "." && name != ".." else {
+      let text = try linkText() ?? ""
+      throw malformed("the link leads to \(quoted(text)), which has no name")
     }
-    return name.string
+    return String(name)
   }
 
   // MARK: Errors

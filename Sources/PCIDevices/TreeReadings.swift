@@ -4,8 +4,9 @@ import Synchronization
 /// then, and so are the places of all BARs, and not once for each device, which would cost the
 /// square of their number.
 ///
-/// Invariant: keeps nothing while ``reusing(_:)`` is not running, and reuses nothing that is
-/// older than a second, however many threads have it running in turn.
+/// Invariant: keeps nothing while ``reusing(_:)`` is not running, and reuses no group that is older
+/// than a second, and no places that are older than ten, however many threads have it running in
+/// turn. Drivers are bound any time; a BAR is moved when a device comes or root says so.
 final class TreeReadings: Sendable {
   private struct State {
     /// The calls of ``reusing(_:)`` that are running, on any thread.
@@ -19,7 +20,7 @@ final class TreeReadings: Sendable {
     let time: ContinuousClock.Instant
   }
 
-  private static let lifetime = Duration.seconds(1)
+  private static let lifetimes = (group: Duration.seconds(1), places: Duration.seconds(10))
 
   private let state = Mutex(State())
 
@@ -41,22 +42,25 @@ final class TreeReadings: Sendable {
   func group(
     _ number: UInt32, else read: () throws(DeviceError) -> IOMMUGroup
   ) throws(DeviceError) -> IOMMUGroup {
-    try value(of: { $0.groups[number] }, else: read) { $0.groups[number] = $1 }
+    try value(of: { $0.groups[number] }, within: Self.lifetimes.group, else: read) {
+      $0.groups[number] = $1
+    }
   }
 
   /// The places of all devices' BARs: those that were read, or what `read` returns.
   func places(
     else read: () throws(DeviceError) -> [BARPlace]
   ) throws(DeviceError) -> [BARPlace] {
-    try value(of: { $0.places }, else: read) { $0.places = $1 }
+    try value(of: { $0.places }, within: Self.lifetimes.places, else: read) { $0.places = $1 }
   }
 
   private func value<Value>(
-    of known: (State) -> Dated<Value>?, else read: () throws(DeviceError) -> Value,
+    of known: (State) -> Dated<Value>?, within lifetime: Duration,
+    else read: () throws(DeviceError) -> Value,
     keep: (inout State, Dated<Value>) -> Void
   ) throws(DeviceError) -> Value {
     let now = ContinuousClock.now
-    if let known = state.withLock({ known($0) }), now - known.time < Self.lifetime {
+    if let known = state.withLock({ known($0) }), now - known.time < lifetime {
       return known.value
     }
     let value = try read()

@@ -23,7 +23,7 @@ import Testing
     let daemon = try RunningDaemon(machine, ["--attach", "\(machine.device):2,name=cmb"])
     try daemon.waitUntilReady(at: machine.socket)
     let shown = try machine.control("pool", "show", "cmb")
-    #expect(shown.output.contains("next user   when the kernel sees that no process reaches"))
+    #expect(shown.output.contains(/next user +when the kernel sees that no process reaches/))
     #expect(shown.fitsTerminal)
     let document = try machine.control("pool", "show", "cmb", "--json").output
     #expect(document.contains("\"witness\" : \"file-lease\""))

@@ -87,6 +87,9 @@ import Testing
     """.write(toFile: file, atomically: true, encoding: .utf8)
     let daemon = try RunningDaemon(machine, ["--config", file])
     try daemon.waitUntilReady(at: machine.socket)
+    #expect(
+      try machine.control("wait", "--pool", "cmb", "--available", "16M", "--timeout", "60").status
+        == 0)
     _ = unsafe chmod(machine.directory, 0o755)
     _ = unsafe chmod(machine.directory + "/run", 0o755)
     _ = unsafe chmod(machine.socket, 0o666)

@@ -313,7 +313,7 @@ class Machine:
                 rules.add("not-prefetchable")
             if device.lacks_file == bar.index:
                 rules.add("no-resource-file")
-        if not device.hides_capabilities and any(
+        if not device.hides_capabilities and "registers" not in rules and any(
                 index == bar.index and offset // PAGE * PAGE < bar.size and size for _, index, offset, size in device.registers):
             rules.add("registers-beside")
         return rules

@@ -545,7 +545,7 @@ final class Regions {
     recorder.endRecord(of: region)
     observer.publish(Broker1.Event(event: .regionRevoked, pool: region.name, cause: cause))
     observer.revokeLeases(of: region, because: cause)
-    observer.memoryChanged(of: region)
+    observer.regionsChanged()
   }
 
   /// A device was removed: its regions are revoked. What holds them, a mapping over an address that
@@ -558,7 +558,9 @@ final class Regions {
   /// A BAR that was moved or resized is no longer behind the addresses of its pool. Root does that,
   /// and no event tells of it. One small file is read for each region.
   private func reviewPlaces() {
-    lose({ !$0.hasGone && !$0.isInPlace }) { "its BAR of \($0.device) was moved or resized" }
+    lose({ !$0.hasGone && !$0.isInPlace }) {
+      "its BAR of \($0.device) was moved or resized, or is gone"
+    }
   }
 
   private func lose(
@@ -684,7 +686,7 @@ final class Regions {
       observer.publish(Broker1.Event(event: .regionDraining, pool: name))
     }
     region.drain(.broker)
-    observer.memoryChanged(of: region)
+    observer.regionsChanged()
     guard isIdle(region) else {
       watchReach(of: region)
       return region.busy
@@ -722,8 +724,8 @@ final class Regions {
         Broker1.Event(event: isDrained ? .regionDraining : .regionResumed, pool: name))
     }
     if isDrained {
-      // Those that wait for it are told.
-      observer.memoryChanged(of: region)
+      // Those that wait for it are told, for room in a quota too.
+      observer.regionsChanged()
       completeDrain(of: region)
       watchReach(of: region)
     } else {
@@ -746,7 +748,9 @@ final class Regions {
     if let expectation = expectation(named: name) {
       expectations?.setPolicy(policy, of: expectation.id)
     } else {
-      try named(name).setPolicy(policy)
+      let region = try named(name)
+      guard region.policy != policy else { return }
+      region.setPolicy(policy)
     }
     observer.regionsChanged()
   }

@@ -80,7 +80,7 @@ final class BARFiles: Sendable {
       // Any other error says nothing of the BAR.
       return error.errno != Errno(rawValue: ENODEV)
     } catch {
-      return false
+      return true
     }
   }
 

@@ -29,7 +29,7 @@ struct DaemonFacts: Sendable {
     let version: String
     /// The names of the pools that lease memory now.
     let pools: [String]
-    /// The number of pools that do not: waiting, draining or revoked.
+    /// The number of pools that do not: waiting, draining, revoked, or for other users.
     let idlePools: Int
   }
 
@@ -49,7 +49,7 @@ struct DaemonFacts: Sendable {
     self.socket = socket.path
     file = Self.file(root[socket.path].path, socket)
     (group, adminGroup) = Self.groups(of: root)
-    switch Self.runs(in: root) {
+    switch Self.runs(in: root, as: file.value??.uid) {
     case .known(true): answer = ask(socket)
     case .known(false): answer = .known(nil)
     case .unknown(let cause): answer = .unknown(cause)
@@ -62,7 +62,7 @@ struct DaemonFacts: Sendable {
       let connection = try Connection(to: socket, timeout: .seconds(2))
       let version = try connection.hello(as: "genpoolctl doctor").version
       let pools = try connection.pools()
-      let active = pools.filter { $0.state == .active }
+      let active = pools.filter { $0.state == .active && $0.mayLease != false }
       return .known(
         Answer(
           version: version, pools: active.map(\.name), idlePools: pools.count - active.count))
@@ -102,12 +102,18 @@ struct DaemonFacts: Sendable {
     return (gid(groupName), gid(adminGroupName))
   }
 
-  /// Whether a process `genpoold` shows in `/proc`.
-  private static func runs(in root: SystemRoot) -> Fact<Bool> {
+  /// Whether a process `genpoold` of a user shows in `/proc`: another user's has another socket. Root's
+  /// listens for any.
+  /// - Parameter user: the socket's owner; nil for all.
+  static func runs(in root: SystemRoot, as user: UInt32?) -> Fact<Bool> {
     do throws(DeviceError) {
       for name in try root["/proc"].entries() where name.first?.isNumber == true {
-        guard let text = try? root["/proc/\(name)/comm"].bytes(limit: 64) else { continue }
-        if text.starts(with: "genpoold\n".utf8) { return .known(true) }
+        guard let text = try? root["/proc/\(name)/comm"].bytes(limit: 64),
+          text.starts(with: "genpoold\n".utf8)
+        else { continue }
+        var status = stat()
+        guard unsafe stat(root["/proc/\(name)"].path, &status) == 0 else { continue }
+        if user == nil || status.st_uid == user || status.st_uid == 0 { return .known(true) }
       }
       return .known(false)
     } catch {

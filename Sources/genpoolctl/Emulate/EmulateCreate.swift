@@ -78,12 +78,15 @@ struct EmulateCreate: ParsableCommand {
     let status: CInt
     if let directory {
       let place = EmulationPlace(tree: directory)
+      // What was there before is not removed.
+      let sockets = [place.socket.string, place.socket.string + ".admin"].filter { path in
+        var status = stat()
+        return unsafe lstat(path, &status) != 0
+      }
       let tree = try makeTree(at: place)
       defer {
         tree.destroy()
-        for path in [place.socket.string, place.socket.string + ".admin"] {
-          _ = unsafe unlink(path)
-        }
+        for path in sockets { _ = unsafe unlink(path) }
       }
       status = try runner.run(command, in: place)
     } else {

@@ -86,6 +86,12 @@ struct NVMeSurvey {
       device.driver == IOMMUGroup.vfioDriver
       ? try VFIOSource(root: tree.root) : SysfsSource(root: tree.root)
     if isProbing {
+      // A driver in user space may be running it, and asking changes CMBMSC for a moment.
+      if let driver = device.driver, driver == "uio_pci_generic" {
+        throw Failure(
+          "probe \(device.address): driver \(driver) may have it for a driver in user space; "
+            + "genpoolctl device release \(device.address) first")
+      }
       return try NVMeController(at: device.address, source: source, allowed: allowed)
         .revealedState()
     }

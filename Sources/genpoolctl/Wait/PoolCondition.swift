@@ -29,10 +29,9 @@ struct PoolCondition: WaitCondition {
   }
 
   func wait(until end: ContinuousClock.Instant) throws -> String? {
-    var wasSeen = false
     while true {
       do {
-        return try wait(until: end, &wasSeen)
+        return try waitOnce(until: end)
       } catch let error as ClientError where error.isWorthWaiting {
         // It is not there, or was: it may come back.
         guard rest(DaemonCondition.pause, until: end) else { return error.description }
@@ -41,12 +40,14 @@ struct PoolCondition: WaitCondition {
   }
 
   /// The same, as long as the daemon is there.
-  private func wait(until end: ContinuousClock.Instant, _ wasSeen: inout Bool) throws -> String? {
+  private func waitOnce(until end: ContinuousClock.Instant) throws -> String? {
+    // Of this daemon: one that died and lost the pool has not drained it.
+    var wasDraining = false
     let connection = try DaemonCondition.connection(to: socket, until: end)
     // Events first, then the look: nothing falls between the two.
     let events = try DaemonCondition.connection(to: socket, until: end).events()
     while true {
-      switch try look(over: connection, &wasSeen) {
+      switch try look(over: connection, &wasDraining) {
       case .holds: return nil
       case .not(let problem, let isTold):
         repeat {
@@ -65,15 +66,15 @@ struct PoolCondition: WaitCondition {
     return count
   }
 
-  private func look(over connection: Connection, _ wasSeen: inout Bool) throws -> Finding {
+  private func look(over connection: Connection, _ wasDraining: inout Bool) throws -> Finding {
     let pools = try connection.pools()
     guard let name = try PoolPrefix(text: text).choose(among: pools),
       let pool = pools.first(where: { $0.name == name })
     else {
-      if wasSeen, goal == .drained { return .holds }
+      if wasDraining, goal == .drained { return .holds }
       return .not("no such pool is attached", isTold: true)
     }
-    wasSeen = true
+    wasDraining = pool.state == .draining || pool.state == .drained
     guard pool.state.rawValue == goal.rawValue else {
       let cause = pool.failure.map { ": \($0)" } ?? ""
       return .not("it is \(pool.state.rawValue)\(cause)", isTold: true)

@@ -36,8 +36,10 @@ final class ConfiguredPools {
   /// drained, in the order of the file: those that are not attached as they are wanted.
   func erasable(in broker: LeaseBroker) -> [String] {
     let names = Set(broker.poolNames)
-    return (wantedPools() ?? []).filter {
-      !names.contains($0.name) || attached[$0.name] != $0
+    return (wantedPools() ?? []).filter { pool in
+      // A name that somebody else's pool has is not erased, nor attached.
+      guard names.contains(pool.name) else { return true }
+      return attached[pool.name].map { $0 != pool } ?? false
     }.map(\.name)
   }
 
@@ -63,10 +65,9 @@ final class ConfiguredPools {
       if attached[pool.name] == pool {
         // It may have been on its way out.
         try? broker.keep(pool: pool.name)
-        if attached[pool.name]?.policy != pool.policy {
-          try? broker.setPolicy(pool.policy, ofPool: pool.name)
-          attached[pool.name] = pool
-        }
+        // An admin may have attached it anew, with another policy or none.
+        try? broker.setPolicy(pool.policy, ofPool: pool.name)
+        attached[pool.name] = pool
       } else if attached[pool.name] == nil, (owners[pool.place] ?? []).allSatisfy({ $0 == pool }) {
         attach(pool, broker)
         if attached[pool.name] == pool { owners[pool.place, default: []].append(pool) }
