@@ -27,10 +27,10 @@ public struct DeviceTree: Sendable {
     public let cause: DeviceError
   }
 
-  /// Calls `body`, during which this tree and its copies read an IOMMU group every second, and the places of all
-  /// BARs every ten seconds at most: for looking at many devices, each of which needs all of that.
-  /// A driver that is bound to another member of its group within that time, or another BAR that
-  /// is moved over one, is not seen; all else of a device is read anew.
+  /// Calls `body`, during which this tree and its copies read an IOMMU group every second, and the
+  /// places of all BARs every ten seconds at most: for looking at many devices, each of which needs
+  /// all of that. A driver that is bound to another member of its group within that time, or
+  /// another BAR that is moved over one, is not seen; all else of a device is read anew.
   public func readingSharedOnce<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {

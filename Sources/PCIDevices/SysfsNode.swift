@@ -107,8 +107,8 @@ package struct SysfsNode: Sendable {
     try linkText().map { FilePath($0) }
   }
 
-  /// The components of where a link leads; nil when nothing is at the path. Not by a FilePath, which
-  /// costs more than reading the link.
+  /// The components of where a link leads; nil when nothing is at the path. Not by a FilePath,
+  /// which costs more than reading the link.
   func linkComponents() throws(DeviceError) -> [Substring]? {
     try linkText().map { $0.split(separator: "/") }
   }

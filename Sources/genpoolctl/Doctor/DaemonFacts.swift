@@ -102,8 +102,8 @@ struct DaemonFacts: Sendable {
     return (gid(groupName), gid(adminGroupName))
   }
 
-  /// Whether a process `genpoold` of a user shows in `/proc`: another user's has another socket. Root's
-  /// listens for any.
+  /// Whether a process `genpoold` of a user shows in `/proc`: another user's has another socket.
+  /// Root's listens for any.
   /// - Parameter user: the socket's owner; nil for all.
   static func runs(in root: SystemRoot, as user: UInt32?) -> Fact<Bool> {
     do throws(DeviceError) {

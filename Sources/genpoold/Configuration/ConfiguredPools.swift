@@ -37,7 +37,7 @@ final class ConfiguredPools {
   func erasable(in broker: LeaseBroker) -> [String] {
     let names = Set(broker.poolNames)
     return (wantedPools() ?? []).filter { pool in
-      // A name that somebody else's pool has is not erased, nor attached.
+      // A name that a pool of another origin has is neither erased nor attached.
       guard names.contains(pool.name) else { return true }
       return attached[pool.name].map { $0 != pool } ?? false
     }.map(\.name)
