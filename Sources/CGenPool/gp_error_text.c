@@ -15,7 +15,13 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int has_key;
 
-static void make_key(void) { has_key = pthread_key_create(&key, free) == 0; }
+/* The destructor of another key may still fail a call, and set a text. */
+static void end(void *text) {
+  error_text = NULL;
+  free(text);
+}
+
+static void make_key(void) { has_key = pthread_key_create(&key, end) == 0; }
 
 void gp_set_error_text(const char *text) {
   if (!error_text) {

@@ -570,11 +570,16 @@ int genpool_client_connect(struct genpool_client *client) {
   put(&w, "{\"method\":\"" INTERFACE "Hello\",\"parameters\":{\"client\":");
   put_string(&w, client->label);
   put(&w, "}}");
-  if (w.is_too_long) return fail(client, EINVAL, "the label is too long");
+  if (w.is_too_long) {
+    disconnect(&client->connection);
+    return fail(client, EINVAL, "the label is too long");
+  }
   struct json parameters;
   bool continues;
   result = call_on(client, &client->connection, "Hello", call, w.length + 1, deadline, &parameters, &continues);
   drop_descriptors(&client->connection);
+  /* Or the next call would go on without a name. */
+  if (result) disconnect(&client->connection);
   return result;
 }
 
@@ -586,6 +591,8 @@ static int call(struct genpool_client *client, const char *method, const struct 
                 struct json *parameters, bool *continues) {
   if (text->is_too_long) return fail(client, EINVAL, "%s: the parameters are too long", method);
   for (int attempt = 0;; attempt++) {
+    /* What came unasked would be taken for the answer. */
+    if (client->connection.length > client->connection.taken) disconnect(&client->connection);
     int result = genpool_client_connect(client);
     if (result) return result;
     drop_descriptors(&client->connection);
@@ -678,6 +685,7 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   if (request->size != sizeof *request) return fail(client, EINVAL, "the request's size is another version's");
   if (request->bytes == 0 || request->bytes > INT64_MAX || request->alignment > INT64_MAX || request->offset > INT64_MAX)
     return fail(client, EINVAL, "a size from 1 to 2^63 - 1 is needed, and no greater offset or alignment");
+  if (request->wait > INT64_C(366) * 24 * 3600 * 1000) return fail(client, EINVAL, "a wait of more than a year");
   char text[CALL_LIMIT];
   struct writer w = {text, sizeof text, 0, false};
   result = write_acquire(client, request, &w);
@@ -766,7 +774,8 @@ int genpool_client_release(struct genpool_client_lease *lease) {
   let_go(lease);
   result = release_by_id(client, &lease->facts);
   /* What the broker does not know is not held. */
-  bool is_over = result == 0 || client->error.name[0];
+  bool is_over = result == 0 || strcmp(client->error.name, "NoSuchLease") == 0 ||
+                 strcmp(client->error.name, "StaleGeneration") == 0;
   if (is_over) forget(lease);
   return result;
 }

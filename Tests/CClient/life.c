@@ -100,6 +100,9 @@ static void check_errors(struct genpool_client *client) {
   request.pool = "no \"such\"\\pool\x01";
   check(genpool_client_acquire(client, &request, &lease) == -ENOENT, "a pool that is not there");
   request.pool = NULL;
+  request.wait = INT64_MAX;
+  check(genpool_client_acquire(client, &request, &lease) == -EINVAL, "a wait of more than a year");
+  request.wait = 0;
   request.size = 8;
   check(genpool_client_acquire(client, &request, &lease) == -EINVAL, "a request of another version");
   request = request_of(0);

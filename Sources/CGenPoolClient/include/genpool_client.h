@@ -53,7 +53,7 @@ struct genpool_client_request {
 struct genpool_client_facts {
   char lease[40];     /* its id */
   uint64_t generation;
-  char pool[48];      /* the pool's name */
+  char pool[72];      /* the pool's name */
   uint64_t offset;    /* from the pool's start, in bytes */
   uint64_t size;      /* in bytes, whole pages */
   uint64_t physical;  /* the CPU's address, or GENPOOL_CLIENT_UNKNOWN */
@@ -69,7 +69,7 @@ struct genpool_client_facts {
 /* Something that happened: "leaseRevoked", …; "" and UINT64_MAX where the event does not say. */
 struct genpool_client_event {
   char event[32];
-  char pool[48];
+  char pool[72];
   char lease[40];
   char cause[256];
   uint64_t available;
@@ -91,8 +91,10 @@ const struct genpool_client_error *genpool_client_last_error(const struct genpoo
 
 /*
  * Leases memory, zeroed. When the connection breaks meanwhile it is asked for again, once, with the
- * same key, so that no lease is lost and none is had twice. -ENOMEM: the pool is full; -ENOSPC: in
- * pieces; -EBUSY: another user has it; -EDQUOT: a quota; genpool_client(3) has the others.
+ * same key, so that none is had twice. -ENOMEM: the pool is full; -ENOSPC: in
+ * pieces; -EBUSY: another user has it; -EDQUOT: a quota; genpool_client(3) has the others. After
+ * -ETIMEDOUT and other errors of the connection a lease may be held: with a key of your own, asking
+ * again gives it.
  */
 int genpool_client_acquire(struct genpool_client *client, const struct genpool_client_request *request,
                            struct genpool_client_lease **lease);
@@ -113,7 +115,10 @@ int genpool_client_list(struct genpool_client *client,
 
 /* Tells what happens from now on. client is only asked for its socket, and for its error. */
 int genpool_client_monitor_new(struct genpool_client *client, struct genpool_client_monitor **monitor);
-/* To be waited for with poll(2): readable when there is an event, or the broker is gone. */
+/*
+ * To be waited for with poll(2): readable when there are events, or the broker is gone. Several may
+ * come at once: then call genpool_client_monitor_next with 0 until it answers -ETIMEDOUT.
+ */
 int genpool_client_monitor_descriptor(const struct genpool_client_monitor *monitor);
 /* The next event, within so many milliseconds (-1: for ever). -ETIMEDOUT without one. */
 int genpool_client_monitor_next(struct genpool_client_monitor *monitor, struct genpool_client_event *event,
