@@ -55,7 +55,7 @@ public enum Broker1 {
 
     /// It leases.
     public static let active = Self(rawValue: "active")
-    /// It leases no more, and what was leased is still in use.
+    /// The pool leases no more; memory that was leased is still in use.
     public static let draining = Self(rawValue: "draining")
     /// An admin drained it, and nothing reaches its memory any more: it can be detached.
     public static let drained = Self(rawValue: "drained")

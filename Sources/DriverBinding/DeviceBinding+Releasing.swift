@@ -28,7 +28,7 @@ extension DeviceBinding {
 
   /// Whether the member's driver does DMA of its own, which the device could be the target of.
   private func isInTheWayOfSysfs(_ member: IOMMUGroup.Member) -> Bool {
-    guard let driver = member.driver, !Self.passiveDrivers.contains(driver),
+    guard let driver = member.driver, !AttachRule.passiveDrivers.contains(driver),
       !driver.contains("vfio")
     else { return false }
     return !(driver == "pcieport" && member.classCode?.isBridge == true)

@@ -3,11 +3,6 @@ public import PCIDevices
 
 /// The way back.
 extension DeviceBinding {
-  /// The drivers that set a device aside for user space, or for nobody.
-  static let passiveDrivers: Set<String> = [
-    IOMMUGroup.vfioDriver, "uio_pci_generic", "pci-stub",
-  ]
-
   /// What it takes to give the device at `address` back to the driver that it had.
   ///
   /// Without a record of what that was, a device that is with a driver for user space goes to the
@@ -64,11 +59,11 @@ extension DeviceBinding {
 
   /// Whether the device is where binding or attaching puts one, and no other driver has it.
   private func isSetAside(_ device: Device) -> Bool {
-    if let driver = device.driver { return Self.passiveDrivers.contains(driver) }
+    if let driver = device.driver { return AttachRule.passiveDrivers.contains(driver) }
     // Half bound, or left by a process that was killed.
     let override = state(of: device).override
     return [DeviceDirectory.attachedOverride, Self.releasedOverride].contains(override)
-      || Self.passiveDrivers.contains(override)
+      || AttachRule.passiveDrivers.contains(override)
   }
 
   // MARK: Steps

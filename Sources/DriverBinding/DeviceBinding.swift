@@ -83,7 +83,7 @@ public struct DeviceBinding: Sendable {
   /// Whether `driver` hands devices to user space, for which all of a group must be free: not so a
   /// driver of the kernel's own. VFIO's variants have its name in theirs (`mlx5_vfio_pci`).
   private func isForUserSpace(_ driver: String) -> Bool {
-    Self.passiveDrivers.contains(driver) || driver.contains("vfio")
+    AttachRule.passiveDrivers.contains(driver) || driver.contains("vfio")
   }
 
   private func driverRefusals(

@@ -2,8 +2,8 @@
 // `device bind`, which refuse what the system needs; a raw write to sysfs would not.
 
 extension AttachRule {
-  /// Drivers that leave a device alone until a process opens it through them.
-  static let passiveDrivers: Set<String> = [
+  /// Drivers that leave a device alone until a process opens it through them, or at all.
+  package static let passiveDrivers: Set<String> = [
     IOMMUGroup.vfioDriver, IOMMUGroup.stubDriver, "uio_pci_generic",
   ]
 

@@ -64,9 +64,9 @@ public struct ConfigSpace: Hashable, Sendable {
     }
   }
 
-  /// What the BAR register says; nil where this layout has none, or the second half of a 64-bit one
-  /// is missing. Whether it was assigned it does not say: 0 is a bus address like any other.
-  /// Offset 10h + 4 × index; PCI 3.0 section 6.2.5.1.
+  /// The content of the BAR register; nil where this layout has none, or the second half of a
+  /// 64-bit one is missing. Whether it was assigned it does not say: 0 is a bus address like any
+  /// other. Offset 10h + 4 × index; PCI 3.0 section 6.2.5.1.
   public subscript(_ index: BAR.Index) -> Register? {
     guard index.rawValue < barCount else { return nil }
     let offset = 0x10 + 4 * index.rawValue

@@ -13,7 +13,7 @@ public struct Device: Hashable, Sendable {
   public let subsystem: DeviceIdentity?
   /// The revision, of its maker's choosing; nil where nothing says.
   public let revision: UInt8?
-  /// What it is for; 0 where nothing says, which is a device older than class codes.
+  /// The device's purpose; 0 where nothing says, which is a device older than class codes.
   public let classCode: ClassCode
   /// The BARs that are implemented, by index.
   public let bars: [BAR]
@@ -44,8 +44,8 @@ public struct Device: Hashable, Sendable {
   public let isRemovable: Bool
   /// The hot-plug slot that it, or a bridge above it, sits in.
   public let hotplugSlot: String?
-  /// What of it could not be read or makes no sense, and is left out above. Nothing is opened of a
-  /// device that has any.
+  /// The parts that could not be read or make no sense, and are left out above. Nothing is opened
+  /// of a device that has any.
   public let problems: [DeviceError]
 
   /// The BAR `index`, nil when it is not implemented.

@@ -23,7 +23,7 @@ public struct IOMMUGroup: Hashable, Sendable {
     public let driver: String?
     /// Whether the driver is one of VFIO's.
     let usesVFIO: Bool
-    /// What it is for; nil when it is not a PCI device, or when nothing says.
+    /// The device's purpose; nil when it is not a PCI device, or when nothing says.
     public let classCode: ClassCode?
   }
 

@@ -28,6 +28,11 @@ struct DeviceShow: ParsableCommand {
 
   func run() throws {
     let tree = DeviceTree()
+    // The places of all BARs are looked at twice.
+    try tree.readingSharedOnce { try show(tree) }
+  }
+
+  private func show(_ tree: DeviceTree) throws {
     let device = try tree.device(at: address)
     var subject = try AttachRule.Subject(
       BARRequest(device: address, bar: 0), of: device, in: tree)

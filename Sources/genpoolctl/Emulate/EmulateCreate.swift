@@ -78,7 +78,7 @@ struct EmulateCreate: ParsableCommand {
     let status: CInt
     if let directory {
       let place = EmulationPlace(tree: directory)
-      // What was there before is not removed.
+      // Sockets that were there before are not removed.
       let sockets = [place.socket.string, place.socket.string + ".admin"].filter { path in
         var status = stat()
         return unsafe lstat(path, &status) != 0

@@ -13,7 +13,7 @@ struct PrivateDirectory {
   private static let prefix = "genpool-"
   private static let ownerFile = "owner"
 
-  /// What a directory lasts as long as.
+  /// The life that a directory's own is tied to.
   enum Owner {
     /// The processes of this session: a shell, and what it has started.
     case session

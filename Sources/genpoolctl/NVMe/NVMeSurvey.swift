@@ -58,7 +58,7 @@ struct NVMeSurvey {
     findRegion(subject)
   }
 
-  /// Why a device is no NVMe controller; nil when it is one.
+  /// The reason why a device is no NVMe controller; nil when it is one.
   private static func otherClass(_ device: Device) -> String? {
     let code = device.classCode
     if code == .nvme { return nil }

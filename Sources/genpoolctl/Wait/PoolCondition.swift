@@ -33,7 +33,7 @@ struct PoolCondition: WaitCondition {
       do {
         return try waitOnce(until: end)
       } catch let error as ClientError where error.isWorthWaiting {
-        // It is not there, or was: it may come back.
+        // The daemon is not there, or has gone: it may come back.
         guard rest(DaemonCondition.pause, until: end) else { return error.description }
       }
     }

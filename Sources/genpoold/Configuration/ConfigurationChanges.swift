@@ -14,7 +14,7 @@ struct ConfigurationChanges {
   /// Those that an option of the command line overrides.
   private(set) var overridden: [(line: String, option: String)] = []
 
-  /// How many keys there are, of all three kinds.
+  /// The number of keys, of all three kinds.
   var count: Int { lines.count + afterRestart.count + overridden.count }
 
   private let options: [String: String]

@@ -65,7 +65,7 @@ struct PoolForecast {
       guard device.classCode == .nvme else {
         return ["\(device.address) is no NVMe controller (class \(device.classCode))"]
       }
-      // Where the memory is only its registers tell, which take its being opened.
+      // Only the controller's registers tell the memory's place, and to read them is to open it.
       request = BARRequest(
         device: device.address, bar: 0, naming: naming, allowed: Set(entry.allow),
         contents: .registers)
