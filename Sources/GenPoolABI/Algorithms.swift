@@ -87,13 +87,9 @@ public func gp_place(
     Misuse.warning("\(warning)")
     return size
   }
-  // A copy, because a map of genpool's is more than these words. Searching them is linear, too.
-  guard
-    let bitmap = unsafe GranuleBitmap(
-      count: GranuleCount(Int(size)), copying: UnsafeRawPointer(map))
-  else { return size }
   let request = Fit.Request(
     start: GranuleIndex(Int(start)), count: GranuleCount(Int(nr)),
     chunkStart: ByteCount(UInt64(start_addr)), granule: granule)
-  return fit.place(request, in: bitmap).map { UInt($0.rawValue) } ?? size
+  let words = unsafe BorrowedGranules(count: GranuleCount(Int(size)), at: map)
+  return unsafe fit.scan(request, of: words).map { UInt($0.rawValue) } ?? size
 }

@@ -4,6 +4,8 @@
  * every_function SYSFS_ROOT: a tree with devices/soc/dma and devices/soc/sram (of_node links) and a
  * device tree below firmware/devicetree/base. One line a check, then "N passed, N failed".
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+
 #include "check.h"
 
 #include <linux/genalloc.h>
@@ -12,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -247,6 +250,20 @@ static void check_algorithms(void) {
   map[1] = 0x10;
   check(gen_pool_best_fit(map, 128, 0, 3, NULL, pool, 0) == 69, "gen_pool_best_fit");
   check(gen_pool_fixed_alloc(map, 128, 0, 3, &fixed, pool, 0) == 6, "gen_pool_fixed_alloc");
+
+  /* Only its first half can be read: who copies a map, or reads on, dies here. */
+  enum { PAGE = 4096, HALF = 8 * PAGE };
+  unsigned long *half = (unsigned long *)mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (half == MAP_FAILED || mprotect(half + PAGE / 8, PAGE, PROT_NONE)) abort();
+  half[0] = 1;
+  check(gen_pool_first_fit(half, 2 * HALF, 0, 3, NULL, pool, 0) == 1 &&
+            gen_pool_first_fit_align(half, 2 * HALF, 0, 3, &align, pool, 0) == 8 &&
+            gen_pool_first_fit_order_align(half, 2 * HALF, 1, 3, NULL, pool, 0) == 4 &&
+            gen_pool_fixed_alloc(half, 2 * HALF, 0, 3, &fixed, pool, 0) == 6,
+        "a built-in reads of a map as much as it searches");
+  munmap(half, 2 * PAGE);
+
   fixed.offset++;
   check(gen_pool_fixed_alloc(map, 128, 0, 3, &fixed, pool, 0) >= 128 && warnings() == 1,
         "which warns of an offset inside a granule");

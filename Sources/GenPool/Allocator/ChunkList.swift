@@ -146,6 +146,13 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     likelyChunk(at: address) ?? first { $0.pointee.contains(address) ? $0 : nil }
   }
 
+  /// Whether there is one chunk only, if the list is unchanged since a moment before.
+  @inline(__always)
+  var isSingle: Bool {
+    guard let roster = unsafe current.load(ordering: .acquiring) else { return false }
+    return unsafe roster.pointee.chunkCount.load(ordering: .acquiring) == 1
+  }
+
   /// A moment of the list, for ``isUnchanged(since:)``.
   @inline(__always)
   var moment: UInt64 { changes.load(ordering: .acquiring) }

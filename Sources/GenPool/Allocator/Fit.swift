@@ -66,30 +66,39 @@ public enum Fit: Sendable {
 
   /// The place this fit chooses in `bitmap`, nil for none. O(words of the bitmap).
   package func place(_ request: Request, in bitmap: borrowing GranuleBitmap) -> GranuleIndex? {
+    if case .custom(let algorithm) = self { return algorithm(bitmap, request) }
+    return scan(request, of: bitmap)
+  }
+
+  /// The place a fit of the kernel's chooses in the map that `words` are, nil for none; an own
+  /// algorithm reads a ``GranuleBitmap`` and finds none here. O(words).
+  package func scan<Words: GranuleWords & ~Copyable>(
+    _ request: Request, of words: borrowing Words
+  ) -> GranuleIndex? {
     let order = UInt64(request.granule.order)
     let granuleMask = request.granule.byteCount.rawValue &- 1
     switch self {
     case .first:
-      return bitmap.firstFit(from: request.start, count: request.count)
+      return words.firstFit(from: request.start, count: request.count)
     case .firstAligned(let alignment):
       let align = alignment.rawValue
       let up: UInt64 = align & granuleMask == 0 ? 0 : 1
-      return bitmap.firstFit(
+      return words.firstFit(
         from: request.start, count: request.count, mask: (align >> order) &+ up &- 1,
         offset: (request.chunkStart.rawValue & (align &- 1)) >> order)
     case .orderAligned:
       let width = UInt64(Int.bitWidth - (request.count.rawValue &- 1).leadingZeroBitCount)
-      return bitmap.firstFit(
+      return words.firstFit(
         from: request.start, count: request.count, mask: 1 &<< width &- 1)
     case .best:
-      return bitmap.bestFit(from: request.start, count: request.count)
+      return words.bestFit(from: request.start, count: request.count)
     case .fixed(let offset):
       guard offset.rawValue & granuleMask == 0, let index = Int(exactly: offset.rawValue >> order)
       else { return nil }
-      return bitmap.fixedFit(
+      return words.fixedFit(
         from: request.start, at: GranuleIndex(index), count: request.count)
-    case .custom(let algorithm):
-      return algorithm(bitmap, request)
+    case .custom:
+      return nil
     }
   }
 

@@ -262,6 +262,14 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     }
     guard size > .zero else { throw .emptyRequest }
     guard !forkGuard.isForked else { throw .forked }
+    // The newest chunk is asked first anyway, and most allocators have no other.
+    let moment = list.moment
+    if let newest = list.newest {
+      if let made = newest.pointee.allocate(request(size, fit: indexed), by: indexed) {
+        return Allocation(start: Address(made.start), size: size, owner: made.owner)
+      }
+      if list.isSingle, list.isUnchanged(since: moment) { throw failure(size, fit: fit) }
+    }
     return try allocate(size, by: indexed, as: fit)
   }
 

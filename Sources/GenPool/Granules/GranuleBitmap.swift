@@ -8,7 +8,7 @@ import CGenPoolInline
 ///
 /// What lies outside the map counts as allocated: the bits behind the last granule are 1 in storage,
 /// and so are a word before the map and some behind it. So a search never asks where the map ends.
-public struct GranuleBitmap: ~Copyable {
+public struct GranuleBitmap: GranuleWords, ~Copyable {
   /// How many granules there are.
   public let count: GranuleCount
   /// `wordCount` words, between guards.
@@ -57,14 +57,6 @@ public struct GranuleBitmap: ~Copyable {
     if wordCount > 0 { setWord(wordCount - 1, storedWord(wordCount - 1) | ~tailMask) }
   }
 
-  /// A map of the granules in `source`, in the kernel's layout. What lies behind `count` is ignored.
-  @unsafe
-  package init?(count: GranuleCount, copying source: UnsafeRawPointer) {
-    let words = unsafe UnsafeRawBufferPointer(
-      start: source, count: Self.wordCount(count.rawValue) * 8)
-    self.init(count: count, words: unsafe Array(words.bindMemory(to: UInt64.self)))
-  }
-
   /// The words themselves, for algorithms in C, which only read them.
   @unsafe
   package func withUnsafeWords<Result>(_ body: (UnsafeMutablePointer<UInt>) -> Result) -> Result {
@@ -105,7 +97,7 @@ public struct GranuleBitmap: ~Copyable {
 
   /// The word as it is stored: outside the map all granules are allocated.
   @inline(__always)
-  func storedWord(_ index: Int) -> UInt64 { storage[index &+ Self.guardBefore] }
+  package func storedWord(_ index: Int) -> UInt64 { storage[index &+ Self.guardBefore] }
 
   @inline(__always)
   private func setWord(_ index: Int, _ word: UInt64) { storage[index &+ Self.guardBefore] = word }
@@ -147,37 +139,6 @@ public struct GranuleBitmap: ~Copyable {
   }
 
   // MARK: Scanning
-
-  /// The lowest free granule at or after `start`, or ``count`` when there is none. O(words).
-  @inline(__always)
-  func nextFree(from start: Int) -> Int {
-    let limit = count.rawValue
-    guard start < limit else { return limit }
-    var word = start >> 6
-    var bits = ~storedWord(word) & (~0 &<< UInt64(truncatingIfNeeded: start))
-    let last = (limit &- 1) >> 6
-    while bits == 0 {
-      guard word < last else { return limit }
-      word &+= 1
-      bits = ~storedWord(word)
-    }
-    return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
-  }
-
-  /// The lowest allocated granule in `start ..< limit`, or `limit`. `limit` ≤ ``count``. O(words).
-  @inline(__always)
-  func nextAllocated(from start: Int, limit: Int) -> Int {
-    guard start < limit else { return limit }
-    var word = start >> 6
-    var bits = storedWord(word) & (~0 &<< UInt64(truncatingIfNeeded: start))
-    let last = (limit &- 1) >> 6
-    while bits == 0 {
-      guard word < last else { return limit }
-      word &+= 1
-      bits = storedWord(word)
-    }
-    return min(word &<< 6 &+ bits.trailingZeroBitCount, limit)
-  }
 
   /// The lowest granule of `run` that is free, nil when all are allocated. The run may reach past
   /// the map's end: what lies there counts as free.

@@ -3,7 +3,7 @@
 /// as long as every answer stays the same.
 ///
 /// All are linear in the words of the bitmap; none allocates, locks or changes anything.
-extension GranuleBitmap {
+extension GranuleWords where Self: ~Copyable {
   /// The lowest index ≥ `start` with `count` free granules, where (index + `offset`) is rounded up
   /// by `mask`; nil when there is none. The kernel's `bitmap_find_next_zero_area_off`.
   ///

@@ -122,12 +122,36 @@ extension RunIndex {
   package mutating func allocate(
     _ count: GranuleCount, by fit: IndexedFit, _ granule: GranuleSize
   ) -> GranuleIndex? {
-    switch (fit, fit.alignment(of: count, granule)) {
+    let alignment = fit.alignment(of: count, granule)
+    switch (fit, alignment) {
     case (.first, _), (.aligned, nil), (.orderAligned, nil): return allocateFirstFit(count)
     case (.aligned, _), (.orderAligned, _), (.best, _), (.fixed, _): break
+    }
+    if front.isActive, isFrontTheChoice(of: fit, alignment, granule),
+      let start = front.take(count.rawValue)
+    {
+      let run = GranuleRun(first: GranuleIndex(start), count: count)
+      bitmap.allocate(run)
+      return run.first
     }
     guard let first = place(count, by: fit, granule) else { return nil }
     allocate(GranuleRun(first: first, count: count))
     return first
+  }
+
+  /// Whether a fit, which is not the first, chooses the lower end of the front, if it is long enough.
+  /// There is one. What it may choose as well is left to ``place(_:by:_:)``.
+  @inline(__always)
+  private func isFrontTheChoice(
+    of fit: IndexedFit, _ alignment: (order: Int, fromChunkStart: Bool)?, _ granule: GranuleSize
+  ) -> Bool {
+    if let (order, fromChunkStart) = alignment {
+      return isPlace(front.start, alignedTo: order, fromChunkStart: fromChunkStart)
+    }
+    return switch fit {
+    case .first, .aligned, .orderAligned: true
+    case .best: runCount == 1
+    case .fixed(let offset): Int(exactly: offset &>> UInt64(granule.order)) == front.start
+    }
   }
 }

@@ -167,6 +167,14 @@ package struct RunIndex<Shape: IndexShape>: ~Copyable {
     return searchFirstFit(count, alignedTo: order, fromChunkStart: fromChunkStart)
   }
 
+  /// Whether a granule is a place of an alignment, as in
+  /// ``firstFit(_:alignedTo:fromChunkStart:)``.
+  @inline(__always)
+  func isPlace(_ index: Int, alignedTo order: Int, fromChunkStart: Bool) -> Bool {
+    let mask: UInt64 = order < 64 ? 1 &<< UInt64(truncatingIfNeeded: order) &- 1 : ~0
+    return (UInt64(truncatingIfNeeded: index) &- (fromChunkStart ? 0 : phase)) & mask == 0
+  }
+
   @inline(never)
   private mutating func searchFirstFit(
     _ count: GranuleCount, alignedTo order: Int, fromChunkStart: Bool
