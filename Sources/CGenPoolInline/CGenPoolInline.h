@@ -50,6 +50,20 @@ static inline bool gp_barrier_for_all(void) {
   return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+/*
+ * Bytes that one thread writes and others read, one by one or eight at a time: what is read of each is
+ * one that was written. The lowest byte is the lowest of the word.
+ */
+static inline void gp_store_byte(unsigned char *byte, unsigned char value) {
+  __atomic_store_n(byte, value, __ATOMIC_RELEASE);
+}
+static inline uint64_t gp_load_eight(const unsigned char *bytes) {
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "rows are read with the lowest byte first"
+#endif
+  return __atomic_load_n((const uint64_t *)(const void *)bytes, __ATOMIC_ACQUIRE);
+}
+
 /* Eases the neighbouring hyperthread while a lock is spun on. */
 static inline void gp_spin_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

@@ -28,28 +28,25 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     fileprivate var lastMade: ChunkReference?
   }
 
-  /// The words in which a chunk tells what it has room for. Used with the chunk's lock held.
-  // SAFETY: a roster's words live as long as the list.
-  @safe
+  /// Where a chunk tells what it has room for. Used with the chunk's lock held.
   struct Place {
-    private let byAddress: UnsafeMutablePointer<Atomic<UInt64>>
-    private let fromStart: UnsafeMutablePointer<Atomic<UInt64>>
+    private let column: RunRows.Column
     /// The chunk's start, in granules.
     private let origin: UInt64
+    /// What was told last.
+    private(set) var said: AlignedRuns
 
-    init(_ roster: borrowing Roster, slot: Int, origin: UInt64) {
-      unsafe byAddress = roster.runsByAddress.word(slot)
-      unsafe fromStart = roster.runsFromStart.word(slot)
+    init(_ column: RunRows.Column, origin: UInt64, saying runs: AlignedRuns) {
+      self.column = column
       self.origin = origin
+      said = runs
+      column.write(runs, origin: origin)
     }
 
-    /// Writes what changed: the line is shared with other chunks.
-    @inline(__always)
-    func publish(_ runs: AlignedRuns) {
-      if unsafe fromStart.pointee.load(ordering: .relaxed) != runs.rawValue {
-        unsafe fromStart.pointee.store(runs.rawValue, ordering: .relaxed)
-        unsafe byAddress.pointee.store(runs.counted(from: origin), ordering: .relaxed)
-      }
+    /// Writes what changed.
+    mutating func publish(_ runs: AlignedRuns) {
+      column.change(from: said, to: runs, origin: origin)
+      said = runs
     }
   }
 
@@ -127,6 +124,17 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
         return answer
       }
     }
+  }
+
+  /// The longest run from an aligned place in any open chunk, in granules; nil when that is not
+  /// known without a look into the chunks.
+  @inline(__always)
+  func longestRun(_ order: Int, fromChunkStart: Bool) -> Int? {
+    if isSingle, let newest {
+      return newest.pointee.isOpen ? newest.pointee.longestRun(order, fromChunkStart) : nil
+    }
+    return unsafe current.load(ordering: .acquiring)?.pointee.longestRun(
+      order, fromChunkStart: fromChunkStart)
   }
 
   /// The chunk in which `address` lies, unless chunks come and go: to be looked at again under its

@@ -175,6 +175,12 @@ struct ChunkStorage: ~Copyable {
   /// The bytes allocated.
   var held: ByteCount { size - ByteCount(available.load(ordering: .relaxed)) }
 
+  /// Whether so many bytes are free in the chunk, and may be had.
+  @inline(__always)
+  func mayHold(_ size: ByteCount) -> Bool {
+    isOpen && size.rawValue <= available.load(ordering: .relaxed)
+  }
+
   /// Whether it is worth asking, as far as is known without the lock.
   @inline(__always)
   func mayServe(_ request: ChunkRequest) -> Bool {
@@ -335,14 +341,26 @@ struct ChunkStorage: ~Copyable {
   func publishRuns(_ state: inout State) {
     // Most chunks are alone, and asked for no alignment.
     guard state.index.hasAlignedRuns || state.place != nil else { return }
+    if !state.index.hasAlignedRuns,
+      state.place?.said == AlignedRuns(longest: state.index.longest.rawValue)
+    {
+      return
+    }
     publishAllRuns(&state)
   }
 
+  /// The same after the chunk's phase changed as well.
   @inline(never)
-  private func publishAllRuns(_ state: inout State) {
-    let runs = state.index.alignedRuns
+  func publishAllRuns(_ state: inout State) {
+    let runs = offeredRuns(state)
     alignedRuns.store(runs.rawValue, ordering: .relaxed)
     state.place?.publish(runs)
+  }
+
+  /// The runs that allocations may have of the chunk. The lock is held.
+  @inline(__always)
+  func offeredRuns(_ state: borrowing State) -> AlignedRuns {
+    isOpen ? state.index.alignedRuns : .none
   }
 }
 

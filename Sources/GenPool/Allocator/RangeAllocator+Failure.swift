@@ -16,6 +16,15 @@ extension RangeAllocator {
   @inline(never)
   func failure(_ size: ByteCount, fit: Fit?, after batch: HeldChunks? = nil) -> Failure {
     guard !isDestroyed.load(ordering: .relaxed) else { return .destroyed }
+    // Many chunks need not all be looked at where the answer does not tell of all.
+    if batch == nil, !isFirst(fit),
+      let alignment = indexedFit(fit)?.alignment(of: granule.granules(holding: size), granule),
+      let longest = list.longestRun(alignment.order, fromChunkStart: alignment.fromChunkStart),
+      list.first({ $0.pointee.mayHold(size) ? true : nil }) == true
+    {
+      failures.fragmented.wrappingAdd(1, ordering: .relaxed)
+      return noAlignedRun(size, order: alignment.order, longest: GranuleCount(longest))
+    }
     var available: UInt64 = 0
     var most: UInt64 = 0
     var longest = 0
@@ -46,9 +55,7 @@ extension RangeAllocator {
     if let (order, fromChunkStart) = indexedFit(fit)?.alignment(of: count, granule) {
       let longest = longestFreeRun(
         alignedTo: order, fromChunkStart: fromChunkStart, after: batch)
-      return .noAlignedRun(
-        requested: size, alignment: ByteCount(granule.byteCount.rawValue &<< UInt64(order)),
-        largest: granule.bytes(longest))
+      return noAlignedRun(size, order: order, longest: longest)
     }
     if !needsRun(fit),
       case .fixed(let offset) = fit ?? batch?.defaultFit ?? state.withLock({ $0.fit })
@@ -56,6 +63,14 @@ extension RangeAllocator {
       return .notFree(requested: size, offset: offset)
     }
     return nil
+  }
+
+  private func noAlignedRun(
+    _ size: ByteCount, order: Int, longest: GranuleCount
+  ) -> Failure {
+    .noAlignedRun(
+      requested: size, alignment: ByteCount(granule.byteCount.rawValue &<< UInt64(order)),
+      largest: granule.bytes(longest))
   }
 
   /// The longest free run from a place that is aligned. Takes locks only where that is not known

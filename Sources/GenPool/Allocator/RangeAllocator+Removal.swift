@@ -67,9 +67,10 @@ extension RangeAllocator {
     guard !forkGuard.isForked else { throw .forked }
     try state.withLock { (state) throws(Failure) in
       let chunk = try find(start)
-      chunk.pointee.state.withLock { _ in
+      chunk.pointee.state.withLock { state in
         _ = chunk.pointee.phase.compareExchange(
           expected: old, desired: new, ordering: .relaxed)
+        chunk.pointee.publishAllRuns(&state)
       }
       state.caches.noteChange()
     }

@@ -14,8 +14,7 @@ struct Roster: ~Copyable {
   /// Whether chunks tell what they have room for.
   private let isAnnounced = Atomic(false)
   private let chunks: AtomicWords
-  let runsByAddress: AtomicWords
-  let runsFromStart: AtomicWords
+  private let runs: RunRows
   /// The starts of the chunks, ascending, and the chunks.
   private let starts: AtomicWords
   private let chunksByStart: AtomicWords
@@ -24,8 +23,7 @@ struct Roster: ~Copyable {
     self.capacity = capacity
     unsafe self.replaced = replaced
     chunks = AtomicWords(capacity)
-    runsByAddress = AtomicWords(capacity)
-    runsFromStart = AtomicWords(capacity)
+    runs = RunRows(slots: capacity)
     starts = AtomicWords(capacity)
     chunksByStart = AtomicWords(capacity)
   }
@@ -37,15 +35,18 @@ struct Roster: ~Copyable {
   /// −1 for none.
   @inline(__always)
   func slot(below end: Int, serving request: ChunkRequest) -> Int {
-    var slot = end &- 1
-    let shift = AlignedRuns.shift(request.order)
-    let most = AlignedRuns.most(request.run)
-    if request.fromChunkStart {
-      while slot >= 0, runsFromStart[slot] &>> shift & 0xff > most { slot &-= 1 }
-    } else {
-      while slot >= 0, runsByAddress[slot] &>> shift & 0xff > most { slot &-= 1 }
-    }
-    return slot
+    runs.slot(
+      below: end, request.order, fromChunkStart: request.fromChunkStart,
+      lackingAtMost: AlignedRuns.most(request.run))
+  }
+
+  /// The longest run from an aligned place in any open chunk, in granules; nil when that is not
+  /// known here: of some chunk it is not, or the run is of 64 granules or more.
+  func longestRun(_ order: Int, fromChunkStart: Bool) -> Int? {
+    guard order <= AlignedRuns.greatestOrder else { return nil }
+    let end = count.load(ordering: .acquiring)
+    let lack = runs.least(order, fromChunkStart: fromChunkStart, below: end)
+    return lack == 0 ? nil : AlignedRuns.limit &- lack
   }
 
   /// The chunk with the highest start that is not above `address`.
@@ -70,16 +71,12 @@ struct Roster: ~Copyable {
     chunk.pointee.state.withLock { state in
       chunks[slot] = chunk.word
       guard isAnnounced.load(ordering: .relaxed) else {
-        runsFromStart[slot] = AlignedRuns.unknown.rawValue
-        runsByAddress[slot] = AlignedRuns.unknown.rawValue
+        runs.column(slot).write(.unknown)
         state.place = nil
         return
       }
-      let origin = chunk.pointee.origin
-      let runs = state.index.alignedRuns
-      runsFromStart[slot] = runs.rawValue
-      runsByAddress[slot] = runs.counted(from: origin)
-      state.place = ChunkList.Place(self, slot: slot, origin: origin)
+      state.place = ChunkList.Place(
+        runs.column(slot), origin: chunk.pointee.origin, saying: chunk.pointee.offeredRuns(state))
     }
   }
 
@@ -115,8 +112,7 @@ struct Roster: ~Copyable {
   func leave(_ chunk: ChunkReference, start: AnyAddress) {
     var end = count.load(ordering: .relaxed)
     for slot in 0..<end where chunks[slot] == chunk.word {
-      runsByAddress[slot] = AlignedRuns.none.rawValue
-      runsFromStart[slot] = AlignedRuns.none.rawValue
+      runs.column(slot).write(.none)
       chunks[slot] = 0
     }
     while end > 0, chunks[end - 1] == 0 { end -= 1 }
@@ -141,8 +137,7 @@ struct Roster: ~Copyable {
       guard let chunk = chunk(in: from) else { continue }
       if to < from {
         enter(chunk, at: to)
-        runsByAddress[from] = AlignedRuns.none.rawValue
-        runsFromStart[from] = AlignedRuns.none.rawValue
+        runs.column(from).write(.none)
         chunks[from] = 0
       }
       to += 1
@@ -174,10 +169,9 @@ struct Roster: ~Copyable {
     for slot in 0..<count.load(ordering: .relaxed) {
       guard let chunk = chunk(in: slot) else { continue }
       inSlots.append(chunk.word)
-      let runs = chunk.pointee.state.withLock { $0.index.alignedRuns }
+      let offered = chunk.pointee.state.withLock { chunk.pointee.offeredRuns($0) }
       if isAnnounced.load(ordering: .relaxed),
-        runsFromStart[slot] != runs.rawValue
-          || runsByAddress[slot] != runs.counted(from: chunk.pointee.origin)
+        !runs.says(offered, in: slot, origin: chunk.pointee.origin)
       {
         return "a slot has its chunk's runs"
       }

@@ -2,7 +2,7 @@
 /// run from an aligned place: a word that is read without a lock, so that a search of many chunks
 /// passes over those that cannot serve.
 package struct AlignedRuns: Equatable {
-  /// A byte for each order from 0 on; 0 where it is not known, and where the run may be of any
+  /// A byte for each order from 0 to 6, the highest is 0; 0 where it is not known, and where the run may be of any
   /// length.
   package private(set) var rawValue: UInt64
 
@@ -33,11 +33,15 @@ package struct AlignedRuns: Equatable {
     UInt64(truncatingIfNeeded: limit &- min(count.rawValue, limit))
   }
 
-  /// Records what four orders from `first`, 1 or 5, on lack.
+  /// Records what four orders from `first`, 1 or 5, on lack; of those above the greatest nothing.
   @inline(__always)
   mutating func set(_ lacks: UInt32, from first: Int) {
-    rawValue |= UInt64(lacks) &<< UInt64(truncatingIfNeeded: first &* 8)
+    rawValue |= UInt64(lacks) &<< UInt64(truncatingIfNeeded: first &* 8) & (~0 &>> 8)
   }
+
+  /// What the longest run of an order, 0 to 6, lacks of 64 granules.
+  @inline(__always)
+  func lack(_ order: Int) -> UInt8 { UInt8(truncatingIfNeeded: rawValue &>> Self.shift(order)) }
 
   /// The longest run of all, and nothing known of any alignment.
   @inline(__always)
@@ -47,9 +51,9 @@ package struct AlignedRuns: Equatable {
 
   /// The word with those orders only whose places are at the same granules when they are counted from
   /// `origin`.
-  package func counted(from origin: UInt64) -> UInt64 {
+  package func counted(from origin: UInt64) -> Self {
     let orders = min(origin.trailingZeroBitCount, Self.greatestOrder)
-    return rawValue & (~0 &>> UInt64(truncatingIfNeeded: 56 &- 8 &* orders))
+    return Self(rawValue: rawValue & (~0 &>> UInt64(truncatingIfNeeded: 56 &- 8 &* orders)))
   }
 
   /// The longest run from a place at a multiple of 2^`order`, at least 1; nil when it is not known.
