@@ -109,6 +109,8 @@ lint: deps lint-system  ## format, language, arrows between modules, what the co
 	@Tests/Language/run
 	@echo "== README's table of speeds is what the bench wrote"
 	@Tests/Readme/table
+	@echo "== one version, one ABI number"
+	@Tests/Release/run
 	@echo "== scripts parse"
 	@for script in .ci/run Tests/EndToEnd/demo; do bash -n $$script || exit 1; done
 	@python3 -c 'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' man/render Tests/Readme/table $$(grep -lE '^#!.*python3' Tests/*/run) $$(find Tests -name '*.py')

@@ -51,6 +51,7 @@ link libgenpool-client.so.1             lib/libgenpool-client.so
 644 Sources/BrokerProtocol/io.genpool.Broker1.varlink  share/genpool/io.genpool.Broker1.varlink
 644 README.md                  share/doc/genpool/README.md
 644 CHANGELOG.md               share/doc/genpool/CHANGELOG.md
+644 SECURITY.md                share/doc/genpool/SECURITY.md
 644 LICENSE                    share/doc/genpool/LICENSE
 endef
 export INSTALLED

@@ -51,8 +51,8 @@ static inline bool gp_barrier_for_all(void) {
 }
 
 /*
- * Bytes that one thread writes and others read, one by one or eight at a time: what is read of each is
- * one that was written. The lowest byte is the lowest of the word.
+ * Bytes that one thread writes and others read, one by one or eight at a time: what is read of
+ * each is one that was written. The lowest byte is the lowest of the word.
  */
 static inline void gp_store_byte(unsigned char *byte, unsigned char value) {
   __atomic_store_n(byte, value, __ATOMIC_RELEASE);

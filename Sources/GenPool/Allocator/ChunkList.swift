@@ -28,12 +28,12 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     fileprivate var lastMade: ChunkReference?
   }
 
-  /// Where a chunk tells what it has room for. Used with the chunk's lock held.
+  /// The place where a chunk tells its room. Used with the chunk's lock held.
   struct Place {
     private let column: RunRows.Column
     /// The chunk's start, in granules.
     private let origin: UInt64
-    /// What was told last.
+    /// The runs that were told last.
     private(set) var said: AlignedRuns
 
     init(_ column: RunRows.Column, origin: UInt64, saying runs: AlignedRuns) {

@@ -1,8 +1,8 @@
 import CGenPoolInline
 
-/// For each alignment, counted from address 0 and from a chunk's start, a row of bytes, one for each
-/// slot of a ``Roster``: what ``AlignedRuns`` says of the slot's chunk. A search of many chunks reads
-/// those of eight slots at a time.
+/// Rows of bytes, one for each alignment, counted from address 0 and from a chunk's start: a byte
+/// for each slot of a ``Roster``, which is what ``AlignedRuns`` says of the slot's chunk. A search
+/// of many chunks reads those of eight slots at a time.
 ///
 /// A chunk's bytes are written with its lock held, and read without: what is read of one byte says
 /// nothing of the next.
@@ -31,7 +31,8 @@ struct RunRows: ~Copyable {
 
   // MARK: Reading
 
-  /// The highest slot below `end` whose runs lack at most `most`, 0 to 64, at an order; −1 for none.
+  /// The highest slot below `end` whose runs lack at most `most`, 0 to 64, at an order; −1 for
+  /// none.
   @inline(__always)
   func slot(
     below end: Int, _ order: Int, fromChunkStart: Bool, lackingAtMost most: UInt64

@@ -1,7 +1,7 @@
 /// The words of a chunk's map, wherever they are: bit i mod 64 of word i / 64 is granule i; 1 =
 /// allocated. What lies behind ``count`` in the last word means nothing.
 package protocol GranuleWords: ~Copyable {
-  /// How many granules there are.
+  /// The number of granules.
   var count: GranuleCount { get }
 
   /// The granules from 64 × `index` on; `index` names a word that holds some.
@@ -45,7 +45,7 @@ extension GranuleWords where Self: ~Copyable {
 /// is copied, so that searching it costs what the search looks at.
 @unsafe
 package struct BorrowedGranules: GranuleWords, ~Copyable {
-  /// How many granules there are.
+  /// The number of granules.
   package let count: GranuleCount
   private let words: UnsafePointer<UInt>
 

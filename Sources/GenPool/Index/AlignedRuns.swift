@@ -2,8 +2,8 @@
 /// run from an aligned place: a word that is read without a lock, so that a search of many chunks
 /// passes over those that cannot serve.
 package struct AlignedRuns: Equatable {
-  /// A byte for each order from 0 to 6, the highest is 0; 0 where it is not known, and where the run may be of any
-  /// length.
+  /// A byte for each order from 0 to 6, the highest is 0; 0 where it is not known, and where the
+  /// run may be of any length.
   package private(set) var rawValue: UInt64
 
   @inline(__always)
@@ -39,7 +39,7 @@ package struct AlignedRuns: Equatable {
     rawValue |= UInt64(lacks) &<< UInt64(truncatingIfNeeded: first &* 8) & (~0 &>> 8)
   }
 
-  /// What the longest run of an order, 0 to 6, lacks of 64 granules.
+  /// The granules that the longest run of an order, 0 to 6, lacks of 64.
   @inline(__always)
   func lack(_ order: Int) -> UInt8 { UInt8(truncatingIfNeeded: rawValue &>> Self.shift(order)) }
 

@@ -139,8 +139,8 @@ extension RunIndex {
     return first
   }
 
-  /// Whether a fit, which is not the first, chooses the lower end of the front, if it is long enough.
-  /// There is one. What it may choose as well is left to ``place(_:by:_:)``.
+  /// Whether a fit, which is not the first, chooses the lower end of the front, if it is long
+  /// enough. There is one. What it may choose as well is left to ``place(_:by:_:)``.
   @inline(__always)
   private func isFrontTheChoice(
     of fit: IndexedFit, _ alignment: (order: Int, fromChunkStart: Bool)?, _ granule: GranuleSize
