@@ -407,6 +407,9 @@ int genpool_cache_flush(struct genpool_cache *cache);
 /* Flushes and ends it. What it handed out stays allocated. */
 void genpool_cache_destroy(struct genpool_cache *GENPOOL_NULLABLE cache);
 
+int genpool_record(struct gen_pool *pool, const char *path);
+int genpool_record_end(struct gen_pool *pool);
+
 #ifdef __cplusplus
 }
 #endif
