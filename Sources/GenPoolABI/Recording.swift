@@ -87,6 +87,9 @@ final class Recording: Sendable {
   }
 
   /// Makes a call of the pool that `body` writes down.
+  // Nothing that locks is inlined: each file with a Mutex in it takes thread-local memory, of which
+  // a library that is loaded late has little.
+  @inline(never)
   func record<Result, Failure: Error>(
     _ body: (inout Log) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -96,14 +99,16 @@ final class Recording: Sendable {
   var isOurs: Bool { process == getpid() }
 
   /// Writes a line, given without its end.
+  @inline(never)
   func write(_ line: String) { log.withLock { $0.write(line) } }
 
   /// Ends the record by a call that it cannot hold.
+  @inline(never)
   func end(by call: String) { log.withLock { $0.end(by: call) } }
 
   /// Ends the record.
   /// - Returns: 0 for a record of all calls, else `-errno`, with the cause in ``ErrorText``.
-  @discardableResult
+  @inline(never) @discardableResult
   func end() -> CInt {
     log.withLock { log in
       log.file = nil
@@ -127,6 +132,7 @@ extension PoolHandle {
   var isRecorded: Bool { unsafe hidden.pointee.recording != nil }
 
   /// The recording that this process's calls go through.
+  @inline(never)
   var recording: Recording? {
     guard let pointer = unsafe hidden.pointee.recording else { return nil }
     let recording = unsafe Unmanaged<Recording>.fromOpaque(pointer).takeUnretainedValue()
@@ -145,6 +151,7 @@ extension PoolHandle {
   func endRecord(by call: String) { recording?.end(by: call) }
 
   /// Adds a chunk, and writes it down if the pool is recorded.
+  @inline(never)
   func adding(
     chunkAt start: VirtualAddress, _ add: (Pool) throws(PoolError) -> Void
   ) throws(PoolError) {
@@ -180,6 +187,7 @@ extension PoolHandle {
   }
 
   /// Allocates, and writes down where: by the fit if it has a name, else as the place that it is.
+  @inline(never)
   private func allocating<Made>(
     _ size: Int, _ fit: Fit?, _ place: (Made) -> (VirtualAddress, Owner?),
     _ call: () throws(PoolError) -> Made
@@ -239,7 +247,7 @@ extension PoolHandle {
 
   /// Allocates a batch, and writes it down if the pool is recorded: as the single calls whose
   /// places it has.
-  @unsafe
+  @unsafe @inline(never)
   func allocateBatch(
     count: Int, of size: ByteCount, fit: Fit?, into addresses: UnsafeMutablePointer<UInt>
   ) throws(PoolError) {
@@ -256,7 +264,7 @@ extension PoolHandle {
   }
 
   /// Frees a batch, and writes it down if the pool is recorded.
-  @unsafe
+  @unsafe @inline(never)
   func freeBatch(
     count: Int, of size: ByteCount, at addresses: UnsafePointer<UInt>
   ) throws(PoolError) {

@@ -123,7 +123,8 @@ struct gen_pool_chunk {
   void *GENPOOL_NULLABLE owner;
   unsigned long start_addr;
   unsigned long end_addr; /* of the last byte */
-  unsigned long *bits;    /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits */
+  /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits; what is behind them reads 1 */
+  unsigned long *bits;
 };
 
 /* For gen_pool_first_fit_align. */
