@@ -115,7 +115,7 @@ let package = Package(
         "CGenPool", "GenPool", "LinuxSystem", "DeviceMemory", "PCIDevices", "DeviceSources",
         "DeviceDMA", "NVMe", "DeviceOpener", system,
       ],
-      exclude: ["genpool.map", "genpool.pc"], swiftSettings: house,
+      exclude: ["genpool.map", "genpool.pc", "libgenpool.supp"], swiftSettings: house,
       linkerSettings: [
         .unsafeFlags([
           "-static-stdlib", "-Xlinker", "-soname=libgenpool.so.1",

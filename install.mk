@@ -9,15 +9,18 @@ CONFIGURATION := $(DESTDIR)/etc/genpool/genpoold.json
 # Debian's packages have share/zsh/vendor-completions.
 ZSH_COMPLETIONS ?= share/zsh/site-functions
 
-# Mode, what is installed, and where.
+# Mode, what is installed, and where. The library's symbols and lines go to a file beside it, which it names
+# (gnu-debuglink): gdb finds it there under any PREFIX. Remove lib/.debug where 16 MB matter.
 define INSTALLED
 755 $(RELEASE)/genpoold        sbin/genpoold
 755 $(RELEASE)/genpoolctl      bin/genpoolctl
 755 $(RELEASE)/genpool-bench   bin/genpool-bench
-755 $(RELEASE)/libgenpool.so   lib/libgenpool.so.1.0.0
+debug $(RELEASE)/libgenpool.so   lib/.debug/libgenpool.so.1.0.0.debug
+linked $(RELEASE)/libgenpool.so  lib/libgenpool.so.1.0.0
 link libgenpool.so.1.0.0       lib/libgenpool.so.1
 link libgenpool.so.1           lib/libgenpool.so
 644 Sources/GenPoolABI/genpool.pc                   lib/pkgconfig/genpool.pc
+644 Sources/GenPoolABI/libgenpool.supp              share/genpool/libgenpool.supp
 644 Sources/CGenPool/include/genpool.h              include/genpool.h
 644 Sources/CGenPool/include/linux/genalloc.h       include/genpool/linux/genalloc.h
 755 $(RELEASE)/libgenpool-client.so.1   lib/libgenpool-client.so.1.0.0
@@ -65,6 +68,10 @@ install:  ## what `make build` built, units, man pages, … (PREFIX=/usr/local D
 	  echo "$(ROOT)/$$place"; \
 	  case $$mode in \
 	  755) install -D -m 755 -s $$source "$(ROOT)/$$place" ;; \
+	  debug) install -d "$$(dirname "$(ROOT)/$$place")" && objcopy --only-keep-debug $$source "$(ROOT)/$$place" && \
+	    chmod 644 "$(ROOT)/$$place" ;; \
+	  linked) install -D -m 755 -s $$source "$(ROOT)/$$place" && \
+	    objcopy --add-gnu-debuglink="$(ROOT)/$$(dirname $$place)/.debug/$$(basename $$place).debug" "$(ROOT)/$$place" ;; \
 	  link) ln -sf $$source "$(ROOT)/$$place" ;; \
 	  *) install -D -m $$mode $$source "$(ROOT)/$$place" && \
 	    sed -i 's|/usr/sbin/genpoold|$(PREFIX)/sbin/genpoold|; s|^prefix=/usr/local$$|prefix=$(PREFIX)|' "$(ROOT)/$$place" ;; \
@@ -79,7 +86,7 @@ endif
 # A configuration that was written stays.
 uninstall:  ## what `make install` installed, given the same PREFIX and DESTDIR
 	@echo "$$INSTALLED" | while read -r mode source place; do rm -f "$(ROOT)/$$place" || exit 1; done
-	@for own in share/doc/genpool share/genpool include/genpool; do \
+	@for own in share/doc/genpool share/genpool include/genpool lib/.debug; do \
 	  if [ -d "$(ROOT)/$$own" ]; then find "$(ROOT)/$$own" -type d -empty -delete; fi; done
 	@if cmp -s systemd/initial.json $(CONFIGURATION); then rm $(CONFIGURATION) && rmdir --ignore-fail-on-non-empty $(dir $(CONFIGURATION)); \
 	elif [ -e $(CONFIGURATION) ]; then echo 'kept, since it was edited: $(CONFIGURATION)'; fi

@@ -34,6 +34,34 @@ static inline void gp_futex_wake(uint32_t *word) {
   (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/*
+ * The thread sanitizer's runtime, in a program that was built with it; NULL in others. It follows a
+ * library that was not built with it by these calls alone, and would report a race between a thread
+ * that frees memory and another that is given it.
+ */
+extern void __tsan_acquire(void *address) __attribute__((weak));
+extern void __tsan_release(void *address) __attribute__((weak));
+
+/* Whether it has to be called: not by code that it follows anyway. */
+static inline bool gp_has_thread_sanitizer(void) {
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  return false;
+#endif
+#endif
+  return __tsan_acquire && __tsan_release;
+}
+
+/* Reports that what other threads did before they released at address happened before now. */
+static inline void gp_report_acquire(void *address) {
+  if (__tsan_acquire) __tsan_acquire(address);
+}
+
+/* Reports that what this thread did happens before what others do that acquire at address. */
+static inline void gp_report_release(void *address) {
+  if (__tsan_release) __tsan_release(address);
+}
+
 /* Keeps the compiler from moving memory accesses across. */
 static inline void gp_compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
 

@@ -6,7 +6,8 @@ extension PoolHandle {
   /// which the caller has been told if it is to blame.
   @inline(__always)
   func allocate(_ size: Int, _ fit: Fit?) -> Allocation? {
-    withPool { pool in
+    if isRecorded { return allocateRecorded(size, fit) }
+    return withPool { pool in
       do throws(PoolError) {
         return try pool.allocate(ByteCount(UInt64(UInt(bitPattern: size))), fit: fit)
       } catch {
@@ -101,10 +102,12 @@ public func gen_pool_free_owner(
   _ owner: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) {
   unsafe owner?.pointee = nil
-  unsafe PoolHandle(pool).withPool { pool in
+  let handle = unsafe PoolHandle(pool)
+  handle.withPool { pool in
     do throws(PoolError) {
-      let found = try pool.free(
-        VirtualAddress(UInt64(addr)), size: ByteCount(UInt64(UInt(bitPattern: size))))
+      let start = VirtualAddress(UInt64(addr)), bytes = ByteCount(UInt64(UInt(bitPattern: size)))
+      let found =
+        handle.isRecorded ? try handle.freeing(start, bytes) : try pool.free(start, size: bytes)
       if let owner = unsafe owner {
         unsafe owner.pointee = UnsafeMutableRawPointer(bitPattern: found?.rawValue ?? 0)
       }

@@ -10,9 +10,11 @@ extension PoolHandle {
     guard let fit = unsafe Algorithm.fit(algorithm, data, for: self) else { return nil }
     return unsafe withPool { pool in
       do throws(PoolError) {
-        let allocation = try pool.allocateDMA(
-          ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, zeroed: zeroed)
-        return unsafe Self.hand(allocation, of: pool, dma)
+        let allocation = try allocatingDMA(size, fit) { () throws(PoolError) in
+          try pool.allocateDMA(
+            ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, zeroed: zeroed)
+        }
+        return unsafe hand(allocation, of: pool, dma)
       } catch {
         Self.tell(error)
         return nil
@@ -28,10 +30,13 @@ extension PoolHandle {
     guard align > 0 else { return nil }
     return unsafe withPool { pool in
       do throws(PoolError) {
-        let allocation = try pool.allocateDMA(
-          ByteCount(UInt64(UInt(bitPattern: size))), alignment: ByteCount(UInt64(align)),
-          zeroed: zeroed)
-        return unsafe Self.hand(allocation, of: pool, dma)
+        let alignment = ByteCount(UInt64(align))
+        let allocation = try allocatingDMA(size, .firstAligned(alignment)) {
+          () throws(PoolError) in
+          try pool.allocateDMA(
+            ByteCount(UInt64(UInt(bitPattern: size))), alignment: alignment, zeroed: zeroed)
+        }
+        return unsafe hand(allocation, of: pool, dma)
       } catch {
         Self.tell(error)
         return nil
@@ -43,7 +48,7 @@ extension PoolHandle {
   /// device whose bus address is not known goes back to the pool then.
   /// - Returns: nil in that case, with the cause in ``ErrorText``.
   @inline(__always)
-  static func hand(
+  func hand(
     _ allocation: DMAAllocation, of pool: Pool, _ dma: UnsafeMutablePointer<dma_addr_t>?
   ) -> UnsafeMutableRawPointer? {
     if let dma = unsafe dma {
@@ -58,9 +63,9 @@ extension PoolHandle {
   }
 
   @inline(never)
-  private static func takeBack(_ allocation: DMAAllocation, of pool: Pool) {
+  private func takeBack(_ allocation: DMAAllocation, of pool: Pool) {
     do throws(PoolError) {
-      try pool.free(allocation)
+      try freeing(allocation.start, allocation.size)
     } catch {
       // The pool was destroyed meanwhile: nothing is left to give back to.
     }

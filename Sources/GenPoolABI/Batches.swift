@@ -46,8 +46,8 @@ public func genpool_alloc_batch(
       return -PoolError.alignmentIsZero.errorNumber
     }
   }
-  return handle.batch(count) { (pool) throws(PoolError) in
-    try unsafe pool.allocate(
+  return handle.batch(count) { (_) throws(PoolError) in
+    try unsafe handle.allocateBatch(
       count: count, of: ByteCount(UInt64(UInt(bitPattern: size))), fit: fit, into: addrs)
   }
 }
@@ -56,8 +56,9 @@ public func genpool_alloc_batch(
 public func genpool_free_batch(
   _ pool: UnsafeMutablePointer<gen_pool>, _ size: Int, _ count: Int, _ addrs: UnsafePointer<UInt>
 ) -> CInt {
-  unsafe PoolHandle(pool).batch(count) { (pool) throws(PoolError) in
-    try unsafe pool.free(
+  let handle = unsafe PoolHandle(pool)
+  return handle.batch(count) { (_) throws(PoolError) in
+    try unsafe handle.freeBatch(
       count: count, of: ByteCount(UInt64(UInt(bitPattern: size))), at: addrs)
   }
 }

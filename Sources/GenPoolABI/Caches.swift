@@ -1,4 +1,5 @@
 public import CGenPool
+import CGenPool.Private
 import GenPool
 import Glibc
 
@@ -36,7 +37,10 @@ public func genpool_cache_create(
     ErrorText.set("create a cache: there is no place for it")
     return -EINVAL
   }
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
+  handle.endRecord(by: "genpool_cache_create")
+  unsafe handle.hidden.pointee.had_cache = true
+  let pool = handle.pool
   func size(_ bytes: Int) -> ByteCount? {
     bytes == 0 ? nil : ByteCount(UInt64(UInt(bitPattern: bytes)))
   }

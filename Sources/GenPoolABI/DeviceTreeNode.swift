@@ -108,5 +108,8 @@ public func of_gen_pool_get(_ np: OpaquePointer, _ propname: UnsafePointer<CChar
   guard let parent = target.parent, let device = ManagedDevice.device(of: parent.path) else {
     return nil
   }
-  return unsafe device.pool(target.text("label") ?? target.name)?.pointer
+  let name = target.text("label") ?? target.name
+  // A damaged tree: without this it would find a pool that was named "" for another reason.
+  guard !name.isEmpty else { return nil }
+  return unsafe device.pool(name)?.pointer
 }

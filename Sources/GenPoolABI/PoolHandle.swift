@@ -1,4 +1,5 @@
 public import CGenPool
+import CGenPool.Private
 import GenPool
 import Glibc
 
@@ -28,21 +29,38 @@ struct PoolHandle: @unchecked Sendable {
     let pool = Pool(
       granule: GranuleSize(order: Int(order)), name: name, device: device,
       node: node < 0 ? nil : NUMANode(Int(node)), warning: { Misuse.warning("\($0)") })
-    let pointer = UnsafeMutablePointer<gen_pool>.allocate(capacity: 1)
+    // Not by Swift, which would abort without memory.
+    let copy = unsafe name.map { unsafe strdup($0) }
+    guard unsafe copy != .some(nil),
+      let memory = unsafe calloc(1, MemoryLayout<gp_pool>.size)
+    else {
+      if let copy = unsafe copy { unsafe free(copy) }
+      ErrorText.set("create a pool: there is no memory for it")
+      return nil
+    }
+    let pointer = unsafe memory.bindMemory(to: gp_pool.self, capacity: 1)
     unsafe pointer.initialize(
-      to: gen_pool(
-        min_alloc_order: order, algo: gen_pool_first_fit, data: nil,
-        name: name.flatMap { unsafe UnsafePointer(strdup($0)) },
-        implementation: Unmanaged.passRetained(pool).toOpaque()))
-    return unsafe PoolHandle(pointer)
+      to: gp_pool(
+        shown: gen_pool(
+          min_alloc_order: order, algo: gen_pool_first_fit, data: nil,
+          name: UnsafePointer(copy ?? nil),
+          implementation: Unmanaged.passRetained(pool).toOpaque()),
+        recording: nil, had_cache: false))
+    return unsafe PoolHandle(memory.assumingMemoryBound(to: gen_pool.self))
+  }
+
+  /// What stands behind the struct that C sees.
+  @inline(__always)
+  var hidden: UnsafeMutablePointer<gp_pool> {
+    unsafe UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: gp_pool.self)
   }
 
   /// Frees the struct and lets go of the pool.
   func end() {
+    if let recording = endRecording() { recording.end() }
     unsafe free(UnsafeMutableRawPointer(mutating: pointer.pointee.name))
     unsafe Unmanaged<Pool>.fromOpaque(pointer.pointee.implementation).release()
-    unsafe pointer.deinitialize(count: 1)
-    unsafe pointer.deallocate()
+    unsafe free(pointer)
   }
 
   /// Runs `body` on the pool. Counts no references: the handle has one.
@@ -75,6 +93,7 @@ public func gen_pool_destroy(_ pool: UnsafeMutablePointer<gen_pool>) {
   } catch {
     return Misuse.fatal("destroy a pool: \(error)")
   }
+  handle.recording?.write("X = ok")
   handle.end()
 }
 
@@ -98,14 +117,17 @@ public func gen_pool_add_owner(
   _ pool: UnsafeMutablePointer<gen_pool>, _ virt: UInt, _ phys: phys_addr_t, _ size: Int,
   _ nid: CInt, _ owner: UnsafeMutableRawPointer?
 ) -> CInt {
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
+  let start = VirtualAddress(UInt64(virt))
   do {
     // SAFETY: gen_pool_dma_zalloc writes there, and in C that is for the caller to have thought of.
-    try unsafe pool.add(
-      mapped: VirtualAddress(UInt64(virt)), size: ByteCount(UInt64(UInt(bitPattern: size))),
-      physical: phys == .max ? nil : PhysicalAddress(phys),
-      owner: owner.map { Owner(UInt(bitPattern: $0)) },
-      backing: nil)
+    try handle.adding(chunkAt: start) { (pool) throws(PoolError) in
+      try unsafe pool.add(
+        mapped: start, size: ByteCount(UInt64(UInt(bitPattern: size))),
+        physical: phys == .max ? nil : PhysicalAddress(phys),
+        owner: owner.map { Owner(UInt(bitPattern: $0)) },
+        backing: nil)
+    }
     return 0
   } catch {
     if case .forked = error { Misuse.fatal("add a chunk: \(error)") }

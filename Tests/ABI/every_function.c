@@ -360,9 +360,11 @@ static void check_devices(const char *root) {
   check(of_gen_pool_get(user, "sram", 1) == named, "one that has not: by its name in the parent's device");
   struct gen_pool *labelled = devm_gen_pool_create(sram, ORDER, NUMA_NO_NODE, "descriptors");
   check(of_gen_pool_get(user, "sram", 2) == labelled, "or by its label");
-  check(of_gen_pool_get(user, "sram", 3) == NULL && of_gen_pool_get(user, "sram", -1) == NULL &&
+  check(of_gen_pool_get(user, "sram", 4) == NULL && of_gen_pool_get(user, "sram", -1) == NULL &&
             of_gen_pool_get(user, "other", 0) == NULL,
         "NULL past the end of the property, and without it");
+  check(devm_gen_pool_create(sram, ORDER, NUMA_NO_NODE, "") != NULL && of_gen_pool_get(user, "sram", 3) == NULL,
+        "an empty label finds no pool, not even one without a name");
   genpool_node_put(user);
 
   gen_pool_add_virt(unnamed, start, PHYSICAL, GRANULE, NUMA_NO_NODE);

@@ -30,19 +30,25 @@ static int open_and_close(const char *memory) {
   return result == 0 ? genpool_region_close(region) : result;
 }
 
-static void use_device(void) {
+/* Whether a device's handle comes and goes, with a pool of its own or the one that others made. */
+static int use_device(void) {
   struct device *device;
-  if (genpool_device_get(root, DEVICE, &device) != 0) return;
-  devm_gen_pool_create(device, 12, -1, NULL);
-  genpool_device_put(device);
+  if (genpool_device_get(root, DEVICE, &device) != 0) return 0;
+  struct gen_pool *pool = devm_gen_pool_create(device, 12, -1, NULL);
+  int right = !IS_ERR(pool) || PTR_ERR(pool) == -EINVAL;
+  right &= gen_pool_get(device, NULL) != NULL;
+  return (genpool_device_put(device) == 0) & right;
 }
 
 static void *work(void *memory) {
+  int right = 1;
   while (!is_over) {
-    open_and_close(memory);
-    use_device();
+    int result = open_and_close(memory);
+    /* The parent holds bar2, and the threads and children take turns with bar4. */
+    right &= result == 0 || result == -EBUSY || result == -EAGAIN;
+    right &= use_device();
   }
-  return NULL;
+  return right ? memory : NULL;
 }
 
 /* What a child does; 0 when all answered as it should. */
@@ -51,7 +57,7 @@ static int live(void) {
   int result = open_and_close("bar4");
   if (result != 0 && result != -EBUSY && result != -EAGAIN) return 1;
   if (genpool_region_close(held) != -EPERM || !strstr(genpool_error_text(), "parent")) return 2;
-  use_device();
+  if (!use_device()) return 4;
   struct gen_pool *pool = gen_pool_create(12, -1);
   if (!pool || gen_pool_add(pool, 0x1000, 0x1000, -1) || gen_pool_alloc(pool, 1) != 0x1000) return 3;
   return 0;
@@ -84,10 +90,16 @@ int main(int count, char **arguments) {
     wrong += WIFEXITED(status) && WEXITSTATUS(status) != 0;
   }
   is_over = 1;
-  for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+  int right = 0;
+  for (int i = 0; i < 3; i++) {
+    void *result;
+    pthread_join(threads[i], &result);
+    right += result == memories[i];
+  }
   printf("%d forks: %d killed, %d wrong\n", total, killed, wrong);
   check(killed == 0, "no child dies or hangs");
   check(wrong == 0, "each has regions of its own, and none of its parent's");
+  check(right == 3, "the parent's threads are answered as if there were no children");
   check(genpool_region_close(held) == 0, "the parent has them still");
   return conclusion();
 }

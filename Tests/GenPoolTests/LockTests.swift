@@ -13,7 +13,9 @@ struct LockTests {
     let count = Atomic(0)
     static let times = 1200
 
-    init(hasBarrierForAll: Bool) { lock = Lock(hasBarrierForAll: hasBarrierForAll) }
+    init(hasBarrierForAll: Bool, isReported: Bool) {
+      lock = Lock(hasBarrierForAll: hasBarrierForAll, isReported: isReported)
+    }
 
     /// Holds the lock now and then for longer than anybody spins.
     func work() {
@@ -28,10 +30,13 @@ struct LockTests {
   }
 
   // A sleeper that nobody wakes would wait for ever.
-  @Test(.timeLimit(.minutes(2)), arguments: [true, false])
-  func `no sleeper is forgotten, and no two threads are inside`(hasBarrierForAll: Bool) throws {
+  @Test(
+    .timeLimit(.minutes(2)), arguments: [(true, false), (false, false), (true, true)])
+  func `no sleeper is forgotten, and no two threads are inside`(
+    hasBarrierForAll: Bool, isReported: Bool
+  ) throws {
     // Where the kernel has no such barrier, sleepers look again after a millisecond.
-    let shared = Shared(hasBarrierForAll: hasBarrierForAll)
+    let shared = Shared(hasBarrierForAll: hasBarrierForAll, isReported: isReported)
     let threadCount = 3
     var threads: [pthread_t] = []
     for _ in 0..<threadCount {

@@ -63,6 +63,13 @@ struct ReplayedFileTests {
     #expect(file.replayer.failures.map(\.available) == [0x3000])
   }
 
+  @Test func `a record that a call ended is partial, and says by which`() throws {
+    let file = try replay(head + "# the record ends here: genpool_cache_create has no record\n")
+    #expect(file.ending == "genpool_cache_create has no record" && file.replayer.mismatches.isEmpty)
+    #expect(file.summary.hasSuffix("partial: genpool_cache_create has no record"))
+    #expect(try replay(head + "# a comment\n").ending == nil)
+  }
+
   @Test func `the JSON object has all of it`() throws {
     struct Document: Decodable {
       struct Mismatch: Decodable { let line: Int, record: String, got: String }

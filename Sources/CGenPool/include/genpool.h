@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What may be NULL, for languages that ask. */
+/** GENPOOL_NULLABLE - marks what may be NULL, for languages that ask; nothing in C */
 #if defined(__swift__)
 #pragma clang assume_nonnull begin
 #define GENPOOL_NULLABLE _Nullable
@@ -27,8 +27,9 @@
 extern "C" {
 #endif
 
-/*
- * The kernel's types. Define GENPOOL_NO_KERNEL_TYPES where something else defines them already.
+/**
+ * GENPOOL_NO_KERNEL_TYPES - defined by a program before it includes this header, if something else
+ * defines phys_addr_t, dma_addr_t, atomic_long_t and atomic_long_read already
  */
 #ifndef GENPOOL_NO_KERNEL_TYPES
 typedef uint64_t phys_addr_t;
@@ -38,20 +39,54 @@ typedef struct {
   long counter;
 } atomic_long_t;
 
+/**
+ * atomic_long_read - reads what another thread may change
+ * @v: a counter, as gen_pool_chunk has one
+ *
+ * Return: its value.
+ */
 static inline long atomic_long_read(const atomic_long_t *v) {
   return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
 }
 
 /* Pointers that are errors: what devm_gen_pool_create answers. */
 #ifndef IS_ERR
+/**
+ * ERR_PTR - makes a pointer of an error
+ * @error: a negative errno
+ *
+ * Return: the pointer.
+ */
 static inline void *ERR_PTR(long error) { return (void *)error; }
+
+/**
+ * PTR_ERR - finds the error that a pointer is
+ * @pointer: one for which IS_ERR is true
+ *
+ * Return: a negative errno.
+ */
 static inline long PTR_ERR(const void *pointer) { return (long)pointer; }
+
+/**
+ * IS_ERR - tells a pointer that is an error
+ * @pointer: any
+ *
+ * Return: true for errors -1 to -4095.
+ */
 static inline bool IS_ERR(const void *pointer) { return (unsigned long)pointer >= (unsigned long)-4095L; }
+
+/**
+ * IS_ERR_OR_NULL - tells a pointer that is an error or NULL
+ * @pointer: any
+ *
+ * Return: true for NULL and for errors -1 to -4095.
+ */
 static inline bool IS_ERR_OR_NULL(const void *GENPOOL_NULLABLE pointer) {
   return !pointer || (unsigned long)pointer >= (unsigned long)-4095L;
 }
 #endif
 
+/** NUMA_NO_NODE - no NUMA node: for nid */
 #ifndef NUMA_NO_NODE
 #define NUMA_NO_NODE (-1)
 #endif
@@ -64,9 +99,9 @@ struct device_node;
 struct gen_pool;
 
 /*
- * Chooses where nr granules go in a map of size granules (1 = allocated), not below start: the index of
- * the first, or anything >= size for nowhere. Called with the chunk locked: it must not allocate from the
- * pool, nor free.
+ * Chooses where nr granules go in a map of size granules (1 = allocated), not below start: returns the
+ * index of the first, or anything >= size for nowhere. Called with the chunk locked: it must not allocate
+ * from the pool, nor free, nor leave by longjmp, after which the chunk would stay locked for ever.
  */
 typedef unsigned long (*genpool_algo_t)(unsigned long *map, unsigned long size, unsigned long start,
                                         unsigned int nr, void *GENPOOL_NULLABLE data,
@@ -88,7 +123,8 @@ struct gen_pool_chunk {
   void *GENPOOL_NULLABLE owner;
   unsigned long start_addr;
   unsigned long end_addr; /* of the last byte */
-  unsigned long *bits;    /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits */
+  /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits; what is behind them reads 1 */
+  unsigned long *bits;
 };
 
 /* For gen_pool_first_fit_align. */
@@ -101,79 +137,428 @@ struct genpool_data_fixed {
   unsigned long offset; /* in bytes from a chunk's start */
 };
 
+/**
+ * gen_pool_create - makes an empty pool
+ * @min_alloc_order: granules are of 2^min_alloc_order bytes, 0 to 63
+ * @nid: the NUMA node, a hint; negative for none
+ *
+ * Return: the pool; NULL without memory, and for another order, which is a warning to the misuse
+ * handler. errno is not set.
+ */
 struct gen_pool *GENPOOL_NULLABLE gen_pool_create(int min_alloc_order, int nid);
+
+/**
+ * gen_pool_destroy - ends a pool of which nothing is allocated
+ * @pool: the pool
+ *
+ * Its recording ends, and its regions may be closed.
+ *
+ * Return: nothing. Fatal misuse, after which the pool lives on: anything is allocated (or held by a
+ * cache), a pool of devm_gen_pool_create, a parent's pool in a forked child.
+ */
 void gen_pool_destroy(struct gen_pool *pool);
 
+/**
+ * gen_pool_add - adds memory without a physical address
+ * @pool: the pool
+ * @addr: of its first byte, not 0
+ * @size: in bytes; what is less than a granule at its end is not handed out
+ * @nid: without effect
+ *
+ * Return: 0; -EINVAL for a chunk at address 0 or that passes the end of an address space, -EEXIST
+ * for one that overlaps another, -ENOMEM without memory for its map, -EPERM in a forked child
+ * (fatal misuse).
+ */
 int gen_pool_add(struct gen_pool *pool, unsigned long addr, size_t size, int nid);
+
+/**
+ * gen_pool_add_virt - adds memory with its physical address
+ * @pool: the pool
+ * @addr: of its first byte, not 0
+ * @phys: of its first byte; all ones for none
+ * @size: in bytes
+ * @nid: without effect
+ *
+ * Return: 0; -EINVAL for a chunk at address 0 or that passes the end of an address space, -EEXIST
+ * for one that overlaps another, -ENOMEM without memory for its map, -EPERM in a forked child
+ * (fatal misuse).
+ */
 int gen_pool_add_virt(struct gen_pool *pool, unsigned long addr, phys_addr_t phys, size_t size, int nid);
+
+/**
+ * gen_pool_add_owner - adds memory whose allocations name an owner
+ * @pool: the pool
+ * @virt: address of its first byte, not 0
+ * @phys: of its first byte; all ones for none
+ * @size: in bytes
+ * @nid: without effect
+ * @owner: given back with each allocation
+ *
+ * The memory must stay where it is until the pool ends. It is not touched, but for
+ * gen_pool_dma_zalloc.
+ *
+ * Return: 0; -EINVAL for a chunk at address 0 or that passes the end of an address space, -EEXIST
+ * for one that overlaps another, -ENOMEM without memory for its map, -EPERM in a forked child
+ * (fatal misuse).
+ */
 int gen_pool_add_owner(struct gen_pool *pool, unsigned long virt, phys_addr_t phys, size_t size, int nid,
                        void *GENPOOL_NULLABLE owner);
 
+/**
+ * gen_pool_alloc - allocates by the pool's algorithm
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ *
+ * Fatal misuse: a place outside of the map or allocated, from an own algorithm; a forked child.
+ *
+ * Return: the address; 0 when no chunk has a place for it, and for a size of 0. errno is not set.
+ */
 unsigned long gen_pool_alloc(struct gen_pool *pool, size_t size);
+
+/**
+ * gen_pool_alloc_algo - allocates by another algorithm
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @algo: chooses the place
+ * @data: is passed to algo
+ *
+ * Fatal misuse: a place outside of the map or allocated, from an own algorithm; a forked child.
+ *
+ * Return: the address; 0 when no chunk has a place for it, and for a size of 0. errno is not set.
+ */
 unsigned long gen_pool_alloc_algo(struct gen_pool *pool, size_t size, genpool_algo_t algo,
                                   void *GENPOOL_NULLABLE data);
+
+/**
+ * gen_pool_alloc_owner - allocates by the pool's algorithm, and finds the owner
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @owner: where the chunk's owner is stored (NULL on failure); NULL if it is not asked for
+ *
+ * Fatal misuse: a place outside of the map or allocated, from an own algorithm; a forked child.
+ *
+ * Return: the address; 0 when no chunk has a place for it, and for a size of 0. errno is not set.
+ */
 unsigned long gen_pool_alloc_owner(struct gen_pool *pool, size_t size,
                                    void *GENPOOL_NULLABLE *GENPOOL_NULLABLE owner);
+
+/**
+ * gen_pool_alloc_algo_owner - allocates by another algorithm, and finds the owner
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @algo: chooses the place
+ * @data: is passed to algo
+ * @owner: where the chunk's owner is stored (NULL on failure); NULL if it is not asked for
+ *
+ * Fatal misuse: a place outside of the map or allocated, from an own algorithm; a forked child.
+ *
+ * Return: the address; 0 when no chunk has a place for it, and for a size of 0. errno is not set.
+ */
 unsigned long gen_pool_alloc_algo_owner(struct gen_pool *pool, size_t size, genpool_algo_t algo,
                                         void *GENPOOL_NULLABLE data,
                                         void *GENPOOL_NULLABLE *GENPOOL_NULLABLE owner);
 
-/*
- * *dma is what gen_pool_virt_to_phys says, as in the kernel; in the memory of a genpool_region it is
- * the bus address, because that is what a device must use. Where that is not known they return NULL,
- * unless dma is NULL.
+/**
+ * gen_pool_dma_alloc - allocates for a device
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ *
+ * *dma is what gen_pool_virt_to_phys returns, as in the kernel; in the memory of a genpool_region
+ * it is the bus address, because that is what a device must use.
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
  */
 void *GENPOOL_NULLABLE gen_pool_dma_alloc(struct gen_pool *pool, size_t size,
                                           dma_addr_t *GENPOOL_NULLABLE dma);
+
+/**
+ * gen_pool_dma_alloc_algo - allocates for a device by another algorithm
+ * @pool: the pool; NULL returns NULL
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ * @algo: chooses the place
+ * @data: is passed to algo
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
+ */
 void *GENPOOL_NULLABLE gen_pool_dma_alloc_algo(struct gen_pool *GENPOOL_NULLABLE pool, size_t size,
                                                dma_addr_t *GENPOOL_NULLABLE dma, genpool_algo_t algo,
                                                void *GENPOOL_NULLABLE data);
+
+/**
+ * gen_pool_dma_alloc_align - allocates for a device at a multiple
+ * @pool: the pool; NULL returns NULL
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ * @align: in bytes, of the virtual address; 0 and less find nothing
+ *
+ * In a genpool_region the bus address is aligned as well, or there is no memory.
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
+ */
 void *GENPOOL_NULLABLE gen_pool_dma_alloc_align(struct gen_pool *GENPOOL_NULLABLE pool, size_t size,
                                                 dma_addr_t *GENPOOL_NULLABLE dma, int align);
-/* The same, with exactly size bytes zeroed. */
+
+/**
+ * gen_pool_dma_zalloc - allocates zeroed memory for a device
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ *
+ * Exactly size bytes are zeroed, by aligned stores that device memory tolerates.
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
+ */
 void *GENPOOL_NULLABLE gen_pool_dma_zalloc(struct gen_pool *pool, size_t size,
                                            dma_addr_t *GENPOOL_NULLABLE dma);
+
+/**
+ * gen_pool_dma_zalloc_algo - allocates zeroed memory for a device by another algorithm
+ * @pool: the pool; NULL returns NULL
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ * @algo: chooses the place
+ * @data: is passed to algo
+ *
+ * Exactly size bytes are zeroed, by aligned stores that device memory tolerates.
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
+ */
 void *GENPOOL_NULLABLE gen_pool_dma_zalloc_algo(struct gen_pool *GENPOOL_NULLABLE pool, size_t size,
                                                 dma_addr_t *GENPOOL_NULLABLE dma, genpool_algo_t algo,
                                                 void *GENPOOL_NULLABLE data);
+
+/**
+ * gen_pool_dma_zalloc_align - allocates zeroed memory for a device at a multiple
+ * @pool: the pool; NULL returns NULL
+ * @size: in bytes, rounded up to granules
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ * @align: in bytes, of the virtual address; 0 and less find nothing
+ *
+ * Exactly size bytes are zeroed, by aligned stores that device memory tolerates.
+ *
+ * Return: the memory; NULL when no chunk has a place for it, for a size of 0, and where dma is
+ * asked for and not known: genpool_error_text says so then. errno is not set.
+ */
 void *GENPOOL_NULLABLE gen_pool_dma_zalloc_align(struct gen_pool *GENPOOL_NULLABLE pool, size_t size,
                                                  dma_addr_t *GENPOOL_NULLABLE dma, int align);
 
+/**
+ * gen_pool_free - frees a range
+ * @pool: the pool
+ * @addr: rounded down to its granule
+ * @size: in bytes, rounded up to granules
+ *
+ * The range may be a part of an allocation, or several that are neighbours in a chunk.
+ *
+ * Return: nothing. Fatal misuse, and nothing is freed: a granule that is not allocated, an address
+ * outside of the chunks, a range that leaves its chunk, a parent's pool in a forked child.
+ */
 void gen_pool_free(struct gen_pool *pool, unsigned long addr, size_t size);
+
+/**
+ * gen_pool_free_owner - frees a range, and finds the owner
+ * @pool: the pool
+ * @addr: rounded down to its granule
+ * @size: in bytes, rounded up to granules
+ * @owner: where the chunk's owner is stored (NULL on failure); NULL if it is not asked for
+ *
+ * Return: nothing. Fatal misuse, and nothing is freed: a granule that is not allocated, an address
+ * outside of the chunks, a range that leaves its chunk, a parent's pool in a forked child.
+ */
 void gen_pool_free_owner(struct gen_pool *pool, unsigned long addr, size_t size,
                          void *GENPOOL_NULLABLE *GENPOOL_NULLABLE owner);
 
+/**
+ * gen_pool_virt_to_phys - finds a physical address
+ * @pool: the pool
+ * @addr: in a chunk
+ *
+ * Return: the address; all ones outside of the chunks. In a chunk without one all ones plus the
+ * offset, which wraps, as in the kernel.
+ */
 phys_addr_t gen_pool_virt_to_phys(struct gen_pool *pool, unsigned long addr);
+
+/**
+ * gen_pool_has_addr - finds whether one chunk has a range
+ * @pool: the pool
+ * @start: of the range
+ * @size: of the range, in bytes
+ *
+ * Return: true if a chunk has all of it, allocated or not.
+ */
 bool gen_pool_has_addr(struct gen_pool *pool, unsigned long start, size_t size);
+
+/**
+ * gen_pool_avail - counts the free bytes
+ * @pool: the pool
+ *
+ * Return: those of all chunks that are not drained: a snapshot.
+ */
 size_t gen_pool_avail(struct gen_pool *pool);
+
+/**
+ * gen_pool_size - counts the bytes of all chunks
+ * @pool: the pool
+ *
+ * Return: their number.
+ */
 size_t gen_pool_size(struct gen_pool *pool);
+
+/**
+ * gen_pool_for_each_chunk - visits the chunks, newest first
+ * @pool: the pool
+ * @func: is called for each; may use the pool, but remove no chunk
+ * @data: is passed to func
+ *
+ * No lock is held: func may leave by longjmp, which loses some bytes of memory and nothing else.
+ *
+ * Return: nothing.
+ */
 void gen_pool_for_each_chunk(struct gen_pool *pool,
                              void (*func)(struct gen_pool *pool, struct gen_pool_chunk *chunk,
                                           void *GENPOOL_NULLABLE data),
                              void *GENPOOL_NULLABLE data);
 
+/**
+ * gen_pool_set_algo - sets the pool's algorithm
+ * @pool: the pool
+ * @algo: NULL for gen_pool_first_fit
+ * @data: is passed to it; must stay as long as the algorithm is used
+ *
+ * Not while other threads use the pool.
+ *
+ * Return: nothing.
+ */
 void gen_pool_set_algo(struct gen_pool *pool, genpool_algo_t GENPOOL_NULLABLE algo,
                        void *GENPOOL_NULLABLE data);
+
+/**
+ * gen_pool_first_fit - the lowest place
+ * @map: of allocated granules (1), a multiple of 64 bits long
+ * @size: of the map, in granules
+ * @start: the first granule that may be chosen
+ * @nr: how many granules
+ * @data: not used
+ * @pool: min_alloc_order is read
+ * @start_addr: the chunk's first address
+ *
+ * Return: the index of the first granule; size or more when there is no place, and without memory
+ * for a copy of the map.
+ */
 unsigned long gen_pool_first_fit(unsigned long *map, unsigned long size, unsigned long start,
                                  unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
                                  unsigned long start_addr);
+
+/**
+ * gen_pool_first_fit_align - the lowest place at a multiple
+ * @map: of allocated granules (1), a multiple of 64 bits long
+ * @size: of the map, in granules
+ * @start: the first granule that may be chosen
+ * @nr: how many granules
+ * @data: a struct genpool_data_align; NULL is a fatal misuse
+ * @pool: min_alloc_order is read
+ * @start_addr: the chunk's first address
+ *
+ * Return: the index of the first granule; size or more when there is no place, and without memory
+ * for a copy of the map.
+ */
 unsigned long gen_pool_first_fit_align(unsigned long *map, unsigned long size, unsigned long start,
                                        unsigned int nr, void *GENPOOL_NULLABLE data,
                                        struct gen_pool *pool, unsigned long start_addr);
+
+/**
+ * gen_pool_first_fit_order_align - the lowest place at a multiple of the size, rounded up to a power of two, from the chunk's start
+ * @map: of allocated granules (1), a multiple of 64 bits long
+ * @size: of the map, in granules
+ * @start: the first granule that may be chosen
+ * @nr: how many granules
+ * @data: not used
+ * @pool: min_alloc_order is read
+ * @start_addr: the chunk's first address
+ *
+ * Return: the index of the first granule; size or more when there is no place, and without memory
+ * for a copy of the map.
+ */
 unsigned long gen_pool_first_fit_order_align(unsigned long *map, unsigned long size, unsigned long start,
                                              unsigned int nr, void *GENPOOL_NULLABLE data,
                                              struct gen_pool *pool, unsigned long start_addr);
+
+/**
+ * gen_pool_best_fit - the lowest place in the shortest free run that is long enough
+ * @map: of allocated granules (1), a multiple of 64 bits long
+ * @size: of the map, in granules
+ * @start: the first granule that may be chosen
+ * @nr: how many granules
+ * @data: not used
+ * @pool: min_alloc_order is read
+ * @start_addr: the chunk's first address
+ *
+ * Return: the index of the first granule; size or more when there is no place, and without memory
+ * for a copy of the map.
+ */
 unsigned long gen_pool_best_fit(unsigned long *map, unsigned long size, unsigned long start,
                                 unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
                                 unsigned long start_addr);
+
+/**
+ * gen_pool_fixed_alloc - the place at an offset
+ * @map: of allocated granules (1), a multiple of 64 bits long
+ * @size: of the map, in granules
+ * @start: the first granule that may be chosen
+ * @nr: how many granules
+ * @data: a struct genpool_data_fixed; NULL is a fatal misuse
+ * @pool: min_alloc_order is read
+ * @start_addr: the chunk's first address
+ *
+ * An offset inside a granule is a warning to the misuse handler.
+ *
+ * Return: the index of the first granule; size or more when there is no place, and without memory
+ * for a copy of the map.
+ */
 unsigned long gen_pool_fixed_alloc(unsigned long *map, unsigned long size, unsigned long start,
                                    unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
                                    unsigned long start_addr);
 
-/* Pools that end with their device. An error is an ERR_PTR: -EINVAL for a name that the device has. */
+/**
+ * devm_gen_pool_create - makes a pool that ends with its device
+ * @dev: of genpool_device_get
+ * @min_alloc_order: granules are of 2^min_alloc_order bytes, 0 to 63
+ * @nid: the NUMA node, a hint; negative for none
+ * @name: by which gen_pool_get finds it; NULL for the pool without one
+ *
+ * Return: the pool, or an ERR_PTR: -EINVAL for a name that the device has, for another order, and
+ * without memory.
+ */
 struct gen_pool *GENPOOL_NULLABLE devm_gen_pool_create(struct device *dev, int min_alloc_order, int nid,
                                                        const char *GENPOOL_NULLABLE name);
+
+/**
+ * gen_pool_get - finds a pool of a device
+ * @dev: of genpool_device_get
+ * @name: the pool's; NULL for the one without a name
+ *
+ * Return: the pool; NULL when there is none.
+ */
 struct gen_pool *GENPOOL_NULLABLE gen_pool_get(struct device *dev, const char *GENPOOL_NULLABLE name);
+
+/**
+ * of_gen_pool_get - finds a pool by the device tree
+ * @np: of genpool_node_get
+ * @propname: a property of phandles
+ * @index: which of them, from 0
+ *
+ * The phandle leads to a device that has a handle here, else to its parent's pool that has the
+ * node's label for a name, else its full name. An empty label finds nothing.
+ *
+ * Return: the pool; NULL when there is none.
+ */
 struct gen_pool *GENPOOL_NULLABLE of_gen_pool_get(struct device_node *np, const char *propname, int index);
 
 /* ---- What user space needs besides -------------------------------------------------------- */
@@ -184,6 +569,17 @@ struct gen_pool *GENPOOL_NULLABLE of_gen_pool_get(struct device_node *np, const 
  * before other threads use the library.
  */
 typedef void (*genpool_misuse_handler_t)(int fatal, const char *message, void *GENPOOL_NULLABLE context);
+
+/**
+ * genpool_set_misuse_handler - sets what is called on misuse
+ * @handler: NULL prints to stderr, and what is fatal aborts
+ * @context: is passed to handler
+ *
+ * Before other threads use the library. No lock of a pool is held while it runs, but that of an own
+ * algorithm's chunk when the algorithm is to blame: leave it by longjmp from no own algorithm.
+ *
+ * Return: nothing.
+ */
 void genpool_set_misuse_handler(genpool_misuse_handler_t GENPOOL_NULLABLE handler,
                                 void *GENPOOL_NULLABLE context);
 
@@ -192,28 +588,69 @@ void genpool_set_misuse_handler(genpool_misuse_handler_t GENPOOL_NULLABLE handle
  * parameter. Every struct begins with its size: set it to sizeof, and the rest to 0 before use.
  */
 
-/* Why the last genpool_ function that failed in this thread did: a line, valid until the next fails. */
+/**
+ * genpool_error_text - explains the last failure in this thread
+ *
+ * Return: a line, valid until the next failure in this thread; "" before the first. Never NULL.
+ */
 const char *genpool_error_text(void);
-/* "1.2.3": the version of the library. */
+
+/**
+ * genpool_version - names the library's version
+ *
+ * Return: "1.2.3"; never NULL.
+ */
 const char *genpool_version(void);
-/*
- * From now on memory of genpool_regions that stops answering makes errors of genpool_ functions, not
- * SIGBUS: installs a handler for that signal, which nothing else here does.
+
+/**
+ * genpool_guard_faults - makes errors of SIGBUS
+ *
+ * From now on memory of genpool_regions that stops answering makes errors of genpool_ functions:
+ * installs a handler for that signal, which nothing else here does.
+ *
+ * Return: 0, or the negative errno of sigaction(2).
  */
 int genpool_guard_faults(void);
 
-/*
- * A device: "0000:01:00.0", or a path below sysfs_root ("devices/platform/soc/100000.sram").
- * sysfs_root NULL is $GENPOOL_SYSFS_ROOT, else /sys. Handles of one device share its pools, which end
- * with the last handle: -EBUSY, and nothing happens, while one of them has anything allocated.
+/**
+ * genpool_device_get - opens a handle of a device
+ * @sysfs_root: NULL is $GENPOOL_SYSFS_ROOT, else /sys
+ * @name: "0000:01:00.0", or a path below sysfs_root ("devices/platform/soc/100000.sram")
+ * @device: where the handle is stored
+ *
+ * Handles of one device share its pools, which end with the last handle.
+ *
+ * Return: 0; -ENODEV when there is no such device, -EINVAL when device is NULL.
  */
 int genpool_device_get(const char *GENPOOL_NULLABLE sysfs_root, const char *name,
                        struct device *GENPOOL_NULLABLE *GENPOOL_NULLABLE device);
+
+/**
+ * genpool_device_put - gives a handle back
+ * @device: the handle; NULL does nothing
+ *
+ * Return: 0; -EBUSY, and the handle stays, while a pool of the device has anything allocated;
+ * -EPERM in a forked child.
+ */
 int genpool_device_put(struct device *GENPOOL_NULLABLE device);
 
-/* A node of the device tree in sysfs_root/firmware/devicetree/base: "/soc/dma@10000". */
+/**
+ * genpool_node_get - opens a handle of a device-tree node
+ * @sysfs_root: NULL is $GENPOOL_SYSFS_ROOT, else /sys
+ * @path: in firmware/devicetree/base there: "/soc/dma@10000"
+ * @node: where the handle is stored
+ *
+ * Return: 0; -ENOENT when there is no such node, -EINVAL when node is NULL.
+ */
 int genpool_node_get(const char *GENPOOL_NULLABLE sysfs_root, const char *path,
                      struct device_node *GENPOOL_NULLABLE *GENPOOL_NULLABLE node);
+
+/**
+ * genpool_node_put - gives a handle back
+ * @node: the handle; NULL does nothing
+ *
+ * Return: nothing.
+ */
 void genpool_node_put(struct device_node *GENPOOL_NULLABLE node);
 
 /* ---- Memory of devices -------------------------------------------------------------------- */
@@ -242,7 +679,7 @@ enum genpool_use {
   GENPOOL_USE_ALL = 31
 };
 
-/* Where nobody knows an address. */
+/** GENPOOL_NO_ADDRESS - the value of an address that is not known */
 #define GENPOOL_NO_ADDRESS UINT64_MAX
 
 /* What to open. */
@@ -278,23 +715,69 @@ struct genpool_region_facts {
  * that. Its address is aligned as its physical address is. Forked children do not have it.
  */
 struct genpool_region;
+
+/**
+ * genpool_region_open - opens and maps memory of a device
+ * @options: which memory, and how
+ * @region: where the handle is stored
+ *
+ * The device is enabled, kept from drivers, locked against other users and, if it is a controller's
+ * memory, made to appear; closing undoes that. Its address is aligned as its physical address is.
+ * Forked children do not have it.
+ *
+ * Return: 0; -EINVAL for options that mean nothing, -E2BIG for a field that this version does not
+ * know, -ENODEV when there is no such device or memory, or it does not answer, -EBUSY when a driver
+ * or another process has it, -EPERM when a rule or the kernel's lockdown forbids it, -ETIMEDOUT and
+ * -EIO from a controller that does not make it appear, or the errno of a system call.
+ */
 int genpool_region_open(const struct genpool_region_options *options,
                         struct genpool_region *GENPOOL_NULLABLE *GENPOOL_NULLABLE region);
+
+/**
+ * genpool_region_describe - finds what was opened
+ * @region: the handle
+ * @facts: its size is set; the rest is filled in as far as that reaches
+ *
+ * Return: 0; -EINVAL for a size that is none.
+ */
 int genpool_region_describe(struct genpool_region *region, struct genpool_region_facts *facts);
-/*
- * Makes it a chunk of a pool, with its physical and bus address. The region stays the caller's, who has
- * it back when the pool is destroyed.
+
+/**
+ * genpool_region_add - makes a region a chunk of a pool
+ * @region: the handle, which stays the caller's
+ * @pool: keeps it mapped until it is destroyed or loses the chunk
+ * @owner: given back with each allocation
+ *
+ * Return: 0; -EINVAL for registers and as gen_pool_add, -EEXIST, -ENOMEM, -EPERM in a forked child.
  */
 int genpool_region_add(struct genpool_region *region, struct gen_pool *pool, void *GENPOOL_NULLABLE owner);
-/*
- * Takes it out of a pool that lives on. -EBUSY, and nothing happens, while anything is allocated there:
- * genpool_chunk_drain keeps new allocations out meanwhile. -EFAULT when the pool has not got it.
+
+/**
+ * genpool_region_take_back - takes a region out of a pool that lives on
+ * @region: the handle
+ * @pool: of which it is a chunk
+ *
+ * Return: 0; -EBUSY, and nothing happens, while anything is allocated there (genpool_chunk_drain
+ * keeps new allocations out), -EFAULT when the pool does not have it, -EPERM in a forked child.
  */
 int genpool_region_take_back(struct genpool_region *region, struct gen_pool *pool);
-/* Unmaps and closes it. -EBUSY while it is a chunk of a pool. */
+
+/**
+ * genpool_region_close - unmaps and closes a region
+ * @region: the handle; NULL does nothing
+ *
+ * Return: 0; -EBUSY while a pool or a DMA mapping has it, -EPERM in a forked child.
+ */
 int genpool_region_close(struct genpool_region *GENPOOL_NULLABLE region);
 
-/* The bus address of an address in a pool; -ENXIO where there is none, or nobody knows it. */
+/**
+ * genpool_bus_address - finds a bus address
+ * @pool: the pool
+ * @addr: in a chunk
+ * @bus: where it is stored
+ *
+ * Return: 0; -ENXIO where there is none, or it is not known.
+ */
 int genpool_bus_address(struct gen_pool *pool, unsigned long addr, uint64_t *bus);
 
 /* What a device asks of memory. */
@@ -307,11 +790,20 @@ struct genpool_constraints {
   uint32_t uses;      /* for what, GENPOOL_USE_...: regions of the initiator's own must be able to keep it */
   uint32_t node;      /* a NUMA node, plus 1; 0 for any */
 };
-/*
- * gen_pool_dma_alloc with constraints, and with a reason for its failure: -ENOMEM for too little memory,
- * -ENOSPC for memory in pieces, -EINVAL for what can never be, -ENXIO when dma is asked for in a
- * genpool_region whose bus address is not known. A chunk without a bus address meets no
- * constraint on it. gen_pool_free frees.
+
+/**
+ * genpool_dma_alloc - allocates under constraints
+ * @pool: the pool
+ * @size: in bytes, rounded up to granules
+ * @constraints: what a device asks of the memory
+ * @dma: where the address for devices is stored, if there is memory; NULL if it is not asked for
+ * @memory: where its address is stored
+ *
+ * A chunk without a bus address meets no constraint on it. gen_pool_free frees.
+ *
+ * Return: 0; -ENOMEM when no chunk has as much free, -ENOSPC when it is free in pieces, -EINVAL for
+ * what can never be, -E2BIG for a constraint that this version does not know, -ENXIO when dma is
+ * asked for and not known, -EPERM in a forked child (fatal misuse).
  */
 int genpool_dma_alloc(struct gen_pool *pool, size_t size, const struct genpool_constraints *constraints,
                       dma_addr_t *GENPOOL_NULLABLE dma,
@@ -319,10 +811,35 @@ int genpool_dma_alloc(struct gen_pool *pool, size_t size, const struct genpool_c
 
 /* A device that does DMA, which has its own address for every piece of memory. */
 struct genpool_initiator;
+
+/**
+ * genpool_initiator_get - opens a handle of a device that does DMA
+ * @sysfs_root: NULL is $GENPOOL_SYSFS_ROOT, else /sys
+ * @device: "0000:01:00.0"
+ * @source: enum genpool_source
+ * @initiator: where the handle is stored
+ *
+ * Return: 0; -EINVAL for what is no PCI address or source, -ENODEV, -EBUSY, -EPERM as
+ * genpool_region_open.
+ */
 int genpool_initiator_get(const char *GENPOOL_NULLABLE sysfs_root, const char *device, uint32_t source,
                           struct genpool_initiator *GENPOOL_NULLABLE *GENPOOL_NULLABLE initiator);
-/* Lets it do DMA (bus mastering), until the last of its regions is closed; needs one that is open. */
+
+/**
+ * genpool_initiator_enable - lets a device do DMA (bus mastering), until the last of its regions is closed
+ * @initiator: the handle
+ *
+ * Return: 0; -EPERM in a forked child, -EINVAL or -ENODEV without a region that is open, or the
+ * errno of a system call.
+ */
 int genpool_initiator_enable(struct genpool_initiator *initiator);
+
+/**
+ * genpool_initiator_put - gives a handle back
+ * @initiator: the handle; NULL does nothing
+ *
+ * Return: nothing. A forked child keeps it.
+ */
 void genpool_initiator_put(struct genpool_initiator *GENPOOL_NULLABLE initiator);
 
 /*
@@ -330,18 +847,62 @@ void genpool_initiator_put(struct genpool_initiator *GENPOOL_NULLABLE initiator)
  * bus address where nothing translates. Good until it is unmapped; -EHOSTUNREACH if there is no way.
  */
 struct genpool_dma_mapping;
+
+/**
+ * genpool_dma_map - makes memory of a pool reachable
+ * @initiator: the device that will use it
+ * @pool: the pool
+ * @addr: in a chunk
+ * @size: in bytes
+ * @address: where the initiator's address is stored: its IOVA, or the bus address where nothing
+ *   translates
+ * @mapping: where the handle is stored
+ *
+ * The address is good until genpool_dma_unmap.
+ *
+ * Return: 0; -EINVAL for memory that the pool does not have, -EHOSTUNREACH if there is no way,
+ * -EPERM in a forked child, or the errno of a system call.
+ */
 int genpool_dma_map(struct genpool_initiator *initiator, struct gen_pool *pool, unsigned long addr,
                     size_t size, uint64_t *address,
                     struct genpool_dma_mapping *GENPOOL_NULLABLE *GENPOOL_NULLABLE mapping);
+
+/**
+ * genpool_dma_unmap - ends a mapping
+ * @mapping: the handle; NULL does nothing
+ *
+ * Return: nothing. A forked child keeps it.
+ */
 void genpool_dma_unmap(struct genpool_dma_mapping *GENPOOL_NULLABLE mapping);
 
-/*
- * Chunks by their first address, -EFAULT for another: a drained one is not allocated from until it is
- * undrained, one that is removed (-EBUSY while anything is allocated there) is forgotten. None may be
- * removed while gen_pool_for_each_chunk runs.
+/**
+ * genpool_chunk_drain - keeps new allocations out of a chunk
+ * @pool: the pool
+ * @start_addr: the chunk's first address
+ *
+ * Return: 0; -EFAULT for an address that begins no chunk, -EPERM in a forked child.
  */
 int genpool_chunk_drain(struct gen_pool *pool, unsigned long start_addr);
+
+/**
+ * genpool_chunk_undrain - lets a drained chunk be allocated from
+ * @pool: the pool
+ * @start_addr: the chunk's first address
+ *
+ * Return: 0; -EFAULT for an address that begins no chunk, -EPERM in a forked child.
+ */
 int genpool_chunk_undrain(struct gen_pool *pool, unsigned long start_addr);
+
+/**
+ * genpool_chunk_remove - takes a chunk out of a pool that lives on
+ * @pool: the pool
+ * @start_addr: the chunk's first address
+ *
+ * Not while gen_pool_for_each_chunk runs.
+ *
+ * Return: 0; -EBUSY, and nothing happens, while anything is allocated there, -EFAULT for an address
+ * that begins no chunk, -EPERM in a forked child.
+ */
 int genpool_chunk_remove(struct gen_pool *pool, unsigned long start_addr);
 
 /* A pool in numbers: a snapshot. */
@@ -359,30 +920,68 @@ struct genpool_statistics {
   uint64_t failed_fragmented; /* allocations for which no free run would do */
   uint64_t cached;            /* the bytes that caches hold, which count as allocated */
 };
+
+/**
+ * genpool_pool_statistics - counts
+ * @pool: the pool
+ * @statistics: its size is set; the rest is filled in as far as that reaches
+ *
+ * Return: 0; -EINVAL for a size that is none.
+ */
 int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *statistics);
 
-/*
- * Allocates count times size bytes by the pool's algorithm, or nothing, and stores the addresses in
- * addrs: those that as many calls of gen_pool_alloc, one after another, would return. Other threads
- * see all of the batch allocated or nothing, and wait until it is: an own algorithm is called with
- * more locks than one held. A count of 0 does nothing. -ENOMEM when no chunk has
- * size bytes left for one of them, -ENOSPC when no free run fits, -EINVAL for a size of 0: what
- * addrs has then means nothing.
+/**
+ * genpool_alloc_batch - allocates several times, or not at all
+ * @pool: the pool
+ * @size: of each, in bytes
+ * @count: how many; 0 does nothing
+ * @addrs: where as many addresses are stored; they mean nothing on failure
+ *
+ * The addresses are those that as many calls of gen_pool_alloc, one after another, would return.
+ * Other threads see all of the batch allocated or nothing, and wait until it is: an own algorithm
+ * is called with more locks than one held.
+ *
+ * Return: 0; -ENOMEM when no chunk has size bytes left for one of them, -ENOSPC when no free run
+ * fits, -EINVAL for a size of 0, -EPERM in a forked child (fatal misuse).
  */
 int genpool_alloc_batch(struct gen_pool *pool, size_t size, size_t count, unsigned long *addrs);
-/*
- * Frees size bytes at each of count addresses, in any order, or nothing: -EINVAL when one of them
- * is not allocated or occurs twice, -EFAULT outside of the chunks, -ENODEV where a chunk was taken
- * back.
+
+/**
+ * genpool_free_batch - frees several ranges, or none
+ * @pool: the pool
+ * @size: of each, in bytes
+ * @count: how many; 0 does nothing
+ * @addrs: in any order
+ *
+ * Return: 0; -EINVAL when one of them is not allocated or occurs twice, -EFAULT outside of the
+ * chunks, -ENODEV where a chunk was taken back, -EPERM in a forked child (fatal misuse).
  */
 int genpool_free_batch(struct gen_pool *pool, size_t size, size_t count, const unsigned long *addrs);
 
-/*
- * Whose allocated memory is: a number that the pool's users agree on, 0 for nobody's. Kept outside of the
- * memory; a free forgets it. -EFAULT outside of the chunks, -EINVAL for what is not allocated, -ENOMEM.
+/**
+ * genpool_tag - notes whose memory is
+ * @pool: the pool
+ * @addr: of allocated memory
+ * @size: in bytes
+ * @tag: a number that the pool's users agree on; 0 for none
+ *
+ * Kept outside of the memory; a free forgets it.
+ *
+ * Return: 0; -EFAULT outside of the chunks, -EINVAL for what is not allocated, -ENOMEM, -EPERM in a
+ * forked child.
  */
 int genpool_tag(struct gen_pool *pool, unsigned long addr, size_t size, uint32_t tag);
-/* What is allocated, and whose, newest chunk first: a snapshot, so that f may use the pool. */
+
+/**
+ * genpool_for_each_holding - visits what is allocated, newest chunk first
+ * @pool: the pool
+ * @f: is called for each run of one tag; may use the pool
+ * @data: is passed to f
+ *
+ * A snapshot. f may leave by longjmp, which loses the snapshot's memory and nothing else.
+ *
+ * Return: nothing.
+ */
 void genpool_for_each_holding(struct gen_pool *pool,
                               void (*f)(unsigned long addr, size_t size, uint32_t tag,
                                         void *GENPOOL_NULLABLE data),
@@ -396,16 +995,87 @@ void genpool_for_each_holding(struct gen_pool *pool,
  * cache is flushed or destroyed.
  */
 struct genpool_cache;
+
+/**
+ * genpool_cache_create - makes a thread's own stock of small allocations
+ * @pool: the pool
+ * @largest: the largest size that it serves (64 granules for 0, and at most)
+ * @limit: the most bytes that it holds (256 granules for 0)
+ * @cache: where the handle is stored
+ *
+ * At any place, where gen_pool_alloc has the kernel's, and without the pool's locks. One thread at
+ * a time uses it. What it holds counts as allocated, so that gen_pool_destroy takes it for a misuse
+ * until the cache is flushed or destroyed. In a program with the thread sanitizer it holds nothing.
+ *
+ * Return: 0; -ENOMEM, -EINVAL when cache is NULL, -EPERM in a forked child.
+ */
 int genpool_cache_create(struct gen_pool *pool, size_t largest, size_t limit,
                          struct genpool_cache *GENPOOL_NULLABLE *GENPOOL_NULLABLE cache);
-/* The address, or 0: as gen_pool_alloc. More than largest comes from the pool, by the first fit. */
+
+/**
+ * genpool_cache_alloc - allocates at any place
+ * @cache: the handle
+ * @size: in bytes, rounded up to granules; more than largest comes from the pool, by the first fit
+ *
+ * Return: the address; 0 when no chunk has a place for it, and for a size of 0. errno is not set.
+ */
 unsigned long genpool_cache_alloc(struct genpool_cache *cache, size_t size);
-/* As gen_pool_free, which may free what a cache handed out, as this what the pool did. */
+
+/**
+ * genpool_cache_free - frees into a cache
+ * @cache: the handle
+ * @addr: rounded down to its granule
+ * @size: in bytes, rounded up to granules
+ *
+ * May free what the pool handed out, as gen_pool_free what a cache did.
+ *
+ * Return: nothing. Fatal misuse: as gen_pool_free.
+ */
 void genpool_cache_free(struct genpool_cache *cache, unsigned long addr, size_t size);
-/* Gives all that it holds back to the pool. -EPERM in a forked child. */
+
+/**
+ * genpool_cache_flush - gives all that it holds back to the pool
+ * @cache: the handle
+ *
+ * Return: 0; -EPERM in a forked child.
+ */
 int genpool_cache_flush(struct genpool_cache *cache);
-/* Flushes and ends it. What it handed out stays allocated. */
+
+/**
+ * genpool_cache_destroy - flushes and ends a cache
+ * @cache: the handle; NULL does nothing
+ *
+ * Return: nothing. What it handed out stays allocated.
+ */
 void genpool_cache_destroy(struct genpool_cache *GENPOOL_NULLABLE cache);
+
+/**
+ * genpool_record - writes all calls of a pool to a file from now on
+ * @pool: the pool
+ * @path: of a file that is not there yet
+ *
+ * `genpool-bench replay` makes the calls again and compares the answers. No other thread may use
+ * the pool during this call. Calls that follow are made one after the other, and own algorithms are
+ * called with the record locked. Where there is no record for a call (a cache, a drained or removed
+ * chunk, a place in an older chunk by an own algorithm or by constraints) the record ends with a
+ * comment: it is partial.
+ *
+ * Return: 0; -EEXIST when there is such a file, -EALREADY while the pool is recorded, -EOPNOTSUPP
+ * for a pool that had a cache or has a drained chunk, or the errno of open(2) or write(2).
+ */
+int genpool_record(struct gen_pool *pool, const char *path);
+
+/**
+ * genpool_record_end - ends a pool's record
+ * @pool: the pool
+ *
+ * gen_pool_destroy ends it as well. No other thread may use the pool during this call.
+ *
+ * Return: 0 if all calls are in it; -EOPNOTSUPP for a partial one that a call ended, or the errno
+ * of the write(2) that failed (-ENOSPC); genpool_error_text names the line. -ENOENT when the pool
+ * is not recorded by this process.
+ */
+int genpool_record_end(struct gen_pool *pool);
 
 #ifdef __cplusplus
 }

@@ -22,4 +22,13 @@ unsigned long gp_place(enum gp_algorithm algorithm, const unsigned long *map, un
                        unsigned long start, unsigned int nr, void *_Nullable data, struct gen_pool *pool,
                        unsigned long start_addr);
 
+/* A struct gen_pool as it is allocated: what callers do not see stands behind it. */
+struct gp_pool {
+  struct gen_pool shown;
+  /* A reference to the recording that all calls go through; NULL for none. */
+  void *_Nullable recording;
+  /* Whether it ever had a cache, whose allocations no record follows. */
+  bool had_cache;
+};
+
 #pragma clang assume_nonnull end

@@ -1,3 +1,4 @@
+import CGenPoolInline
 import Synchronization
 
 extension RangeAllocator {
@@ -208,7 +209,10 @@ extension RangeAllocator {
     guard !forkGuard.isForked else { throw .forked }
     // No slab passes the end of an address space: 64 objects of 64 granules.
     let most = Int(clamping: UInt64.max >> (UInt64(granule.order) + 13))
-    let held = min(limit.map { Int(clamping: $0.rawValue >> UInt64(granule.order)) } ?? 256, most)
+    let wantedLimit = limit.map { Int(clamping: $0.rawValue >> UInt64(granule.order)) } ?? 256
+    // Caches hand memory from thread to thread without locks, which a program's sanitizer does not
+    // see in a library without it: there they hold nothing, and all comes from the allocator.
+    let held = gp_has_thread_sanitizer() ? 0 : min(wantedLimit, most)
     let bound = granule.bytes(GranuleCount(Slab.mostGranules))
     let wanted = largest.map { granule.granules(holding: min($0, bound)).rawValue }
     let served = min(wanted ?? Slab.mostGranules, held / 2)

@@ -221,7 +221,7 @@ extension RangeAllocator.Failure {
 
 extension Fit {
   /// The fit as traces write it; nil for own algorithms.
-  fileprivate var token: String? {
+  package var token: String? {
     switch self {
     case .first: "ff"
     case .firstAligned(let alignment): "al:\(hex(alignment.rawValue))"

@@ -11,20 +11,34 @@ import Synchronization
 /// both may miss the other's store. Sleepers are rare: their barrier is one for all threads,
 /// membarrier(2), and a release needs none, which was about half of an uncontended acquire and
 /// release.
+///
+/// The thread sanitizer of a program does not see these atomics in a library that was built without
+/// it, and has to be called. For that such a lock has another word for "free": each acquire then
+/// takes the slow path, and one without a sanitizer pays nothing.
 struct Lock: ~Copyable {
-  private let word = Atomic<UInt32>(0)
+  private let word: Atomic<UInt32>
   private let sleepers = Atomic<UInt32>(0)
-  private let hasBarrierForAll: Bool
+  private let mode: Mode
+
+  /// How a release reaches the sleepers, and whether a sanitizer follows.
+  private enum Mode { case barrierForAll, fences, reported }
 
   private static var free: UInt32 { 0 }
   private static var held: UInt32 { 1 }
+  private static var freeAndReported: UInt32 { 2 }
   /// Whether the kernel has membarrier(2) for this process.
   private static let hasBarrierForAll = gp_register_barrier_for_all()
 
-  init() { self.init(hasBarrierForAll: Self.hasBarrierForAll) }
+  init() {
+    self.init(hasBarrierForAll: Self.hasBarrierForAll, isReported: gp_has_thread_sanitizer())
+  }
 
-  /// A lock whose sleepers have the barrier for all threads, or one that has fences: for tests.
-  init(hasBarrierForAll: Bool) { self.hasBarrierForAll = hasBarrierForAll }
+  /// A lock whose sleepers have the barrier for all threads, or one that has fences; one that is
+  /// reported to the thread sanitizer, if there is one, has fences. For tests.
+  init(hasBarrierForAll: Bool, isReported: Bool = false) {
+    mode = isReported ? .reported : hasBarrierForAll ? .barrierForAll : .fences
+    word = Atomic(isReported ? Self.freeAndReported : Self.free)
+  }
 
   @inline(__always)
   func acquire() {
@@ -35,23 +49,36 @@ struct Lock: ~Copyable {
 
   @inline(__always)
   func release() {
-    word.store(Self.free, ordering: .releasing)
-    if hasBarrierForAll {
+    if mode == .barrierForAll {
+      word.store(Self.free, ordering: .releasing)
       gp_compiler_barrier()
     } else {
-      atomicMemoryFence(ordering: .sequentiallyConsistent)
+      releaseWithFence()
     }
     if sleepers.load(ordering: .relaxed) != 0 { wakeOne() }
   }
 
+  @inline(never)
+  private func releaseWithFence() {
+    if mode == .reported { unsafe withFutexWord { unsafe gp_report_release($0) } }
+    word.store(freeWord, ordering: .releasing)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
+  }
+
+  private var freeWord: UInt32 { mode == .reported ? Self.freeAndReported : Self.free }
+
   private func tryAcquire() -> Bool {
-    word.load(ordering: .relaxed) == Self.free
-      && word.compareExchange(expected: Self.free, desired: Self.held, ordering: .acquiring)
-        .exchanged
+    let free = freeWord
+    guard word.load(ordering: .relaxed) == free,
+      word.compareExchange(expected: free, desired: Self.held, ordering: .acquiring).exchanged
+    else { return false }
+    if mode == .reported { unsafe withFutexWord { unsafe gp_report_acquire($0) } }
+    return true
   }
 
   @inline(never)
   private func wait() {
+    if mode == .reported, tryAcquire() { return }
     // Critical sections are tens of nanoseconds: looking now and then beats two system calls. Seldom,
     // because each look takes the line from the holder's cache: whoever has lock and index at hand
     // works on meanwhile, which is most of what two threads can do together.
@@ -63,7 +90,7 @@ struct Lock: ~Copyable {
     }
     sleepers.wrappingAdd(1, ordering: .relaxed)
     var isSeen = true
-    if hasBarrierForAll {
+    if mode == .barrierForAll {
       isSeen = gp_barrier_for_all()
     } else {
       atomicMemoryFence(ordering: .sequentiallyConsistent)

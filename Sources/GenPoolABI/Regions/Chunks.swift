@@ -6,9 +6,10 @@ import Glibc
 @c @implementation
 public func genpool_chunk_drain(_ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt) -> CInt
 {
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
+  handle.endRecord(by: "genpool_chunk_drain")
   return ErrorText.answer { () throws(PoolError) in
-    try pool.drain(chunkAt: VirtualAddress(UInt64(start_addr)))
+    try handle.pool.drain(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
 
@@ -16,9 +17,10 @@ public func genpool_chunk_drain(_ pool: UnsafeMutablePointer<gen_pool>, _ start_
 public func genpool_chunk_undrain(
   _ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt
 ) -> CInt {
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
+  handle.endRecord(by: "genpool_chunk_undrain")
   return ErrorText.answer { () throws(PoolError) in
-    try pool.undrain(chunkAt: VirtualAddress(UInt64(start_addr)))
+    try handle.pool.undrain(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
 
@@ -26,9 +28,10 @@ public func genpool_chunk_undrain(
 public func genpool_chunk_remove(
   _ pool: UnsafeMutablePointer<gen_pool>, _ start_addr: UInt
 ) -> CInt {
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
+  handle.endRecord(by: "genpool_chunk_remove")
   return ErrorText.answer { () throws(PoolError) in
-    try pool.remove(chunkAt: VirtualAddress(UInt64(start_addr)))
+    try handle.pool.remove(chunkAt: VirtualAddress(UInt64(start_addr)))
   }
 }
 
@@ -37,8 +40,9 @@ public func genpool_region_take_back(
   _ region: OpaquePointer, _ pool: UnsafeMutablePointer<gen_pool>
 ) -> CInt {
   let start = unsafe RegionHandle.at(region).start
-  let pool = unsafe PoolHandle(pool).pool
-  return ErrorText.answer { () throws(PoolError) in try pool.remove(chunkAt: start) }
+  let handle = unsafe PoolHandle(pool)
+  handle.endRecord(by: "genpool_region_take_back")
+  return ErrorText.answer { () throws(PoolError) in try handle.pool.remove(chunkAt: start) }
 }
 
 @c @implementation

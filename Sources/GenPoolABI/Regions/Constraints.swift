@@ -46,10 +46,14 @@ public func genpool_dma_alloc(
   let isAligned = unsafe known.alignment != 0
   return handle.withPool { pool in
     do throws(PoolError) {
-      let allocation = try pool.allocateDMA(
-        ByteCount(UInt64(UInt(bitPattern: size))), alignment: isAligned ? alignment : nil,
-        fit: ownFit, meeting: asked)
-      guard let start = unsafe PoolHandle.hand(allocation, of: pool, dma) else { return -ENXIO }
+      // Where constraints put it is recorded as the place that it is.
+      let allocation = try handle.allocatingDMA(size, .custom { _, _ in nil }) {
+        () throws(PoolError) in
+        try pool.allocateDMA(
+          ByteCount(UInt64(UInt(bitPattern: size))), alignment: isAligned ? alignment : nil,
+          fit: ownFit, meeting: asked)
+      }
+      guard let start = unsafe handle.hand(allocation, of: pool, dma) else { return -ENXIO }
       unsafe memory.pointee = start
       return 0
     } catch {

@@ -38,9 +38,13 @@ public func genpool_region_add(
     ErrorText.set("add a region to a pool: the parent process has it mapped, and this one has not")
     return -EPERM
   }
-  let pool = unsafe PoolHandle(pool).pool
+  let handle = unsafe PoolHandle(pool)
   let word = unsafe owner.map { Owner(UInt(bitPattern: $0)) }
-  return ErrorText.answer { () throws(PoolError) in try region.add(to: pool, owner: word) }
+  return ErrorText.answer { () throws(PoolError) in
+    try handle.adding(chunkAt: region.start) { (pool) throws(PoolError) in
+      try region.add(to: pool, owner: word)
+    }
+  }
 }
 
 @c @implementation

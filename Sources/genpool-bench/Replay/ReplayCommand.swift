@@ -7,12 +7,13 @@ struct ReplayCommand: ParsableCommand {
     commandName: "replay",
     abstract: "Replays records of pools and compares every answer.",
     discussion: """
-      Records are what genpoold --record writes of a daemon's pools and RecordedPool of a program's, \
-      and the golden traces of the kernel's gen_pool; Tests/Traces/golden/FORMAT.md describes them.
+      Records are what genpoold --record writes of a daemon's pools, RecordedPool and genpool_record \
+      of a program's, and the golden traces of the kernel's gen_pool; Tests/Traces/golden/FORMAT.md describes them.
 
       Each file has a line; the last line is "N records, M mismatches" of all. The first mismatches are \
       shown with file, line, what was got and what was expected. A last line without an end was torn \
-      when it was written: the record ends before it. A file that is no record, or empty, is named on \
+      when it was written: the record ends before it. A record that a call ended which has no record is \
+      partial, and says by which. A file that is no record, or empty, is named on \
       standard error, and the others are replayed.
 
       With --failures each allocation that failed when it was recorded has a line: file and line, size, \

@@ -17,6 +17,8 @@ struct ReplayedFile {
   private(set) var problem: Problem?
   /// The last line's number, if it has no end: what was written of it is not the whole record.
   private(set) var tornLine: Int?
+  /// Why the record ends before the pool did, if it says so.
+  private(set) var ending: String?
 
   init(path: String) {
     self.path = path
@@ -35,7 +37,9 @@ struct ReplayedFile {
       tornLine = bytes[...end].count { $0 == UInt8(ascii: "\n") } + 1
     }
     do {
-      replayer.replay(try Trace(parsing: String(decoding: bytes[...end], as: UTF8.self)))
+      let trace = try Trace(parsing: String(decoding: bytes[...end], as: UTF8.self))
+      ending = trace.ending.map(String.init)
+      replayer.replay(trace)
     } catch {
       problem = Problem(reason: "\(path):\(error.line): \(error.reason)", status: EX_DATAERR)
     }
@@ -59,6 +63,7 @@ struct ReplayedFile {
   var summary: String {
     var parts = ["\(replayer.recordCount) records, \(replayer.mismatches.count) mismatches"]
     if !replayer.failures.isEmpty { parts.append("\(replayer.failures.count) failed allocations") }
+    if let ending { parts.append("partial: \(ending)") }
     if let tornLine { parts.append("ends before line \(tornLine), which is torn") }
     return "\(path): \(parts.joined(separator: ", "))"
   }
@@ -69,6 +74,7 @@ extension ReplayedFile: Encodable {
   private enum CodingKeys: String, CodingKey {
     case file, records, mismatches, failures, problem
     case tornLine = "torn_line"
+    case ending = "partial"
   }
 
   func encode(to encoder: any Encoder) throws {
@@ -78,6 +84,7 @@ extension ReplayedFile: Encodable {
     try container.encode(replayer.mismatches, forKey: .mismatches)
     try container.encode(replayer.failures, forKey: .failures)
     try container.encode(tornLine, forKey: .tornLine)
+    try container.encode(ending, forKey: .ending)
     try container.encode(problem?.reason, forKey: .problem)
   }
 }

@@ -43,14 +43,18 @@ struct Trace {
   /// The name given in the first line.
   let name: String
   let records: [Record]
+  /// Why the record ends before what was recorded did; nil if it does not.
+  let ending: Substring?
 
   /// Parses a trace file's text.
   init(parsing text: String) throws(TraceSyntaxError) {
     var records: [Record] = []
     var name: String?
     var number = 0
+    var ending: Substring?
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
       number += 1
+      if line.hasPrefix(Self.endingMark) { ending = line.dropFirst(Self.endingMark.count) }
       guard !line.isEmpty, !line.hasPrefix("#") else { continue }
       var fields = Fields(line, number: number)
       if name == nil {
@@ -67,7 +71,11 @@ struct Trace {
     guard let name else { throw TraceSyntaxError(line: 1, reason: "empty") }
     self.name = name
     self.records = records
+    self.ending = ending
   }
+
+  /// The comment that libgenpool's genpool_record ends a partial record with.
+  private static let endingMark = "# the record ends here: "
 }
 
 /// A line that is not a record of the format.
