@@ -13,7 +13,7 @@ import SystemPackage
 /// Tests/Traces/golden/FORMAT.md has no record ends it, with a comment, because nothing behind such
 /// a call could be replayed; so does a line that does not go in, which is taken out again.
 final class Recording: Sendable {
-  /// Why nothing more is written.
+  /// The reason for which nothing more is written.
   enum Ending {
     case noRecord(of: String)
     case failure(Errno)
