@@ -938,8 +938,8 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   for (struct lost *one = client->lost; one; one = one->next, count++)
     if (one == lost) is_new = false;
   struct genpool_client_lease *made = NULL;
-  /* What keeps others from being settled most likely keeps this one too, and says so; but not so many. */
-  if (result == 0 || !is_new || count < LOST_LIMIT) {
+  /* What keeps others from being settled may not keep this one; but not for ever, and not so many. */
+  if (result == 0 || (!is_over(deadline) && (!is_new || count < LOST_LIMIT))) {
     made = calloc(1, sizeof *made);
     result = made ? 0 : fail_system(client, ENOMEM, "Acquire");
   }

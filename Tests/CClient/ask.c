@@ -4,6 +4,7 @@
  *   timeout=MS            open=LABEL            connect  list  free  monitor
  *   acquire[,FIELD=VALUE…] of key, pool, bytes, alignment, offset, fit, label, wait, times
  *   map[=N]  release[=N]  of the N-th lease that was acquired, from 0 on; without N the last
+ *   read                  a line of standard input
  *   files=N               the descriptors that may be open from now on beside those that are
  *
  * One line a command: its name, the result, and the broker's name of the error. The last line says
@@ -111,6 +112,8 @@ int main(int argument_count, char **arguments) {
       close(free_number);
       struct rlimit limit = {(rlim_t)(free_number + which), 4096};
       if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+    } else if (strcmp(command, "read") == 0) {
+      while (getchar() > '\n') continue;
     } else if (strcmp(command, "free") == 0) {
       genpool_client_free(client);
       client = NULL;

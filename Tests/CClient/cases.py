@@ -53,6 +53,7 @@ class Broker:
         self.keys: "dict[str, str]" = {}
         self.granted = 0
         self.connections = 0
+        self.refused = threading.Event()
         self.open: "list[socket.socket]" = []
         self.lock = threading.Lock()
         self.file = tempfile.TemporaryFile()
@@ -100,6 +101,7 @@ class Broker:
                 connection.sendall(json.dumps({"error": INTERFACE + "QuotaExceeded", "parameters": {
                     "what": "connections", "limit": 1, "used": 1}}).encode() + b"\0")
                 connection.shutdown(socket.SHUT_RDWR)
+                self.refused.set()
                 return
             self._talk(connection, number)
         except OSError:
@@ -142,7 +144,6 @@ class Broker:
             if fault == DRIP:
                 while True:
                     connection.sendall(b" ")
-                    time.sleep(0.002)
             rights = array.array("i", [self.file.fileno()] * descriptors)
             connection.sendmsg([bytes_], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else [])
 
