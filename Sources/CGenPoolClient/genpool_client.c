@@ -310,7 +310,8 @@ struct connection {
 
 /*
  * The process that made something. Not by its number alone: a child in a pid namespace of its own
- * can have its parent's. fork() wipes the page, and a child that shares all memory has another number.
+ * can have its parent's. fork() wipes the page, and a child that shares all memory has another
+ * number.
  */
 struct origin {
   volatile unsigned char *page;
@@ -470,7 +471,7 @@ static int send_all(struct connection *c, const char *bytes, size_t length, int6
   return 0;
 }
 
-/* Keeps the descriptors of a message. Too many are closed, and an error, as are some that did not come. */
+/* Keeps the descriptors of a message. Too many are closed, and an error, as are too few. */
 static int take_descriptors(struct connection *c, struct msghdr *message) {
   int number = 0;
   size_t received = 0;
@@ -616,6 +617,9 @@ static int malformed(struct genpool_client *client, const char *method, const ch
   return fail(client, EPROTO, "the reply to %s is not as the interface has it: %s", method, problem);
 }
 
+/* Whether a call that failed so may have been lost with its connection. */
+static bool is_lost(int result) { return result == -ECONNRESET || result == -EPIPE; }
+
 /* continues is NULL where one reply is all. */
 static int call_on(struct genpool_client *client, struct connection *c, const char *method, const char *call, size_t length,
                    int64_t deadline, struct json *parameters, bool *continues) {
@@ -627,7 +631,7 @@ static int call_on(struct genpool_client *client, struct connection *c, const ch
   int number = call ? send_all(c, call, length, deadline) : 0;
   if (call) client->was_sent = true;
   /* A broker that refuses the connection says why before it closes, and reads nothing. */
-  if (number == EPIPE && receive(c, deadline, &text, &size) == 0 && json_parse(text, size, &reply) &&
+  if (is_lost(-number) && receive(c, deadline, &text, &size) == 0 && json_parse(text, size, &reply) &&
       json_member(reply, "error", &error))
     number = 0;
   else if (number == 0)
@@ -687,13 +691,10 @@ int genpool_client_connect(struct genpool_client *client) {
   return result ? result : connect_until(client, deadline_of(client));
 }
 
-/* Whether a call that failed so may have been lost with its connection. */
-static bool is_lost(int result) { return result == -ECONNRESET || result == -EPIPE; }
-
 /* Whether the last call, which failed, was answered. */
 static bool is_answered(const struct genpool_client *client) { return client->error.name[0] && !client->was_refused; }
 
-/* Calls a method, over a new connection when the old one turns out to be gone; all before deadline. */
+/* Calls a method, over a new connection when the old one turns out to be gone. */
 static int call(struct genpool_client *client, const char *method, const struct writer *text, int64_t deadline,
                 struct json *parameters, bool *continues) {
   client->was_sent = client->was_refused = false;
@@ -822,7 +823,7 @@ static void forget_lost(struct genpool_client *client, struct lost *lost) {
   free(lost);
 }
 
-/* Finds out what became of an Acquire by asking again with its key, and gives back what that brings. */
+/* Asks again for what was lost, and gives back what that brings. */
 static int settle(struct genpool_client *client, struct lost *lost, int64_t deadline) {
   struct json parameters, value;
   struct genpool_client_facts facts;
@@ -876,7 +877,7 @@ static int find_lost(struct genpool_client *client, const struct genpool_client_
   return 0;
 }
 
-/* The lease that an Acquire brought. is_settled: whether nothing of it may be held without a handle. */
+/* The lease that an Acquire brought. is_settled: nothing of it is held without a handle. */
 static int take_lease(struct genpool_client *client, const struct genpool_client_request *request, struct json parameters,
                       int64_t deadline, struct genpool_client_lease *made, struct genpool_client_lease **lease,
                       bool *is_settled) {
@@ -938,7 +939,7 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   for (struct lost *one = client->lost; one; one = one->next, count++)
     if (one == lost) is_new = false;
   struct genpool_client_lease *made = NULL;
-  /* What keeps others from being settled may not keep this one; but not for ever, and not so many. */
+  /* What keeps others from being settled may not keep this one; but not late, and not so many. */
   if (result == 0 || (!is_over(deadline) && (!is_new || count < LOST_LIMIT))) {
     made = calloc(1, sizeof *made);
     result = made ? 0 : fail_system(client, ENOMEM, "Acquire");
@@ -1086,7 +1087,7 @@ struct genpool_client *genpool_client_new(const char *socket, const char *label)
   return client;
 }
 
-/* Gives all leases back, by one answer: the others are told without one, on the same connection before. */
+/* Gives all leases back, by one answer: the others are told before, without one. */
 static void release_all(struct genpool_client *client, int64_t deadline) {
   int result = client->leases ? -EPIPE : 0;
   for (int attempt = 0; attempt < 2 && is_lost(result); attempt++) {
@@ -1149,7 +1150,8 @@ int genpool_client_monitor_new(struct genpool_client *client, struct genpool_cli
   int number = make_origin(&made->origin);
   if (number == 0) number = open_connection(&made->connection, client->socket, deadline);
   if (number == 0) number = send_all(&made->connection, text, sizeof text, deadline);
-  if (number) {
+  /* A broker that refuses the connection has said why, which the first event tells. */
+  if (number && !is_lost(-number)) {
     genpool_client_monitor_free(made);
     return fail_system(client, number, "Monitor");
   }

@@ -16,8 +16,8 @@ extension Connection {
   ///   - wait: how long to wait until memory comes free, those first who asked first; a year at most.
   ///     Nil for as long as memory is being scrubbed that would do, within the connection's `timeout`;
   ///     zero for not at all. Other calls on this connection wait meanwhile.
-  ///   - label: for people, in lists and events: 1 to 64 printable ASCII characters. Nil for the name
-  ///     that ``hello(as:)`` gave.
+  ///   - label: for people, in lists and events: 1 to 64 printable ASCII characters. Nil for the
+  ///     name that ``hello(as:)`` gave.
   /// - Throws: `broker` with `poolFull`, `poolFragmented`, `poolBusy` and others; `violation` when what
   ///   the broker lends is not what it says; `system` when it cannot be mapped. The lease is given
   ///   back then.

@@ -7,6 +7,9 @@
  *   read                  a line of standard input
  *   files=N               the descriptors that may be open from now on beside those that are
  *
+ * With SLOW each recvmsg and send takes a while, and recvmsg takes a few bytes: there are always more, and
+ * a peer that closes at once has closed.
+ *
  * One line a command: its name, the result, and the broker's name of the error. The last line says
  * how many descriptors are left open that were not there at the start.
  */
@@ -16,7 +19,30 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#ifdef SLOW
+ssize_t __real_recvmsg(int socket, struct msghdr *message, int flags);
+ssize_t __wrap_recvmsg(int socket, struct msghdr *message, int flags);
+
+ssize_t __wrap_recvmsg(int socket, struct msghdr *message, int flags) {
+  struct timespec pause = {0, 2000000};
+  nanosleep(&pause, NULL);
+  if (message->msg_iov->iov_len > 16) message->msg_iov->iov_len = 16;
+  return __real_recvmsg(socket, message, flags);
+}
+
+ssize_t __real_send(int socket, const void *bytes, size_t size, int flags);
+ssize_t __wrap_send(int socket, const void *bytes, size_t size, int flags);
+
+ssize_t __wrap_send(int socket, const void *bytes, size_t size, int flags) {
+  struct timespec pause = {0, 20000000};
+  nanosleep(&pause, NULL);
+  return __real_send(socket, bytes, size, flags);
+}
+#endif
 
 enum { MOST = 1024 };
 static struct genpool_client *client;
@@ -74,7 +100,7 @@ static void monitor(void) {
     tell("monitor", result);
     return;
   }
-  while ((result = genpool_client_monitor_next(one, &event, 100)) == 0)
+  for (int patience = 20000; (result = genpool_client_monitor_next(one, &event, patience)) == 0; patience = 100)
     printf("event %s %s\n", event.event, event.label);
   printf("monitor %d \n", result);
   genpool_client_monitor_free(one);

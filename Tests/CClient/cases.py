@@ -21,6 +21,8 @@ HANG = "the call is done, and no reply comes"
 DEAF = "the call is done, and nothing is read any more"
 DRIP = "the call is done, and its reply comes byte by byte, without an end"
 
+FLOOD = "the call is done, and its reply never ends"
+
 
 def error(name: str, **parameters: object) -> Callable[[dict], "tuple[bytes, int]"]:
     """A fault that answers an error; nothing is done."""
@@ -144,6 +146,10 @@ class Broker:
             if fault == DRIP:
                 while True:
                     connection.sendall(b" ")
+                    time.sleep(0.001)
+            if fault == FLOOD:
+                while True:
+                    connection.sendall(b" " * 32768)
             rights = array.array("i", [self.file.fileno()] * descriptors)
             connection.sendmsg([bytes_], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if descriptors else [])
 

@@ -1,4 +1,4 @@
-/* Calls a broker that does not behave: patient SOCKET COUNT. Nothing may crash, leak or last. */
+/* Calls a broker that does not behave: patient SOCKET COUNT TIMEOUT. Nothing may crash, leak or last. */
 #include "genpool_client.h"
 
 #include <stdio.h>
@@ -13,12 +13,12 @@ static int look(const struct genpool_client_facts *facts, void *context) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3) return 64;
+  if (count != 4) return 64;
   size_t letters = 0;
   int leases = 0;
   for (int i = 0; i < atoi(arguments[2]); i++) {
     struct genpool_client *client = genpool_client_new(arguments[1], i % 3 ? NULL : "patient");
-    genpool_client_set_timeout(client, 60);
+    genpool_client_set_timeout(client, atoi(arguments[3]));
     struct genpool_client_request request;
     memset(&request, 0, sizeof request);
     request.size = sizeof request;

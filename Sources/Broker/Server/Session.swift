@@ -171,8 +171,8 @@ final class Session {
 
   // MARK: States
 
-  /// Takes the name that Hello gives it for its leases' label. One that can be none stays in the log
-  /// alone, as clients that came before labels may have such names.
+  /// Takes the name that Hello gives it for its leases' label. One that can be none stays in the
+  /// log alone, as clients that came before labels may have such names.
   func setName(_ name: String?) {
     label = name.flatMap { Broker1.Lease.isLabel($0) ? $0 : nil }
   }

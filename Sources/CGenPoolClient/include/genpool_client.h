@@ -6,7 +6,8 @@
  *
  * A client, with its leases, belongs to one thread at a time, and to the process that made it: in a
  * forked child every function but genpool_client_free answers -EPERM. A function returns 0, or a
- * negative errno; genpool_client_last_error tells the rest. Nothing is printed, no signal is raised or handled.
+ * negative errno; genpool_client_last_error tells the rest. Nothing is printed, no signal is raised
+ * or handled.
  *
  * Accesses to leased memory may end in SIGBUS when its device is pulled out: see genpool(7).
  */
@@ -79,15 +80,15 @@ struct genpool_client_event {
 };
 
 /*
- * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in the
- * broker's log, and the label of its leases that have no other, where it has 1 to 64 printable ASCII
- * characters; NULL for none. NULL and errno when there is no memory. Connects to nothing yet.
+ * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in
+ * the broker's log, and the label of its leases that have no other, where it has 1 to 64 printable
+ * ASCII characters; NULL for none. NULL and errno when there is no memory. Connects to nothing yet.
  */
 struct genpool_client *genpool_client_new(const char *socket, const char *label);
 /*
- * Releases all leases that are left, also those of which only the answer was lost, within the time that
- * one call may take; frees the client. NULL is nothing to free. In a visit of genpool_client_list it
- * does so when the visit has returned, and the list ends with -ECANCELED.
+ * Releases all leases that are left, also those of which only the answer was lost, within the time
+ * that one call may take; frees the client. NULL is nothing to free. In a visit of
+ * genpool_client_list it does so when the visit has returned, and the list ends with -ECANCELED.
  */
 void genpool_client_free(struct genpool_client *client);
 /* Connects, if it is not connected. Other functions do so by themselves. */
@@ -103,7 +104,8 @@ const struct genpool_client_error *genpool_client_last_error(const struct genpoo
  * pieces; -EBUSY: another user has it; -EDQUOT: a quota; genpool_client(3) has the others. After
  * -ETIMEDOUT and other errors of the connection a lease may be held: the same request gives it, and
  * another request or genpool_client_free gives it back.
- * With the key of a lease that the client has, the same handle comes again, to be released as often.
+ * With the key of a lease that the client has, the same handle comes again, to be released as
+ * often.
  */
 int genpool_client_acquire(struct genpool_client *client, const struct genpool_client_request *request,
                            struct genpool_client_lease **lease);
