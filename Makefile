@@ -80,6 +80,7 @@ mutation-test: deps  ## whether tests fail when a witness answers "free"; 45 min
 SECONDS ?= 60
 fuzz: deps  ## libFuzzer on everything that takes bytes from outside, for SECONDS=60
 	Tests/Fuzz/run $(SECONDS)
+	Tests/CClient/fuzz $(SECONDS)
 
 # All products by one invocation: each plans the package anew, and builds share what they compile.
 build: deps  ## all executables, libgenpool.so and shell completions, in .build/release

@@ -15,7 +15,7 @@ extension LeaseBroker {
     let request = LeaseRequest(
       parameters, session: session.id, process: session.process.id, user: session.user,
       account: session.account, pid: session.process.pid, isAdmin: session.isAdmin,
-      groups: { session.groups })
+      sessionLabel: session.label, groups: { session.groups })
     if let lease = try leases.repeated(request) { return try grant(lease) }
     try parameters.check()
 

@@ -24,14 +24,18 @@ extension Broker1 {
       /// How long to wait until memory comes free. Nil for as long as memory is being scrubbed that
       /// would do.
       public var wait: Milliseconds?
+      /// For people, in lists and events: 1 to 64 printable ASCII characters. Nil for the session's
+      /// name.
+      public var label: String?
 
       public enum CodingKeys: CodingKey, CaseIterable {
-        case pool, bytes, alignment, fit, offset, requestKey, wait
+        case pool, bytes, alignment, fit, offset, requestKey, wait, label
       }
 
       public init(
         pool: String? = nil, bytes: ByteCount, alignment: ByteCount? = nil, fit: FitName? = nil,
-        offset: ByteCount? = nil, requestKey: String? = nil, wait: Milliseconds? = nil
+        offset: ByteCount? = nil, requestKey: String? = nil, wait: Milliseconds? = nil,
+        label: String? = nil
       ) {
         self.pool = pool
         self.bytes = bytes
@@ -40,6 +44,7 @@ extension Broker1 {
         self.offset = offset
         self.requestKey = requestKey
         self.wait = wait
+        self.label = label
       }
     }
 

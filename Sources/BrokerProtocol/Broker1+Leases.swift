@@ -21,11 +21,13 @@ extension Broker1 {
     public var uid: UID
     public var pid: PID
     public var state: LeaseState
+    /// The holder's word for it, for people; it identifies nothing. Nil without one.
+    public var label: String?
 
     public init(
       lease: LeaseID, generation: Generation, pool: String, offset: ByteCount, size: ByteCount,
       physical: PhysicalAddress?, bus: BusAddress?, mapOffset: ByteCount, caching: String,
-      isolation: String, uid: UID, pid: PID, state: LeaseState
+      isolation: String, uid: UID, pid: PID, state: LeaseState, label: String? = nil
     ) {
       self.lease = lease
       self.generation = generation
@@ -40,6 +42,18 @@ extension Broker1 {
       self.uid = uid
       self.pid = pid
       self.state = state
+      self.label = label
     }
+  }
+}
+
+extension Broker1.Lease {
+  /// The longest label, in bytes.
+  package static let labelLimit = 64
+
+  /// Whether `text` can be a label: terminals and logs show it, so it is printable ASCII.
+  package static func isLabel(_ text: String) -> Bool {
+    (1...labelLimit).contains(text.utf8.count)
+      && text.utf8.allSatisfy { (UInt8(ascii: " ")...UInt8(ascii: "~")).contains($0) }
   }
 }

@@ -15,10 +15,13 @@ extension Broker1 {
     public var pid: PID?
     /// Why a pool or a lease was revoked.
     public var cause: String?
+    /// The lease's label.
+    public var label: String?
 
     public init(
       event: EventName, pool: String? = nil, available: ByteCount? = nil, lease: LeaseID? = nil,
-      generation: Generation? = nil, uid: UID? = nil, pid: PID? = nil, cause: String? = nil
+      generation: Generation? = nil, uid: UID? = nil, pid: PID? = nil, cause: String? = nil,
+      label: String? = nil
     ) {
       self.event = event
       self.pool = pool
@@ -28,6 +31,7 @@ extension Broker1 {
       self.uid = uid
       self.pid = pid
       self.cause = cause
+      self.label = label
     }
   }
 

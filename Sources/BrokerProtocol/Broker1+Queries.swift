@@ -6,7 +6,8 @@ extension Broker1 {
     public static let name = interface + ".Hello"
 
     public struct Parameters: VarlinkParameters {
-      /// A name for the broker's log.
+      /// The session's name, for the broker's log, and the label of its leases that have no other,
+      /// if it can be one.
       public var client: String?
 
       public enum CodingKeys: CodingKey, CaseIterable { case client }

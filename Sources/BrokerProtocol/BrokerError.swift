@@ -182,6 +182,7 @@ extension BrokerError: CustomStringConvertible {
       "users and groups of genpoold's machine, by name or number, \(Broker1.Access.limit) of each at most",
     "alignment": "a power of two, and goes with the first fit only",
     "granule": "a power of two, at least a page",
+    "label": "1 to \(Broker1.Lease.labelLimit) printable ASCII characters",
     "name": "1 to 64 printable ASCII characters without blanks",
     "offset": "a multiple of the pool's granule, with room for the size behind it",
     "source": "sysfs or vfio",

@@ -169,7 +169,8 @@ extension Broker1.Acquire.Parameters: CanonicallyCoded {
     output.beginObject()
     defer { output.endObject() }
     return output.write("alignment", alignment) && output.write("bytes", bytes)
-      && output.write("fit", fit) && output.write("offset", offset) && output.write("pool", pool)
+      && output.write("fit", fit) && output.write("label", label)
+      && output.write("offset", offset) && output.write("pool", pool)
       && output.write("requestKey", requestKey) && output.write("wait", wait)
   }
 
@@ -177,6 +178,7 @@ extension Broker1.Acquire.Parameters: CanonicallyCoded {
     guard scanner.take("{"), let alignment: ByteCount? = scanner.optionalMember("alignment"),
       let bytes: ByteCount = scanner.member("bytes"),
       let fit: Broker1.FitName? = scanner.optionalMember("fit"),
+      let label: String? = scanner.optionalMember("label"),
       let offset: ByteCount? = scanner.optionalMember("offset"),
       let pool: String? = scanner.optionalMember("pool"),
       let requestKey: String? = scanner.optionalMember("requestKey"),
@@ -184,7 +186,7 @@ extension Broker1.Acquire.Parameters: CanonicallyCoded {
     else { return nil }
     self.init(
       pool: pool, bytes: bytes, alignment: alignment, fit: fit, offset: offset,
-      requestKey: requestKey, wait: wait)
+      requestKey: requestKey, wait: wait, label: label)
   }
 }
 
@@ -209,7 +211,8 @@ extension Broker1.Lease: CanonicallyCoded {
     defer { output.endObject() }
     return output.write("bus", bus) && output.write("caching", caching)
       && output.write("generation", generation) && output.write("isolation", isolation)
-      && output.write("lease", lease) && output.write("mapOffset", mapOffset)
+      && output.write("label", label) && output.write("lease", lease)
+      && output.write("mapOffset", mapOffset)
       && output.write("offset", offset) && output.write("physical", physical)
       && output.write("pid", pid) && output.write("pool", pool) && output.write("size", size)
       && output.write("state", state) && output.write("uid", uid)
@@ -220,6 +223,7 @@ extension Broker1.Lease: CanonicallyCoded {
       let caching: String = scanner.member("caching"),
       let generation: Generation = scanner.member("generation"),
       let isolation: String = scanner.member("isolation"),
+      let label: String? = scanner.optionalMember("label"),
       let lease: LeaseID = scanner.member("lease"),
       let mapOffset: ByteCount = scanner.member("mapOffset"),
       let offset: ByteCount = scanner.member("offset"),
@@ -232,7 +236,7 @@ extension Broker1.Lease: CanonicallyCoded {
     self.init(
       lease: lease, generation: generation, pool: pool, offset: offset, size: size,
       physical: physical, bus: bus, mapOffset: mapOffset, caching: caching, isolation: isolation,
-      uid: uid, pid: pid, state: state)
+      uid: uid, pid: pid, state: state, label: label)
   }
 }
 

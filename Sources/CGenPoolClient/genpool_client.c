@@ -1,6 +1,6 @@
 /* genpool_client.c: see genpool_client.h. MIT. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1 /* MSG_CMSG_CLOEXEC, getrandom, MADV_DONTFORK */
+#define _GNU_SOURCE 1 /* MSG_CMSG_CLOEXEC, getrandom, MADV_DONTFORK, MADV_WIPEONFORK */
 #endif
 #include "genpool_client.h"
 
@@ -23,6 +23,7 @@ enum {
   REPLY_LIMIT = 1 << 20, /* bytes; the broker's longest has 64 entries of a list */
   CALL_LIMIT = 4096,
   DEPTH_LIMIT = 16,
+  LOST_LIMIT = 16, /* Acquires whose answers were lost */
   DESCRIPTORS = 8 /* in one message, at most */
 };
 #define INTERFACE "io.genpool.Broker1."
@@ -304,6 +305,25 @@ struct connection {
   size_t taken;            /* the message that was returned last, with its zero byte */
   int descriptors[DESCRIPTORS];
   int count;
+  bool needs_none; /* descriptors that cannot be received are no error */
+};
+
+/*
+ * The process that made something. Not by its number alone: a child in a pid namespace of its own
+ * can have its parent's. fork() wipes the page, and a child that shares all memory has another
+ * number.
+ */
+struct origin {
+  volatile unsigned char *page;
+  pid_t process;
+};
+
+/* An Acquire whose answer was lost: the broker may have granted it. */
+struct lost {
+  struct lost *next;
+  const char *key; /* behind body, as JSON */
+  bool is_random;  /* the key is none of the caller's */
+  char body[1];    /* the call, up to its key */
 };
 
 struct genpool_client {
@@ -311,22 +331,50 @@ struct genpool_client {
   struct connection connection;
   struct genpool_client_error error;
   struct genpool_client_lease *leases;
+  struct lost *lost;
+  struct origin origin;
   int timeout;
-  pid_t process;
+  bool is_visiting; /* a visit of genpool_client_list runs */
+  bool is_ending;   /* and has freed the client */
+  bool was_sent;    /* some of the last call was */
+  bool was_refused; /* the broker refused the connection, and did not look at the call */
 };
 
 struct genpool_client_lease {
   struct genpool_client *client;
   struct genpool_client_lease *next;
   struct genpool_client_facts facts;
+  unsigned count; /* the Acquires that gave it, less the releases */
   int descriptor;
   void *memory;
 };
 
 struct genpool_client_monitor {
   struct connection connection;
-  pid_t process;
+  struct origin origin;
 };
+
+/* 0, or an errno. */
+static int make_origin(struct origin *origin) {
+  size_t size = (size_t)sysconf(_SC_PAGESIZE);
+  void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return errno;
+  if (madvise(page, size, MADV_WIPEONFORK) != 0) {
+    int number = errno;
+    munmap(page, size);
+    return number;
+  }
+  origin->page = page;
+  origin->process = getpid();
+  *origin->page = 1;
+  return 0;
+}
+
+static bool is_here(const struct origin *origin) { return *origin->page == 1 && origin->process == getpid(); }
+
+static void end_origin(struct origin *origin) {
+  if (origin->page) munmap((void *)(uintptr_t)origin->page, (size_t)sysconf(_SC_PAGESIZE));
+}
 
 static int fail(struct genpool_client *client, int number, const char *format, ...) {
   va_list list;
@@ -345,8 +393,9 @@ static int fail_system(struct genpool_client *client, int number, const char *op
 }
 
 static int begin(struct genpool_client *client) {
-  if (client->process != getpid())
+  if (!is_here(&client->origin))
     return fail(client, EPERM, "the client belongs to the process that made it, not to its children");
+  if (client->is_visiting) return fail(client, EBUSY, "a visit cannot use the client that lists");
   client->error = (struct genpool_client_error){0, "", ""};
   return 0;
 }
@@ -370,19 +419,17 @@ static void disconnect(struct connection *c) {
   *c = (struct connection){.socket = -1};
 }
 
-/* Waits until events happen; 0, or an errno. */
+static bool is_over(int64_t deadline) { return deadline >= 0 && now() >= deadline; }
+
+/* Waits until events happen; 0, or an errno. A deadline below 0 is none. */
 static int await(int socket, short events, int64_t deadline) {
   for (;;) {
-    int64_t left = deadline < 0 ? -1 : deadline - now();
-    if (deadline >= 0 && left < 0) left = 0;
+    int64_t left = deadline < 0 ? 1000000000 : deadline - now();
     struct pollfd wait = {socket, events, 0};
-    int count = poll(&wait, 1, left > 1000000000 ? 1000000000 : (int)left);
+    int count = poll(&wait, 1, left < 0 ? 0 : left > 1000000000 ? 1000000000 : (int)left);
     if (count > 0) return 0;
-    if (count == 0) {
-      if (deadline >= 0 && now() >= deadline) return ETIMEDOUT;
-    } else if (errno != EINTR) {
-      return errno;
-    }
+    if (count < 0 && errno != EINTR) return errno;
+    if (is_over(deadline)) return ETIMEDOUT;
   }
 }
 
@@ -396,7 +443,7 @@ static int open_connection(struct connection *c, const char *path, int64_t deadl
   while (connect(c->socket, (struct sockaddr *)&address, sizeof address) != 0) {
     int number = errno;
     if (number == EINTR) continue;
-    if (number != EAGAIN || now() >= deadline) {
+    if (number != EAGAIN || is_over(deadline)) {
       disconnect(c);
       return number == EAGAIN ? ETIMEDOUT : number;
     }
@@ -412,6 +459,8 @@ static int send_all(struct connection *c, const char *bytes, size_t length, int6
     if (count >= 0) {
       bytes += count;
       length -= (size_t)count;
+      /* A peer that takes a little now and then is late as well. */
+      if (length > 0 && is_over(deadline)) return ETIMEDOUT;
     } else if (errno == EAGAIN) {
       int number = await(c->socket, POLLOUT, deadline);
       if (number) return number;
@@ -422,12 +471,14 @@ static int send_all(struct connection *c, const char *bytes, size_t length, int6
   return 0;
 }
 
-/* Keeps the descriptors of a message; what is too many is closed, and an error. */
+/* Keeps the descriptors of a message. Too many are closed, and an error, as are too few. */
 static int take_descriptors(struct connection *c, struct msghdr *message) {
-  int number = message->msg_flags & MSG_CTRUNC ? EMFILE : 0;
+  int number = 0;
+  size_t received = 0;
   for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR(message, head)) {
     if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    received += count;
     for (size_t i = 0; i < count; i++) {
       int descriptor;
       memcpy(&descriptor, CMSG_DATA(head) + i * sizeof(int), sizeof(int));
@@ -439,7 +490,9 @@ static int take_descriptors(struct connection *c, struct msghdr *message) {
       }
     }
   }
-  return number;
+  /* Cut where there was room for more: this process may have no more open. */
+  if (message->msg_flags & MSG_CTRUNC) number = received < DESCRIPTORS ? EMFILE : EPROTO;
+  return c->needs_none ? 0 : number;
 }
 
 /* The next message, without its zero byte; valid until the next call. */
@@ -477,6 +530,8 @@ static int receive(struct connection *c, int64_t deadline, const char **text, si
       int number = take_descriptors(c, &message);
       if (number) return number;
       c->length += (size_t)count;
+      /* What came may be the end; a peer that sends a little now and then is late as well. */
+      if (!memchr(c->buffer + searched, 0, c->length - searched) && is_over(deadline)) return ETIMEDOUT;
     } else if (count == 0) {
       return ECONNRESET;
     } else if (errno == EAGAIN) {
@@ -490,37 +545,70 @@ static int receive(struct connection *c, int64_t deadline, const char **text, si
 
 /* MARK: calls */
 
+/* The interface's errors and varlink's own, with the errno that clients in Swift have for each. */
 static const struct {
   const char *name;
   int number;
 } broker_errors[] = {
-    {"PoolFull", ENOMEM},        {"PoolFragmented", ENOSPC},   {"PoolTooSmall", EINVAL},
-    {"PoolBusy", EBUSY},         {"PoolRevoked", ENODEV},      {"NoSuchPool", ENOENT},
-    {"NoPool", ENOENT},          {"NoSuchLease", ENOENT},      {"NoSuchDevice", ENOENT},
-    {"StaleGeneration", ESTALE}, {"PermissionDenied", EACCES}, {"QuotaExceeded", EDQUOT},
-    {"PoolExists", EEXIST},      {"DeviceRefused", EPERM},     {"DeviceError", EIO},
-    {"InvalidParameter", EINVAL}, {"TooManyConnections", EMFILE}, {"PoolDraining", EBUSY},
-    {"AccessDenied", EACCES},
+    {"NoSuchPool", ENOENT},
+    {"NoPool", ENOENT},
+    {"NoSuchLease", ENOENT},
+    {"StaleGeneration", ESTALE},
+    {"PoolTooSmall", EINVAL},
+    {"PoolFull", ENOMEM},
+    {"PoolFragmented", ENOSPC},
+    {"PoolBusy", EBUSY},
+    {"PoolDraining", EBUSY},
+    {"PoolDenied", EACCES},
+    {"PoolRevoked", ENODEV},
+    {"PoolExists", EEXIST},
+    {"LeaseTableFull", ENOSPC},
+    {"QuotaExceeded", EDQUOT},
+    {"NoSuchDevice", ENOENT},
+    {"DeviceRefused", EPERM},
+    {"DeviceError", EIO},
+    {"InterfaceNotFound", EOPNOTSUPP},
+    {"MethodNotFound", EOPNOTSUPP},
+    {"MethodNotImplemented", EOPNOTSUPP},
+    {"InvalidParameter", EINVAL},
+    {"PermissionDenied", EPERM},
+    {"ExpectedMore", EOPNOTSUPP},
 };
+
+/* The errno of an error in a reply, and its name without the interface's. */
+static int number_of(struct json error, struct json reply, char *name, size_t size) {
+  char text[96];
+  struct json parameters;
+  uint64_t number;
+  json_string(error, text, sizeof text);
+  const char *last = strrchr(text, '.');
+  snprintf(name, size, "%.*s", (int)size - 1, last ? last + 1 : text);
+  /* The broker's system has numbered it. */
+  if (strcmp(name, "DeviceError") == 0 && json_member(reply, "parameters", &parameters) &&
+      member_count(parameters, "errno", &number) && number > 0 && number < 4096)
+    return (int)number;
+  for (size_t i = 0; i < sizeof broker_errors / sizeof *broker_errors; i++)
+    if (strcmp(broker_errors[i].name, name) == 0) return broker_errors[i].number;
+  return EOPNOTSUPP; /* the broker is newer */
+}
 
 /* The error that a reply tells, as its name and fields say. */
 static int fail_as_told(struct genpool_client *client, struct json error, struct json reply) {
-  char name[96];
-  json_string(error, name, sizeof name);
-  const char *last = strrchr(name, '.');
-  last = last ? last + 1 : name;
-  int number = EPROTO;
-  for (size_t i = 0; i < sizeof broker_errors / sizeof *broker_errors; i++)
-    if (strcmp(broker_errors[i].name, last) == 0) number = broker_errors[i].number;
+  char name[sizeof client->error.name], what[24];
+  int number = number_of(error, reply, name, sizeof name);
   struct json parameters;
   int length = 0;
   const char *fields = "";
   if (json_member(reply, "parameters", &parameters)) {
     fields = parameters.start;
     length = (int)(parameters.end - parameters.start > 180 ? 180 : parameters.end - parameters.start);
+    /* Not within a character. */
+    while (length > 0 && (fields[length] & 0xc0) == 0x80) length--;
+    client->was_refused = strcmp(name, "QuotaExceeded") == 0 && member_string(parameters, "what", what, sizeof what) &&
+                          (strcmp(what, "connections") == 0 || strcmp(what, "all-connections") == 0);
   }
-  fail(client, number, "the broker answers %s %.*s", last, length, fields);
-  snprintf(client->error.name, sizeof client->error.name, "%.47s", last);
+  fail(client, number, "the broker answers %s %.*s", name, length, fields);
+  memcpy(client->error.name, name, sizeof name);
   return -number;
 }
 
@@ -529,35 +617,49 @@ static int malformed(struct genpool_client *client, const char *method, const ch
   return fail(client, EPROTO, "the reply to %s is not as the interface has it: %s", method, problem);
 }
 
+/* Whether a call that failed so may have been lost with its connection. */
+static bool is_lost(int result) { return result == -ECONNRESET || result == -EPIPE; }
+
+/* continues is NULL where one reply is all. */
 static int call_on(struct genpool_client *client, struct connection *c, const char *method, const char *call, size_t length,
                    int64_t deadline, struct json *parameters, bool *continues) {
+  static const char nothing[] = "{}";
   const char *text;
   size_t size;
+  struct json reply, error, more;
+  client->was_refused = false;
   int number = call ? send_all(c, call, length, deadline) : 0;
-  if (number == 0) number = receive(c, deadline, &text, &size);
+  if (call) client->was_sent = true;
+  /* A broker that refuses the connection says why before it closes, and reads nothing. */
+  if (is_lost(-number) && receive(c, deadline, &text, &size) == 0 && json_parse(text, size, &reply) &&
+      json_member(reply, "error", &error))
+    number = 0;
+  else if (number == 0)
+    number = receive(c, deadline, &text, &size);
   if (number) {
     disconnect(c);
     return fail_system(client, number, method);
   }
-  struct json reply, error, more;
   if (!json_parse(text, size, &reply)) return malformed(client, method, "it is no JSON object");
   if (json_member(reply, "error", &error)) {
     drop_descriptors(c);
     if (*error.start != '"') return malformed(client, method, "its error is no string");
     return fail_as_told(client, error, reply);
   }
-  if (!json_member(reply, "parameters", parameters) || *parameters->start != '{')
-    return malformed(client, method, "it has no parameters");
-  *continues = json_member(reply, "continues", &more) && *more.start == 't';
+  bool is_more = json_member(reply, "continues", &more) && *more.start == 't';
+  if (is_more && !continues) return malformed(client, method, "others follow");
+  if (continues) *continues = is_more;
+  /* Missing parameters are none. */
+  if (!json_member(reply, "parameters", parameters)) *parameters = (struct json){nothing, nothing + 2};
+  if (*parameters->start != '{') return malformed(client, method, "its parameters are no object");
   return 0;
 }
 
 static int64_t deadline_of(const struct genpool_client *client) { return now() + client->timeout; }
 
-int genpool_client_connect(struct genpool_client *client) {
-  int result = begin(client);
-  if (result || client->connection.socket >= 0) return result;
-  int64_t deadline = deadline_of(client);
+/* Connects, if there is no connection. */
+static int connect_until(struct genpool_client *client, int64_t deadline) {
+  if (client->connection.socket >= 0) return 0;
   int number = open_connection(&client->connection, client->socket, deadline);
   if (number) {
     char operation[160];
@@ -575,29 +677,36 @@ int genpool_client_connect(struct genpool_client *client) {
     return fail(client, EINVAL, "the label is too long");
   }
   struct json parameters;
-  bool continues;
-  result = call_on(client, &client->connection, "Hello", call, w.length + 1, deadline, &parameters, &continues);
+  bool was_sent = client->was_sent;
+  int result = call_on(client, &client->connection, "Hello", call, w.length + 1, deadline, &parameters, NULL);
+  client->was_sent = was_sent;
   drop_descriptors(&client->connection);
   /* Or the next call would go on without a name. */
   if (result) disconnect(&client->connection);
   return result;
 }
 
-/* Whether a call that failed so may have been lost with its connection. */
-static bool is_lost(int result) { return result == -ECONNRESET || result == -EPIPE; }
+int genpool_client_connect(struct genpool_client *client) {
+  int result = begin(client);
+  return result ? result : connect_until(client, deadline_of(client));
+}
+
+/* Whether the last call, which failed, was answered. */
+static bool is_answered(const struct genpool_client *client) { return client->error.name[0] && !client->was_refused; }
 
 /* Calls a method, over a new connection when the old one turns out to be gone. */
-static int call(struct genpool_client *client, const char *method, const struct writer *text, int64_t patience,
+static int call(struct genpool_client *client, const char *method, const struct writer *text, int64_t deadline,
                 struct json *parameters, bool *continues) {
+  client->was_sent = client->was_refused = false;
   if (text->is_too_long) return fail(client, EINVAL, "%s: the parameters are too long", method);
   for (int attempt = 0;; attempt++) {
     /* What came unasked would be taken for the answer. */
     if (client->connection.length > client->connection.taken) disconnect(&client->connection);
-    int result = genpool_client_connect(client);
-    if (result) return result;
-    drop_descriptors(&client->connection);
-    result = call_on(client, &client->connection, method, text->text, text->length + 1, deadline_of(client) + patience, parameters,
-                     continues);
+    int result = connect_until(client, deadline);
+    if (result == 0) {
+      drop_descriptors(&client->connection);
+      result = call_on(client, &client->connection, method, text->text, text->length + 1, deadline, parameters, continues);
+    }
     if (attempt > 0 || !is_lost(result)) return result;
   }
 }
@@ -621,18 +730,29 @@ static bool read_facts(struct json lease, struct genpool_client_facts *facts) {
          member_count(lease, "mapOffset", &facts->map_offset) &&
          member_string(lease, "caching", facts->caching, sizeof facts->caching) &&
          member_string(lease, "isolation", facts->isolation, sizeof facts->isolation) &&
-         member_string(lease, "state", facts->state, sizeof facts->state);
+         member_string(lease, "state", facts->state, sizeof facts->state) &&
+         (!json_member(lease, "label", &value) || json_string(value, facts->label, sizeof facts->label));
 }
 
-static int release_by_id(struct genpool_client *client, const struct genpool_client_facts *facts) {
+static void write_release(struct writer *w, const struct genpool_client_facts *facts, bool is_oneway) {
+  put(w, "{\"method\":\"" INTERFACE "Release\",%s\"parameters\":{\"lease\":", is_oneway ? "\"oneway\":true," : "");
+  put_string(w, facts->lease);
+  put(w, ",\"generation\":%llu}}", (unsigned long long)facts->generation);
+}
+
+static int release_by_id(struct genpool_client *client, const struct genpool_client_facts *facts, int64_t deadline) {
   char text[CALL_LIMIT];
   struct writer w = {text, sizeof text, 0, false};
-  put(&w, "{\"method\":\"" INTERFACE "Release\",\"parameters\":{\"lease\":");
-  put_string(&w, facts->lease);
-  put(&w, ",\"generation\":%llu}}", (unsigned long long)facts->generation);
+  write_release(&w, facts, false);
   struct json parameters;
-  bool continues;
-  return call(client, "Release", &w, 0, &parameters, &continues);
+  return call(client, "Release", &w, deadline, &parameters, NULL);
+}
+
+/* The handle of the lease with that id; NULL when there is none. */
+static struct genpool_client_lease *handle(const struct genpool_client *client, const char *id) {
+  struct genpool_client_lease *lease = client->leases;
+  while (lease && strcmp(lease->facts.lease, id) != 0) lease = lease->next;
+  return lease;
 }
 
 /* What is wrong with a lease that came; NULL when it is as asked for. */
@@ -643,6 +763,7 @@ static const char *contradiction(const struct genpool_client_facts *facts, const
   if (facts->size == 0 || facts->size < request->bytes) return "it is smaller than asked for";
   if (facts->size % page || facts->map_offset % page) return "it is not of whole pages";
   if (request->pool && strcmp(request->pool, facts->pool) != 0) return "it is of another pool";
+  if (request->label && strcmp(request->label, facts->label) != 0) return "its label is another";
   if (request->fit && strcmp(request->fit, "fixed") == 0 && facts->offset != request->offset) return "it is at another offset";
   const uint64_t addresses[] = {facts->physical, facts->bus};
   for (int i = 0; i < 2; i++) {
@@ -657,24 +778,146 @@ static const char *contradiction(const struct genpool_client_facts *facts, const
   return NULL;
 }
 
-static int write_acquire(struct genpool_client *client, const struct genpool_client_request *request, struct writer *w) {
+/* MARK: Acquire, and what was lost of it */
+
+static void write_body(struct writer *w, const struct genpool_client_request *request) {
   put(w, "{\"method\":\"" INTERFACE "Acquire\",\"parameters\":{\"bytes\":%llu", (unsigned long long)request->bytes);
   if (request->alignment) put(w, ",\"alignment\":%llu", (unsigned long long)request->alignment);
   if (request->pool) put(w, ",\"pool\":"), put_string(w, request->pool);
   if (request->fit) put(w, ",\"fit\":"), put_string(w, request->fit);
   if (request->fit && strcmp(request->fit, "fixed") == 0) put(w, ",\"offset\":%llu", (unsigned long long)request->offset);
-  if (request->wait) put(w, ",\"wait\":%lld", (long long)(request->wait < 0 ? 0 : request->wait));
-  put(w, ",\"requestKey\":");
-  if (request->key) {
-    put_string(w, request->key);
-  } else {
-    unsigned char bytes[16];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return fail_system(client, errno, "getrandom");
-    put(w, "\"");
-    for (size_t i = 0; i < sizeof bytes; i++) put(w, "%02x", bytes[i]);
-    put(w, "\"");
+  if (request->label) put(w, ",\"label\":"), put_string(w, request->label);
+}
+
+/* 0, or an errno. */
+static int write_key(struct writer *w, const char *key) {
+  unsigned char bytes[16];
+  if (key) {
+    put_string(w, key);
+    return 0;
   }
-  put(w, "}}");
+  if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return errno;
+  put(w, "\"");
+  for (size_t i = 0; i < sizeof bytes; i++) put(w, "%02x", bytes[i]);
+  put(w, "\"");
+  return 0;
+}
+
+/* Asks for what may have been lost, or asks for the first time. wait is the request's. */
+static int call_acquire(struct genpool_client *client, const struct lost *lost, int64_t wait, int64_t deadline,
+                        struct json *parameters) {
+  char text[CALL_LIMIT];
+  struct writer w = {text, sizeof text, 0, false};
+  put(&w, "%s,\"requestKey\":%s", lost->body, lost->key);
+  if (wait) put(&w, ",\"wait\":%lld", (long long)(wait < 0 ? 0 : wait));
+  put(&w, "}}");
+  return call(client, "Acquire", &w, deadline, parameters, NULL);
+}
+
+static void forget_lost(struct genpool_client *client, struct lost *lost) {
+  for (struct lost **at = &client->lost; *at; at = &(*at)->next)
+    if (*at == lost) {
+      *at = lost->next;
+      break;
+    }
+  free(lost);
+}
+
+/* Asks again for what was lost, and gives back what that brings. */
+static int settle(struct genpool_client *client, struct lost *lost, int64_t deadline) {
+  struct json parameters, value;
+  struct genpool_client_facts facts;
+  struct connection *c = &client->connection;
+  c->needs_none = true;
+  int result = call_acquire(client, lost, -1, deadline, &parameters);
+  c->needs_none = false;
+  if (result == 0) {
+    if (!json_member(parameters, "lease", &value) || !read_facts(value, &facts))
+      return malformed(client, "Acquire", "a field is missing");
+    drop_descriptors(c);
+    /* With a key of the caller's it may be one that the client has. */
+    if (!handle(client, facts.lease)) result = release_by_id(client, &facts, deadline);
+  }
+  if (result && !is_answered(client)) return result;
+  forget_lost(client, lost);
+  return 0;
+}
+
+/* Settles all but one. The last error, 0 without any. */
+static int settle_others(struct genpool_client *client, const struct lost *one, int64_t deadline) {
+  int result = 0;
+  for (struct lost *next, *lost = client->lost; lost; lost = next) {
+    next = lost->next;
+    int failure = lost == one ? 0 : settle(client, lost, deadline);
+    if (failure) result = failure;
+  }
+  return result;
+}
+
+/* The entry for a request: the one that was lost with the same parameters, or a new one. */
+static int find_lost(struct genpool_client *client, const struct genpool_client_request *request, struct lost **found) {
+  char body[CALL_LIMIT], key[CALL_LIMIT];
+  struct writer b = {body, sizeof body, 0, false}, k = {key, sizeof key, 0, false};
+  write_body(&b, request);
+  int number = write_key(&k, request->key);
+  if (number) return fail_system(client, number, "getrandom");
+  if (b.is_too_long || k.is_too_long || b.length + k.length > CALL_LIMIT - 64)
+    return fail(client, EINVAL, "Acquire: the parameters are too long");
+  for (struct lost *lost = client->lost; lost; lost = lost->next)
+    if (strcmp(lost->body, body) == 0 && (request->key ? strcmp(lost->key, key) == 0 : lost->is_random)) {
+      *found = lost;
+      return 0;
+    }
+  struct lost *made = calloc(1, sizeof *made + b.length + 1 + k.length + 1);
+  if (!made) return fail_system(client, ENOMEM, "Acquire");
+  memcpy(made->body, body, b.length + 1);
+  made->key = memcpy(made->body + b.length + 1, key, k.length + 1);
+  made->is_random = !request->key;
+  *found = made;
+  return 0;
+}
+
+/* The lease that an Acquire brought. is_settled: nothing of it is held without a handle. */
+static int take_lease(struct genpool_client *client, const struct genpool_client_request *request, struct json parameters,
+                      int64_t deadline, struct genpool_client_lease *made, struct genpool_client_lease **lease,
+                      bool *is_settled) {
+  struct connection *c = &client->connection;
+  struct json value;
+  uint64_t index;
+  *is_settled = false;
+  if (!json_member(parameters, "lease", &value) || !read_facts(value, &made->facts))
+    return malformed(client, "Acquire", "a field is missing");
+  int descriptor = -1;
+  if (member_count(parameters, "descriptor", &index) && index < (uint64_t)c->count) {
+    descriptor = c->descriptors[index];
+    c->descriptors[index] = -1;
+  }
+  drop_descriptors(c);
+  struct genpool_client_lease *past = handle(client, made->facts.lease);
+  const char *problem = contradiction(&made->facts, request, descriptor);
+  if (problem) {
+    if (descriptor >= 0) close(descriptor);
+    /* One that the client has already stays as it is. */
+    *is_settled = past || release_by_id(client, &made->facts, deadline) == 0 || is_answered(client);
+    return malformed(client, "Acquire", problem);
+  }
+  *is_settled = true;
+  if (past) {
+    past->facts = made->facts;
+    past->count++;
+    /* Its release has failed, and it is asked for anew. */
+    if (past->descriptor < 0) past->descriptor = descriptor;
+    else close(descriptor);
+    free(made);
+    *lease = past;
+    return 0;
+  }
+  made->client = client;
+  made->descriptor = descriptor;
+  made->count = 1;
+  made->next = client->leases;
+  client->leases = made;
+  *lease = made;
   return 0;
 }
 
@@ -686,43 +929,39 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   if (request->bytes == 0 || request->bytes > INT64_MAX || request->alignment > INT64_MAX || request->offset > INT64_MAX)
     return fail(client, EINVAL, "a size from 1 to 2^63 - 1 is needed, and no greater offset or alignment");
   if (request->wait > INT64_C(366) * 24 * 3600 * 1000) return fail(client, EINVAL, "a wait of more than a year");
-  char text[CALL_LIMIT];
-  struct writer w = {text, sizeof text, 0, false};
-  result = write_acquire(client, request, &w);
+  struct lost *lost;
+  result = find_lost(client, request, &lost);
   if (result) return result;
-  struct genpool_client_lease *made = calloc(1, sizeof *made);
-  if (!made) return fail_system(client, ENOMEM, "Acquire");
-
-  struct json parameters, value;
-  bool continues;
-  uint64_t index;
-  result = call(client, "Acquire", &w, request->wait > 0 ? request->wait : 0, &parameters, &continues);
-  if (result == 0 && (!json_member(parameters, "lease", &value) || !read_facts(value, &made->facts) ||
-                      !member_count(parameters, "descriptor", &index)))
-    result = malformed(client, "Acquire", "a field is missing");
+  int64_t deadline = deadline_of(client);
+  result = settle_others(client, lost, deadline);
+  bool is_new = true;
+  int count = 0;
+  for (struct lost *one = client->lost; one; one = one->next, count++)
+    if (one == lost) is_new = false;
+  struct genpool_client_lease *made = NULL;
+  /* What keeps others from being settled may not keep this one; but not late, and not so many. */
+  if (result == 0 || (!is_over(deadline) && (!is_new || count < LOST_LIMIT))) {
+    made = calloc(1, sizeof *made);
+    result = made ? 0 : fail_system(client, ENOMEM, "Acquire");
+  }
   if (result) {
-    free(made);
+    if (is_new) free(lost);
     return result;
   }
-  struct connection *c = &client->connection;
-  made->client = client;
-  made->descriptor = -1;
-  if (index < (uint64_t)c->count) {
-    made->descriptor = c->descriptors[index];
-    c->descriptors[index] = -1;
+  struct json parameters;
+  deadline += request->wait > 0 ? request->wait : 0;
+  result = call_acquire(client, lost, request->wait, deadline, &parameters);
+  bool was_sent = client->was_sent, is_settled = result && is_answered(client);
+  if (result == 0) result = take_lease(client, request, parameters, deadline, made, lease, &is_settled);
+  if (result) free(made);
+  if (result == 0) client->error = (struct genpool_client_error){0, "", ""};
+  if (is_settled || (is_new && !was_sent)) {
+    forget_lost(client, lost);
+  } else if (is_new) {
+    lost->next = client->lost;
+    client->lost = lost;
   }
-  drop_descriptors(c);
-  const char *problem = contradiction(&made->facts, request, made->descriptor);
-  if (problem) {
-    if (made->descriptor >= 0) close(made->descriptor);
-    release_by_id(client, &made->facts);
-    free(made);
-    return malformed(client, "Acquire", problem);
-  }
-  made->next = client->leases;
-  client->leases = made;
-  *lease = made;
-  return 0;
+  return result;
 }
 
 const struct genpool_client_facts *genpool_client_lease_facts(const struct genpool_client_lease *lease) {
@@ -771,12 +1010,14 @@ int genpool_client_release(struct genpool_client_lease *lease) {
   struct genpool_client *client = lease->client;
   int result = begin(client);
   if (result) return result;
+  if (lease->count > 1) {
+    lease->count--;
+    return 0;
+  }
   let_go(lease);
-  result = release_by_id(client, &lease->facts);
-  /* What the broker does not know is not held. */
-  bool is_over = result == 0 || strcmp(client->error.name, "NoSuchLease") == 0 ||
-                 strcmp(client->error.name, "StaleGeneration") == 0;
-  if (is_over) forget(lease);
+  result = release_by_id(client, &lease->facts, deadline_of(client));
+  /* What the broker refuses to end is not held by this process. */
+  if (result == 0 || is_answered(client)) forget(lease);
   return result;
 }
 
@@ -788,7 +1029,8 @@ int genpool_client_list(struct genpool_client *client,
   struct writer w = {(char *)text, sizeof text, sizeof text - 1, false};
   struct json parameters, leases, key, value;
   bool continues = false;
-  result = call(client, "ListLeases", &w, 0, &parameters, &continues);
+  int64_t deadline = deadline_of(client);
+  result = call(client, "ListLeases", &w, deadline, &parameters, &continues);
   int answer = 0;
   while (result == 0) {
     if (!json_member(parameters, "leases", &leases) || *leases.start != '[')
@@ -797,11 +1039,24 @@ int genpool_client_list(struct genpool_client *client,
     while (answer == 0 && json_next(leases, &at, &key, &value)) {
       struct genpool_client_facts facts;
       if (!read_facts(value, &facts)) return malformed(client, "ListLeases", "a field is missing");
+      int64_t before = now();
+      client->is_visiting = true;
       answer = visit(&facts, context);
+      client->is_visiting = false;
+      /* The time of visits is not the broker's. */
+      deadline += now() - before;
+      if (client->is_ending) {
+        genpool_client_free(client);
+        return -ECANCELED;
+      }
     }
     drop_descriptors(&client->connection);
-    if (!continues) return answer;
-    result = call_on(client, &client->connection, "ListLeases", NULL, 0, deadline_of(client), &parameters, &continues);
+    if (!continues) {
+      /* A visit may have left one. */
+      client->error = (struct genpool_client_error){0, "", ""};
+      return answer;
+    }
+    result = call_on(client, &client->connection, "ListLeases", NULL, 0, deadline, &parameters, &continues);
   }
   return result;
 }
@@ -814,29 +1069,63 @@ struct genpool_client *genpool_client_new(const char *socket, const char *label)
   struct genpool_client *client = calloc(1, sizeof *client);
   if (!client) return NULL;
   client->connection.socket = -1;
-  client->socket = strdup(socket);
-  client->label = label ? strdup(label) : NULL;
   client->timeout = 30000;
-  client->process = getpid();
-  if (!client->socket || (label && !client->label)) {
-    genpool_client_free(client);
+  int number = make_origin(&client->origin);
+  if (number == 0) {
+    client->socket = strdup(socket);
+    client->label = label ? strdup(label) : NULL;
+    if (!client->socket || (label && !client->label)) number = ENOMEM;
+  }
+  if (number) {
+    end_origin(&client->origin);
+    free(client->socket);
+    free(client->label);
+    free(client);
+    errno = number;
     return NULL;
   }
   return client;
 }
 
+/* Gives all leases back, by one answer: the others are told before, without one. */
+static void release_all(struct genpool_client *client, int64_t deadline) {
+  int result = client->leases ? -EPIPE : 0;
+  for (int attempt = 0; attempt < 2 && is_lost(result); attempt++) {
+    result = connect_until(client, deadline);
+    for (struct genpool_client_lease *lease = client->leases; lease && result == 0; lease = lease->next) {
+      char text[CALL_LIMIT];
+      struct writer w = {text, sizeof text, 0, false};
+      struct json parameters;
+      write_release(&w, &lease->facts, lease->next != NULL);
+      if (lease->next) result = -send_all(&client->connection, text, w.length + 1, deadline);
+      else result = call_on(client, &client->connection, "Release", text, w.length + 1, deadline, &parameters, NULL);
+    }
+    /* Half a call may have gone. */
+    if (result) disconnect(&client->connection);
+  }
+}
+
 void genpool_client_free(struct genpool_client *client) {
   if (!client) return;
-  bool is_ours = client->process == getpid();
-  while (client->leases) {
-    struct genpool_client_lease *lease = client->leases;
-    /* A child has neither the mapping nor the lease, only the descriptor. */
+  bool is_ours = is_here(&client->origin);
+  if (client->is_visiting && is_ours) {
+    client->is_ending = true;
+    return;
+  }
+  /* A child has neither the mapping nor the lease, only the descriptor. */
+  for (struct genpool_client_lease *lease = client->leases; lease; lease = lease->next) {
     if (!is_ours) lease->memory = NULL;
     let_go(lease);
-    if (is_ours) release_by_id(client, &lease->facts);
-    forget(lease);
   }
+  if (is_ours) {
+    int64_t deadline = deadline_of(client);
+    release_all(client, deadline);
+    settle_others(client, NULL, deadline);
+  }
+  while (client->leases) forget(client->leases);
+  while (client->lost) forget_lost(client, client->lost);
   disconnect(&client->connection);
+  end_origin(&client->origin);
   free(client->socket);
   free(client->label);
   free(client);
@@ -857,11 +1146,12 @@ int genpool_client_monitor_new(struct genpool_client *client, struct genpool_cli
   struct genpool_client_monitor *made = calloc(1, sizeof *made);
   if (!made) return fail_system(client, ENOMEM, "Monitor");
   made->connection.socket = -1;
-  made->process = client->process;
   int64_t deadline = deadline_of(client);
-  int number = open_connection(&made->connection, client->socket, deadline);
+  int number = make_origin(&made->origin);
+  if (number == 0) number = open_connection(&made->connection, client->socket, deadline);
   if (number == 0) number = send_all(&made->connection, text, sizeof text, deadline);
-  if (number) {
+  /* A broker that refuses the connection has said why, which the first event tells. */
+  if (number && !is_lost(-number)) {
     genpool_client_monitor_free(made);
     return fail_system(client, number, "Monitor");
   }
@@ -872,17 +1162,21 @@ int genpool_client_monitor_new(struct genpool_client *client, struct genpool_cli
 int genpool_client_monitor_descriptor(const struct genpool_client_monitor *monitor) { return monitor->connection.socket; }
 
 int genpool_client_monitor_next(struct genpool_client_monitor *monitor, struct genpool_client_event *event, int milliseconds) {
-  if (monitor->process != getpid()) return -EPERM;
+  if (!is_here(&monitor->origin)) return -EPERM;
   if (monitor->connection.socket < 0) return -ENOTCONN;
   const char *text;
   size_t length;
   int number = receive(&monitor->connection, milliseconds < 0 ? -1 : now() + milliseconds, &text, &length);
   drop_descriptors(&monitor->connection);
   if (number == ETIMEDOUT) return -ETIMEDOUT;
-  struct json reply, parameters, value;
+  struct json reply, error, parameters, value;
+  char name[48];
   *event = (struct genpool_client_event){.available = UINT64_MAX};
-  if (number == 0 && (!json_parse(text, length, &reply) || !json_member(reply, "parameters", &parameters) ||
-                      !json_member(parameters, "event", &value) || !member_string(value, "event", event->event, sizeof event->event)))
+  if (number == 0 && !json_parse(text, length, &reply)) number = EPROTO;
+  if (number == 0 && json_member(reply, "error", &error) && *error.start == '"')
+    number = number_of(error, reply, name, sizeof name);
+  if (number == 0 && (!json_member(reply, "parameters", &parameters) || !json_member(parameters, "event", &value) ||
+                      !member_string(value, "event", event->event, sizeof event->event)))
     number = EPROTO;
   if (number) {
     disconnect(&monitor->connection);
@@ -891,6 +1185,7 @@ int genpool_client_monitor_next(struct genpool_client_monitor *monitor, struct g
   member_string(value, "pool", event->pool, sizeof event->pool);
   member_string(value, "lease", event->lease, sizeof event->lease);
   member_string(value, "cause", event->cause, sizeof event->cause);
+  member_string(value, "label", event->label, sizeof event->label);
   member_count(value, "available", &event->available);
   return 0;
 }
@@ -898,5 +1193,6 @@ int genpool_client_monitor_next(struct genpool_client_monitor *monitor, struct g
 void genpool_client_monitor_free(struct genpool_client_monitor *monitor) {
   if (!monitor) return;
   disconnect(&monitor->connection);
+  end_origin(&monitor->origin);
   free(monitor);
 }

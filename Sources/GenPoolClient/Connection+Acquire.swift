@@ -16,17 +16,19 @@ extension Connection {
   ///   - wait: how long to wait until memory comes free, those first who asked first; a year at most.
   ///     Nil for as long as memory is being scrubbed that would do, within the connection's `timeout`;
   ///     zero for not at all. Other calls on this connection wait meanwhile.
+  ///   - label: for people, in lists and events: 1 to 64 printable ASCII characters. Nil for the
+  ///     name that ``hello(as:)`` gave.
   /// - Throws: `broker` with `poolFull`, `poolFragmented`, `poolBusy` and others; `violation` when what
   ///   the broker lends is not what it says; `system` when it cannot be mapped. The lease is given
   ///   back then.
   public func acquire(
     _ size: ByteCount, from pool: String? = nil, alignment: ByteCount? = nil,
     fit: Broker1.FitName? = nil, offset: ByteCount? = nil,
-    wait: Duration? = nil
+    wait: Duration? = nil, label: String? = nil
   ) throws(ClientError) -> Lease {
     let request = Broker1.Acquire.Parameters(
       pool: pool, bytes: size, alignment: alignment, fit: fit, offset: offset,
-      wait: wait.map { Milliseconds($0) })
+      wait: wait.map { Milliseconds($0) }, label: label)
     var answer = try callTakingDescriptors(
       Broker1.Acquire.self, request, patience: request.wait?.duration ?? .zero)
     let grant = answer.reply.lease
@@ -68,6 +70,9 @@ extension Broker1.Lease {
     }
     if let asked = request.pool, pool != asked {
       return "a lease of pool \(pool), while pool \(asked) was asked for"
+    }
+    if let asked = request.label, label != asked {
+      return "a lease with label \(label ?? "none"), while \(asked) was asked for"
     }
     if let offset = request.offset, self.offset != offset {
       return "a lease at offset \(self.offset), while \(offset) was asked for"

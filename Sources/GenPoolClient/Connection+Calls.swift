@@ -4,7 +4,8 @@ public import BrokerProtocol
 ///
 /// All throw what ``Connection`` says, and the broker's errors as `ClientError.broker`.
 extension Connection {
-  /// Who the broker is, and whom it takes this process for. `name` is what its log calls us.
+  /// Who the broker is, and whom it takes this process for. `name` is what its log calls us,
+  /// and, if it can be a label, the label of leases that are acquired without one from then on.
   public func hello(as name: String? = nil) throws(ClientError) -> Broker1.Hello.Reply {
     try call(Broker1.Hello.self, .init(client: name))
   }

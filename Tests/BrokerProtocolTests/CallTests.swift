@@ -39,7 +39,8 @@ struct CallTests {
     ("{\"bytes\":9223372036854775808}", "bytes"), ("{\"bytes\":null}", "bytes"),
     ("{\"bytes\":true}", "bytes"), ("{\"bytes\":1,\"pool\":7}", "pool"),
     ("{\"bytes\":1,\"alignment\":\"4K\"}", "alignment"), ("{\"bytes\":1,\"fit\":[]}", "fit"),
-    ("{\"bytes\":1,\"requestKey\":{}}", "requestKey"), ("[]", "parameters"), ("7", "parameters"),
+    ("{\"bytes\":1,\"requestKey\":{}}", "requestKey"), ("{\"bytes\":1,\"label\":12}", "label"),
+    ("[]", "parameters"), ("7", "parameters"),
     ("{\"bytes\":1.0}", "bytes"), ("{\"bytes\":1e3}", "bytes"), ("{\"bytes\":-0}", "bytes"),
     ("\"bytes\"", "parameters"), ("{\"bytes\":1e400}", "bytes"), ("{\"bytes\":-1e400}", "bytes"),
   ])

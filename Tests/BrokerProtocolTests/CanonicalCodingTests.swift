@@ -40,7 +40,7 @@ struct CanonicalCodingTests {
       .init(
         pool: maybe(text()), bytes: bytes(), alignment: maybe(bytes()),
         fit: maybe(.init(rawValue: text())), offset: maybe(bytes()), requestKey: maybe(text()),
-        wait: maybe(.init(rawValue: integer())))
+        wait: maybe(.init(rawValue: integer())), label: maybe(text()))
     }
 
     mutating func release() -> Broker1.Release.Parameters {
@@ -54,8 +54,9 @@ struct CanonicalCodingTests {
           offset: bytes(), size: bytes(), physical: maybe(PhysicalAddress(random.next())),
           bus: maybe(BusAddress(random.next())), mapOffset: bytes(), caching: text(),
           isolation: text(), uid: .init(rawValue: UInt32(truncatingIfNeeded: integer())),
-          pid: .init(rawValue: Int32(truncatingIfNeeded: integer())), state: .init(rawValue: text())
-        ), descriptor: Int(integer()))
+          pid: .init(rawValue: Int32(truncatingIfNeeded: integer())),
+          state: .init(rawValue: text()),
+          label: maybe(text())), descriptor: Int(integer()))
     }
 
     /// `frame` with up to three bytes lost, doubled, changed or moved in from elsewhere.
@@ -212,8 +213,8 @@ struct CanonicalCodingTests {
       lease: LeaseID(rawValue: "8f"), generation: Generation(rawValue: 3), pool: "0000:01:00.0/2",
       offset: .zero, size: .kibibytes(64), physical: PhysicalAddress(0x1000), bus: nil,
       mapOffset: .zero, caching: "write-combining", isolation: "cooperative",
-      uid: UID(rawValue: 0), pid: PID(rawValue: 1), state: .leased)
-    let acquire = try Call(Broker1.Acquire.self, .init(bytes: 1)).frame()
+      uid: UID(rawValue: 0), pid: PID(rawValue: 1), state: .leased, label: "slurm job 12")
+    let acquire = try Call(Broker1.Acquire.self, .init(bytes: 1, label: "slurm job 12")).frame()
     let release = Call(
       Broker1.Release.self, .init(lease: lease.lease, generation: lease.generation), oneway: true)
     #expect(CanonicalCall(frame: acquire.dropLast()) != nil)

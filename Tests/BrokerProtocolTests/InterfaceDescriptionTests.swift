@@ -72,7 +72,8 @@ struct InterfaceDescriptionTests {
     let lease = Broker1.Lease(
       lease: LeaseID(rawValue: "l"), generation: Generation(rawValue: 1), pool: "p", offset: 0,
       size: 1, physical: PhysicalAddress(1), bus: BusAddress(1), mapOffset: 0, caching: "c",
-      isolation: "i", uid: UID(rawValue: 1), pid: PID(rawValue: 1), state: .leased)
+      isolation: "i", uid: UID(rawValue: 1), pid: PID(rawValue: 1), state: .leased,
+      label: "l")
     let chunk = Broker1.Chunk(
       physical: PhysicalAddress(1), bus: BusAddress(1), size: 1, available: 1)
     let refusal = Broker1.Refusal(rule: "r", subject: "s", cause: "c", cure: "c")
@@ -90,7 +91,8 @@ struct InterfaceDescriptionTests {
 
     let event = Broker1.Event(
       event: .pressure, pool: "p", available: 0, lease: LeaseID(rawValue: "l"),
-      generation: Generation(rawValue: 1), uid: UID(rawValue: 1), pid: PID(rawValue: 1), cause: "c")
+      generation: Generation(rawValue: 1), uid: UID(rawValue: 1), pid: PID(rawValue: 1), cause: "c",
+      label: "l")
     try expectAllFields(of: event, are: interface.types["Event"])
     try expectAllFields(
       of: Broker1.Monitor.Reply(event: event), are: interface.methods["Monitor"]?.reply)

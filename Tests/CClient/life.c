@@ -1,8 +1,13 @@
-/* A client's life against a broker that has one pool of 1 MiB, "cmb": life SOCKET. Prints one line a check. */
+/*
+ * A client's life against a broker that has one pool of 1 MiB, "cmb": life SOCKET. Prints one line a check.
+ * As root: pid namespaces are made.
+ */
+#define _GNU_SOURCE 1 /* unshare */
 #include "genpool_client.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +33,42 @@ static struct genpool_client_request request_of(uint64_t bytes) {
 static int count_lease(const struct genpool_client_facts *facts, void *context) {
   /* Those that are being zeroed are listed as well. */
   *(int *)context += strcmp(facts->state, "leased") == 0;
+  return 0;
+}
+
+static int look_at_label(const struct genpool_client_facts *facts, void *context) {
+  if (strcmp(facts->state, "leased") == 0) strcpy(context, facts->label);
+  return 0;
+}
+
+/* A visit that uses its own client: what each call answers is kept. */
+struct meddler {
+  struct genpool_client *client;
+  struct genpool_client_lease *lease;
+  int results[7];
+};
+
+static int meddle(const struct genpool_client_facts *facts, void *context) {
+  struct meddler *m = context;
+  struct genpool_client_request request = request_of(4096);
+  struct genpool_client_lease *lease;
+  struct genpool_client_monitor *monitor;
+  void *memory;
+  int count = 0;
+  (void)facts;
+  m->results[0] = genpool_client_acquire(m->client, &request, &lease);
+  m->results[1] = genpool_client_map(m->lease, &memory);
+  m->results[2] = genpool_client_release(m->lease);
+  m->results[3] = genpool_client_list(m->client, count_lease, &count);
+  m->results[4] = genpool_client_connect(m->client);
+  m->results[5] = genpool_client_monitor_new(m->client, &monitor);
+  m->results[6] = genpool_client_last_error(m->client)->number;
+  return 0;
+}
+
+static int end_client(const struct genpool_client_facts *facts, void *context) {
+  (void)facts;
+  genpool_client_free(context);
   return 0;
 }
 
@@ -57,9 +98,7 @@ static void check_leases(struct genpool_client *client) {
   for (size_t i = 0; memory && i < facts->size; i++) is_zero &= ((volatile char *)memory)[i] == 0;
   check(is_zero, "and zeroed");
   if (memory) memset(memory, 0xa5, facts->size);
-  check(genpool_client_acquire(client, &request, &same) == 0 &&
-            strcmp(genpool_client_lease_facts(same)->lease, facts->lease) == 0,
-        "the same key gives the same lease");
+  check(genpool_client_acquire(client, &request, &same) == 0 && same == lease, "the same key gives the same lease");
   request.key = NULL;
   check(genpool_client_acquire(client, &request, &other) == 0 &&
             strcmp(genpool_client_lease_facts(other)->lease, facts->lease) != 0,
@@ -83,10 +122,76 @@ static void check_leases(struct genpool_client *client) {
   count = 0;
   check(genpool_client_list(client, count_lease, &count) == 0 && count == 2, "and ends nothing by freeing its copy");
 
-  check(genpool_client_release(other) == 0 && genpool_client_release(lease) == 0, "leases are given back");
-  check(genpool_client_release(same) == -ENOENT &&
-            strcmp(genpool_client_last_error(client)->name, "NoSuchLease") == 0,
-        "one that is over is no lease any more, and its handle is gone as well");
+  struct meddler m = {client, lease, {0}};
+  check(genpool_client_list(client, meddle, &m) == 0 && genpool_client_last_error(client)->number == 0,
+        "a list ends well although its visits use their own client");
+  int is_refused = m.results[6] == EBUSY;
+  for (int i = 0; i < 6; i++) is_refused &= m.results[i] == -EBUSY;
+  check(is_refused, "which each function refuses");
+
+  check(genpool_client_release(other) == 0 && genpool_client_release(same) == 0, "leases are given back");
+  count = 0;
+  check(genpool_client_list(client, count_lease, &count) == 0 && count == 1 && ((volatile char *)memory)[0] == (char)0xa5,
+        "one that was acquired twice is held, and mapped, until the second release");
+  check(genpool_client_release(lease) == 0, "which gives it back");
+  count = 0;
+  check(genpool_client_list(client, count_lease, &count) == 0 && count == 0, "and none is left");
+}
+
+static void check_labels(const char *path, struct genpool_client *client) {
+  struct genpool_client_request request = request_of(4096);
+  struct genpool_client_lease *lease = NULL;
+  char label[72] = "";
+  request.label = "slurm job 12";
+  check(genpool_client_acquire(client, &request, &lease) == 0 &&
+            strcmp(genpool_client_lease_facts(lease)->label, "slurm job 12") == 0 &&
+            genpool_client_list(client, look_at_label, label) == 0 && strcmp(label, "slurm job 12") == 0 &&
+            genpool_client_release(lease) == 0,
+        "a lease has the label that was asked for");
+  request.label = NULL;
+  check(genpool_client_acquire(client, &request, &lease) == 0 &&
+            strcmp(genpool_client_lease_facts(lease)->label, "life \"of\" a client") == 0 &&
+            genpool_client_release(lease) == 0,
+        "or the client's");
+  request.label = "two\nlines";
+  check(genpool_client_acquire(client, &request, &lease) == -EINVAL &&
+            strstr(genpool_client_last_error(client)->text, "label") != NULL,
+        "one that cannot be printed is refused");
+  struct genpool_client *nameless = genpool_client_new(path, NULL);
+  request.label = NULL;
+  check(genpool_client_acquire(nameless, &request, &lease) == 0 && !*genpool_client_lease_facts(lease)->label,
+        "without either there is none");
+  check(genpool_client_list(nameless, end_client, nameless) == -ECANCELED, "a visit may free the client");
+  int left = 0;
+  check(genpool_client_list(client, count_lease, &left) == 0 && left == 0, "which gives back its leases");
+}
+
+/* A child whose number is its parent's, each the first of its pid namespace. */
+static void check_namespaces(const char *path) {
+  pid_t first = fork();
+  if (first == 0) {
+    if (unshare(CLONE_NEWPID) != 0) _exit(2);
+    pid_t parent = fork();
+    if (parent == 0) {
+      struct genpool_client *client = genpool_client_new(path, NULL);
+      if (getpid() != 1 || !client || genpool_client_connect(client) != 0 || unshare(CLONE_NEWPID) != 0) _exit(3);
+      pid_t child = fork();
+      if (child == 0) _exit(getpid() == 1 && genpool_client_connect(client) == -EPERM ? 0 : 4);
+      int status = -1;
+      waitpid(child, &status, 0);
+      _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 5);
+    }
+    int status = -1;
+    waitpid(parent, &status, 0);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 6);
+  }
+  int status = -1;
+  waitpid(first, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 2 && geteuid() != 0) {
+    printf("  skipped: a child with its parent's pid, which takes root\n");
+    return;
+  }
+  check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a forked child with its parent's pid is refused as well");
 }
 
 static void check_errors(struct genpool_client *client) {
@@ -147,6 +252,8 @@ int main(int count, char **arguments) {
   struct genpool_client *client = genpool_client_new(arguments[1], "life \"of\" a client");
   check(client && genpool_client_connect(client) == 0, "a client connects");
   check_leases(client);
+  check_labels(arguments[1], client);
+  check_namespaces(arguments[1]);
   check_errors(client);
   check_events(client);
   genpool_client_free(client);

@@ -1,4 +1,4 @@
-/* Calls a broker that does not behave: patient SOCKET COUNT. Nothing may crash, leak or last. */
+/* Calls a broker that does not behave: patient SOCKET COUNT TIMEOUT. Nothing may crash, leak or last. */
 #include "genpool_client.h"
 
 #include <stdio.h>
@@ -13,12 +13,12 @@ static int look(const struct genpool_client_facts *facts, void *context) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3) return 64;
+  if (count != 4) return 64;
   size_t letters = 0;
-  int leases = 0;
+  int leases = 0, events = 0;
   for (int i = 0; i < atoi(arguments[2]); i++) {
     struct genpool_client *client = genpool_client_new(arguments[1], i % 3 ? NULL : "patient");
-    genpool_client_set_timeout(client, 60);
+    genpool_client_set_timeout(client, atoi(arguments[3]));
     struct genpool_client_request request;
     memset(&request, 0, sizeof request);
     request.size = sizeof request;
@@ -36,12 +36,15 @@ int main(int count, char **arguments) {
     struct genpool_client_monitor *monitor;
     struct genpool_client_event event;
     if (genpool_client_monitor_new(client, &monitor) == 0) {
-      while (genpool_client_monitor_next(monitor, &event, 30) == 0) letters += strlen(event.cause) + strlen(event.event);
+      for (int patience = atoi(arguments[3]); genpool_client_monitor_next(monitor, &event, patience) == 0; patience = 30) {
+        letters += strlen(event.cause) + strlen(event.event) + strlen(event.label);
+        events++;
+      }
       genpool_client_monitor_free(monitor);
     }
     genpool_client_free(client);
   }
-  printf("%d leases, %zu letters\n", leases, letters);
+  printf("%d leases, %d events, %zu letters\n", leases, events, letters);
   /* No descriptor is left open: the next one has the lowest number. */
   int descriptor = dup(0);
   return descriptor == 3 ? 0 : 1;

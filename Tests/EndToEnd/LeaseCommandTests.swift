@@ -85,6 +85,22 @@ import Testing
     #expect(result.output.contains(/"physical" : "0x[0-9a-f]{16}",/))
   }
 
+  @Test func `a lease's label is printed and listed, and one that can be none is a mistake`() throws
+  {
+    let machine = try PoolMachine()
+    let result = try machine.shell(
+      """
+      genpoolctl lease acquire --size 64K --label 'slurm job 12' -- sh -c '
+        genpoolctl lease list; genpoolctl lease list --json'
+      """)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.contains("label       slurm job 12\n"))
+    #expect(result.output.contains("  LABEL\n") && result.output.contains("  slurm job 12\n"))
+    #expect(result.output.contains("\"label\" : \"slurm job 12\""))
+    let refused = try machine.control("lease", "acquire", "--size", "4K", "--label", "a\tb")
+    #expect(refused.status == 64 && refused.errors.contains("1 to 64 printable ASCII characters"))
+  }
+
   @Test func `a command writes through the descriptor that it inherits`() throws {
     let machine = try PoolMachine()
     let result = try machine.shell(

@@ -21,7 +21,7 @@ METHODS: dict[str, dict[str, tuple[str, bool]]] = {
     f"{INTERFACE}.Acquire": {
         "pool": ("string", False), "bytes": ("int", True), "alignment": ("int", False),
         "fit": ("string", False), "offset": ("int", False), "requestKey": ("string", False),
-        "wait": ("int", False)},
+        "wait": ("int", False), "label": ("string", False)},
     f"{INTERFACE}.Release": {"lease": ("string", True), "generation": ("int", True)},
     f"{INTERFACE}.ForceRelease": {"lease": ("string", True)},
     f"{INTERFACE}.Monitor": {},

@@ -110,11 +110,15 @@ import Testing
 
   @Test func `what is asked for is what the broker hears`() throws {
     let memory = memory
-    let lease = Broker1.Lease.honest()
+    let lease = Broker1.Lease.honest().with { $0.label = "slurm job 12" }
     let broker = try FakeBroker { session in
       let call = try session.nextCall()
       let asked = try call?.parameters(as: Broker1.Acquire.Parameters.self)
-      guard asked == .init(pool: "cmb", bytes: 5, alignment: .kibibytes(64), fit: .first) else {
+      guard
+        asked
+          == .init(
+            pool: "cmb", bytes: 5, alignment: .kibibytes(64), fit: .first, label: "slurm job 12")
+      else {
         throw BrokerError.noPool
       }
       try session.send(
@@ -124,7 +128,9 @@ import Testing
     }
     do {
       let connection = try broker.connect()
-      let lease = try connection.acquire(5, from: "cmb", alignment: .kibibytes(64), fit: .first)
+      let lease = try connection.acquire(
+        5, from: "cmb", alignment: .kibibytes(64), fit: .first, label: "slurm job 12")
+      #expect(lease.grant.label == "slurm job 12")
       #expect(lease.size == .kibibytes(64))
     }
     #expect(try broker.calls() == ["Acquire", "Release!"])
@@ -205,6 +211,22 @@ import Testing
   func `a lease that is not what it says is refused and given back`(lie: Lie) throws {
     let broker = try broker(granting: .honest().with(lie.change))
     try expectViolation(broker, lie.cause)
+  }
+
+  @Test func `a lease without the label that was asked for is refused and given back`() throws {
+    let broker = try broker(granting: .honest())
+    do {
+      let connection = try broker.connect()
+      let error = #expect(throws: ClientError.self) {
+        _ = try connection.acquire(.kibibytes(64), label: "slurm job 12")
+      }
+      guard case .violation(let violation) = error else {
+        Issue.record("\(String(describing: error))")
+        return
+      }
+      #expect(violation.cause == "a lease with label none, while slurm job 12 was asked for")
+    }
+    #expect(try broker.calls() == ["Acquire", "Release!"])
   }
 
   @Test func `a lease that cannot be mapped is given back`() throws {

@@ -103,6 +103,25 @@ import Testing
     #expect(text(moreFreeRuns: true).contains("free runs   2000, the largest 4 KiB\n"))
   }
 
+  @Test func `labels are a column of the lease list, and one word of an event's line`() {
+    let labelled = Broker1.Lease(
+      lease: LeaseID(rawValue: "0123456789abcdef"), generation: Generation(rawValue: 1),
+      pool: "cmb", offset: .zero, size: 4096, physical: nil, bus: nil, mapOffset: .zero,
+      caching: "cached", isolation: "range", uid: UID(rawValue: 0), pid: PID(rawValue: 7),
+      state: .leased, label: "slurm job 12")
+    var plain = labelled
+    plain.label = nil
+    #expect(
+      LeaseList.table(of: [labelled, plain]) == """
+        LEASE     POOL  OFFSET   SIZE  UID  PID  STATE   LABEL
+        01234567  cmb      0x0  4 KiB    0    7  leased  slurm job 12
+        01234567  cmb      0x0  4 KiB    0    7  leased
+
+        """)
+    let event = Broker1.Event(event: .leaseRevoked, pool: "cmb", label: #"a "b\" pid=1"#)
+    #expect(event.line == #"leaseRevoked pool=cmb label="a \"b\\\" pid=1""# + "\n")
+  }
+
   @Test(arguments: [("0", 0), ("165", 165), ("0xa5", 165), ("255", 255)] as [(String, UInt8)])
   func `a byte can be written in decimal and in hexadecimal`(text: String, value: UInt8) {
     #expect(FillByte(argument: text)?.value == value)

@@ -12,12 +12,15 @@ package struct LeaseRequest {
   package let pid: PID
   /// Whether its connection is an admin's.
   package let isAdmin: Bool
+  /// The label of the lease.
+  package let label: String?
   /// Returns the groups of its process, which may be 65,536: nothing keeps them.
   package let groups: () -> [UInt32]
 
   package init(
     _ parameters: Broker1.Acquire.Parameters, session: SessionID, process: ProcessID, user: UID,
-    account: UID, pid: PID, isAdmin: Bool = false, groups: @escaping () -> [UInt32] = { [] }
+    account: UID, pid: PID, isAdmin: Bool = false, sessionLabel: String? = nil,
+    groups: @escaping () -> [UInt32] = { [] }
   ) {
     self.parameters = parameters
     self.session = session
@@ -26,6 +29,7 @@ package struct LeaseRequest {
     self.account = account
     self.pid = pid
     self.isAdmin = isAdmin
+    label = parameters.label ?? sessionLabel
     self.groups = groups
   }
 }
@@ -50,6 +54,7 @@ extension Broker1.Acquire.Parameters {
     guard [.first, .best, .orderAligned, .fixed].contains(fit) else { throw .invalid("fit") }
     guard alignment == nil || fit == .first else { throw .invalid("alignment") }
     guard (offset != nil) == (fit == .fixed) else { throw .invalid("offset") }
+    guard label.map(Broker1.Lease.isLabel) ?? true else { throw .invalid("label") }
     guard wait?.rawValue ?? 0 >= 0 else { throw .invalid("wait") }
     guard (1...Self.keyLimit).contains(requestKey?.utf8.count ?? 1) else {
       throw .invalid("requestKey")

@@ -27,6 +27,7 @@ package struct LeaseTable {
     package let pid: PID
     /// The request, to recognise a repetition of it.
     package let request: Broker1.Acquire.Parameters
+    package let label: String?
     package fileprivate(set) var state: Broker1.LeaseState
     /// Whether its memory did not stay zero, and waits for what writes to it.
     fileprivate(set) var isContested = false

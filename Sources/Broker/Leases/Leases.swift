@@ -288,7 +288,8 @@ package final class Leases<Waiting> {
     let lease = LeaseTable.Entry(
       id: .random(), generation: pool.nextGeneration(), region: pool.id, offset: offset,
       size: size, process: request.process, session: request.session, user: request.user,
-      account: request.account, pid: request.pid, request: request.parameters, state: .leased)
+      account: request.account, pid: request.pid, request: request.parameters,
+      label: request.label, state: .leased)
     table.insert(lease)
     pool.begin(lease)
     if let key = request.parameters.requestKey {

@@ -88,14 +88,14 @@ extension AttachedRegion {
       size: lease.size, physical: physical.map { $0 + lease.offset },
       bus: bus.map { $0 + lease.offset }, mapOffset: mapOffset + lease.offset,
       caching: caching.rawValue, isolation: isolation.rawValue, uid: lease.user, pid: lease.pid,
-      state: lease.state)
+      state: lease.state, label: lease.label)
   }
 
   /// The event that a lease's holder must use it no longer.
   func revocation(of lease: LeaseTable.Entry, because cause: String) -> Broker1.Event {
     Broker1.Event(
       event: .leaseRevoked, pool: name, lease: lease.id, generation: lease.generation,
-      uid: lease.user, pid: lease.pid, cause: cause)
+      uid: lease.user, pid: lease.pid, cause: cause, label: lease.label)
   }
 
   /// The event that little of it is left.

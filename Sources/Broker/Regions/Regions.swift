@@ -120,11 +120,13 @@ final class Regions {
 
   /// A lease in the log.
   func metadata(of lease: LeaseTable.Entry) -> Logger.Metadata {
-    [
+    var metadata: Logger.Metadata = [
       "lease": "\(lease.id)", "generation": "\(lease.generation)",
       "pool": "\(self[lease.region]?.name ?? "detached")", "offset": "\(lease.offset)",
       "size": "\(lease.size)", "uid": "\(lease.user)", "pid": "\(lease.pid)",
     ]
+    if let label = lease.label { metadata["label"] = "\(label)" }
+    return metadata
   }
 
   /// Counts a request that was refused for want of memory: by the pool that the caller is told of,

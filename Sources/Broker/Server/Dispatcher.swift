@@ -103,6 +103,7 @@ final class Dispatcher {
   private func hello(_ session: Session, _ parameters: Broker1.Hello.Parameters)
     -> Broker1.Hello.Reply
   {
+    session.setName(parameters.client)
     var metadata = session.metadata
     metadata["client"] = "\(printable(parameters.client ?? "unnamed"))"
     limiter.log(.info, "hello", of: session.account, metadata)

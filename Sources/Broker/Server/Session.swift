@@ -22,6 +22,8 @@ final class Session {
   let account: UID
   /// Whether it came by the admins' socket.
   let isAdmin: Bool
+  /// The label of leases that it acquires without one: the name that Hello gave it.
+  private(set) var label: String?
 
   private let socket: StreamSocket
   private var watch: EventLoop.Watch?
@@ -168,6 +170,12 @@ final class Session {
   }
 
   // MARK: States
+
+  /// Takes the name that Hello gives it for its leases' label. One that can be none stays in the
+  /// log alone, as clients that came before labels may have such names.
+  func setName(_ name: String?) {
+    label = name.flatMap { Broker1.Lease.isLabel($0) ? $0 : nil }
+  }
 
   /// An Acquire of it waits for memory: no further call is taken.
   func beginWait() { isWaiting = true }

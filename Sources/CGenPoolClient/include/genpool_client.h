@@ -4,9 +4,10 @@
  * This header and genpool_client.c are all of it: copy both into a program, or link
  * -lgenpool-client. No other library, no runtime. C99 or C++11, 64-bit Linux. MIT.
  *
- * A client belongs to one thread at a time, and to the process that made it: in a forked child
- * every function but genpool_client_free answers -EPERM. A function returns 0, or a negative errno;
- * genpool_client_last_error tells the rest. Nothing is printed, no signal is raised or handled.
+ * A client, with its leases, belongs to one thread at a time, and to the process that made it: in a
+ * forked child every function but genpool_client_free answers -EPERM. A function returns 0, or a
+ * negative errno; genpool_client_last_error tells the rest. Nothing is printed, no signal is raised
+ * or handled.
  *
  * Accesses to leased memory may end in SIGBUS when its device is pulled out: see genpool(7).
  */
@@ -45,6 +46,7 @@ struct genpool_client_request {
   const char *fit;    /* "first", "best", "order-aligned", "fixed" at offset; NULL for the first */
   uint64_t offset;    /* from the pool's start, with "fixed" */
   const char *key;    /* asking again with it gives the same lease; NULL for a random one */
+  const char *label;  /* for people, in lists and events: "slurm job 12"; NULL for the client's */
   int64_t wait;       /* milliseconds to wait for memory, a year at most; 0 only while some is
                          being zeroed; -1 not at all */
 };
@@ -64,6 +66,7 @@ struct genpool_client_facts {
   char state[24];     /* "leased", "orphaned", "reached", "quarantine", "revoked", likewise */
   uint32_t uid;
   int32_t pid;
+  char label[72];     /* its holder's word for it; "" without one */
 };
 
 /* Something that happened: "leaseRevoked", …; "" and UINT64_MAX where the event does not say. */
@@ -73,18 +76,24 @@ struct genpool_client_event {
   char lease[40];
   char cause[256];
   uint64_t available;
+  char label[72]; /* the lease's */
 };
 
 /*
- * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in the
- * broker's log; NULL for none. NULL when there is no memory. Connects to nothing yet.
+ * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in
+ * the broker's log, and the label of its leases that have no other, where it has 1 to 64 printable
+ * ASCII characters; NULL for none. NULL and errno when there is no memory. Connects to nothing yet.
  */
 struct genpool_client *genpool_client_new(const char *socket, const char *label);
-/* Releases all leases that are left, and frees the client. NULL is nothing to free. */
+/*
+ * Releases all leases that are left, also those of which only the answer was lost, within the time
+ * that one call may take; frees the client. NULL is nothing to free. In a visit of
+ * genpool_client_list it does so when the visit has returned, and the list ends with -ECANCELED.
+ */
 void genpool_client_free(struct genpool_client *client);
 /* Connects, if it is not connected. Other functions do so by themselves. */
 int genpool_client_connect(struct genpool_client *client);
-/* The longest that the broker may take to answer, in milliseconds; 30,000 unless set. */
+/* The longest that a function waits for the broker, in milliseconds; 30,000 unless set. */
 void genpool_client_set_timeout(struct genpool_client *client, int milliseconds);
 /* Why the last call on the client failed; valid until the next one. */
 const struct genpool_client_error *genpool_client_last_error(const struct genpool_client *client);
@@ -93,8 +102,10 @@ const struct genpool_client_error *genpool_client_last_error(const struct genpoo
  * Leases memory, zeroed. When the connection breaks meanwhile it is asked for again, once, with the
  * same key, so that none is had twice. -ENOMEM: the pool is full; -ENOSPC: in
  * pieces; -EBUSY: another user has it; -EDQUOT: a quota; genpool_client(3) has the others. After
- * -ETIMEDOUT and other errors of the connection a lease may be held: with a key of your own, asking
- * again gives it.
+ * -ETIMEDOUT and other errors of the connection a lease may be held: the same request gives it, and
+ * another request or genpool_client_free gives it back.
+ * With the key of a lease that the client has, the same handle comes again, to be released as
+ * often.
  */
 int genpool_client_acquire(struct genpool_client *client, const struct genpool_client_request *request,
                            struct genpool_client_lease **lease);
@@ -104,12 +115,16 @@ int genpool_client_lease_descriptor(const struct genpool_client_lease *lease);
 /* Maps the lease, once, to be read and written, not in children; the same address each time. */
 int genpool_client_map(struct genpool_client_lease *lease, void **memory);
 /*
- * Unmaps the lease and gives it back. No device may use it any more. The lease is gone unless
- * -ETIMEDOUT, -ECONNREFUSED or another error of the connection is returned: then call this again.
+ * Unmaps the lease and gives it back, or counts one acquire less when there were several. No device
+ * may use it any more. The lease is gone after 0, and after an error that the broker names but
+ * QuotaExceeded; after others, such as -ETIMEDOUT, call this again.
  */
 int genpool_client_release(struct genpool_client_lease *lease);
 
-/* Calls visit with each lease of this user, until it does not return 0, which is returned then. */
+/*
+ * Calls visit with each lease of this user, until it does not return 0, which is returned then. A
+ * visit's own calls with the client answer -EBUSY.
+ */
 int genpool_client_list(struct genpool_client *client,
                         int (*visit)(const struct genpool_client_facts *facts, void *context), void *context);
 

@@ -28,6 +28,7 @@ struct LeaseAcquire: ParsableCommand {
       EXAMPLES
         genpoolctl lease acquire --size 2M --align 2M
         genpoolctl lease acquire --size 64K --fill 0xa5 --dump=32
+        genpoolctl lease acquire --size 2M --label "slurm job $SLURM_JOB_ID" -- ./program
         genpoolctl lease acquire --size 1M --fill-from in --dump-to out --json
         genpoolctl lease acquire --size 64K -- python3 -c 'import mmap, os; \\
           n = lambda key: int(os.environ["GENPOOL_LEASE_" + key]); \\
@@ -64,6 +65,12 @@ struct LeaseAcquire: ParsableCommand {
       "Wait so long for memory to come free, those first who asked first (default: only for memory "
         + "that is being zeroed).", valueName: "seconds"))
   var wait: Seconds?
+
+  @Option(
+    help: ArgumentHelp(
+      "A label for people, which lease list and monitor show: \(Broker1.Lease.labelLimit) printable ASCII "
+        + "characters at most, such as \"slurm job 12\".", valueName: "text"))
+  var label: String?
 
   @Option(help: ArgumentHelp("Fill it with this byte, like 165 or 0xa5.", valueName: "byte"))
   var fill: FillByte?
@@ -102,6 +109,10 @@ struct LeaseAcquire: ParsableCommand {
     }
     if output.json, dump != nil {
       throw ValidationError("--dump prints text; with --json use --dump-to FILE.")
+    }
+    if let label, !Broker1.Lease.isLabel(label) {
+      throw ValidationError(
+        "--label: it has 1 to \(Broker1.Lease.labelLimit) printable ASCII characters.")
     }
     if let align, !align.isPowerOfTwo {
       throw ValidationError("--align: \(align) is no power of two.")
@@ -151,7 +162,8 @@ struct LeaseAcquire: ParsableCommand {
   private func acquire(over connection: Connection) throws -> Lease {
     func lease(from pool: String?) throws(ClientError) -> Lease {
       try connection.acquire(
-        size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration)
+        size, from: pool, alignment: align, fit: fit?.name, offset: offset, wait: wait?.duration,
+        label: label)
     }
     do {
       guard let pool else { return try lease(from: nil) }
@@ -215,6 +227,7 @@ extension Broker1.Lease {
   fileprivate var facts: String {
     var sheet = FactSheet()
     sheet.add("lease", "\(lease), generation \(generation)")
+    sheet.add("label", label)
     sheet.add("pool", "\(pool), at offset \(offset.hex)")
     sheet.add("size", size.description)
     sheet.add("physical", physical?.description)

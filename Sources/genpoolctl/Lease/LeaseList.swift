@@ -16,6 +16,8 @@ struct LeaseList: ParsableCommand {
       being zeroed. A revoked one's device has gone, an admin \
       took it back, or a holder truncated its emulated BAR: its holder is to let go, and nobody else gets the memory before.
 
+      A label is its holder's word for a lease (lease acquire --label), and identifies nothing.
+
       The table shows a lease's first eight digits and its offset in the pool; --json shows all.
       """)
 
@@ -40,12 +42,13 @@ struct LeaseList: ParsableCommand {
     guard !leases.isEmpty else { return "There are no leases.\n" }
     var table = Table([
       .init("LEASE"), .init("POOL", flexible: true), .init("OFFSET", .right), .init("SIZE", .right),
-      .init("UID", .right), .init("PID", .right), .init("STATE"),
+      .init("UID", .right), .init("PID", .right), .init("STATE"), .init("LABEL", flexible: true),
     ])
     for lease in leases {
       table.add([
         String(lease.lease.rawValue.prefix(8)), lease.pool, lease.offset.hex,
         lease.size.description, lease.uid.description, lease.pid.description, lease.state.rawValue,
+        lease.label ?? "",
       ])
     }
     return table.text

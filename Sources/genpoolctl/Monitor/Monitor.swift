@@ -50,7 +50,13 @@ extension Broker1.Event {
     if let lease { words.append("lease=\(lease)") }
     if let uid { words.append("uid=\(uid)") }
     if let pid { words.append("pid=\(pid)") }
+    if let label { words.append("label=\(quoted(label))") }
     if let cause { words.append("(\(cause))") }
     return words.joined(separator: " ") + "\n"
+  }
+
+  /// A label as one word: blanks may be in it, and its end must not look like another field.
+  private func quoted(_ label: String) -> String {
+    label.reduce("\"") { $0 + (#""\"#.contains($1) ? "\\" : "") + String($1) } + "\""
   }
 }
