@@ -49,7 +49,7 @@ struct PoolHandle: @unchecked Sendable {
     return unsafe PoolHandle(memory.assumingMemoryBound(to: gen_pool.self))
   }
 
-  /// The part behind the struct that C sees.
+  /// The whole allocation, with the fields behind the struct that C sees.
   @inline(__always)
   var hidden: UnsafeMutablePointer<gp_pool> {
     unsafe UnsafeMutableRawPointer(pointer).assumingMemoryBound(to: gp_pool.self)

@@ -13,7 +13,7 @@ import SystemPackage
 /// Tests/Traces/golden/FORMAT.md has no record ends it, with a comment, because nothing behind such
 /// a call could be replayed; so does a line that does not go in, which is taken out again.
 final class Recording: Sendable {
-  /// The reason for which nothing more is written.
+  /// The cause that ended a record early.
   enum Ending {
     case noRecord(of: String)
     case failure(Errno)
@@ -116,7 +116,8 @@ final class Recording: Sendable {
       case nil: return 0
       case .noRecord(let call):
         ErrorText.set(
-          "record to \(log.path): partial, it ends after \(log.lineCount) lines: \(call) has no record")
+          "record to \(log.path): partial, it ends after \(log.lineCount) lines: \(call) has no record"
+        )
         return -EOPNOTSUPP
       case .failure(let errno):
         ErrorText.set(
@@ -304,7 +305,8 @@ public func genpool_record(
   }
   guard unsafe !handle.hidden.pointee.had_cache, !handle.pool.chunks.contains(where: \.isDraining)
   else {
-    ErrorText.set("record to \(path): the pool had a cache, or has a drained chunk: no record has those")
+    ErrorText.set(
+      "record to \(path): the pool had a cache or has a drained chunk, which no record has")
     return -EOPNOTSUPP
   }
   do throws(SystemError) {

@@ -20,7 +20,7 @@ struct Lock: ~Copyable {
   private let sleepers = Atomic<UInt32>(0)
   private let mode: Mode
 
-  /// The way in which a release reaches the sleepers, and whether a sanitizer follows.
+  /// The way a release reaches the sleepers, and the one that reports to a sanitizer.
   private enum Mode { case barrierForAll, fences, reported }
 
   private static var free: UInt32 { 0 }

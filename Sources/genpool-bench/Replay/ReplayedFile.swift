@@ -17,7 +17,7 @@ struct ReplayedFile {
   private(set) var problem: Problem?
   /// The last line's number, if it has no end: what was written of it is not the whole record.
   private(set) var tornLine: Int?
-  /// The reason for which the record ends before the pool did, if it says so.
+  /// The cause that ended the record before the pool, if the record has one.
   private(set) var ending: String?
 
   init(path: String) {

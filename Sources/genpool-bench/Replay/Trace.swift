@@ -43,7 +43,7 @@ struct Trace {
   /// The name given in the first line.
   let name: String
   let records: [Record]
-  /// The reason for which the record ends before what was recorded did; nil if it does not.
+  /// The cause that ended the record early; nil for a whole one.
   let ending: Substring?
 
   /// Parses a trace file's text.
