@@ -20,7 +20,7 @@ enum Algorithm {
     nonisolated(unsafe) let (function, data, pointer) = unsafe (algorithm, data, pool.pointer)
     return .custom { map, request in
       let size = UInt(map.count.rawValue)
-      let index = unsafe map.withUnsafeWords { words in
+      let index = unsafe map.withUnsafeKernelWords { words in
         unsafe function(
           words, size, UInt(request.start.rawValue),
           UInt32(truncatingIfNeeded: request.count.rawValue), data, pointer,

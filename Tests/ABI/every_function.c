@@ -234,6 +234,14 @@ static unsigned long insist(unsigned long *map, unsigned long size, unsigned lon
   return ((struct own_data *)data)->answer;
 }
 
+/* Whether the bits behind the map are 0; finds nothing. */
+static unsigned long look_behind(unsigned long *map, unsigned long size, unsigned long from, unsigned int nr,
+                                 void *data, struct gen_pool *pool, unsigned long start_addr) {
+  (void)from, (void)nr, (void)pool, (void)start_addr;
+  *(int *)data = map[size / 64] >> size % 64 == 0;
+  return size;
+}
+
 static void check_algorithms(void) {
   unsigned long map[2] = {0x0f, 0}; /* 4 allocated, 124 free */
   struct genpool_data_align align = {8 * GRANULE};
@@ -291,6 +299,16 @@ static void check_algorithms(void) {
     if (addr >= top || addr == start || addr == start + GRANULE || addr == start + 8 * GRANULE) break;
   }
   check(got == free_granules, "the pool knows what an own algorithm allocated");
+
+  struct gen_pool *odd = gen_pool_create(ORDER, NUMA_NO_NODE);
+  int is_zero = 0;
+  if (!odd || gen_pool_add_virt(odd, start, PHYSICAL, 3 * GRANULE, NUMA_NO_NODE)) abort();
+  check(gen_pool_alloc_algo(odd, GRANULE, look_behind, &is_zero) == 0 && is_zero,
+        "the bits behind the map are 0");
+  check(gen_pool_alloc(odd, 3 * GRANULE) == start && gen_pool_alloc(odd, 1) == 0,
+        "and are no granules afterwards");
+  gen_pool_free(odd, start, 3 * GRANULE);
+  gen_pool_destroy(odd);
 
   own.answer = GRANULES - 1;
   gen_pool_free(pool, top, 2 * GRANULE);

@@ -123,7 +123,7 @@ struct gen_pool_chunk {
   void *GENPOOL_NULLABLE owner;
   unsigned long start_addr;
   unsigned long end_addr; /* of the last byte */
-  /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits; what is behind them reads 1 */
+  /* the map itself, of (end_addr - start_addr + 1) >> min_alloc_order bits; behind them it reads 1 */
   unsigned long *bits;
 };
 

@@ -74,6 +74,18 @@ public struct GranuleBitmap: GranuleWords, ~Copyable {
     return word < end ? word : nil
   }
 
+  /// The same with 0 behind the last granule, as in the kernel, for an algorithm that looks further
+  /// than it should. The chunk's lock is held.
+  @unsafe
+  package func withUnsafeKernelWords<Result>(
+    _ body: (UnsafeMutablePointer<UInt>) -> Result
+  ) -> Result {
+    let last = wordCount - 1
+    if last >= 0 { setWord(last, storedWord(last) & tailMask) }
+    defer { if last >= 0 { setWord(last, storedWord(last) | ~tailMask) } }
+    return unsafe withUnsafeWords(body)
+  }
+
   private static func wordCount(_ bits: Int) -> Int { bits / 64 + (bits % 64 == 0 ? 0 : 1) }
 
   /// The bits of the last word that are granules.
