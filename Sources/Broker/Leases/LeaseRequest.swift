@@ -10,14 +10,16 @@ package struct LeaseRequest {
   /// The user on whose account it is.
   package let account: UID
   package let pid: PID
-  /// Whether its connection is an admin's.
-  package let isAdmin: Bool
+  /// Whether its connection is an admin's. Asked at each decision: a reload may change the group.
+  package var isAdmin: Bool { judge() }
+  private let judge: () -> Bool
   /// Returns the groups of its process, which may be 65,536: nothing keeps them.
   package let groups: () -> [UInt32]
 
   package init(
     _ parameters: Broker1.Acquire.Parameters, session: SessionID, process: ProcessID, user: UID,
-    account: UID, pid: PID, isAdmin: Bool = false, groups: @escaping () -> [UInt32] = { [] }
+    account: UID, pid: PID, isAdmin: @autoclosure @escaping () -> Bool = false,
+    groups: @escaping () -> [UInt32] = { [] }
   ) {
     self.parameters = parameters
     self.session = session
@@ -25,7 +27,7 @@ package struct LeaseRequest {
     self.user = user
     self.account = account
     self.pid = pid
-    self.isAdmin = isAdmin
+    judge = isAdmin
     self.groups = groups
   }
 }
