@@ -35,20 +35,23 @@ extension LeaseBroker: CallHandler {
     case Broker1.Attach.name:
       return try call.reply(of: Broker1.Attach.self) { parameters throws(BrokerError) in
         try session.requireAdmin()
-        let region = try regions.attach(parameters, audit: session.metadata)
+        let region = try regions.attach(parameters, byAdmin: true, audit: session.metadata)
         return Broker1.Attach.Reply(pool: region.description(for: session.caller))
       }
     case Broker1.DrainPool.name:
       return try call.reply(of: Broker1.DrainPool.self) { parameters throws(BrokerError) in
         try session.requireAdmin()
-        let region = try regions.setDrained(
+        try regions.setDrained(
           parameters.undo != true, pool: parameters.pool, audit: session.metadata)
-        return Broker1.DrainPool.Reply(pool: region.description(for: session.caller))
+        var pool = try regions.details(ofPool: parameters.pool).pool
+        pool.mayLease = regions.mayLease(of: parameters.pool, session.caller)
+        return Broker1.DrainPool.Reply(pool: pool)
       }
     case Broker1.Detach.name:
       return try call.reply(of: Broker1.Detach.self) { parameters throws(BrokerError) in
         try session.requireAdmin()
-        return try regions.detach(pool: parameters.pool, audit: session.metadata)
+        return try regions.detach(
+          pool: parameters.pool, byAdmin: true, audit: session.metadata)
       }
     default: throw call.unknownMethod
     }

@@ -16,6 +16,11 @@ extension LeaseBroker {
   /// The pools' names that are taken, of pools that are waited for too.
   public var poolNames: [String] { regions.names }
 
+  /// The names of the pools that are attached and work: none that is waited for or revoked.
+  public var attachedPoolNames: [String] {
+    regions.list.filter { !$0.isRevoked }.map(\.name)
+  }
+
   /// Makes a pool of a BAR, as the Attach call does. It is erased, and leases as it becomes clean.
   ///
   /// `isolation` may promise clients less than the device's opener does: `cooperative`.

@@ -99,8 +99,8 @@ public final class LeaseBroker {
   }
 
   /// Changes the settings. Limits and quotas hold from the next call on: no client loses what it
-  /// has. The admins' group is that of new connections. Pools that are there are recorded from what
-  /// they hold now.
+  /// has. The admins' group holds for connections that are there, too. Pools that are there are
+  /// recorded from what they hold now.
   public func reconfigure(_ change: (inout Configuration) -> Void) {
     change(&configuration)
     regions.record(in: configuration.recordDirectory)

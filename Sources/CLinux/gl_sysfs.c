@@ -48,6 +48,13 @@ int gl_is_same_file(int descriptor, int other) {
   return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
+int gl_is_name_of(int directory, const char *name, int descriptor) {
+  struct stat named, open;
+  if (fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) != 0) return -errno;
+  if (fstat(descriptor, &open) != 0) return -errno;
+  return named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+}
+
 int64_t gl_size(int descriptor) {
   struct stat status;
   return fstat(descriptor, &status) != 0 ? -errno : (int64_t)status.st_size;

@@ -199,19 +199,27 @@ public struct EmulatedTree: Sendable {
 
   /// Removes the tree, and what genpool has put into it. Its directory is left where there is
   /// anything else in it.
-  package func destroy() { Self.discard(root.path) }
+  ///
+  /// Removes nothing where the path leads to another directory by now: one without this user's
+  /// marker.
+  package func destroy() {
+    guard let directory = TreeRemover.open(root.path.string),
+      TreeRemover.isOwnFile(Self.marker, in: directory)
+    else { return }
+    Self.discard(root.path, directory)
+  }
 
-  /// Removes a directory and all that is in it, following no link.
-  package static func removeDirectory(_ path: FilePath) {
-    guard let name = path.lastComponent?.string else { return }
-    TreeWriter(path: path.removingLastComponent().string).removeAll(name)
+  /// Removes what was made of a tree that did not come to be.
+  private static func discard(_ path: FilePath) {
+    if let directory = TreeRemover.open(path.string) { discard(path, directory) }
   }
 
   /// Removes what is in a tree, the marker first, and the directory when it lets itself be removed.
-  private static func discard(_ path: FilePath) {
-    let tree = TreeWriter(path: path.string)
-    tree.removeAll(marker)
-    for name in ["bus", "devices", "kernel", "run", staging] { tree.removeAll(name) }
+  private static func discard(_ path: FilePath, _ directory: borrowing Descriptor) {
+    TreeRemover.remove(marker, in: directory)
+    for name in ["bus", "devices", "kernel", "run", staging] {
+      TreeRemover.remove(name, in: directory)
+    }
     unsafe rmdir(path.string)
   }
 

@@ -105,15 +105,9 @@ struct TreeWriter {
     }
   }
 
-  /// Removes `name` and what is below it, following no link. Goes on after a failure, and says
-  /// nothing of it: what is left stays in the way of nobody.
+  /// Removes `name` and what is below it: ``TreeRemover``.
   func removeAll(_ name: String) {
-    let child = path + "/" + name
-    if unsafe Glibc.unlink(child) == 0 { return }
-    for entry in (try? SysfsNode(path: child).entries()) ?? [] {
-      TreeWriter(path: child).removeAll(entry)
-    }
-    unsafe rmdir(child)
+    if let directory = TreeRemover.open(path) { TreeRemover.remove(name, in: directory) }
   }
 
   private func failure(_ operation: String, _ path: String) -> EmulationError {

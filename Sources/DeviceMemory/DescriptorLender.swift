@@ -20,9 +20,8 @@ public protocol DescriptorLender: AnyObject, Sendable {
   /// does not tell one lending from another: see ``Witness/perLease``.
   func witness(of lending: Lending) -> WitnessAnswer
 
-  /// Whether the memory still lies where it did when it was opened: false once its BAR was moved or
-  /// resized, or the device is gone.
-  func isInPlace() -> Bool
+  /// Whether the memory still lies where it did when it was opened, behind the same file.
+  func presence() -> RangePresence
 
   /// Forgets a lending for which ``witness(of:)`` is ``WitnessAnswer/free``.
   func forget(_ lending: Lending)
@@ -36,8 +35,21 @@ public protocol DescriptorLender: AnyObject, Sendable {
 extension DescriptorLender {
   public func witness(of lending: Lending) -> WitnessAnswer { .unknown }
   public func forget(_ lending: Lending) {}
-  public func isInPlace() -> Bool { true }
+  public func presence() -> RangePresence { .inPlace }
   public func restoreLength() throws(SystemError) -> FileLength { .notApplicable }
+}
+
+/// Whether memory that was opened is still what its addresses and its file lead to.
+public enum RangePresence: Hashable, Sendable, CaseIterable {
+  /// Nothing has changed, as far as it can be found out.
+  case inPlace
+  /// The BAR lies elsewhere, or has another size.
+  case moved
+  /// The BAR lies where it did, but the kernel has made its file anew, and with the old one ended
+  /// all mappings of it: another BAR of the device was resized. Linux: `pci_resize_resource`.
+  case fileReplaced
+  /// The device was removed.
+  case gone
 }
 
 /// The length of the regular file that emulates a device's memory. Each holder of a descriptor can

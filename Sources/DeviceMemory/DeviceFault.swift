@@ -50,6 +50,15 @@ public struct DeviceFault: ErrnoError, Hashable {
   }
 }
 
+extension DeviceFault {
+  /// Whether what should have been zero read as all-ones, as a device does that is gone, or is
+  /// being reset.
+  package var isAllOnes: Bool {
+    guard case .notZero(_, let found) = reason else { return false }
+    return found == .max
+  }
+}
+
 extension DeviceFault: CustomStringConvertible {
   public var description: String { "\(operation) \(access): \(cause)" }
 

@@ -21,6 +21,11 @@ package struct Directory: ~Copyable, Sendable {
     gl_is_same_file(descriptor.rawValue, other.descriptor.rawValue) == 1
   }
 
+  /// Whether `name` leads to the file that `file` is open on. Follows no link, and opens nothing.
+  package func isName(_ name: String, of file: borrowing Descriptor) throws(Errno) -> Bool {
+    try unsafe gl_is_name_of(descriptor.rawValue, name, file.rawValue).orErrno() == 1
+  }
+
   /// Opens a regular file for reading and, if asked, for writing. Never follows a link and never
   /// blocks.
   /// - Throws: EINVAL for anything but a regular file.

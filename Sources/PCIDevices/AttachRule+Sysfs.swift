@@ -216,7 +216,7 @@ extension AttachRule {
       subject.device.registers == nil && subject.request.contents != .registers
         && subject.memoryBAR != nil
         ? "its capabilities, which say where registers are, cannot be read: the kernel shows them "
-          + "to root only" : nil
+          + "to root only, or their list has a loop or no end" : nil
     } cure: { _ in
       "ask as root, as the daemon does"
     },
@@ -225,7 +225,7 @@ extension AttachRule {
       let others = subject.overlapping
       guard let range = subject.memoryBAR?.physical, !others.isEmpty else { return nil }
       return "BAR \(subject.request.bar) (\(range)) overlaps "
-        + list(others.map { "BAR \($0.bar) of \($0.device)" })
+        + list(others.map { "\($0.part) of \($0.device)" })
     } cure: { _ in
       "boot with pci=realloc, or mend the firmware's addresses"
     },

@@ -81,12 +81,13 @@ public struct AttachRule: Sendable {
       return (device.registers ?? []).filter { $0.bar == request.bar && $0.sharesPage(with: part) }
     }
 
-    /// The other BARs, of any device, that lie at addresses of the one asked for.
+    /// The other BARs and expansion ROMs, of any device, that lie at addresses of the one asked
+    /// for.
     var overlapping: [BARPlace] {
       guard let range = memoryBAR?.physical else { return [] }
       return places.filter { place in
         place.range.overlaps(range)
-          && !(place.device == device.address.description && place.bar == request.bar)
+          && !(place.device == device.address.description && place.row == request.bar.rawValue)
       }
     }
 

@@ -19,6 +19,12 @@ package struct BARReading {
     windows: () -> [BridgeWindow], hasFile: (String) throws(DeviceError) -> Bool
   ) throws(DeviceError) {
     problems = table.problems
+    var known: [BridgeWindow]?
+    func windowsOnce() -> [BridgeWindow] {
+      let found = known ?? windows()
+      known = found
+      return found
+    }
     for (index, row) in zip(BAR.Index.allCases, table.rows) {
       guard let row else { continue }
       bars.append(
@@ -26,7 +32,8 @@ package struct BARReading {
           index: index, kind: row.kind, size: row.size,
           physical: row.kind == .memory ? row.range : nil,
           bus: bus(
-            index, row, config, readAt: place, hasOwnRegisters: hasOwnRegisters, windows: windows),
+            index, row, config, readAt: place, hasOwnRegisters: hasOwnRegisters,
+            windows: windowsOnce),
           isPrefetchable: row.isPrefetchable, is64Bit: row.is64Bit,
           hasResourceFile: try hasFile("resource\(index)"),
           hasWriteCombiningFile: try hasFile("resource\(index)_wc")))
@@ -45,7 +52,7 @@ package struct BARReading {
     guard let register = config[index], !register.isIO, register.is64Bit == row.is64Bit else {
       return nil
     }
-    guard AddressRange(start: register.bus, size: row.size) != nil else {
+    guard let range = AddressRange(start: register.bus, size: row.size) else {
       problems.append(
         .malformed(
           place: place,
@@ -53,12 +60,14 @@ package struct BARReading {
             "BAR \(index) holds \(register.bus); \(row.size) from there pass the end of the bus"))
       return nil
     }
-    // 0 is an address, and also what a register holds that was reset: the bridge knows.
-    if register.bus.rawValue == 0,
-      let other = windows().lazy.compactMap({ $0.bus(of: physical) }).first, other != register.bus
-    {
-      return nil
+    // A register may have been reset, to 0, which is an address too, or be an old one: the bridge
+    // knows.
+    let windows = windows()
+    if let other = windows.lazy.compactMap({ $0.bus(of: physical) }).first {
+      return other == register.bus ? other : nil
     }
-    return register.bus
+    let isReachable =
+      register.bus.rawValue == 0 || windows.isEmpty || windows.contains { $0.contains(range) }
+    return isReachable ? register.bus : nil
   }
 }

@@ -27,6 +27,11 @@ package struct BridgeWindow {
     }
   }
 
+  /// Whether all of a range of bus addresses lies in the window.
+  func contains(_ range: AddressRange<BusSpace>) -> Bool {
+    AddressRange(start: bus, size: physical.size)?.contains(range) ?? false
+  }
+
   /// The bus address of a range of physical addresses; nil unless all of it lies in the window.
   func bus(of range: AddressRange<PhysicalSpace>) -> BusAddress? {
     guard range.first >= physical.first, range.last <= physical.last else { return nil }

@@ -1,13 +1,12 @@
 import GenPool
 
 /// The list of a device's capabilities, and what of it genpool reads: where registers lie in BARs.
-/// PCI 3.0 section 6.7.
+/// PCI 3.0 section 6.7, PCIe 4.0 section 7.6.
 struct Capabilities {
   /// The blocks of registers that capabilities name, by place.
   private(set) var registers: [RegisterBlock] = []
 
-  /// More than fit into the 256 bytes: a list that is longer has a loop.
-  private static let limit = 48
+  private static let express: UInt8 = 0x10
   private static let msix: UInt8 = 0x11
   private static let vendorSpecific: UInt8 = 0x09
   /// The vendor whose own capabilities are virtio's.
@@ -17,14 +16,18 @@ struct Capabilities {
   /// because some devices fail when other parts are read. The kernel shows what lies behind the
   /// header to root only.
   /// - Parameter vendor: the device's, which a virtual function's header does not have.
-  /// - Returns: nil where the file ends before the list.
+  /// - Returns: nil where the file ends before the list, and of a list that has a loop.
   init?(of header: ConfigSpace, vendor: UInt16, in config: SysfsNode) throws(DeviceError) {
     guard var offset = header.firstCapability else { return }
     let file = try config.opened()
-    for _ in 0..<Self.limit where offset >= ConfigSpace.headerLength {
+    var seen: Set<Int> = []
+    var isExpress = false
+    while offset >= ConfigSpace.headerLength {
       let bytes = try file.bytes(at: offset, count: 2)
-      guard bytes.count == 2 else { return nil }
+      // All-ones are no capability, but the answer of a part that cannot be read.
+      guard bytes.count == 2, bytes[0] != 0xff, seen.insert(offset).inserted else { return nil }
       let (id, next) = (bytes[0], bytes[1])
+      if id == Self.express { isExpress = true }
       if id == Self.msix || id == Self.vendorSpecific && vendor == Self.virtio {
         let capability = CapabilityBytes(
           try file.bytes(at: offset, count: id == Self.msix ? 12 : 16))
@@ -32,7 +35,65 @@ struct Capabilities {
       }
       offset = Int(next & ~0x3)
     }
+    if isExpress {
+      guard try addExtended(in: file) else { return nil }
+    }
     registers.sort { ($0.bar, $0.range.lowerBound) < ($1.bar, $1.range.lowerBound) }
+  }
+
+  /// Reads the list of extended capabilities, from 100h on. Where the kernel does not reach that
+  /// part the file ends before it, and nothing else reaches it either.
+  /// - Returns: false for a list that has a loop or passes the file's end.
+  private mutating func addExtended(in file: borrowing SysfsNode.OpenFile) throws(DeviceError)
+    -> Bool
+  {
+    var offset = 0x100
+    var seen: Set<Int> = []
+    while offset >= 0x100 {
+      let capability = CapabilityBytes(try file.bytes(at: offset, count: 12))
+      let header = capability.doubleWord(0)
+      // No list at all.
+      if seen.isEmpty, capability.count == 0 || header == 0 || header == .max { return true }
+      guard capability.count == 12, header != .max, seen.insert(offset).inserted else {
+        return false
+      }
+      if header & 0xffff == Self.designated, capability.word(4) == Self.computeExpressLink,
+        capability.word(8) == Self.registerLocator
+      {
+        let length = Int(capability.doubleWord(4) >> 20)
+        addRegisterLocator(CapabilityBytes(try file.bytes(at: offset, count: length)))
+      }
+      offset = Int(header >> 20 & ~0x3)
+    }
+    return true
+  }
+
+  /// A capability of a vendor's own: DVSEC. PCIe 5.0 section 7.9.6.
+  private static let designated: UInt32 = 0x23
+  private static let computeExpressLink: UInt16 = 0x1e98
+  private static let registerLocator: UInt16 = 8
+
+  /// CXL: blocks of registers, each by a BAR and an offset in it. CXL 2.0 section 8.1.9.
+  private mutating func addRegisterLocator(_ capability: CapabilityBytes) {
+    let names: [UInt32: String] = [
+      1: "CXL component registers", 2: "CXL BAR virtualization registers",
+      3: "CXL memory device registers", 4: "CXL performance monitor registers",
+    ]
+    for entry in stride(from: 12, to: capability.count - 7, by: 8) {
+      let low = capability.doubleWord(entry)
+      let id = low >> 8 & 0xff
+      // 0 is an empty entry.
+      guard id != 0, let bar = BAR.Index(Int(low & 0x7)) else { continue }
+      let start = UInt64(capability.doubleWord(entry + 4)) << 32 | UInt64(low & 0xffff_0000)
+      guard start < 1 << 62 else { continue }
+      // Blocks begin at multiples of 64 KiB. A memory device's are longer where its mailbox is,
+      // which takes 1 MiB at most (section 8.2.8.4.3).
+      let size: UInt64 = id == 3 ? 2 << 20 : 64 << 10
+      registers.append(
+        RegisterBlock(
+          name: names[id] ?? "CXL registers (block \(id))", bar: bar,
+          range: start..<(start + size)))
+    }
   }
 
   /// MSI-X: a table of 16 bytes for each interrupt, and a bit for each that is pending.
@@ -73,6 +134,8 @@ private struct CapabilityBytes {
   init(_ bytes: [UInt8]) {
     self.bytes = bytes
   }
+
+  var count: Int { bytes.count }
 
   func byte(_ offset: Int) -> UInt8 { offset < bytes.count ? bytes[offset] : 0 }
 

@@ -19,7 +19,7 @@ public struct RegisterBlock: Hashable, Sendable {
   /// The pages that it touches, in bytes from the BAR's start.
   var pages: Range<UInt64> {
     let page = UInt64(pageSize)
-    // Both come from 32-bit registers: nothing overflows.
+    // Both are below 2^63: nothing overflows.
     return range.lowerBound / page * page..<(range.upperBound + page - 1) / page * page
   }
 }

@@ -14,6 +14,16 @@ package struct ResourceTable: Hashable, Sendable {
   package let prefetchableWindow: Row?
   /// The faults of rows of BARs.
   package let problems: [DeviceError]
+  /// The memory that the device has: its BARs', its expansion ROM's, and that of rows that make no
+  /// sense otherwise.
+  package let occupied: [Occupied]
+
+  /// Memory that a row of a BAR or of the expansion ROM takes.
+  package struct Occupied: Hashable, Sendable {
+    /// The row, from 0 on: up to 5 a BAR's, then the ROM's.
+    package let row: Int
+    package let range: AddressRange<PhysicalSpace>
+  }
 
   /// A row that stands for a BAR.
   package struct Row: Hashable, Sendable {
@@ -43,6 +53,9 @@ package struct ResourceTable: Hashable, Sendable {
       }
     }
     self.problems = problems
+    occupied = lines.prefix(Self.romRow + 1).enumerated().compactMap { number, line in
+      Self.memory(of: line).map { Occupied(row: number, range: $0) }
+    }
     guard lines.count >= Self.shortestOfBridge else {
       (window, prefetchableWindow) = (nil, nil)
       return
@@ -53,6 +66,25 @@ package struct ResourceTable: Hashable, Sendable {
 
   /// The lines of a bridge's file on a kernel without SR-IOV: BARs, expansion ROM, four windows.
   private static let shortestOfBridge = 11
+
+  /// The expansion ROM's line, from 0 on. Linux: `PCI_ROM_RESOURCE`.
+  package static let romRow = 6
+
+  /// The memory that a row takes, as far as it can be told: of one whose flags make no sense the
+  /// start and the end do.
+  private static func memory(of line: String) -> AddressRange<PhysicalSpace>? {
+    let numbers = line.split(separator: " ").prefix(3).map { parseHexadecimal(String($0)) }
+    guard numbers.count >= 2, let start = numbers[0], let end = numbers[1], start > 0, start <= end
+    else { return nil }
+    if numbers.count == 3, let number = numbers[2] {
+      let flags = Flags(rawValue: number)
+      let isPorts = flags.contains(.io) && !flags.contains(.memory)
+      guard !isPorts, flags.isDisjoint(with: [.unset, .disabled]) else { return nil }
+    }
+    // One that reaches the end of the address space is a byte short here.
+    return AddressRange(
+      start: PhysicalAddress(start), size: ByteCount(end == .max ? end - start : end - start + 1))
+  }
 
   private struct RowProblem: Error {
     let text: String

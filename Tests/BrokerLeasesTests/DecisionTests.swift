@@ -118,9 +118,10 @@ struct DecisionTests {
     #expect(
       decide(request(8193, uid: 1003), isPatient: true).failure
         == .quotaExceeded(what: .bytes, limit: 8192, used: 0, pool: "pool1"))
-    #expect(try wait(in: decide(request(1), isPatient: true)).poolQuotas == [pool.id: .lasting])
+    #expect(
+      try wait(in: decide(request(1), isPatient: true)).poolQuotas.values.map(\.self) == [.lasting])
     leases.quarantine(lease.id)
-    #expect(try wait(in: decide(request(1))).poolQuotas == [pool.id: .brief])
+    #expect(try wait(in: decide(request(1))).poolQuotas.values.map(\.self) == [.brief])
     leases.remove(lease.id)
     #expect(decide(request(1)).failure == nil)
   }
@@ -396,5 +397,65 @@ struct DecisionTests {
       Issue.record("waits for a pool that is not expected")
       return
     }
+  }
+
+  @Test func `the groups of a caller are read once, however many pools are for groups`() {
+    var count = 0
+    let access = PoolAccess(groups: [.init(name: "nvme", number: 7)])
+    let pools = (1...3).map { PlainPool($0, .mebibytes(1)) }
+    for pool in pools { pool.policy.access = access }
+    let request = LeaseRequest(
+      .init(bytes: 4096), session: SessionID(rawValue: 1), process: ProcessID(rawValue: 1),
+      user: UID(rawValue: 1001), account: UID(rawValue: 1001), pid: PID(rawValue: 1),
+      groups: {
+        count += 1
+        return [3]
+      })
+    #expect(decide(request, pools).failure == access.denial(of: "pool1"))
+    #expect(count == 1)
+  }
+
+  @Test func `who may not lease of an expected pool does not wait for it`() {
+    let access = PoolAccess(users: [.init(name: "alice", number: 1001)])
+    let pools = PlainPools(
+      [],
+      expected: [ExpectedPool(id: RegionID(rawValue: 7), name: "pool7", access: access)])
+    for name in [nil, "pool7"] {
+      for isPatient in [false, true] {
+        let decision = decide(
+          request(4096, uid: 1002, pool: name), isPatient: isPatient, over: pools)
+        #expect(decision.failure == access.denial(of: "pool7"))
+      }
+      guard
+        case .mustWait = decide(request(4096, uid: 1001, pool: name), isPatient: true, over: pools)
+      else {
+        Issue.record("a user that may lease does not wait")
+        return
+      }
+    }
+  }
+
+  @Test func `subordinate users share their owner's part of a pool, but for limits of their own`() {
+    let leases = Leases<String>(
+      capacity: 8,
+      quotas: Quotas(
+        subordinates: SubordinateUsers([
+          .init(owner: UID(rawValue: 1001), first: 100_000, count: 65_536)
+        ])))
+    func decide(_ uid: UInt32) -> BrokerError? {
+      // The account with all pools together; that in the pool is the pool's business.
+      leases.decide(
+        request(4096, uid: uid), isPatient: false, over: PlainPools([pool]), lookAgain: { _ in }
+      ).failure
+    }
+    pool.policy.quotas = Quotas(
+      defaults: .init(leases: 1), overrides: [UID(rawValue: 100_007): .init(leases: 2)])
+    #expect(decide(100_001) == nil)
+    let full = BrokerError.quotaExceeded(what: .leases, limit: 1, used: 1, pool: "pool1")
+    #expect(decide(100_002) == full && decide(1001) == full, "one user to the pool")
+    #expect(decide(1002) == nil)
+    #expect(decide(100_007) == nil && decide(100_007) == nil)
+    #expect(
+      decide(100_007) == .quotaExceeded(what: .leases, limit: 2, used: 2, pool: "pool1"))
   }
 }

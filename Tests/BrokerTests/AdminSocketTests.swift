@@ -4,6 +4,7 @@ import DeviceMemory
 import Foundation
 import GenPool
 import LinuxSystem
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -131,6 +132,34 @@ extension BrokerTests {
       #expect(throws: ReplyError.broker(.permissionDenied)) {
         try client.connection().call(Broker1.Detach.self, .init(pool: "pool0"))
       }
+    }
+
+    @Test(.enabled(if: isRoot, "only root can be another user"))
+    func `a new admins' group holds for connections that are there`() throws {
+      let reload = try EventCounterBox()
+      let groups = Mutex<[UInt32]>([1003, 1004])
+      let broker = try TestBroker(
+        configure: { $0.adminGroup = 1003 },
+        prepare: { broker in
+          try broker.watch(reload.descriptor) { broker in
+            reload.clear()
+            let group = groups.withLock { $0.popLast() }
+            broker.reconfigure { $0.adminGroup = group }
+          }
+        })
+      let process = try TestProcess(broker, uid: 1003, asAdmin: true)
+      let member = try process.connection()
+      let root = try broker.admin()
+      #expect(try member.call(Broker1.Hello.self, .init()).admin)
+      reload.raise()
+      try wait(for: "the reload") { try !member.call(Broker1.Hello.self, .init()).admin }
+      #expect(throws: ReplyError.broker(.permissionDenied)) {
+        try member.call(Broker1.DrainPool.self, .init(pool: "pool0"))
+      }
+      #expect(try root.call(Broker1.Hello.self, .init()).admin)
+      reload.raise()
+      try wait(for: "the reload") { try member.call(Broker1.Hello.self, .init()).admin }
+      _ = try member.call(Broker1.DrainPool.self, .init(pool: "pool0"))
     }
 
     @Test(.enabled(if: isRoot, "only root can be another user"))

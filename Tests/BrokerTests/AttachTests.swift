@@ -254,6 +254,27 @@ extension BrokerTests {
       _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
     }
 
+    @Test func `memory that reads as all-ones for a moment, as in a reset, is not lost`() throws {
+      let broker = try Self.largeSlice()
+      let client = try broker.admin()
+      let scribbler = Scribbler(on: broker.provider.memory(of: "0000:01:00.0"), value: .max)
+      try wait(for: "the writer to get its turn") {
+        let size = try client.call(Broker1.Attach.self, Self.attach).pool.size
+        try wait(for: "the end of scrubbing") {
+          try !broker.log.lines("not zero").isEmpty || client.pool().available == size
+        }
+        if !broker.log.lines("not zero").isEmpty { return true }
+        _ = try client.call(Broker1.Detach.self, .init(pool: "pool0"))
+        return false
+      }
+      scribbler.stop()
+      try wait(for: "the pool to be clean") {
+        let pool = try client.pool()
+        #expect(pool.state == .active, "\(pool.failure ?? "")")
+        return pool.available == pool.size || pool.state == .revoked
+      }
+    }
+
     @Test func `a broker that ends gives its BARs back`() throws {
       let broker = try TestBroker(
         [.init(address: "0000:01:00.0", size: .mebibytes(256))],
@@ -278,16 +299,16 @@ private final class Scribbler: Sendable {
   private let stopped = DispatchSemaphore(value: 0)
   private let ended = DispatchSemaphore(value: 0)
 
-  init(on memory: CInt) {
+  init(on memory: CInt, value: UInt64 = 1) {
     // Mapped, for a store is quicker than a system call, and the scrubber must not win.
     let page = unsafe mmap(nil, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0)
     let address = UInt(bitPattern: page)
     Thread.detachNewThread { [started, stopped, ended] in
       guard let page = unsafe UnsafeMutableRawPointer(bitPattern: address) else { return }
-      unsafe page.storeBytes(of: 1, as: UInt64.self)
+      unsafe page.storeBytes(of: value, as: UInt64.self)
       started.signal()
       while stopped.wait(timeout: .now()) == .timedOut {
-        for _ in 0..<10_000 { unsafe page.storeBytes(of: 1, as: UInt64.self) }
+        for _ in 0..<10_000 { unsafe page.storeBytes(of: value, as: UInt64.self) }
       }
       unsafe munmap(page, 4096)
       ended.signal()

@@ -165,6 +165,55 @@ extension BrokerTests {
       #expect(throws: draining) { try admin.acquire(4096) }
     }
 
+    @Test func `a drain outlives the end of its pool, until an admin undoes it`() throws {
+      // A reload gives the pool up, and another attaches it.
+      let reload = try EventCounterBox()
+      let broker = try TestBroker(prepare: { broker in
+        try broker.watch(reload.descriptor) { broker in
+          reload.clear()
+          _ = try? broker.drain(pool: "pool0")
+          _ = try? broker.attach(.init(device: "0000:01:00.0", bar: 0, name: "pool0"))
+        }
+      })
+      let admin = try broker.admin()
+      let monitor = try monitor(broker)
+      _ = try admin.call(Broker1.Detach.self, .init(pool: "pool0"))
+      _ = try admin.call(
+        Broker1.Attach.self, .init(device: "0000:01:00.0", bar: 0, name: "pool0"))
+      #expect(try drain(admin).state == .drained)
+      reload.raise()
+      try wait(for: "the reload") { reload.isClear }
+      #expect(try admin.pool().state == .drained)
+      #expect(throws: draining) { try admin.acquire(4096) }
+      #expect(
+        try (0..<7).map { _ in try next(monitor) } == [
+          .regionRemoved, .regionAdded, .regionDraining, .regionDrained, .regionRemoved,
+          .regionAdded, .regionDraining,
+        ])
+      #expect(try drain(admin, undo: true).state == .active)
+      reload.raise()
+      try wait(for: "the reload") { reload.isClear }
+      #expect(try admin.pool().state == .active)
+      try admin.acquire(4096)
+    }
+
+    @Test func `a pool of which the kernel cannot tell is not said to be drained`() throws {
+      let broker = try TestBroker([
+        .init(address: "0000:01:00.0", size: .mebibytes(1), witness: Witness.none)
+      ])
+      let admin = try broker.admin()
+      let process = try TestProcess(broker)
+      _ = try process.connection().acquire(4096)
+      #expect(try drain(admin).state == .draining)
+      process.kill()
+      try wait(for: "the holder's end") { try admin.pool().holders == 0 }
+      let pool = try admin.pool()
+      #expect(pool.leases == 0 && pool.reach == "unknown" && pool.state == .draining)
+      #expect(broker.log.lines("drained").isEmpty)
+      let reply = try admin.call(Broker1.Detach.self, .init(pool: "pool0"))
+      #expect(reply.unseenUid != nil)
+    }
+
     @Test func `a program drains, waits and resumes through the client library`() throws {
       let broker = try TestBroker()
       let admin = try Connection(to: BrokerSocket(path: broker.path).admin)
@@ -184,7 +233,7 @@ extension BrokerTests {
 }
 
 /// A counter that a broker's thread and a test's share.
-private final class EventCounterBox: Sendable {
+final class EventCounterBox: Sendable {
   private let event: EventCounter
   private let isRaised = Mutex(false)
 

@@ -48,6 +48,30 @@ extension BrokerTests {
       try client.acquire(8192)
     }
 
+    @Test(arguments: [true, false])
+    func `who waits for room in a quota hears that the pool drains, or is lost`(
+      isDrained: Bool
+    ) throws {
+      let broker = try broker(.init(bytes: 8192))
+      let held = try broker.client().acquire(8192)
+      let waiter = try broker.client()
+      try waiter.send(
+        Call(
+          Broker1.Acquire.self, .init(bytes: 4096, wait: Milliseconds(rawValue: 600_000))
+        ).frame())
+      if isDrained {
+        _ = try broker.admin().call(Broker1.DrainPool.self, .init(pool: "pool0"))
+        #expect(throws: ReplyError.broker(.poolDraining(pool: "pool0"))) {
+          try waiter.receiveLease()
+        }
+      } else {
+        broker.tell(.removed("0000:01:00.0"))
+        let error = #expect(throws: ReplyError.self) { try waiter.receiveLease() }
+        #expect("\(error.map { "\($0)" } ?? "")".contains("is revoked"))
+      }
+      _ = held
+    }
+
     @Test func `leases end at the limit, over all connections`() throws {
       let broker = try broker(.init(leases: 2))
       let (one, other) = try (broker.client(), broker.client())

@@ -37,13 +37,13 @@ import Testing
     let source = SysfsSource(root: tree.root)
     let range = try source.open(request(tree))
     let before = try String(tree.text("resource").split(separator: "\n")[2])
-    #expect(range.lender?.isInPlace() == true && source.isPresent(tree.address))
+    #expect(range.lender?.presence() == .inPlace && source.isPresent(tree.address))
     try tree.write("resource", line: 3, row)
-    #expect(range.lender?.isInPlace() == false && !source.isPresent(tree.address))
+    #expect(range.lender?.presence() == .moved && !source.isPresent(tree.address))
     try tree.write("resource", line: 3, before)
-    #expect(range.lender?.isInPlace() == true && source.isPresent(tree.address))
+    #expect(range.lender?.presence() == .inPlace && source.isPresent(tree.address))
     tree.remove("resource")
-    #expect(range.lender?.isInPlace() == false && !source.isPresent(tree.address))
+    #expect(range.lender?.presence() == .gone && !source.isPresent(tree.address))
   }
 
   @Test func `ranges of one BAR lie side by side but not over each other`() throws {

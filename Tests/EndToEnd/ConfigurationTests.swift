@@ -204,6 +204,62 @@ import Testing
     #expect(zip(warnings, attachments.dropFirst()).allSatisfy { $0 < $1 })
   }
 
+  /// Reloads a daemon and returns its log when it has ended: after each of `steps` and a reload.
+  private func log(afterEach steps: [() throws -> Void]) throws -> String {
+    let pipe = Pipe()
+    let daemon = try RunningDaemon(machine, ["--config", file, "--log-level", "info"], log: pipe)
+    try daemon.waitUntilReady(at: machine.socket)
+    var log = ""
+    for (count, step) in steps.enumerated() {
+      try step()
+      reload(daemon)
+      while log.components(separatedBy: " reloaded ").count <= count + 1 {
+        let bytes = pipe.fileHandleForReading.availableData
+        try #require(!bytes.isEmpty, "\(log)")
+        log += String(decoding: bytes, as: UTF8.self)
+      }
+    }
+    #expect(daemon.end() == 0)
+    return log
+  }
+
+  private func counts(_ log: String) -> [String] {
+    log.matches(of: /reloaded changes=(\d+)/).map { String($0.1) }
+  }
+
+  @Test func `a reload counts each change once, and no pool that only waits`() throws {
+    try write(pool())
+    var holder: MappingProcess?
+    let log = try log(afterEach: [
+      {
+        // Changed, and not there: one line.
+        #expect(try machine.control("pool", "detach", "cmb").status == 0)
+        try write(pool(", \"size\": \"8M\""))
+      },
+      {
+        #expect(try machine.control("pool", "detach", "cmb").status == 0)
+        holder = try MappingProcess(
+          "\(machine.directory)/bus/pci/devices/\(machine.device)/resource2")
+      },
+    ])
+    #expect(counts(log) == ["1", "0"], "\(log)")
+    #expect(!log.contains("attached, which it was not before"))
+    #expect(log.contains(" warning waiting "))
+    _ = holder
+  }
+
+  @Test func `a reload warns of no erasure that it does not bring`() throws {
+    try write("{}")
+    let taken = try log(afterEach: [
+      {
+        #expect(
+          try machine.control("pool", "attach", "01:00.0:2,name=cmb,size=1M").status == 0)
+        try write(pool())
+      }
+    ])
+    #expect(!taken.contains(" warning erase "), "the name is another pool's: \(taken)")
+  }
+
   @Test func `limits hold from the reload on`() throws {
     try write(pool())
     let daemon = try daemon()

@@ -131,6 +131,88 @@ import Testing
     #expect(place.entries.count == 3, "that of the ended session is gone, the new one is there")
   }
 
+  @Test func `a tree in whose place a link is by the end is left, and where it leads`() throws {
+    let place = try Place()
+    let victim = place.path + "/victim"
+    try FileManager.default.createDirectory(
+      atPath: victim + "/bus/kept", withIntermediateDirectories: true)
+    let result = try place.control(
+      "emulate", place.path + "/tree", "--ephemeral", "--device", "nvme,cmb=1M", "--", "sh", "-c",
+      "mv \"$GENPOOL_SYSFS_ROOT\" \"$0/moved\" && ln -s \"$0/victim\" \"$GENPOOL_SYSFS_ROOT\"",
+      place.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(FileManager.default.fileExists(atPath: victim + "/bus/kept"))
+    // The same by another directory, which has no tree.
+    let other = try place.control(
+      "emulate", place.path + "/second", "--ephemeral", "--device", "nvme,cmb=1M", "--", "sh",
+      "-c", "mv \"$GENPOOL_SYSFS_ROOT\" \"$0/gone\" && mv \"$0/victim\" \"$GENPOOL_SYSFS_ROOT\"",
+      place.path)
+    #expect(other.status == 0, "\(other.errors)")
+    #expect(FileManager.default.fileExists(atPath: place.path + "/second/bus/kept"))
+  }
+
+  @Test func `what lies in the place of a tree's sockets before is left`() throws {
+    let place = try Place()
+    for name in ["/tree.socket", "/tree.socket.admin"] {
+      #expect(FileManager.default.createFile(atPath: place.path + name, contents: nil))
+    }
+    let result = try place.control(
+      "emulate", place.path + "/tree", "--ephemeral", "--device", "nvme,cmb=1M", "--", "true")
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(Set(place.entries) == ["tree.socket", "tree.socket.admin"])
+    // A socket that the command has made goes, another file does not.
+    try FileManager.default.removeItem(atPath: place.path + "/tree.socket")
+    let made = try place.control(
+      "emulate", place.path + "/tree", "--ephemeral", "--device", "nvme,cmb=1M", "--", "python3",
+      "-c",
+      "import os, socket; socket.socket(socket.AF_UNIX).bind(os.environ['GENPOOL_SOCKET'])")
+    #expect(made.status == 0, "\(made.errors)")
+    #expect(place.entries == ["tree.socket.admin"])
+  }
+
+  @Test func `a private directory whose maker ended before it named its owner is removed`() throws {
+    let place = try Place()
+    func make(_ name: String, age: Double, _ entry: String? = nil) throws {
+      let path = place.path + "/" + name
+      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+      if let entry { #expect(FileManager.default.createFile(atPath: path + entry, contents: nil)) }
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date(timeIntervalSinceNow: -age)], ofItemAtPath: path)
+    }
+    try make("genpool-aaaaaa", age: 600)
+    try make("genpool-bbbbbb", age: 600, "/owner.new")
+    try make("genpool-cccccc", age: 600, "/mine")
+    try make("genpool-dddddd", age: 0)
+    let result = try place.control(
+      "emulate", "--ephemeral", "--device", "nvme,cmb=1M", "--", "true")
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(Set(place.entries) == ["genpool-cccccc", "genpool-dddddd"])
+  }
+
+  @Test func `a tree's document has the verdict on each device`() throws {
+    let place = try Place()
+    let made = try place.control(
+      "emulate", place.path + "/tree", "--device", "nvme,cmb=1M", "--json")
+    #expect(made.status == 0 && made.output.contains("\"attachable\" : true"), "\(made.output)")
+  }
+
+  @Test func `device show has VFIO's verdict beside that of sysfs`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=vfio-pci,group=1")
+    let shown = try machine.control("device", "show", "01:00.0")
+    #expect(shown.status == 0, "\(shown.errors)")
+    #expect(
+      shown.output.contains(
+        "  through VFIO: genpoolctl pool attach 0000:01:00.0:2,source=vfio\n"))
+    #expect(shown.fitsTerminal, "\(shown.output)")
+    let document = try machine.control("device", "show", "01:00.0", "--json").output
+    #expect(document.contains("\"vfioRefusals\" : ["))
+    let alone = try EmulatedMachine("nvme,cmb=16M")
+    let plain = try alone.control("device", "show", "01:00.0")
+    #expect(!plain.output.contains("through VFIO"), "\(plain.output)")
+    #expect(
+      try alone.control("device", "show", "01:00.0", "--json").output.contains("no-iommu-group"))
+  }
+
   @Test(arguments: [
     (["--device", "nvme", "/tmp/x", "--", "true"], "A command goes with --ephemeral"),
     (["--ephemeral", "--device", "nvme", "--json", "--", "true"], "--json and a command"),

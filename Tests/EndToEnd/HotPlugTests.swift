@@ -194,4 +194,16 @@ import Testing
     #expect(try machine.control("emulate", "add", machine.directory).status == 64)
     #expect(try machine.control("emulate", "remove", machine.directory, "x").status == 64)
   }
+
+  @Test func `a pool whose file the kernel has made anew is revoked, and the cause is told`() throws
+  {
+    let machine = try PoolMachine()
+    // As when another BAR of the device is resized: each resourceN is another file then.
+    try FileManager.default.moveItem(atPath: machine.bar, toPath: machine.bar + ".old")
+    #expect(FileManager.default.createFile(atPath: machine.bar, contents: nil))
+    try wait(for: "the review") { try !machine.control("pool", "list").output.contains("cmb") }
+    #expect(machine.daemon.end() == 0)
+    let log = machine.daemon.readLog()
+    #expect(log.contains("the kernel has made the files of 0000:01:00.0 anew"), "\(log)")
+  }
 }

@@ -1,6 +1,7 @@
 import BrokerProtocol
 import Foundation
 import GenPool
+import LinuxSystem
 import TestSupport
 import Testing
 
@@ -142,7 +143,113 @@ import Testing
     _ = daemon.end()
   }
 
+  @Test func `a drain outlives a reload that gives the pool up, and who waits for it is told`()
+    throws
+  {
+    let machine = try EmulatedMachine()
+    let file = machine.directory + "/genpoold.json"
+    func write(_ text: String) throws {
+      try text.write(toFile: file, atomically: true, encoding: .utf8)
+    }
+    let entry = "{\"device\": \"\(machine.device)\", \"bar\": 2, \"name\": \"cmb\"}"
+    try write("{\"pools\": [\(entry)]}")
+    let daemon = try RunningDaemon(machine, ["--config", file])
+    try daemon.waitUntilReady(at: machine.socket)
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    holder.arguments = ["lease", "acquire", "--size", "4K", "--hold"]
+    holder.environment = ProcessInfo.processInfo.environment.merging(machine.environment) { $1 }
+    holder.standardOutput = FileHandle.nullDevice
+    try holder.start()
+    try wait(for: "the lease") { try machine.control("lease", "list").output.contains("leased") }
+    let waiting = Process()
+    waiting.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    waiting.arguments = ["pool", "drain", "cmb", "--wait=60"]
+    waiting.environment = holder.environment
+    let errors = Pipe()
+    waiting.standardError = errors
+    waiting.standardOutput = FileHandle.nullDevice
+    try waiting.start()
+    try wait(for: "the drain") {
+      try machine.control("pool", "list").output.contains(" draining\n")
+    }
+    try write("{}")
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "the reload") {
+      let log = try machine.control("pool", "drain", "cmb").output
+      kill(daemon.process.processIdentifier, SIGHUP)
+      return log.contains("Pool cmb")
+    }
+    holder.end()
+    let said = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    waiting.waitUntilExit()
+    #expect(waiting.terminationStatus == 1 && said.contains("detached while it drained"), "\(said)")
+    try write("{\"pools\": [\(entry)]}")
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "the pool") { try machine.control("pool", "list").output.contains(" drained\n") }
+    #expect(try machine.control("pool", "drain", "cmb", "--undo").output == "Pool cmb leases.\n")
+    _ = daemon.end()
+  }
+
+  @Test func `a pool that an admin attached anew gets the configuration's access at a reload`()
+    throws
+  {
+    let machine = try EmulatedMachine()
+    let file = machine.directory + "/genpoold.json"
+    try """
+    {"pools": [{"device": "\(machine.device)", "bar": 2, "name": "cmb",
+      "access": {"users": ["1001"]}}]}
+    """.write(toFile: file, atomically: true, encoding: .utf8)
+    let daemon = try RunningDaemon(machine, ["--config", file])
+    try daemon.waitUntilReady(at: machine.socket)
+    func isForAlice() throws -> Bool {
+      try machine.control("pool", "show", "cmb", "--json").output.contains("\"1001\"")
+    }
+    #expect(try isForAlice())
+    #expect(try machine.control("pool", "detach", "cmb").status == 0)
+    #expect(try machine.control("pool", "attach", "01:00.0:2,name=cmb").status == 0)
+    #expect(try !isForAlice())
+    kill(daemon.process.processIdentifier, SIGHUP)
+    try wait(for: "the reload") { try isForAlice() }
+    _ = daemon.end()
+  }
+
   // MARK: wait
+
+  @Test func `a pool that a daemon lost as it died is not drained`() throws {
+    let machine = try PoolMachine()
+    let held = try HeldLease(machine, "--size", "4K")
+    #expect(try machine.control("pool", "drain", "cmb").status == 0)
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: Executable.genpoolctl)
+    process.arguments = ["wait", "--pool", "cmb", "--state", "drained", "--timeout", "4"]
+    process.environment = ProcessInfo.processInfo.environment.merging(machine.machine.environment) {
+      $1
+    }
+    let errors = Pipe()
+    process.standardError = errors
+    process.standardOutput = FileHandle.nullDevice
+    try process.start()
+    usleep(500_000)
+    _ = machine.daemon.end(SIGKILL)
+    let next = try RunningDaemon(machine.machine, [])
+    try next.waitUntilReady(at: machine.machine.socket)
+    let said = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 75 && said.contains("wait for pool cmb"), "\(said)")
+    _ = held
+    _ = next.end()
+  }
+
+  @Test func `waiting for a device that rules refuse starts no daemon`() throws {
+    let machine = try EmulatedMachine("nvme,cmb=16M,driver=nvme")
+    try FileManager.default.createDirectory(
+      atPath: machine.directory + "/run", withIntermediateDirectories: true)
+    let listener = try SocketListener(path: machine.socket, mode: 0o600)
+    let late = try machine.control("wait", "--device", machine.device, "--timeout", "0")
+    #expect(late.status == 75 && late.errors.contains("driver-bound"), "\(late.errors)")
+    #expect(try listener.accept() == nil, "a connection would start a daemon that is not there")
+  }
 
   @Test func `waiting ends when all holds, with 75 when it does not, and says which`() throws {
     let machine = try PoolMachine()

@@ -130,6 +130,28 @@ import Testing
       try $0.addMessageInterrupts(bar: 0, table: 0x1000)
       try $0.write("config", Array($0.read("config").prefix(64)))
     },
+    Break("unknown-capabilities", "a list with a loop") {
+      try $0.addMessageInterrupts(bar: 0, table: 0x1000)
+      try $0.writeConfig(0x41, [0x40])
+    },
+    Break("unknown-capabilities", "an extended list with a loop") {
+      try $0.addRegisterLocator(next: 0x100, entries: [])
+    },
+    Break("registers-beside", "of CXL") {
+      try $0.addRegisterLocator(next: 0, entries: [(2 | 1 << 8 | 0x2_0000, 0)])
+    },
+    Break("overlapping-bar", "of a row without sense of another device") {
+      let other = try $0.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
+      try $0.write(
+        "/bus/pci/devices/\(other)/resource", line: 1,
+        $0.row(at: 0x3fff000, size: 0x1000, flags: 0x40300))
+    },
+    Break("overlapping-bar", "of an expansion ROM") {
+      let other = try $0.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
+      try $0.write(
+        "/bus/pci/devices/\(other)/resource", line: 7,
+        $0.row(at: 0x3fff000, size: 0x1000, flags: 0x46200))
+    },
     Break("overlapping-bar", "of another device") {
       let other = try $0.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
       try $0.write(
@@ -201,6 +223,33 @@ import Testing
       refusals.map(\.rule) == ["power-state", "hotplug", "driver-bound", "registers"])
     #expect(refusals[1].cure.hasSuffix(", or say allow=hotplug"))
     #expect(refusals[2].cause == "driver nvme is bound to it")
+  }
+
+  @Test func `rows that take no memory overlap nothing`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    let other = try tree.tree.add(EmulatedDevice.parse("ivshmem,size=1M"))
+    for row in [
+      try tree.row(at: 0, size: 0x1000, flags: 0x40101),
+      try tree.row(at: 0, size: 0x1000, flags: 0x2004_6200),
+      "0x0000000000000000 0xffffffffffffffff 0x0000000000040200", "0x10", "",
+    ] {
+      for line in [1, 7] {
+        try tree.write("/bus/pci/devices/\(other)/resource", line: line, row)
+        #expect(try refusals(tree, BARRequest(device: tree.address, bar: 2)).isEmpty, "\(row)")
+      }
+    }
+  }
+
+  @Test func `registers that CXL locates leave the memory beside them`() throws {
+    let tree = try TemporaryTree("nvme,cmb=64M")
+    try tree.addRegisterLocator(next: 0, entries: [(2 | 1 << 8, 0), (4 | 3 << 8, 0), (2, 0)])
+    let refusal = try #require(
+      try refusals(tree, BARRequest(device: tree.address, bar: 2)).first)
+    #expect(refusal.cause.contains("CXL component registers at 0x0000-0xffff of BAR 2"))
+    let beside = BARRequest(
+      device: tree.address, bar: 2, offset: .kibibytes(64),
+      size: .mebibytes(64) - .kibibytes(64))
+    #expect(try refusals(tree, beside).isEmpty)
   }
 
   // MARK: Registers and memory
@@ -333,6 +382,29 @@ import Testing
 }
 
 extension TemporaryTree {
+  /// Gives the first device CXL's register locator, in a list of extended capabilities.
+  /// - Parameter entries: of each block the low and the high double word.
+  fileprivate func addRegisterLocator(next: UInt32, entries: [(UInt32, UInt32)]) throws {
+    try writeConfig(0x06, [0x10])
+    try writeConfig(0x34, [0x40])
+    // PCI Express, which extended capabilities go with.
+    try writeConfig(0x40, [0x10, 0, 2, 0])
+    let config = try read("config")
+    if config.count < 4096 {
+      try write("config", config + [UInt8](repeating: 0, count: 4096 - config.count))
+    }
+    let length = UInt32(12 + 8 * entries.count)
+    var words: [UInt32] = [0x23 | 1 << 16 | next << 20, 0x1e98 | length << 20, 8]
+    for (low, high) in entries { words += [low, high] }
+    var bytes: [UInt8] = []
+    for word in words {
+      for shift in [0, 8, 16, 24] as [UInt32] {
+        bytes.append(UInt8(truncatingIfNeeded: word >> shift))
+      }
+    }
+    try writeConfig(0x100, bytes)
+  }
+
   /// A row of `resource` that lies `offset` bytes behind the start of the first device's BAR 2.
   fileprivate func row(at offset: UInt64, size: UInt64, flags: UInt64) throws -> String {
     let device = try DeviceTree(root: root).device(at: address)

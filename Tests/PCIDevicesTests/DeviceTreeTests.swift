@@ -186,6 +186,26 @@ import Testing
     #expect(try device(tree).bar(0)?.bus == nil)
   }
 
+  @Test func `a register that the bridge above contradicts tells no bus address`() throws {
+    let tree = try treeBelowBridge(bus: 0x12_3450_0000)
+    func setRegister(_ bus: UInt64) throws {
+      try tree.writeConfig(
+        0x10, (0..<8).map { UInt8(truncatingIfNeeded: (bus | 0xc) >> UInt64(8 * $0)) })
+    }
+    try setRegister(0x12_3450_0000)
+    #expect(try device(tree).bar(0)?.bus == BusAddress(0x12_3450_0000))
+    for stale in [0x12_3460_0000, 0x12_3440_0000, 0xc000_0000, 0x99_0000_0000] as [UInt64] {
+      try setRegister(stale)
+      #expect(try device(tree).bar(0)?.bus == nil, "\(stale)")
+    }
+    // A window elsewhere, in which neither lies.
+    let row = "0x0000001000000000 0x00000010001fffff 0x0000000000102201"
+    try tree.write("/bus/pci/devices/0000:03:00.0/resource", line: 10, row)
+    #expect(try device(tree).bar(0)?.bus == nil)
+    try setRegister(0)
+    #expect(try device(tree).bar(0)?.bus == BusAddress(0), "0 is an address")
+  }
+
   @Test func `a driver and the other members of a group are found`() throws {
     let tree = try TemporaryTree("nvme,driver=nvme,group=3", "ivshmem,group=3,driver=vfio-pci")
     let device = try device(tree)

@@ -27,6 +27,9 @@ DRIVERS = [None, None, "vfio-pci", "uio_pci_generic", "pci-stub", "mlx5_vfio_pci
 RULES = {"no-response", "unreadable", "display", "accelerator", "bridge", "boot-vga", "driver-bound", "group-not-viable",
          "unknown-capabilities", "unassigned-bar", "partial-page", "overlapping-bar", "registers", "not-prefetchable",
          "no-resource-file", "registers-beside", "none"}
+# The kinds of places and registers that the trees must have had, once each.
+PLACES = {"root bus", "register of 0", "register of 0 on a root bus", "stale register", "rom", "odd row with a place"}
+met_places: "set[str]" = set()
 PASSIVE = {"vfio-pci", "uio_pci_generic", "pci-stub"}
 
 
@@ -39,6 +42,7 @@ class Bar:
     physical: "int | None" = None  # None while unassigned
     bus: "int | None" = None  # None where nothing tells
     register: int = 0  # the bus address that the device has, told or not
+    stale: "int | None" = None  # what the register holds instead: it was reset, or is an old one
 
     @property
     def is_memory(self) -> bool:
@@ -62,11 +66,13 @@ class Device:
     is_silent: bool = False
     is_console: bool = False
     odd_row: "int | None" = None
+    odd_text: str = ""
+    rom: "tuple[int, int] | None" = None  # first CPU address, size
     lacks_file: "int | None" = None
     capabilities: "list[bytes]" = field(default_factory=list)
     registers: "list[tuple[str, int, int, int]]" = field(default_factory=list)  # name, BAR, offset, size
     hides_capabilities: bool = False
-    bridge: "Bridge | None" = None
+    bridge: "Bridge | None" = None  # None on a host bridge's own bus
 
     def config(self) -> bytes:
         if self.is_silent:
@@ -79,7 +85,7 @@ class Device:
         for bar in self.bars.values():
             if self.is_virtual or bar.flags & ENHANCED:
                 continue
-            low = bar.register | (bar.flags & 0xF)
+            low = (bar.register if bar.stale is None else bar.stale) | (bar.flags & 0xF)
             struct.pack_into("<I", header, 0x10 + 4 * bar.index, low & 0xFFFFFFFF)
             if bar.flags & WIDE:
                 struct.pack_into("<I", header, 0x14 + 4 * bar.index, low >> 32)
@@ -162,10 +168,19 @@ class Machine:
                     for function in range(self.random.choice([1, 1, 2, 3])):
                         address = f"{domain_number:04x}:{bridge.secondary:02x}:{slot:02x}.{function:x}"
                         self.devices.append(self.device(address, bridge, free, group))
+            # Devices of a host bridge's own bus: no bridge tells where they are but their registers.
+            free = {False: start + offset + 0x10000000, True: high + offset + (1 << 40)}
+            for slot in range(0x10, 0x10 + self.random.randint(0, 3)):
+                group += 1
+                self.devices.append(self.device(f"{domain_number:04x}:00:{slot:02x}.0", None, free, group, offset))
         self.overlap()
+        self.spoil_registers()
+        self.add_roms()
+        self.spoil_rows()
 
-    def device(self, address: str, bridge: Bridge, free: "dict[bool, int]", group: int) -> Device:
+    def device(self, address: str, bridge: "Bridge | None", free: "dict[bool, int]", group: int, offset: "int | None" = None) -> Device:
         rng = self.random
+        offset = bridge.offset if bridge is not None else offset
         device = Device(address, rng.choice([0x1234, 0x1AF4, 0x8086]), rng.randrange(1, 0xFFFE), rng.choice(CLASSES),
                         rng.randrange(256), (rng.randrange(0xFFFF), rng.randrange(0xFFFF)), bridge=bridge)
         device.node = rng.choice([None, 0, 1])
@@ -180,7 +195,7 @@ class Machine:
         index = 0
         while index < 6:
             if rng.random() < 0.45:
-                bar = self.bar(index, bridge, free)
+                bar = self.bar(index, offset, free)
                 device.bars[index] = bar
                 index += 2 if bar.flags & WIDE else 1
             else:
@@ -189,7 +204,8 @@ class Machine:
             if device.is_silent or not bar.is_memory or bar.physical is None:
                 continue
             # A virtual function's follows from the bridge, as Enhanced Allocation's does.
-            bar.bus = bar.register
+            told = bridge is not None or not (device.is_virtual or bar.flags & ENHANCED)
+            bar.bus = bar.register if told else None
         if not device.is_silent:
             self.add_capabilities(device)
         if self.shape == "odd" and rng.random() < 0.2:
@@ -198,7 +214,7 @@ class Machine:
             device.lacks_file = rng.choice(sorted(device.bars))
         return device
 
-    def bar(self, index: int, bridge: Bridge, free: "dict[bool, int]") -> Bar:
+    def bar(self, index: int, offset: int, free: "dict[bool, int]") -> Bar:
         rng = self.random
         if rng.random() < 0.15:
             start = rng.randrange(0x1000, 0xF000, 0x100)
@@ -214,7 +230,7 @@ class Machine:
             flags |= ENHANCED
         start = (free[is_prefetchable] + size - 1) // size * size
         free[is_prefetchable] = start + size
-        return Bar(index, MEMORY, size, flags, start, None, start - bridge.offset)
+        return Bar(index, MEMORY, size, flags, start, None, start - offset)
 
     def add_capabilities(self, device: Device) -> None:
         rng = self.random
@@ -253,7 +269,43 @@ class Machine:
                     bar.register -= distance
                     bar.bus = None if bar.bus is None else bar.bus - distance
                     if bool(other.flags & PREFETCHABLE) != bool(bar.flags & PREFETCHABLE) and device.is_virtual:
-                        bar.bus = bar.register
+                        bar.bus = bar.register if device.bridge is not None else None
+
+    def spoil_registers(self) -> None:
+        """Registers that were reset, or are left over: the bridge above knows better, and on a root bus none does."""
+        for device in self.devices:
+            for bar in device.bars.values():
+                if not bar.is_memory or bar.physical is None or device.is_virtual or bar.flags & ENHANCED:
+                    continue
+                chance = self.random.random()
+                if chance < 0.06:
+                    bar.stale = 0
+                    # On a root bus 0 is an address like any other.
+                    bar.bus = None if device.bridge is not None or bar.bus is None else 0
+                elif chance < 0.12 and device.bridge is not None:
+                    bar.stale = 0x40000000 // bar.size * bar.size
+                    bar.bus = None
+
+    def add_roms(self) -> None:
+        """Expansion ROMs, a few of them over BARs."""
+        bars = [bar for device in self.devices for bar in device.bars.values()
+                if bar.is_memory and bar.physical is not None and bar.size >= PAGE]
+        for number, device in enumerate(self.devices):
+            if self.random.random() < 0.1:
+                over = self.random.choice(bars).physical if bars and self.random.random() < 0.5 else 0x70000000 + number * 0x10000
+                device.rom = (over // PAGE * PAGE, PAGE)
+
+    def spoil_rows(self) -> None:
+        """The text of rows that make no sense. One that names a place occupies it."""
+        for device in self.devices:
+            if device.odd_row is None:
+                continue
+            texts = ["0x0000000000002000 0x0000000000001000 0x0000000000040200", "", "0x10 0x20",
+                     "0x0000000000000000 0xffffffffffffffff 0x0000000000040200", "garbage"]
+            bar = device.bars.get(device.odd_row)
+            if bar is not None and bar.is_memory and bar.physical is not None:
+                texts += ["0x%016x 0x%016x 0x%016x" % (bar.physical, bar.physical + bar.size - 1, MEMORY | IO)] * 5
+            device.odd_text = self.random.choice(texts)
 
     # MARK: what is true
 
@@ -262,9 +314,15 @@ class Machine:
             for other in other_device.bars.values():
                 if other is bar or not other.is_memory or other.physical is None:
                     continue
-                if other_device.odd_row == other.index:
+                if other_device.odd_row == other.index and not other_device.odd_text.endswith("0x%016x" % (MEMORY | IO)):
                     continue
                 if other.physical < bar.physical + bar.size and bar.physical < other.physical + other.size:
+                    return True
+            # The ROM of the same device counts as well.
+            if other_device.rom is not None:
+                first, size = other_device.rom
+                if first < bar.physical + bar.size and bar.physical < first + size:
+                    met_places.add("rom")
                     return True
         return False
 
@@ -320,7 +378,20 @@ class Machine:
 
     # MARK: files
 
+    def note_places(self) -> None:
+        for device in self.devices:
+            if device.bridge is None:
+                met_places.add("root bus")
+            if device.odd_row is not None and device.odd_text.endswith("0x%016x" % (MEMORY | IO)):
+                met_places.add("odd row with a place")
+            for bar in device.bars.values():
+                if bar.stale == 0:
+                    met_places.add("register of 0" if device.bridge is not None else "register of 0 on a root bus")
+                elif bar.stale is not None:
+                    met_places.add("stale register")
+
     def write(self) -> None:
+        self.note_places()
         for directory in ("bus/pci/devices", "bus/pci/drivers", "kernel/iommu_groups", "devices"):
             (self.root / directory).mkdir(parents=True)
         for bridge in self.bridges:
@@ -343,15 +414,16 @@ class Machine:
     def write_device(self, device: Device) -> None:
         bridge = device.bridge
         domain = device.address.split(":")[0]
-        path = self.root / f"devices/pci{domain}:00/{bridge.address}/{device.address}"
+        path = self.root / f"devices/pci{domain}:00" / (bridge.address if bridge is not None else "") / device.address
         rows: list = [(0, 0, 0)] * (13 if self.traits["attributes"] else 7)
         for bar in device.bars.values():
             start = bar.physical or 0
             rows[bar.index] = (start, start + bar.size - 1, bar.flags)
         if device.odd_row is not None:
-            rows[device.odd_row] = self.random.choice(
-                ["0x0000000000002000 0x0000000000001000 0x0000000000040200", "", "0x10 0x20",
-                 "0x0000000000000000 0xffffffffffffffff 0x0000000000040200", "garbage"])
+            rows[device.odd_row] = device.odd_text
+        if device.rom is not None:
+            first, size = device.rom
+            rows[6] = (first, first + size - 1, MEMORY | PREFETCHABLE | SIZE_ALIGNED)
         self.fill(path, device.address, device.vendor, device.model, device.code, rows, device.config())
         for bar in device.bars.values():
             if bar.is_memory and bar.index != device.lacks_file:

@@ -3,6 +3,7 @@ import BrokerProtocol
 import DeviceEmulation
 import DeviceFixtures
 import DeviceMemory
+import GenPool
 import Glibc
 import PCIDevices
 import SystemPackage
@@ -41,6 +42,7 @@ private struct MachineImage {
   func setNamespaces(pid: Int, user: Int) throws {
     for (name, number) in [("pid", pid), ("user", user), ("net", 4_026_531_840)] {
       try tree.link("/../proc/self/ns/\(name)", to: "\(name):[\(number)]")
+      if name == "net" { try tree.link("/../proc/1/ns/net", to: "net:[\(number)]") }
     }
   }
 
@@ -297,5 +299,91 @@ private struct MachineImage {
       }
     }
     #expect(count >= 4)
+  }
+
+  @Test func `pools that are not for the caller, or do not lease, are not counted as ready`() {
+    func pool(
+      _ name: String, _ state: Broker1.PoolState, mayLease: Bool?
+    ) -> Broker1.Pool {
+      var pool = Broker1.Pool(
+        name: name, device: "0000:01:00.0", bar: 2, offset: .zero, size: 4096, physical: nil,
+        bus: nil, numaNode: nil, granule: 4096, caching: "cached", isolation: "uid-exclusive",
+        state: state, failure: nil, available: 4096, dirty: .zero, leased: .zero, leases: 0,
+        holders: 0, largestFree: 4096, exclusiveUid: nil)
+      pool.mayLease = mayLease
+      return pool
+    }
+    let answer = DaemonFacts.Answer(
+      version: "1",
+      pools: [
+        pool("mine", .active, mayLease: true), pool("older", .active, mayLease: nil),
+        pool("others", .active, mayLease: false), pool("off", .draining, mayLease: true),
+        pool("late", .waiting, mayLease: true),
+      ])
+    #expect(answer.pools == ["mine", "older"] && answer.idlePools == 3)
+  }
+
+  @Test(.enabled(if: geteuid() == 0, "only root gives files to other users"))
+  func `the daemon of another user is not asked, and root's is`() throws {
+    let image = try MachineImage("ivshmem,size=1M")
+    try image.write("/run/genpool/io.genpool.Broker1", "")
+    try image.write("/proc/77/comm", "genpoold\n")
+    func own(_ path: String, _ user: UInt32) {
+      #expect(unsafe chown(image.tree.path("/.." + path).string, user, user) == 0)
+    }
+    var count = 0
+    func ask(_ socket: BrokerSocket) -> Fact<DaemonFacts.Answer?> {
+      count += 1
+      return .known(nil)
+    }
+    own("/run/genpool/io.genpool.Broker1", 1001)
+    own("/proc/77", 1002)
+    _ = image.diagnose(ask)
+    #expect(count == 0, "uid 1002's daemon does not listen at uid 1001's socket")
+    own("/proc/77", 1001)
+    _ = image.diagnose(ask)
+    #expect(count == 1)
+    own("/proc/77", 0)
+    _ = image.diagnose(ask)
+    #expect(count == 2)
+  }
+
+  @Test func `a socket works only while a process listens at it`() throws {
+    let image = try MachineImage("ivshmem,size=1M")
+    let path = "/run/genpool/io.genpool.Broker1"
+    try image.write(path, "")
+    try image.tree.link("/../proc/1/ns/net", to: "net:[4026531840]")
+    #expect(try check("socket", image.diagnose()).state == .unknown, "no list of sockets")
+    let head = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    let connected = "ffff8880: 00000003 00000000 00000000 0001 03 1234 \(path)\n"
+    try image.write("/proc/net/unix", head + connected)
+    let stale = try check("socket", image.diagnose())
+    #expect(stale.state == .fails && stale.cause.contains("stale"), "\(stale.cause)")
+    try image.write(
+      "/proc/net/unix", head + "ffff8880: 00000002 00000000 00010000 0001 01 99 \(path)\n")
+    #expect(try check("socket", image.diagnose()).state == .works)
+    // One that another network namespace's list may have.
+    try image.write("/proc/net/unix", head)
+    try image.tree.link("/../proc/1/ns/net", to: "net:[4026531999]")
+    #expect(try check("socket", image.diagnose()).state == .unknown)
+  }
+
+  @Test func `a network namespace that cannot be compared is not said to be init's`() throws {
+    let image = try MachineImage("ivshmem,size=1M")
+    image.tree.remove("/../proc/1")
+    let unseen = try check("namespaces", image.diagnose())
+    #expect(unseen.state == .unknown && unseen.cause.hasPrefix("net: "), "\(unseen.cause)")
+    try image.tree.link("/../proc/1/ns/net", to: "net:[4026531840]")
+    #expect(try check("namespaces", image.diagnose()).state == .works)
+  }
+
+  @Test func `root of a user namespace is not root to the socket's group`() throws {
+    let image = try MachineImage("ivshmem,size=1M")
+    #expect(try check("group", image.diagnose()).state == .works)
+    try image.setNamespaces(pid: 4_026_531_836, user: 4_026_532_001)
+    let contained = try check("group", image.diagnose())
+    #expect(contained.state == .unknown && contained.cause.contains("user namespace"))
+    image.tree.remove("/../proc/self/ns")
+    #expect(try check("group", image.diagnose()).state == .unknown)
   }
 }

@@ -44,4 +44,19 @@ import Testing
     #expect(survey.registers == nil)
     #expect(survey.unknown.first?.contains("its registers were not touched") == true)
   }
+
+  @Test func `no controller is probed that a driver in user space may run`() throws {
+    let tree = try TemporaryTree("nvme,cmb=1M,driver=uio_pci_generic")
+    func survey(isProbing: Bool) throws -> NVMeSurvey {
+      try NVMeSurvey(
+        tree.address, in: DeviceTree(root: tree.root), allowed: [], isProbing: isProbing)
+    }
+    let before = try tree.state()
+    let probed = try survey(isProbing: true)
+    #expect(probed.registers == nil)
+    #expect(
+      probed.unknown.first?.contains("genpoolctl device release \(tree.address) first") == true)
+    #expect(try tree.state() == before)
+    #expect(try survey(isProbing: false).registers != nil)
+  }
 }

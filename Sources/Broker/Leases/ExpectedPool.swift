@@ -4,10 +4,13 @@ package import BrokerProtocol
 package struct ExpectedPool {
   package let id: RegionID
   package let name: String
+  /// The users that may lease of it once it has come.
+  package let access: PoolAccess?
 
-  package init(id: RegionID, name: String) {
+  package init(id: RegionID, name: String, access: PoolAccess? = nil) {
     self.id = id
     self.name = name
+    self.access = access
   }
 
   /// The error for an Acquire of it.

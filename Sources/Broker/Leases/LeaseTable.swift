@@ -24,6 +24,8 @@ package struct LeaseTable {
     package let user: UID
     /// The user on whose account it is.
     package let account: UID
+    /// The same for the limits of its pool, which may have others for single users.
+    package let poolAccount: UID
     package let pid: PID
     /// The request, to recognise a repetition of it.
     package let request: Broker1.Acquire.Parameters
@@ -39,19 +41,6 @@ package struct LeaseTable {
   /// The place of an entry, from 0 on.
   private typealias Slot = Int
 
-  /// An account in a pool.
-  private struct Share: Hashable {
-    let account: UID
-    let region: RegionID
-
-    init(account: UID, region: RegionID) {
-      self.account = account
-      self.region = region
-    }
-
-    init(of entry: Entry) { self.init(account: entry.account, region: entry.region) }
-  }
-
   /// The most entries.
   var capacity: Int
 
@@ -63,14 +52,14 @@ package struct LeaseTable {
   /// The sums over the entries of each account whose memory is being scrubbed.
   private var scrubbing: [UID: Usage] = [:]
   /// The same for each pool that an account has some of.
-  private var shareScrubbing: [Share: Usage] = [:]
+  private var shareScrubbing: [PoolShare: Usage] = [:]
   private var regions: [RegionID: Set<Slot>] = [:]
   /// The connections that are open and have leases of this process, with their number.
   private var sessions: [SessionID: Int] = [:]
   /// The sums over the entries of each account that has some.
   private var usages: [UID: Usage] = [:]
   /// The same for each pool that an account has some of.
-  private var shares: [Share: Usage] = [:]
+  private var shares: [PoolShare: Usage] = [:]
   /// The number of leases that a process still has.
   private(set) var heldCount = 0
 
@@ -139,14 +128,10 @@ package struct LeaseTable {
   func usage(of account: UID) -> Usage { usages[account] ?? Usage() }
 
   /// The same over its entries of a pool. O(1).
-  func usage(of account: UID, in region: RegionID) -> Usage {
-    shares[Share(account: account, region: region)] ?? Usage()
-  }
+  func usage(of share: PoolShare) -> Usage { shares[share] ?? Usage() }
 
   /// The sum over an account's leases of a pool whose memory comes clean by scrubbing alone. O(1).
-  func scrubbing(of account: UID, in region: RegionID) -> Usage {
-    shareScrubbing[Share(account: account, region: region)] ?? Usage()
-  }
+  func scrubbing(of share: PoolShare) -> Usage { shareScrubbing[share] ?? Usage() }
 
   /// The sum over an account's leases whose memory comes clean by scrubbing alone. O(1).
   func scrubbing(of account: UID) -> Usage { scrubbing[account] ?? Usage() }
@@ -160,7 +145,7 @@ package struct LeaseTable {
     sessions[entry.session, default: 0] += 1
     index(entry, slot)
     usages[entry.account, default: Usage()].add(entry.size)
-    shares[Share(of: entry), default: Usage()].add(entry.size)
+    shares[PoolShare(of: entry), default: Usage()].add(entry.size)
   }
 
   private mutating func index(_ entry: Entry, _ slot: Slot) {
@@ -170,7 +155,7 @@ package struct LeaseTable {
     }
     if entry.isBeingScrubbed {
       scrubbing[entry.account, default: Usage()].add(entry.size)
-      shareScrubbing[Share(of: entry), default: Usage()].add(entry.size)
+      shareScrubbing[PoolShare(of: entry), default: Usage()].add(entry.size)
     }
   }
 
@@ -181,7 +166,7 @@ package struct LeaseTable {
     }
     if entry.isBeingScrubbed {
       scrubbing.subtract(entry.size, of: entry.account)
-      shareScrubbing.subtract(entry.size, of: Share(of: entry))
+      shareScrubbing.subtract(entry.size, of: PoolShare(of: entry))
     }
   }
 
@@ -224,7 +209,7 @@ package struct LeaseTable {
     freeSlots.append(slot)
     if let count = sessions[entry.session] { sessions[entry.session] = count - 1 }
     usages.subtract(entry.size, of: entry.account)
-    shares.subtract(entry.size, of: Share(of: entry))
+    shares.subtract(entry.size, of: PoolShare(of: entry))
     return entry
   }
 }

@@ -131,11 +131,12 @@ package final class Leases<Waiting> {
     lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let wanted = request.parameters.pool
+    let caller = CallerGroups(request)
     let named = wanted.map { [pools.pool(named: $0)].compactMap(\.self) } ?? pools.list
     let candidates = named.filter { !$0.isDraining }
     guard !candidates.isEmpty else {
       return decide(
-        withoutPool: wanted, isPatient: isPatient, draining: named.first?.name,
+        caller, withoutPool: wanted, isPatient: isPatient, draining: named.first?.name,
         expected: pools.expected)
     }
     guard !table.isFull(for: request.account) else {
@@ -146,9 +147,9 @@ package final class Leases<Waiting> {
     }
     var failures: [BrokerError] = []
     var (terms, quota, erasures) = ([RegionID: Wait.Term](), Wait.Term?.none, [RegionID]())
-    var poolQuotas: [RegionID: Wait.Term] = [:]
+    var poolQuotas: [PoolShare: Wait.Term] = [:]
     for pool in candidates {
-      switch decide(request, from: pool, ahead: place, lookAgain: lookAgain) {
+      switch decide(request, caller, from: pool, ahead: place, lookAgain: lookAgain) {
       case .granted(let lease): return .granted(lease)
       case .denied(let failure): failures.append(failure)
       case .mustWait(let wait):
@@ -157,8 +158,8 @@ package final class Leases<Waiting> {
         if let term = wait.quota, isPatient || term == .brief {
           quota = quota == .brief ? .brief : term
         }
-        for (id, term) in wait.poolQuotas where isPatient || term == .brief {
-          poolQuotas[id] = term
+        for (share, term) in wait.poolQuotas where isPatient || term == .brief {
+          poolQuotas[share] = term
         }
         erasures += wait.erasures
       }
@@ -178,10 +179,15 @@ package final class Leases<Waiting> {
   /// expected.
   /// - Parameter draining: the first of those that are meant and lease no more.
   private func decide(
-    withoutPool wanted: String?, isPatient: Bool, draining: String?, expected: [ExpectedPool]
+    _ caller: CallerGroups, withoutPool wanted: String?, isPatient: Bool, draining: String?,
+    expected: [ExpectedPool]
   ) -> LeaseDecision<LeaseTable.Entry> {
-    let meant = expected.filter { wanted == nil || $0.name == wanted }
+    let named = expected.filter { wanted == nil || $0.name == wanted }
+    let meant = named.filter { caller.denial(by: $0.access, of: $0.name) == nil }
     guard let first = meant.first else {
+      if let one = named.first, let denial = caller.denial(by: one.access, of: one.name) {
+        return .denied(denial)
+      }
       if let draining { return .denied(.poolDraining(pool: draining)) }
       return .denied(wanted.map { .noSuchPool(pool: $0) } ?? .noPool)
     }
@@ -191,15 +197,12 @@ package final class Leases<Waiting> {
   }
 
   private func decide(
-    _ request: LeaseRequest, from pool: any LeasablePool, ahead place: Int?,
+    _ request: LeaseRequest, _ caller: CallerGroups, from pool: any LeasablePool, ahead place: Int?,
     lookAgain: (RegionID) -> Void
   ) -> LeaseDecision<LeaseTable.Entry> {
     let user = request.user
-    if let access = pool.policy.access,
-      !access.admits(user, isAdmin: request.isAdmin, groups: request.groups)
-    {
-      return .denied(access.denial(of: pool.name))
-    }
+    if let denial = caller.denial(by: pool.policy.access, of: pool.name) { return .denied(denial) }
+    let share = share(of: request, in: pool)
     do throws(BrokerError) {
       let size = try pool.size(of: request.parameters)
       var occupation = pool.occupation(against: user)
@@ -218,7 +221,7 @@ package final class Leases<Waiting> {
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
       }
-      switch quotaDecision(on: request.account, in: pool, size: size) {
+      switch quotaDecision(on: share, of: pool, size: size) {
       case .granted: break
       case .mustWait(let wait): return .mustWait(wait)
       case .denied(let failure): return .denied(failure)
@@ -226,8 +229,8 @@ package final class Leases<Waiting> {
       if let term = line.term(of: request.account, ahead: place) {
         return .mustWait(Wait(quota: term, failure: pool.queued))
       }
-      if let term = line.term(of: request.account, in: pool.id, ahead: place) {
-        return .mustWait(Wait(poolQuotas: [pool.id: term], failure: pool.queued))
+      if let term = line.term(of: share, ahead: place) {
+        return .mustWait(Wait(poolQuotas: [share: term], failure: pool.queued))
       }
       if let term = line.term(of: pool.id, ahead: place) {
         return .mustWait(Wait(pools: [pool.id: term], failure: pool.queued))
@@ -265,21 +268,30 @@ package final class Leases<Waiting> {
 
   /// Whether an account's quota of a pool has room for one more lease of `size`. O(1).
   private func quotaDecision(
-    on account: UID, in pool: any LeasablePool, size: ByteCount
+    on share: PoolShare, of pool: any LeasablePool, size: ByteCount
   ) -> LeaseDecision<Void> {
-    let limits = pool.policy.quotas.limits(of: account)
+    let limits = pool.policy.quotas.limits(of: share.account)
     guard limits != .unlimited else { return .granted(()) }
-    let usage = table.usage(of: account, in: pool.id)
+    let usage = table.usage(of: share)
     guard let failure = usage.excess(over: limits, with: size, of: pool.name) else {
       return .granted(())
     }
     if Usage().excess(over: limits, with: size) != nil { return .denied(failure) }
-    let scrubbing = table.scrubbing(of: account, in: pool.id)
+    let scrubbing = table.scrubbing(of: share)
     var lasting = usage
     lasting.bytes -= scrubbing.bytes
     lasting.leases -= scrubbing.leases
     let isBrief = lasting.excess(over: limits, with: size) == nil
-    return .mustWait(Wait(poolQuotas: [pool.id: isBrief ? .brief : .lasting], failure: failure))
+    return .mustWait(Wait(poolQuotas: [share: isBrief ? .brief : .lasting], failure: failure))
+  }
+
+  /// The account that a request has in a pool: as with all pools together, a user that belongs to
+  /// another shares that one's limits, unless the pool has limits for it alone.
+  private func share(of request: LeaseRequest, in pool: any LeasablePool) -> PoolShare {
+    let user = request.user
+    let isSingle = pool.policy.quotas.overrides[user] != nil
+    return PoolShare(
+      account: isSingle ? user : quotas.subordinates.owner(of: user) ?? user, region: pool.id)
   }
 
   private func enter(
@@ -288,8 +300,9 @@ package final class Leases<Waiting> {
     let lease = LeaseTable.Entry(
       id: .random(), generation: pool.nextGeneration(), region: pool.id, offset: offset,
       size: size, process: request.process, session: request.session, user: request.user,
-      account: request.account, pid: request.pid, request: request.parameters,
-      label: request.label, state: .leased)
+      account: request.account, poolAccount: share(of: request, in: pool).account,
+      pid: request.pid, request: request.parameters, label: request.label,
+        state: .leased)
     table.insert(lease)
     pool.begin(lease)
     if let key = request.parameters.requestKey {
@@ -405,7 +418,7 @@ package final class Leases<Waiting> {
     table.setContested(isContested, id)
     // A quota that waits for it waits longer now, or less long.
     line.noteChange(of: lease.account)
-    line.noteChange(of: lease.account, in: lease.region)
+    line.noteChange(of: PoolShare(of: lease))
   }
 
   /// Nothing reaches an ended lease's memory any more; it is not clean yet.
@@ -420,7 +433,7 @@ package final class Leases<Waiting> {
     let wasFull = table.count >= table.capacity
     guard let lease = table.remove(id) else { return }
     line.noteChange(of: lease.account)
-    line.noteChange(of: lease.account, in: lease.region)
+    line.noteChange(of: PoolShare(of: lease))
     if wasFull { line.noteChangeOfAll() }
   }
 

@@ -14,14 +14,14 @@ package struct Wait {
   package var pools: [RegionID: Term] = [:]
   /// Not nil when it waits for its user's quota.
   package var quota: Term?
-  /// The pools of which it waits for its user's quota.
-  package var poolQuotas: [RegionID: Term] = [:]
+  /// The pools of which it waits for its user's quota, each with the account there.
+  package var poolQuotas: [PoolShare: Term] = [:]
   /// Pools that have room once they are erased of what another user could have written.
   package var erasures: [RegionID] = []
   package let failure: BrokerError
 
   package init(
-    pools: [RegionID: Term] = [:], quota: Term? = nil, poolQuotas: [RegionID: Term] = [:],
+    pools: [RegionID: Term] = [:], quota: Term? = nil, poolQuotas: [PoolShare: Term] = [:],
     erasures: [RegionID] = [], failure: BrokerError
   ) {
     self.pools = pools

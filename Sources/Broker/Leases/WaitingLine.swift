@@ -14,7 +14,7 @@ struct WaitingLine<Waiting> {
   private enum Cause: Hashable {
     case pool(RegionID)
     case quota(UID)
-    case poolQuota(UID, RegionID)
+    case poolQuota(PoolShare)
     /// Any change at all: all wait for that.
     case anything
   }
@@ -45,8 +45,8 @@ struct WaitingLine<Waiting> {
   }
 
   /// The same for an account's quota of a pool.
-  func term(of account: UID, in pool: RegionID, ahead place: Place?) -> Wait.Term? {
-    queues[.poolQuota(account, pool)]?.term(ahead: place)
+  func term(of share: PoolShare, ahead place: Place?) -> Wait.Term? {
+    queues[.poolQuota(share)]?.term(ahead: place)
   }
 
   // MARK: Coming and going
@@ -76,7 +76,7 @@ struct WaitingLine<Waiting> {
   private func causes(of one: Pending) -> [(Cause, Wait.Term)] {
     one.wait.pools.map { (.pool($0), $1) } + [(.anything, .lasting)]
       + (one.wait.quota.map { [(.quota(one.request.account), $0)] } ?? [])
-      + one.wait.poolQuotas.map { (.poolQuota(one.request.account, $0), $1) }
+      + one.wait.poolQuotas.map { (.poolQuota($0), $1) }
   }
 
   private mutating func insert(_ one: Pending, at place: Place) {
@@ -114,7 +114,7 @@ struct WaitingLine<Waiting> {
   mutating func noteChange(of account: UID) { note(.quota(account)) }
 
   /// An account has less of what its quota of a pool limits.
-  mutating func noteChange(of account: UID, in pool: RegionID) { note(.poolQuota(account, pool)) }
+  mutating func noteChange(of share: PoolShare) { note(.poolQuota(share)) }
 
   /// Anything may have changed: all are looked at, those for whom nothing else has too.
   mutating func noteChangeOfAll() { note(.anything) }

@@ -481,8 +481,26 @@ final class AttachedRegion {
 
   func endRescrub() { isRescrubTimed = false }
 
-  /// Whether the memory still lies where it did when it was opened.
-  var isInPlace: Bool { lender?.isInPlace() ?? true }
+  /// The longest time for which a device may read as all-ones because it is being reset: it must
+  /// answer a second after that (PCIe 4.0 section 6.6.1), and is looked at once a second.
+  private static let resetTime = Duration.milliseconds(2500)
+
+  /// The time when its memory was first seen to read as all-ones.
+  private var allOnesSince: ContinuousClock.Instant?
+
+  /// Its memory reads as all-ones. Whether that may be a reset, not the device's end.
+  func isInReset() -> Bool {
+    let now = ContinuousClock.now
+    let first = allOnesSince ?? now
+    allOnesSince = first
+    return presence != .gone && now - first < Self.resetTime
+  }
+
+  /// Its memory has kept what was written.
+  func endReset() { allOnesSince = nil }
+
+  /// Whether the memory still lies where it did when it was opened, behind the same file.
+  var presence: RangePresence { lender?.presence() ?? .inPlace }
 
   /// Puts the memory's file back to its length where a holder has made it shorter.
   func restoreLength() throws(SystemError) -> FileLength {

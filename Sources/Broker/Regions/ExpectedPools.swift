@@ -181,7 +181,7 @@ extension ExpectedPools.Expectation {
   }
 
   /// The pool as the lease policy sees it.
-  var pool: ExpectedPool { ExpectedPool(id: id, name: name) }
+  var pool: ExpectedPool { ExpectedPool(id: id, name: name, access: policy.access) }
 }
 
 extension BrokerError {

@@ -33,6 +33,9 @@ final class Regions {
   private let lister: DeviceLister
   private var regions = RegionList()
   private var lastNumber = 0
+  /// The names of pools that an admin has drained, and neither resumed nor detached: a pool of such
+  /// a name that comes again, by the configuration or by hot-plug, is drained from the start.
+  private var drainedNames: Set<String> = []
 
   init(
     of provider: any DeviceProvider, on loop: EventLoop,
@@ -150,9 +153,11 @@ final class Regions {
   ///   - policy: who may lease of it, and how much; nil for what the parameters name, or what was
   ///     wanted of one that was waited for.
   ///   - isSearched: whether a search chose the device, which then was not named by its address.
+  ///   - byAdmin: whether an admin asks: a drain of that name is over then.
   func attach(
     _ parameters: Broker1.Attach.Parameters, isolation: Isolation? = nil,
-    policy: PoolPolicy? = nil, isSearched: Bool = false, audit: Logger.Metadata = .broker
+    policy: PoolPolicy? = nil, isSearched: Bool = false, byAdmin: Bool = false,
+    audit: Logger.Metadata = .broker
   ) throws(BrokerError) -> AttachedRegion {
     let named = try parameters.access?.members()
     let policy = policy ?? named.map { PoolPolicy(access: $0) }
@@ -167,6 +172,7 @@ final class Regions {
       else { throw .poolExists(pool: name) }
     }
     let open = try opener.open(request, besides: regions.all)
+    if byAdmin { drainedNames.remove(name) }
     return try enter(
       open, request, parameters, isolation ?? expectation?.isolation,
       policy ?? expectation?.policy ?? .open, came: expectation, audit)
@@ -199,6 +205,17 @@ final class Regions {
     }
     logger.notice("attach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionAdded, pool: region.name))
+    if drainedNames.contains(region.name), region.setDrained(true) {
+      logger.notice(
+        "drain",
+        metadata: [
+          "pool": "\(region.name)", "cause": "an admin had drained it before it was attached anew",
+          "then": "no leases until genpoolctl pool drain \(region.name) --undo",
+        ])
+      observer.publish(Broker1.Event(event: .regionDraining, pool: region.name))
+      completeDrain(of: region)
+      watchReach(of: region)
+    }
     observer.regionsChanged()
     return region
   }
@@ -379,6 +396,7 @@ final class Regions {
       scrubs?.scrubAgain(slice, of: region)
     case .clean:
       do throws(PhysicalPoolError) {
+        region.endReset()
         guard let done = try region.settle(slice) else { return }
         observer.leaseIsClean(done, in: region)
       } catch {
@@ -392,6 +410,9 @@ final class Regions {
         if answer == .unknown { scrubContestedLater(of: region) }
       } else if slice.since.holderChanges < region.moment.holderChanges {
         scrubs?.scrubAgain(slice, of: region)
+      } else if fault.isAllOnes, region.isInReset() {
+        contest(slice, of: region)
+        scrubContestedLater(of: region)
       } else {
         // No process could write, so it is the device.
         revoke(region, because: "\(fault)")
@@ -557,11 +578,20 @@ final class Regions {
     lose(hasGone) { "device \($0.device) was removed" }
   }
 
-  /// A BAR that was moved or resized is no longer behind the addresses of its pool. Root does that,
-  /// and no event tells of it. One small file is read for each region.
+  /// A BAR that was moved or resized is no longer behind the addresses of its pool, and mappings of
+  /// a file that was made anew have ended. Root does that, and no event tells of it. One small file
+  /// is read for each region.
   private func reviewPlaces() {
-    lose({ !$0.hasGone && !$0.isInPlace }) {
-      "its BAR of \($0.device) was moved or resized, or is gone"
+    for region in regions.all where !region.hasGone {
+      let cause =
+        switch region.presence {
+        case .inPlace: String?.none
+        case .moved: "its BAR of \(region.device) was moved or resized"
+        case .fileReplaced:
+          "the kernel has made the files of \(region.device) anew, as another BAR was resized"
+        case .gone: "device \(region.device) was removed"
+        }
+      if let cause { lose({ $0 === region }) { _ in cause } }
     }
   }
 
@@ -618,14 +648,16 @@ final class Regions {
   /// Gives a region back for an admin. Its BAR is closed on return.
   /// - Returns: the user whose processes may still map it, where the kernel cannot tell.
   /// - Throws: NoSuchPool; PoolBusy.
+  /// - Parameter byAdmin: whether an admin asks: a drain of that name is over then.
   func detach(
-    pool name: String, audit: Logger.Metadata
+    pool name: String, byAdmin: Bool = false, audit: Logger.Metadata
   ) throws(BrokerError) -> Broker1.Detach.Reply {
     if let expectation = expectation(named: name) {
       var metadata = audit
       metadata["pool"] = "\(name)"
       metadata["cause"] = "\(expectation.failure)"
       logger.notice("waits no longer", metadata: metadata)
+      if byAdmin { drainedNames.remove(name) }
       giveUp(expectation)
       return Broker1.Detach.Reply()
     }
@@ -636,6 +668,7 @@ final class Regions {
     if region.answer == .unknown {
       reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
     }
+    if byAdmin { drainedNames.remove(name) }
     detach(region, byAdmin: true, audit: audit)
     return reply
   }
@@ -711,11 +744,16 @@ final class Regions {
   /// - Throws: NoSuchPool; PoolBusy for one that is not attached yet; PoolRevoked.
   func setDrained(
     _ isDrained: Bool, pool name: String, audit: Logger.Metadata
-  ) throws(BrokerError) -> AttachedRegion {
-    if let expectation = expectation(named: name) { throw expectation.pool.busy }
+  ) throws(BrokerError) {
+    if let expectation = expectation(named: name) {
+      // One that was drained before its memory was lost, and comes again.
+      guard !isDrained, drainedNames.remove(name) != nil else { throw expectation.pool.busy }
+      return
+    }
     let region = try named(name)
     if let cause = region.failure { throw .poolRevoked(pool: name, cause: cause) }
-    guard region.setDrained(isDrained) else { return region }
+    if isDrained { drainedNames.insert(name) } else { drainedNames.remove(name) }
+    guard region.setDrained(isDrained) else { return }
     var metadata = audit
     metadata["pool"] = "\(name)"
     metadata["leases"] = "\(region.leaseCount)"
@@ -733,12 +771,14 @@ final class Regions {
     } else {
       observer.regionsChanged()
     }
-    return region
   }
 
-  /// Ends an admin's drain if nothing reaches the memory any more.
+  /// Ends an admin's drain if nothing reaches the memory any more. Where the kernel cannot tell,
+  /// it goes on: what is not known is not free.
   private func completeDrain(of region: AttachedRegion) {
-    guard region.adminDrain == .underWay, !region.isRevoked, isIdle(region) else { return }
+    guard region.adminDrain == .underWay, !region.isRevoked, isIdle(region),
+      region.answer == .free
+    else { return }
     region.completeDrain()
     logger.notice("drained", metadata: ["pool": "\(region.name)"])
     observer.publish(Broker1.Event(event: .regionDrained, pool: region.name))
@@ -788,7 +828,7 @@ final class Regions {
     case .reached:
       watchReach(of: region)
       if isAnyFree { observer.memoryChanged(of: region) }
-    case .unknown where region.canReopen && observer.isAwaited(region.id):
+    case .unknown where region.canReopen && isAnswerAwaited(region):
       if region.isReadyToReopen { reopen(region) } else { watchReach(of: region) }
     case .unknown:
       // Nothing will tell. What ends now ends with a record of what is outstanding.
@@ -832,9 +872,14 @@ final class Regions {
     }
   }
 
+  /// Whether an Acquire or an admin's drain waits for the kernel's answer.
+  private func isAnswerAwaited(_ region: AttachedRegion) -> Bool {
+    observer.isAwaited(region.id) || region.adminDrain == .underWay
+  }
+
   private func isEndAwaited(_ region: AttachedRegion) -> Bool {
     if region.hasStrays || region.reopening == .refused { return true }
-    if region.canReopen, observer.isAwaited(region.id) { return true }
+    if region.canReopen, isAnswerAwaited(region) { return true }
     guard region.canForgetHolders else { return false }
     return region.hasGone || region.isDraining || observer.isAwaited(region.id)
   }

@@ -87,9 +87,11 @@ final class Server {
     reconfigure(settings)
   }
 
-  /// Limits from now on: no connection is closed by them. The admins' group is that of new
-  /// connections.
+  /// Limits from now on: no connection is closed by them. The admins' group is judged anew for each
+  /// connection that came by their socket: the calls of one that is no admin's any more are
+  /// refused.
   func reconfigure(_ settings: Settings) {
+    let isGroupNew = settings.adminGroup != self.settings.adminGroup
     self.settings = settings
     quota.quotas = settings.quotas
     quota.limit = settings.connections
@@ -98,6 +100,10 @@ final class Server {
     for acceptor in acceptors {
       acceptor.admit(settings.adminGroup)
       acceptor.resume()
+    }
+    guard isGroupNew else { return }
+    for session in sessions.values where session.isAtAdminsSocket {
+      session.setAdmin(mayAdminister(session.user, session.groups))
     }
   }
 

@@ -21,7 +21,10 @@ final class Session {
   /// The user on whose account it is served.
   let account: UID
   /// Whether it came by the admins' socket.
-  let isAdmin: Bool
+  let isAtAdminsSocket: Bool
+  /// Whether it may do what admins may: it came by their socket, and its process may connect there
+  /// still.
+  private(set) var isAdmin: Bool
   /// The label of leases that it acquires without one: the name that Hello gave it.
   private(set) var label: String?
 
@@ -71,6 +74,7 @@ final class Session {
     self.process = process
     self.user = user
     self.account = account
+    isAtAdminsSocket = isAdmin
     self.isAdmin = isAdmin
   }
 
@@ -176,6 +180,9 @@ final class Session {
   func setName(_ name: String?) {
     label = name.flatMap { Broker1.Lease.isLabel($0) ? $0 : nil }
   }
+
+  /// The admins' group is another one.
+  func setAdmin(_ isAdmin: Bool) { self.isAdmin = isAtAdminsSocket && isAdmin }
 
   /// An Acquire of it waits for memory: no further call is taken.
   func beginWait() { isWaiting = true }

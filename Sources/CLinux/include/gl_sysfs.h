@@ -26,6 +26,10 @@ int gl_is_sysfs(int descriptor);
 /* Whether two descriptors are open on one file: 1 or 0. */
 int gl_is_same_file(int descriptor, int other);
 
+/* 1 when `name` in `directory`, no link, is the file that `descriptor` is open on, else 0. Opens
+   nothing. */
+int gl_is_name_of(int directory, const char *name, int descriptor);
+
 /* The file's length in bytes. For a resource file that of its BAR. */
 int64_t gl_size(int descriptor);
 

@@ -71,16 +71,19 @@ final class BARFiles: Sendable {
 
   deinit { directory.unlock(bar) }
 
-  /// Whether the BAR lies where it did when it was opened, with the same size. Reads one file.
-  func isInPlace() -> Bool {
+  /// Whether the BAR lies where it did when it was opened, with the same size, behind the same
+  /// file. Reads one file. What cannot be found out counts as unchanged.
+  func presence() -> RangePresence {
+    guard directory.isInPlace() else { return .gone }
     do throws(DeviceError) {
-      guard let table = try directory.resource() else { return false }
-      return table.rows[bar.rawValue]?.range == place
-    } catch .system(let error) {
-      // Any other error says nothing of the BAR.
-      return error.errno != Errno(rawValue: ENODEV)
+      guard let table = try directory.resource() else { return .gone }
+      guard table.rows[bar.rawValue]?.range == place else { return .moved }
+      return directory.hasReplaced(mappedName, mapped) ? .fileReplaced : .inPlace
     } catch {
-      return true
+      guard case .system(let error) = error, error.errno == Errno(rawValue: ENODEV) else {
+        return .inPlace
+      }
+      return .gone
     }
   }
 

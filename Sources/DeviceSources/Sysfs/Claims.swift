@@ -1,5 +1,6 @@
 import DeviceMemory
 import GenPool
+import Glibc
 import LinuxSystem
 import PCIDevices
 import Synchronization
@@ -81,17 +82,33 @@ final class Claims: Sendable {
   }
 
   /// Whether the device at `address` that is attached has not been removed.
+  ///
+  /// A device that is being reset answers with all-ones for a moment: it is looked at again for as
+  /// long as a function-level reset takes. PCIe 4.0 section 6.6.2: 100 ms.
   func isPresent(_ address: PCIAddress) -> Bool {
+    for _ in 0..<Self.looks {
+      if let isPresent = isPresentNow(address) { return isPresent }
+      usleep(Self.pause)
+    }
+    return isPresentNow(address) ?? false
+  }
+
+  /// The number of looks before the last at a device that answers with all-ones, and the
+  /// microseconds after each.
+  private static let looks = 6, pause: UInt32 = 20_000
+
+  /// Nil while the device answers with all-ones.
+  private func isPresentNow(_ address: PCIAddress) -> Bool? {
     devices.withLock { devices in
       guard let attached = devices[address],
-        attached.files.values.allSatisfy({ $0.isInPlace() })
+        attached.files.values.allSatisfy({ $0.presence() == .inPlace })
       else { return false }
       let directory = attached.attachment.directory
       guard directory.isInPlace() else { return false }
       // The files of a device that is being removed cannot be read any more; and all-ones are the
       // answer of none. PCI 3.0 section 6.2.2: bits 15:11 of COMMAND read as 0.
       guard let command = try? directory.command() else { return false }
-      return command.rawValue != .max
+      return command.rawValue == .max ? nil : true
     }
   }
 
@@ -170,7 +187,7 @@ extension Claim: DescriptorLender {
 
   func restoreLength() throws(SystemError) -> FileLength { try files.restoreLength() }
 
-  func isInPlace() -> Bool { files.isInPlace() }
+  func presence() -> RangePresence { files.presence() }
 
   func forget(_ lending: Lending) { lent?.forget(key: lending.rawValue) }
 }

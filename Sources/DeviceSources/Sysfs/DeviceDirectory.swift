@@ -52,6 +52,17 @@ package final class DeviceDirectory: Sendable {
     }
   }
 
+  /// Whether `name` is another file than `file`, which was opened by that name, or is none any
+  /// more. Opens nothing: that would count as open elsewhere.
+  func hasReplaced(_ name: String, _ file: borrowing Descriptor) -> Bool {
+    do throws(Errno) {
+      return try !directory.isName(name, of: file)
+    } catch {
+      // Any other error says nothing of the file.
+      return error == .noSuchFileOrDirectory
+    }
+  }
+
   // MARK: Who else is there
 
   /// Runs `body` while no other genpool process attaches or detaches the device.

@@ -13,7 +13,9 @@ struct DeviceShow: ParsableCommand {
     abstract: "Shows one device, and whether its memory could be attached.",
     discussion: """
       For each memory BAR it says which attach rules refuse it, why, and what helps, or, when a daemon \
-      answers, which pool it is. Nothing is opened or changed. With --json, "refusals" has a list for each memory BAR that can be empty.
+      answers, which pool it is. Rules are those of sysfs, of a device that is bound to a driver of VFIO those of \
+      VFIO; a BAR that VFIO would open is named. Nothing is opened or changed. With --json, "refusals" has an \
+      entry for each memory BAR, with the rules of sysfs in "refusals" and those of VFIO in "vfioRefusals".
 
       EXAMPLE
         genpoolctl device show 01:00.0
@@ -39,7 +41,10 @@ struct DeviceShow: ParsableCommand {
     var verdicts: [Verdict] = []
     for bar in device.bars where bar.kind == .memory {
       subject.request.bar = bar.index
-      verdicts.append(Verdict(bar: bar, refusals: AttachRule.refusals(of: subject)))
+      verdicts.append(
+        Verdict(
+          bar: bar, refusals: AttachRule.refusals(of: subject),
+          vfioRefusals: AttachRule.refusals(of: subject, under: AttachRule.vfio)))
     }
     let names = DeviceNames()
     guard let verdict = try DeviceList.verdicts(on: [device], in: tree).first else { return }
@@ -54,7 +59,9 @@ struct DeviceShow: ParsableCommand {
   /// The attach rules' verdict on a BAR.
   struct Verdict {
     let bar: BAR
+    /// Through sysfs.
     let refusals: [AttachRule.Refusal]
+    let vfioRefusals: [AttachRule.Refusal]
   }
 
   /// The device's own fields, and `refusals`.
@@ -117,8 +124,18 @@ struct DeviceShow: ParsableCommand {
         continue
       }
       if verdict.refusals.isEmpty { text += advice(on: bar, of: device) }
-      for refusal in verdict.refusals {
-        text += "refused by \(refusal.rule): \(refusal.cause)".wrapped(indent: "  ") + "\n"
+      // A device that is VFIO's is judged by its rules, others by those of sysfs; the other source
+      // is named where it would open the BAR.
+      let isVFIOs = device.isVFIOs && !verdict.refusals.isEmpty
+      if verdict.vfioRefusals.isEmpty {
+        text +=
+          "  through VFIO: genpoolctl pool attach \(device.address):\(bar.index),"
+          + "source=vfio\n"
+      }
+      if isVFIOs, verdict.vfioRefusals.isEmpty { continue }
+      for refusal in isVFIOs ? verdict.vfioRefusals : verdict.refusals {
+        let source = isVFIOs ? " through VFIO" : ""
+        text += "refused\(source) by \(refusal.rule): \(refusal.cause)".wrapped(indent: "  ") + "\n"
         text += "cure: \(refusal.cure)".wrapped(indent: "    ") + "\n"
       }
     }
@@ -150,14 +167,17 @@ extension Device {
 }
 
 extension DeviceShow.Verdict: Encodable {
-  private enum CodingKeys: CodingKey { case bar, refusals }
+  private enum CodingKeys: CodingKey { case bar, refusals, vfioRefusals }
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(bar.index.rawValue, forKey: .bar)
-    try container.encode(
+    func documents(_ refusals: [AttachRule.Refusal]) -> [Broker1.Refusal] {
       refusals.map {
         Broker1.Refusal(rule: $0.rule, subject: $0.subject, cause: $0.cause, cure: $0.cure)
-      }, forKey: .refusals)
+      }
+    }
+    try container.encode(documents(refusals), forKey: .refusals)
+    try container.encode(documents(vfioRefusals), forKey: .vfioRefusals)
   }
 }

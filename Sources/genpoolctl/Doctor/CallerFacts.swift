@@ -12,6 +12,8 @@ struct CallerFacts: Sendable {
   let isAdministrator: Fact<Bool>
   /// The namespaces that are not those of init: `pid`, `user`, `net`.
   let foreignNamespaces: Fact<[String]>
+  /// The namespaces of which it cannot be told whether they are those of init: `net`.
+  let unseenNamespaces: [String]
   /// The files that container runtimes leave: `/.dockerenv`, `/run/.containerenv`.
   let containerMarks: [String]
 
@@ -37,7 +39,7 @@ struct CallerFacts: Sendable {
     isAdministrator = field("CapEff") { words in
       words.first.flatMap { UInt64($0, radix: 16) }.map { $0 >> Self.administration & 1 == 1 }
     }
-    foreignNamespaces = Self.namespaces(of: root)
+    (foreignNamespaces, unseenNamespaces) = Self.namespaces(of: root)
     containerMarks = ["/.dockerenv", "/run/.containerenv"].filter {
       root.exists($0).value == true
     }
@@ -62,21 +64,32 @@ struct CallerFacts: Sendable {
   /// (PROC_USER_INIT_INO, PROC_PID_INIT_INO).
   private static let initial = ["pid": "pid:[4026531836]", "user": "user:[4026531837]"]
 
-  private static func namespaces(of root: SystemRoot) -> Fact<[String]> {
+  private static func namespaces(
+    of root: SystemRoot
+  ) -> (foreign: Fact<[String]>, unseen: [String]) {
     var foreign: [String] = []
+    var unseen: [String] = []
     do throws(DeviceError) {
       for name in ["pid", "user", "net"] {
         let link = root["/proc/self/ns/\(name)"]
         guard let own = try link.linkTarget()?.string else {
-          return .unknown("/proc/self/ns has no \(name)")
+          return (.unknown("/proc/self/ns has no \(name)"), [])
         }
         // Of the network's only a comparison tells, which takes rights over the first process.
         let first = initial[name] ?? (try? root["/proc/1/ns/\(name)"].linkTarget())?.string
-        if let first, first != own { foreign.append(name) }
+        if let first {
+          if first != own { foreign.append(name) }
+        } else {
+          unseen.append(name)
+        }
       }
     } catch {
-      return .unknown(error.description)
+      return (.unknown(error.description), [])
     }
-    return .known(foreign)
+    // In a pid namespace the first process is another one than the machine's.
+    if foreign.contains("pid"), !foreign.contains("net"), !unseen.contains("net") {
+      unseen.append("net")
+    }
+    return (.known(foreign), unseen)
   }
 }

@@ -16,6 +16,10 @@ struct DaemonFacts: Sendable {
   /// The daemon's answer; nil when none runs.
   let answer: Fact<Answer?>
 
+  /// Whether a process listens at the socket, as far as this network namespace's list tells: a file
+  /// stays when its daemon has died.
+  let isListened: Fact<Bool>
+
   /// A socket's file.
   struct File: Hashable, Sendable {
     let uid: UInt32
@@ -31,6 +35,18 @@ struct DaemonFacts: Sendable {
     let pools: [String]
     /// The number of pools that do not: waiting, draining, revoked, or for other users.
     let idlePools: Int
+
+    init(version: String, pools: [String], idlePools: Int) {
+      self.version = version
+      self.pools = pools
+      self.idlePools = idlePools
+    }
+
+    /// The answer of a daemon with `pools`, of which some lease to the caller.
+    init(version: String, pools: [Broker1.Pool]) {
+      let active = pools.filter { $0.state == .active && $0.mayLease != false }
+      self.init(version: version, pools: active.map(\.name), idlePools: pools.count - active.count)
+    }
   }
 
   /// The names of the groups that `make install` makes.
@@ -49,6 +65,7 @@ struct DaemonFacts: Sendable {
     self.socket = socket.path
     file = Self.file(root[socket.path].path, socket)
     (group, adminGroup) = Self.groups(of: root)
+    isListened = Self.isListened(socket.path, in: root)
     switch Self.runs(in: root, as: file.value??.uid) {
     case .known(true): answer = ask(socket)
     case .known(false): answer = .known(nil)
@@ -62,10 +79,7 @@ struct DaemonFacts: Sendable {
       let connection = try Connection(to: socket, timeout: .seconds(2))
       let version = try connection.hello(as: "genpoolctl doctor").version
       let pools = try connection.pools()
-      let active = pools.filter { $0.state == .active && $0.mayLease != false }
-      return .known(
-        Answer(
-          version: version, pools: active.map(\.name), idlePools: pools.count - active.count))
+      return .known(Answer(version: version, pools: pools))
     } catch {
       if error.isUnreachable { return .known(nil) }
       return .unknown(error.description)
@@ -84,6 +98,17 @@ struct DaemonFacts: Sendable {
     }
     let isOpen = unsafe faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0
     return .known(File(uid: status.st_uid, gid: status.st_gid, isOpen: isOpen))
+  }
+
+  /// proc_net_unix(5): the flag 0x10000 is that of a socket that listens (`__SO_ACCEPTCON`).
+  private static func isListened(_ path: String, in root: SystemRoot) -> Fact<Bool> {
+    root.text("/proc/net/unix", limit: 16 << 20).map { text in
+      text.split(separator: "\n").dropFirst().contains { line in
+        let fields = line.split(separator: " ", maxSplits: 7)
+        return fields.count == 8 && fields[7] == path
+          && UInt32(fields[3], radix: 16).map { $0 & 0x10000 != 0 } == true
+      }
+    }
   }
 
   private static func groups(of root: SystemRoot) -> (Fact<UInt32?>, Fact<UInt32?>) {

@@ -172,7 +172,10 @@ extension Diagnosis {
   private var group: Check {
     let name = "group"
     guard let uid = caller.uid.value else { return unknown(name, caller.uid.obstacle ?? "") }
-    if uid == 0 { return Check(name, .works, "root may connect whatever group leases") }
+    // Root of a container's user namespace is another user outside.
+    if uid == 0, let foreign = caller.foreignNamespaces.value, !foreign.contains("user") {
+      return Check(name, .works, "root may connect whatever group leases")
+    }
     // A socket that is there tells more than a group that may be another one.
     let wanted = (daemon.file.value ?? nil).map { $0.gid }
     guard let gid = wanted ?? (daemon.group.value ?? nil) else {
@@ -182,6 +185,12 @@ extension Diagnosis {
     }
     if let file = daemon.file.value ?? nil, file.isOpen {
       return Check(name, .works, "uid \(uid) may connect (the socket's group is \(gid))")
+    }
+    if caller.foreignNamespaces.value?.contains("user") != false {
+      return unknown(
+        name,
+        caller.foreignNamespaces.obstacle
+          ?? "uid \(uid) and its groups are of a user namespace, gid \(gid) may not be")
     }
     guard let groups = caller.groups.value else {
       return unknown(name, caller.groups.obstacle ?? "")
@@ -204,9 +213,27 @@ extension Diagnosis {
           ? "sudo systemctl enable --now genpoold.socket, or genpoold --attach BDF:BAR"
           : "genpoold --attach BDF:BAR &, with this shell's GENPOOL_SOCKET")
     case .known(let file?):
-      return file.isOpen
-        ? Check(name, .works, "\(daemon.socket), of uid \(file.uid)")
-        : Check(name, .fails, "\(daemon.socket) does not let this user connect; see group")
+      guard file.isOpen else {
+        return Check(name, .fails, "\(daemon.socket) does not let this user connect; see group")
+      }
+      let facts = "\(daemon.socket), of uid \(file.uid)"
+      if let answer = daemon.answer.value, answer != nil { return Check(name, .works, facts) }
+      switch daemon.isListened {
+      case .known(true): return Check(name, .works, facts)
+      case .known(false):
+        // Listeners of another network namespace do not show.
+        let isOwn =
+          caller.foreignNamespaces.value?.contains("net") == false
+          && caller.unseenNamespaces.isEmpty
+        return isOwn
+          ? Check(
+            name, .fails, "\(daemon.socket) is stale: no process listens at it",
+            cure: "sudo systemctl restart genpoold.socket, or start genpoold")
+          : unknown(
+            name, "no process of this network namespace listens at it",
+            cure: "genpoolctl pool list")
+      case .unknown(let cause): return unknown(name, cause, cure: "genpoolctl pool list")
+      }
     }
   }
 
@@ -254,6 +281,12 @@ extension Diagnosis {
         return Check(
           name, .fails, "root without CAP_SYS_ADMIN cannot attach\(marks)", cure: share)
       }
+    }
+    if foreign.isEmpty, !caller.unseenNamespaces.isEmpty {
+      return unknown(
+        name,
+        "\(caller.unseenNamespaces.joined(separator: ", ")): not readable of process 1"
+          + marks, cure: "sudo genpoolctl doctor")
     }
     guard foreign.isEmpty else {
       return Check(

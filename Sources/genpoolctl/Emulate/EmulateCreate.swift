@@ -78,15 +78,11 @@ struct EmulateCreate: ParsableCommand {
     let status: CInt
     if let directory {
       let place = EmulationPlace(tree: directory)
-      // Sockets that were there before are not removed.
-      let sockets = [place.socket.string, place.socket.string + ".admin"].filter { path in
-        var status = stat()
-        return unsafe lstat(path, &status) != 0
-      }
+      let sockets = try SocketsToRemove(of: place)
       let tree = try makeTree(at: place)
       defer {
         tree.destroy()
-        for path in sockets { _ = unsafe unlink(path) }
+        sockets.remove()
       }
       status = try runner.run(command, in: place)
     } else {
@@ -127,7 +123,7 @@ struct EmulateCreate: ParsableCommand {
     let names = DeviceNames()
     try output.write(
       Document(
-        devices: made.map { DeviceDocument($0, names) },
+        devices: zip(made, verdicts).map { DeviceDocument($0, names, verdict: $1) },
         environment: place.environment),
       text: ephemeral
         ? place.exports

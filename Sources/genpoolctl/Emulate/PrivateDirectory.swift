@@ -63,30 +63,53 @@ struct PrivateDirectory {
   }
 
   /// Removes it and all that is in it.
-  func remove() { EmulatedTree.removeDirectory(path) }
+  func remove() {
+    guard let name = path.lastComponent?.string else { return }
+    // TMPDIR may well be a link.
+    let number = unsafe open(
+      path.removingLastComponent().string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard number >= 0 else { return }
+    Self.remove(name, in: Descriptor(owning: number)) { _ in true }
+  }
+
+  /// Removes the directory `name` with all that is in it, if it is this user's and `isWanted`. What
+  /// is asked and what is removed is one open directory, whatever the name leads to meanwhile.
+  private static func remove(
+    _ name: String, in parent: borrowing Descriptor,
+    if isWanted: (borrowing Descriptor) -> Bool
+  ) {
+    guard let directory = TreeRemover.open(name, in: parent), TreeRemover.isOwn(directory),
+      isWanted(directory)
+    else { return }
+    TreeRemover.empty(directory)
+    _ = unsafe unlinkat(parent.rawValue, name, AT_REMOVEDIR)
+  }
 
   // MARK: Abandoned ones
 
   /// Removes those of this user whose owner has ended. What cannot be found out counts as in use.
   static func clearAbandoned() {
-    for name in (try? SysfsNode(path: parent.string).entries()) ?? []
+    // TMPDIR may well be a link.
+    let number = unsafe open(parent.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard number >= 0 else { return }
+    let directory = Descriptor(owning: number)
+    for name in TreeRemover.entries(of: directory)
     where name.hasPrefix(prefix) && name.utf8.count == prefix.utf8.count + 6 {
-      let path = parent.appending(name)
-      if isAbandoned(path) { EmulatedTree.removeDirectory(path) }
+      remove(name, in: directory) { isAbandoned($0) }
     }
   }
 
-  private static func isAbandoned(_ path: FilePath) -> Bool {
-    var status = stat()
-    guard unsafe lstat(path.string, &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
-      status.st_uid == geteuid()
-    else { return false }
-    let number = unsafe open(
-      path.appending(ownerFile).string, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
-    guard number >= 0 else { return false }
+  /// The age in seconds from which on a directory without the file `owner`, and without anything
+  /// else, is no longer one that is being made.
+  private static let draftTime = 60
+
+  private static func isAbandoned(_ directory: borrowing Descriptor) -> Bool {
+    let number = unsafe openat(
+      directory.rawValue, ownerFile, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard number >= 0 else { return errno == ENOENT && isOldDraft(directory) }
     let file = FileDescriptor(rawValue: number)
     defer { try? file.close() }
-    let text = (try? SysfsNode(path: path.appending(ownerFile).string).bytes(limit: 256)) ?? []
+    let text = (try? Self.text(of: file)) ?? []
     let words = String(decoding: text, as: UTF8.self).split { $0 == " " || $0 == "\n" }
     switch words.first {
     case "command": return flock(number, LOCK_EX | LOCK_NB) == 0
@@ -97,6 +120,22 @@ struct PrivateDirectory {
       else { return false }
       return !hasProcess(session)
     default: return false
+    }
+  }
+
+  /// Whether its maker has ended between making the directory and the file `owner`.
+  private static func isOldDraft(_ directory: borrowing Descriptor) -> Bool {
+    var status = stat()
+    guard unsafe fstat(directory.rawValue, &status) == 0,
+      time(nil) - status.st_mtim.tv_sec > draftTime
+    else { return false }
+    return TreeRemover.entries(of: directory).allSatisfy { $0 == ownerFile + ".new" }
+  }
+
+  private static func text(of file: FileDescriptor) throws -> [UInt8] {
+    try unsafe Array(unsafeUninitializedCapacity: 256) { buffer, count in
+      count = try unsafe file.read(
+        fromAbsoluteOffset: 0, into: UnsafeMutableRawBufferPointer(buffer))
     }
   }
 

@@ -15,8 +15,12 @@ struct PoolDrain: ParsableCommand {
       pool is "drained", which `genpoolctl monitor` reports, and `genpoolctl pool detach` will do.
 
       --wait returns then, or with exit status 75 when SECONDS are over: the pool goes on draining. \
-      --undo has it lease again. A pool stays drained across reloads of the configuration, until \
-      it is detached (attached again it is active) or genpoold ends.
+      Where the kernel cannot tell whether a process still reaches the memory, the pool is never "drained", \
+      and --wait fails and says so.
+
+      --undo has it lease again. A pool stays drained across reloads of the configuration, and when the \
+      configuration or hot-plug attaches it anew, until an admin undoes it or detaches the pool, or \
+      genpoold ends.
 
       EXAMPLE
         genpoolctl pool drain cmb --wait=600 && genpoolctl pool detach cmb
@@ -51,18 +55,45 @@ struct PoolDrain: ParsableCommand {
     if let events, let wait {
       let deadline = wait.duration.map { ContinuousClock.now + $0 }
       while pool.state == .draining {
-        guard try events.wait(until: deadline) else {
+        if pool.isUnseenForGood {
+          throw Failure(
+            "drain pool \(pool.name): it leases no more, but is never known to be drained: "
+              + "\(Broker1.Pool.unseen); genpoolctl pool detach \(pool.name) gives it back all the same"
+          )
+        }
+        // No event tells that the kernel cannot answer.
+        let next = ContinuousClock.now + Self.pause
+        if try !events.wait(until: deadline.map { min($0, next) } ?? next),
+          let deadline, deadline <= .now
+        {
           throw Failure(
             "drain pool \(pool.name): not drained in time, \(pool.use); it goes on draining",
             status: Failure.temporary)
         }
-        pool = try admin.describe(pool: pool.name).pool
+        pool = try present(pool, admin)
       }
       guard pool.state == .drained else {
         throw Failure("drain pool \(pool.name): it is \(pool.state.rawValue)")
       }
     }
     try output.write(Broker1.DrainPool.Reply(pool: pool), text: Self.sentence(on: pool))
+  }
+
+  /// The time between two looks at a pool that drains.
+  private static let pause = Duration.seconds(1)
+
+  /// The pool as it is now.
+  private func present(
+    _ pool: Broker1.Pool, _ admin: Connection
+  ) throws -> Broker1.Pool {
+    do throws(ClientError) {
+      return try admin.describe(pool: pool.name).pool
+    } catch .broker(.noSuchPool) {
+      throw Failure(
+        "drain pool \(pool.name): it was detached while it drained, by a reload of the configuration, "
+          + "an admin, or as its device went; if a reload or hot-plug attaches it again, it is drained "
+          + "still")
+    }
   }
 
   static func sentence(on pool: Broker1.Pool) -> String {
@@ -101,9 +132,19 @@ enum DrainTime: ExpressibleByArgument, CustomStringConvertible {
 }
 
 extension Broker1.Pool {
+  /// The cause for which a pool without leases is not drained.
+  static let unseen = "the kernel cannot tell whether a process still reaches its memory"
+
+  /// Whether nothing will tell whether a process reaches its memory. Where the device is opened
+  /// anew for that, it may yet.
+  var isUnseenForGood: Bool {
+    leases == 0 && holders == 0 && reach == "unknown" && witness != "reopening"
+  }
+
   /// `1 lease, 2 processes that reach it`.
   var use: String {
-    "\(leases) \(leases == 1 ? "lease" : "leases"), \(holders) "
+    if leases == 0, holders == 0, reach == "unknown" { return Self.unseen }
+    return "\(leases) \(leases == 1 ? "lease" : "leases"), \(holders) "
       + (holders == 1 ? "process that reaches it" : "processes that reach it")
   }
 }

@@ -47,21 +47,29 @@ struct DeviceCondition: WaitCondition {
       var subject = try AttachRule.Subject(
         BARRequest(device: address, bar: 0), of: device, in: tree)
       var first: String?
+      var isAllowable = false
       for bar in device.bars where bar.kind == .memory {
         subject.request.bar = bar.index
-        guard let refusal = AttachRule.refusals(of: subject, under: rules).first else {
-          return nil
-        }
+        let refusals = AttachRule.refusals(of: subject, under: rules)
+        guard let refusal = refusals.first else { return nil }
+        isAllowable =
+          isAllowable
+          || refusals.allSatisfy { refusal in
+            rules.contains { $0.name == refusal.rule && $0.canBeAllowed }
+          }
         first = first ?? "BAR \(bar.index.rawValue): \(refusal.rule), \(refusal.cause)"
       }
-      return isPool ? nil : first ?? "it has no memory BAR"
+      // What cannot be allowed keeps the daemon from making a pool of it, too.
+      return isAllowable && isPool ? nil : first ?? "it has no memory BAR"
     } catch {
       return "\(error)"
     }
   }
 
-  /// Whether the daemon, if there is one, has made a pool of it.
+  /// Whether the daemon, if one runs, has made a pool of it. Connecting to the socket of one that
+  /// does not would start it, and a daemon that starts erases memory.
   private var isPool: Bool {
+    guard DaemonFacts.runs(in: .standard, as: nil).value == true else { return false }
     let pools = try? Connection(to: socket, timeout: .seconds(1)).pools()
     return pools?.contains { $0.device == "\(address)" && $0.state != .waiting } ?? false
   }

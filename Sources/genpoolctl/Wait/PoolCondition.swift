@@ -74,10 +74,16 @@ struct PoolCondition: WaitCondition {
       if wasDraining, goal == .drained { return .holds }
       return .not("no such pool is attached", isTold: true)
     }
-    wasDraining = pool.state == .draining || pool.state == .drained
+    // One of which nothing tells whether it is reached is detached without being drained.
+    wasDraining =
+      pool.state == .drained
+      || pool.state == .draining && pool.reach != "unknown" && pool.witness != "none"
     guard pool.state.rawValue == goal.rawValue else {
-      let cause = pool.failure.map { ": \($0)" } ?? ""
-      return .not("it is \(pool.state.rawValue)\(cause)", isTold: true)
+      let cause =
+        pool.failure.map { ": \($0)" } ?? (pool.state == .draining ? ": \(pool.use)" : "")
+      // No event tells that the kernel cannot answer.
+      let isTold = pool.state != .draining || goal != .drained
+      return .not("it is \(pool.state.rawValue)\(cause)", isTold: isTold)
     }
     guard let available, pool.available < available else { return .holds }
     return .not(

@@ -25,8 +25,8 @@ struct WaitCommand: ParsableCommand {
       that much of it is clean and free, in any number of pieces: that is looked up four times a second, as \
       no event reports it. A daemon that is not there, or is started again, is waited for.
 
-      --device: the device is plugged in, and a memory BAR of it breaks no attach rule, or is a pool of the \
-      daemon's already. Hot-plug is heard from the kernel; what else may change, such as a mounted disk, is \
+      --device: the device is plugged in, and a memory BAR of it breaks no attach rule, or none but those \
+      that allow= lifts and is a pool of the daemon's already (a daemon that does not run is not started by that). Hot-plug is heard from the kernel; what else may change, such as a mounted disk, is \
       looked up each second.
 
       EXAMPLES

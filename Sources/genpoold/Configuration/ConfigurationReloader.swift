@@ -71,7 +71,7 @@ final class ConfigurationReloader {
       let changes = ConfigurationChanges(
         from: configuration, to: new, overriddenBy: overridingOptions)
       // Pools that the old file wants, too: detached by an admin, or refused until now.
-      let missing = pools.missing(from: broker)
+      let missing = pools.missing(from: broker, among: new.pools)
       configuration = new
       // Logged first, in case it is the log that is to be quieter.
       for change in changes.lines { logger.notice("reload", metadata: ["change": "\(change)"]) }
@@ -90,7 +90,7 @@ final class ConfigurationReloader {
           metadata: ["pool": "\(name)", "then": "its memory is erased when it is attached"])
       }
       reconcile(broker)
-      let attached = missing.intersection(broker.poolNames)
+      let attached = missing.intersection(broker.attachedPoolNames)
       for name in attached.sorted() {
         logger.notice(
           "reload", metadata: ["change": "pool \(name): attached, which it was not before"])

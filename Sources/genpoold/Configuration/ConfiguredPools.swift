@@ -27,9 +27,12 @@ final class ConfiguredPools {
     reported = [:]
   }
 
-  /// The names of pools that are wanted, and that the broker does not have.
-  func missing(from broker: LeaseBroker) -> Set<String> {
-    Set((wantedPools() ?? []).map(\.name)).subtracting(broker.poolNames)
+  /// The names of pools that are wanted, and that the broker has not attached.
+  /// - Parameter kept: the entries that count; others have a line of their own.
+  func missing(from broker: LeaseBroker, among kept: [PoolEntry]) -> Set<String> {
+    let kept = Set(kept)
+    return Set((wantedPools(of: entries.filter(kept.contains)) ?? []).map(\.name))
+      .subtracting(broker.attachedPoolNames)
   }
 
   /// The names of pools whose memory ``reconcile(_:)`` erases now or when an old pool has been
@@ -76,7 +79,9 @@ final class ConfiguredPools {
   }
 
   /// All that is wanted of the devices there are; nil if those cannot be told.
-  private func wantedPools() -> [WantedPool]? {
+  private func wantedPools() -> [WantedPool]? { wantedPools(of: entries) }
+
+  private func wantedPools(of entries: [PoolEntry]) -> [WantedPool]? {
     guard !entries.isEmpty else { return [] }
     let devices: [Broker1.Device]
     do {
