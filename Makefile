@@ -28,7 +28,7 @@ test: deps  ## all tests that need no virtual machine
 	@if command -v umockdev-wrapper >/dev/null; then umockdev-wrapper $(SWIFT) test --skip-build --filter MockedUdevTests; \
 	else echo "MockedUdevTests skipped: umockdev-wrapper is missing (apt-get install umockdev)"; fi
 	@echo "== the pool under the thread sanitizer"
-	$(SWIFT) build -c release --sanitize=thread --scratch-path .build-tsan --product thread-stress
+	$(SWIFT) build -c release --sanitize=thread -Xcc -fsanitize=thread --scratch-path .build-tsan --product thread-stress
 	.build-tsan/release/thread-stress
 
 abi-test: TOOLS += gcc:gcc g++:g++ nm:binutils valgrind:valgrind python3:python3

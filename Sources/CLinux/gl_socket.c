@@ -154,7 +154,11 @@ ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descript
 
 int gl_unreceived(int socket) {
   int count = 0;
-  return ioctl(socket, SIOCOUTQ, &count) == 0 && count > 0 ? count : 0;
+  /*
+   * 1 is nothing: while a message is taken away the kernel wakes who waits for that with 1 left
+   * to be subtracted (sock_wfree), and no event comes after that.
+   */
+  return ioctl(socket, SIOCOUTQ, &count) == 0 && count > 1 ? count : 0;
 }
 
 int gl_limit_receiving(int socket, int64_t microseconds) {

@@ -71,8 +71,9 @@ final class Recording: Sendable {
   /// Begins a record with what the pool holds.
   init(of pool: Pool, at path: String) throws(SystemError) {
     let file = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o640)
-    var log = Log(
-      path, try Descriptor(owningResult: file >= 0 ? file : -errno, of: "create", path))
+    let opened = try Descriptor(owningResult: file >= 0 ? file : -errno, of: "create", path)
+    // Not a standard stream's number, which a program that was started without may write to.
+    var log = Log(path, try opened.duplicate())
     var lines: [String] = []
     let head = Mutex<[String]>([])
     withExtendedLifetime(
@@ -81,6 +82,8 @@ final class Recording: Sendable {
     lines = head.withLock { $0 }
     for line in lines { log.write(line) }
     if case .failure(let errno) = log.ending {
+      // A part of a head is no record, and the next attempt is to find no file.
+      unsafe unlink(path)
       throw SystemError(operation: "write", subject: path, errno: errno)
     }
     self.log = Mutex(log)

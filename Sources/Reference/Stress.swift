@@ -124,6 +124,7 @@ package final class Stress: Sendable {
     func run() {
       do {
         if mark % 2 == 0 { cache = try stress.pool.cache(limit: .kibibytes(512)) }
+        if cache?.limit == .zero { stress.report("a cache holds nothing") }
       } catch {
         stress.report("no cache: \(error)")
       }

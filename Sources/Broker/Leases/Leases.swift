@@ -302,7 +302,7 @@ package final class Leases<Waiting> {
       size: size, process: request.process, session: request.session, user: request.user,
       account: request.account, poolAccount: share(of: request, in: pool).account,
       pid: request.pid, request: request.parameters, label: request.label,
-        state: .leased)
+      state: .leased)
     table.insert(lease)
     pool.begin(lease)
     if let key = request.parameters.requestKey {

@@ -449,8 +449,7 @@ void gen_pool_set_algo(struct gen_pool *pool, genpool_algo_t GENPOOL_NULLABLE al
  * @pool: min_alloc_order is read
  * @start_addr: the chunk's first address
  *
- * Return: the index of the first granule; size or more when there is no place, and without memory
- * for a copy of the map.
+ * Return: the index of the first granule; size or more when there is no place.
  */
 unsigned long gen_pool_first_fit(unsigned long *map, unsigned long size, unsigned long start,
                                  unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
@@ -466,8 +465,7 @@ unsigned long gen_pool_first_fit(unsigned long *map, unsigned long size, unsigne
  * @pool: min_alloc_order is read
  * @start_addr: the chunk's first address
  *
- * Return: the index of the first granule; size or more when there is no place, and without memory
- * for a copy of the map.
+ * Return: the index of the first granule; size or more when there is no place.
  */
 unsigned long gen_pool_first_fit_align(unsigned long *map, unsigned long size, unsigned long start,
                                        unsigned int nr, void *GENPOOL_NULLABLE data,
@@ -483,8 +481,7 @@ unsigned long gen_pool_first_fit_align(unsigned long *map, unsigned long size, u
  * @pool: min_alloc_order is read
  * @start_addr: the chunk's first address
  *
- * Return: the index of the first granule; size or more when there is no place, and without memory
- * for a copy of the map.
+ * Return: the index of the first granule; size or more when there is no place.
  */
 unsigned long gen_pool_first_fit_order_align(unsigned long *map, unsigned long size, unsigned long start,
                                              unsigned int nr, void *GENPOOL_NULLABLE data,
@@ -500,8 +497,7 @@ unsigned long gen_pool_first_fit_order_align(unsigned long *map, unsigned long s
  * @pool: min_alloc_order is read
  * @start_addr: the chunk's first address
  *
- * Return: the index of the first granule; size or more when there is no place, and without memory
- * for a copy of the map.
+ * Return: the index of the first granule; size or more when there is no place.
  */
 unsigned long gen_pool_best_fit(unsigned long *map, unsigned long size, unsigned long start,
                                 unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
@@ -519,8 +515,7 @@ unsigned long gen_pool_best_fit(unsigned long *map, unsigned long size, unsigned
  *
  * An offset inside a granule is a warning to the misuse handler.
  *
- * Return: the index of the first granule; size or more when there is no place, and without memory
- * for a copy of the map.
+ * Return: the index of the first granule; size or more when there is no place.
  */
 unsigned long gen_pool_fixed_alloc(unsigned long *map, unsigned long size, unsigned long start,
                                    unsigned int nr, void *GENPOOL_NULLABLE data, struct gen_pool *pool,
@@ -576,7 +571,8 @@ typedef void (*genpool_misuse_handler_t)(int fatal, const char *message, void *G
  * @context: is passed to handler
  *
  * Before other threads use the library. No lock of a pool is held while it runs, but that of an own
- * algorithm's chunk when the algorithm is to blame: leave it by longjmp from no own algorithm.
+ * algorithm's chunk when the algorithm is to blame, and that of a record (genpool_record) when an
+ * allocation is warned of: do not leave it by longjmp then, nor use the pool in it.
  *
  * Return: nothing.
  */
@@ -941,8 +937,9 @@ int genpool_pool_statistics(struct gen_pool *pool, struct genpool_statistics *st
  * Other threads see all of the batch allocated or nothing, and wait until it is: an own algorithm
  * is called with more locks than one held.
  *
- * Return: 0; -ENOMEM when no chunk has size bytes left for one of them, -ENOSPC when no free run
- * fits, -EINVAL for a size of 0, -EPERM in a forked child (fatal misuse).
+ * Return: 0; -ENOMEM when no chunk has size bytes left for one of them, -ENOSPC when no free
+ * run fits, -EINVAL for a size of 0, for a count above LONG_MAX, and for an algorithm whose
+ * data or whose answer names no place, -EPERM in a forked child (fatal misuse).
  */
 int genpool_alloc_batch(struct gen_pool *pool, size_t size, size_t count, unsigned long *addrs);
 
@@ -953,8 +950,9 @@ int genpool_alloc_batch(struct gen_pool *pool, size_t size, size_t count, unsign
  * @count: how many; 0 does nothing
  * @addrs: in any order
  *
- * Return: 0; -EINVAL when one of them is not allocated or occurs twice, -EFAULT outside of the
- * chunks, -ENODEV where a chunk was taken back, -EPERM in a forked child (fatal misuse).
+ * Return: 0; -EINVAL when one of them is not allocated, occurs twice or leaves its chunk,
+ * -EFAULT outside of the chunks, -ENODEV where a chunk was taken back, -EPERM in a forked child
+ * (fatal misuse).
  */
 int genpool_free_batch(struct gen_pool *pool, size_t size, size_t count, const unsigned long *addrs);
 
@@ -967,8 +965,8 @@ int genpool_free_batch(struct gen_pool *pool, size_t size, size_t count, const u
  *
  * Kept outside of the memory; a free forgets it.
  *
- * Return: 0; -EFAULT outside of the chunks, -EINVAL for what is not allocated, -ENOMEM, -EPERM in a
- * forked child.
+ * Return: 0; -EFAULT outside of the chunks, -ENODEV where a chunk was taken back, -EINVAL for
+ * what is not allocated, -ENOMEM, -EPERM in a forked child.
  */
 int genpool_tag(struct gen_pool *pool, unsigned long addr, size_t size, uint32_t tag);
 

@@ -50,7 +50,10 @@ int gl_send_datagram(int sender, const char *path, const void *bytes, size_t cou
  */
 ssize_t gl_send(int socket, const void *bytes, size_t count, const int *descriptors,
                 int descriptor_count, bool waits);
-/* SIOCOUTQ: what was sent and not received, 0 when that is nothing or the kernel does not tell. */
+/*
+ * SIOCOUTQ: the memory of what was sent and not received, some hundred bytes for each message;
+ * 0 when that is nothing or the kernel does not tell.
+ */
 int gl_unreceived(int socket);
 /* How long receiving waits on a blocking socket before it is -EAGAIN; 0: for ever. SO_RCVTIMEO. */
 int gl_limit_receiving(int socket, int64_t microseconds);

@@ -234,7 +234,6 @@ struct ChunkList: ~Copyable, @unchecked Sendable {
     unsafe new.initialize(to: Roster(capacity: capacity, replaced: old))
     if let old = unsafe old { unsafe new.pointee.copy(old) }
     unsafe current.store(new, ordering: .releasing)
-    // Until a chunk tells the new one, it may be asked for anything there.
     unsafe new.pointee.enterAll()
     return unsafe new
   }

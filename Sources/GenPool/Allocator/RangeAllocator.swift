@@ -168,9 +168,11 @@ public final class RangeAllocator<Space: AddressSpace>: Sendable {
     var backings: [AnyObject] = []
     list.forEach { chunk in
       chunk.pointee.phase.store(.closed, ordering: .relaxed)
-      if let backing = chunk.pointee.state.withValue({ $0.backing.take() }) {
-        backings.append(backing)
+      let backing = chunk.pointee.state.withValue { state in
+        chunk.pointee.publishAllRuns(&state)
+        return state.backing.take()
       }
+      if let backing { backings.append(backing) }
     }
     return backings
   }

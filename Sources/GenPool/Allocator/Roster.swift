@@ -153,6 +153,8 @@ struct Roster: ~Copyable {
     for from in 0..<(unsafe old.pointee.count.load(ordering: .relaxed)) {
       guard let chunk = unsafe old.pointee.chunk(in: from) else { continue }
       chunks[to] = chunk.word
+      // Until it tells this roster, it may have room for anything.
+      runs.column(to).write(.unknown)
       to += 1
     }
     count.store(to, ordering: .relaxed)

@@ -200,7 +200,8 @@ extension RangeAllocator {
   /// - Parameters:
   ///   - largest: the largest request that it serves, in bytes, rounded up to granules: 64 of them
   ///     when nil, and never more than that, nor than half of `limit`.
-  ///   - limit: the most bytes that it holds: 256 granules when nil.
+  ///   - limit: the most bytes that it holds: 256 granules when nil. 0 in a program with the thread
+  ///     sanitizer where this module was built without it.
   /// - Throws: `noMemory`, `destroyed`, `forked`.
   /// - Complexity: O(1).
   public func cache(largest: ByteCount? = nil, limit: ByteCount? = nil) throws(Failure)
