@@ -892,17 +892,11 @@ static int settle(struct genpool_client *client, struct lost *lost, int64_t dead
 /* Settles all but one. The last error, 0 without any. */
 static int settle_others(struct genpool_client *client, const struct lost *one, int64_t deadline) {
   int result = 0;
-  struct genpool_client_error error = client->error;
   for (struct lost *next, *lost = client->lost; lost; lost = next) {
     next = lost->next;
     int failure = lost == one ? 0 : settle(client, lost, deadline);
-    if (failure) {
-      result = failure;
-      error = client->error;
-    }
+    if (failure) result = failure;
   }
-  /* Those that were settled may have left another. */
-  client->error = error;
   return result;
 }
 

@@ -110,8 +110,9 @@ class Broker:
             self._talk(connection, number)
         except OSError:
             pass  # the client has had enough
-        if not self.is_closed:
-            connection.close()
+        finally:  # also after a call that is no JSON: the client need not wait
+            if not self.is_closed:
+                connection.close()
 
     def _talk(self, connection: socket.socket, number: int) -> None:
         text = b""
