@@ -19,6 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK (-1) /* an old C library: no kernel has it, as an old one */
+#endif
+
 enum {
   REPLY_LIMIT = 1 << 20, /* bytes; the broker's longest has 64 entries of a list */
   CALL_LIMIT = 4096,
@@ -88,6 +92,17 @@ static int utf8_length(const char *p, const char *end) {
   if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
     return 0;
   return length;
+}
+
+/* Whether a string can be sent: all of it is UTF-8. NULL can be left out. */
+static bool is_text(const char *string) {
+  const char *end = string ? string + strlen(string) : NULL;
+  while (string < end) {
+    int length = utf8_length(string, end);
+    if (length == 0) return false;
+    string += length;
+  }
+  return true;
 }
 
 static const char *skip_string(const char *p, const char *end) {
@@ -305,16 +320,16 @@ struct connection {
   size_t taken;            /* the message that was returned last, with its zero byte */
   int descriptors[DESCRIPTORS];
   int count;
-  bool needs_none; /* descriptors that cannot be received are no error */
+  bool has_replied; /* so that an error is a call's, and not the connection's */
 };
 
 /*
  * The process that made something. Not by its number alone: a child in a pid namespace of its own
  * can have its parent's. fork() wipes the page, and a child that shares all memory has another
- * number.
+ * number. Without a page, before Linux 4.14, the number is all there is.
  */
 struct origin {
-  volatile unsigned char *page;
+  volatile unsigned char *page; /* or NULL */
   pid_t process;
 };
 
@@ -337,7 +352,8 @@ struct genpool_client {
   bool is_visiting; /* a visit of genpool_client_list runs */
   bool is_ending;   /* and has freed the client */
   bool was_sent;    /* some of the last call was */
-  bool was_refused; /* the broker refused the connection, and did not look at the call */
+  bool was_refused; /* the broker refused the connection, or may have, and did not look at the call */
+  bool needs_none;  /* descriptors that cannot be received are no error, on whichever connection */
 };
 
 struct genpool_client_lease {
@@ -362,15 +378,18 @@ static int make_origin(struct origin *origin) {
   if (madvise(page, size, MADV_WIPEONFORK) != 0) {
     int number = errno;
     munmap(page, size);
-    return number;
+    if (number != EINVAL) return number;
+    page = NULL;
   }
   origin->page = page;
   origin->process = getpid();
-  *origin->page = 1;
+  if (page) *origin->page = 1;
   return 0;
 }
 
-static bool is_here(const struct origin *origin) { return *origin->page == 1 && origin->process == getpid(); }
+static bool is_here(const struct origin *origin) {
+  return (!origin->page || *origin->page == 1) && origin->process == getpid();
+}
 
 static void end_origin(struct origin *origin) {
   if (origin->page) munmap((void *)(uintptr_t)origin->page, (size_t)sysconf(_SC_PAGESIZE));
@@ -392,11 +411,14 @@ static int fail_system(struct genpool_client *client, int number, const char *op
   return fail(client, number, "%s: %s", operation, strerror_r(number, cause, sizeof cause));
 }
 
+/* A call that succeeded has no error, also when its first attempt had one. */
+static void succeed(struct genpool_client *client) { client->error = (struct genpool_client_error){0, "", ""}; }
+
 static int begin(struct genpool_client *client) {
   if (!is_here(&client->origin))
     return fail(client, EPERM, "the client belongs to the process that made it, not to its children");
   if (client->is_visiting) return fail(client, EBUSY, "a visit cannot use the client that lists");
-  client->error = (struct genpool_client_error){0, "", ""};
+  succeed(client);
   return 0;
 }
 
@@ -471,8 +493,11 @@ static int send_all(struct connection *c, const char *bytes, size_t length, int6
   return 0;
 }
 
-/* Keeps the descriptors of a message. Too many are closed, and an error, as are too few. */
-static int take_descriptors(struct connection *c, struct msghdr *message) {
+/*
+ * Keeps the descriptors of a message. Too many are closed, and an error, as are too few, unless
+ * none is needed.
+ */
+static int take_descriptors(struct connection *c, struct msghdr *message, bool needs_none) {
   int number = 0;
   size_t received = 0;
   for (struct cmsghdr *head = CMSG_FIRSTHDR(message); head; head = CMSG_NXTHDR(message, head)) {
@@ -492,11 +517,11 @@ static int take_descriptors(struct connection *c, struct msghdr *message) {
   }
   /* Cut where there was room for more: this process may have no more open. */
   if (message->msg_flags & MSG_CTRUNC) number = received < DESCRIPTORS ? EMFILE : EPROTO;
-  return c->needs_none ? 0 : number;
+  return needs_none ? 0 : number;
 }
 
 /* The next message, without its zero byte; valid until the next call. */
-static int receive(struct connection *c, int64_t deadline, const char **text, size_t *length) {
+static int receive(struct connection *c, bool needs_none, int64_t deadline, const char **text, size_t *length) {
   if (c->taken) {
     memmove(c->buffer, c->buffer + c->taken, c->length - c->taken);
     c->length -= c->taken;
@@ -527,7 +552,7 @@ static int receive(struct connection *c, int64_t deadline, const char **text, si
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t count = recvmsg(c->socket, &message, MSG_CMSG_CLOEXEC);
     if (count > 0) {
-      int number = take_descriptors(c, &message);
+      int number = take_descriptors(c, &message, needs_none);
       if (number) return number;
       c->length += (size_t)count;
       /* What came may be the end; a peer that sends a little now and then is late as well. */
@@ -592,9 +617,24 @@ static int number_of(struct json error, struct json reply, char *name, size_t si
   return EOPNOTSUPP; /* the broker is newer */
 }
 
-/* The error that a reply tells, as its name and fields say. */
-static int fail_as_told(struct genpool_client *client, struct json error, struct json reply) {
-  char name[sizeof client->error.name], what[24];
+/*
+ * Whether the broker may have said so to the connection and not to a call: of a quota it says which
+ * one; the others are said to a new connection before anything else.
+ */
+static bool is_refusal(const char *name, struct json reply, bool is_first) {
+  struct json parameters;
+  char what[24];
+  if (strcmp(name, "QuotaExceeded") == 0)
+    return json_member(reply, "parameters", &parameters) && member_string(parameters, "what", what, sizeof what) &&
+           (strcmp(what, "connections") == 0 || strcmp(what, "all-connections") == 0);
+  /* No admin; a broker that cannot start, and why. */
+  return is_first && (strcmp(name, "PermissionDenied") == 0 || strcmp(name, "DeviceError") == 0 ||
+                      strcmp(name, "DeviceRefused") == 0);
+}
+
+/* The error that a reply tells, as its name and fields say. is_first: nothing came before it. */
+static int fail_as_told(struct genpool_client *client, struct json error, struct json reply, bool is_first) {
+  char name[sizeof client->error.name];
   int number = number_of(error, reply, name, sizeof name);
   struct json parameters;
   int length = 0;
@@ -604,9 +644,8 @@ static int fail_as_told(struct genpool_client *client, struct json error, struct
     length = (int)(parameters.end - parameters.start > 180 ? 180 : parameters.end - parameters.start);
     /* Not within a character. */
     while (length > 0 && (fields[length] & 0xc0) == 0x80) length--;
-    client->was_refused = strcmp(name, "QuotaExceeded") == 0 && member_string(parameters, "what", what, sizeof what) &&
-                          (strcmp(what, "connections") == 0 || strcmp(what, "all-connections") == 0);
   }
+  client->was_refused = is_refusal(name, reply, is_first);
   fail(client, number, "the broker answers %s %.*s", name, length, fields);
   memcpy(client->error.name, name, sizeof name);
   return -number;
@@ -629,22 +668,26 @@ static int call_on(struct genpool_client *client, struct connection *c, const ch
   struct json reply, error, more;
   client->was_refused = false;
   int number = call ? send_all(c, call, length, deadline) : 0;
+  bool is_unsent = number != 0, is_first = !c->has_replied;
   if (call) client->was_sent = true;
   /* A broker that refuses the connection says why before it closes, and reads nothing. */
-  if (is_lost(-number) && receive(c, deadline, &text, &size) == 0 && json_parse(text, size, &reply) &&
+  if (is_lost(-number) && receive(c, client->needs_none, deadline, &text, &size) == 0 && json_parse(text, size, &reply) &&
       json_member(reply, "error", &error))
     number = 0;
   else if (number == 0)
-    number = receive(c, deadline, &text, &size);
+    number = receive(c, client->needs_none, deadline, &text, &size);
   if (number) {
     disconnect(c);
     return fail_system(client, number, method);
   }
   if (!json_parse(text, size, &reply)) return malformed(client, method, "it is no JSON object");
+  c->has_replied = true;
   if (json_member(reply, "error", &error)) {
     drop_descriptors(c);
     if (*error.start != '"') return malformed(client, method, "its error is no string");
-    return fail_as_told(client, error, reply);
+    int result = fail_as_told(client, error, reply, is_first);
+    if (is_unsent) client->was_refused = true;
+    return result;
   }
   bool is_more = json_member(reply, "continues", &more) && *more.start == 't';
   if (is_more && !continues) return malformed(client, method, "others follow");
@@ -681,8 +724,11 @@ static int connect_until(struct genpool_client *client, int64_t deadline) {
   int result = call_on(client, &client->connection, "Hello", call, w.length + 1, deadline, &parameters, NULL);
   client->was_sent = was_sent;
   drop_descriptors(&client->connection);
-  /* Or the next call would go on without a name. */
-  if (result) disconnect(&client->connection);
+  if (result) {
+    /* Or the next call would go on without a name. An error was for Hello, not for that call. */
+    disconnect(&client->connection);
+    client->was_refused = true;
+  }
   return result;
 }
 
@@ -828,9 +874,9 @@ static int settle(struct genpool_client *client, struct lost *lost, int64_t dead
   struct json parameters, value;
   struct genpool_client_facts facts;
   struct connection *c = &client->connection;
-  c->needs_none = true;
+  client->needs_none = true;
   int result = call_acquire(client, lost, -1, deadline, &parameters);
-  c->needs_none = false;
+  client->needs_none = false;
   if (result == 0) {
     if (!json_member(parameters, "lease", &value) || !read_facts(value, &facts))
       return malformed(client, "Acquire", "a field is missing");
@@ -929,6 +975,8 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   if (request->bytes == 0 || request->bytes > INT64_MAX || request->alignment > INT64_MAX || request->offset > INT64_MAX)
     return fail(client, EINVAL, "a size from 1 to 2^63 - 1 is needed, and no greater offset or alignment");
   if (request->wait > INT64_C(366) * 24 * 3600 * 1000) return fail(client, EINVAL, "a wait of more than a year");
+  if (!is_text(request->pool) || !is_text(request->fit) || !is_text(request->key) || !is_text(request->label))
+    return fail(client, EINVAL, "the pool, the fit, the key or the label is not UTF-8");
   struct lost *lost;
   result = find_lost(client, request, &lost);
   if (result) return result;
@@ -954,7 +1002,7 @@ int genpool_client_acquire(struct genpool_client *client, const struct genpool_c
   bool was_sent = client->was_sent, is_settled = result && is_answered(client);
   if (result == 0) result = take_lease(client, request, parameters, deadline, made, lease, &is_settled);
   if (result) free(made);
-  if (result == 0) client->error = (struct genpool_client_error){0, "", ""};
+  if (result == 0) succeed(client);
   if (is_settled || (is_new && !was_sent)) {
     forget_lost(client, lost);
   } else if (is_new) {
@@ -1018,6 +1066,7 @@ int genpool_client_release(struct genpool_client_lease *lease) {
   result = release_by_id(client, &lease->facts, deadline_of(client));
   /* What the broker refuses to end is not held by this process. */
   if (result == 0 || is_answered(client)) forget(lease);
+  if (result == 0) succeed(client);
   return result;
 }
 
@@ -1053,8 +1102,13 @@ int genpool_client_list(struct genpool_client *client,
     drop_descriptors(&client->connection);
     if (!continues) {
       /* A visit may have left one. */
-      client->error = (struct genpool_client_error){0, "", ""};
+      succeed(client);
       return answer;
+    }
+    /* A broker whose pages are all in time may have no last one. */
+    if (is_over(deadline)) {
+      disconnect(&client->connection);
+      return fail_system(client, ETIMEDOUT, "ListLeases");
     }
     result = call_on(client, &client->connection, "ListLeases", NULL, 0, deadline, &parameters, &continues);
   }
@@ -1066,6 +1120,10 @@ int genpool_client_list(struct genpool_client *client,
 struct genpool_client *genpool_client_new(const char *socket, const char *label) {
   if (!socket) socket = getenv("GENPOOL_SOCKET");
   if (!socket || !*socket) socket = STANDARD_SOCKET;
+  if (!is_text(label)) {
+    errno = EINVAL;
+    return NULL;
+  }
   struct genpool_client *client = calloc(1, sizeof *client);
   if (!client) return NULL;
   client->connection.socket = -1;
@@ -1166,7 +1224,7 @@ int genpool_client_monitor_next(struct genpool_client_monitor *monitor, struct g
   if (monitor->connection.socket < 0) return -ENOTCONN;
   const char *text;
   size_t length;
-  int number = receive(&monitor->connection, milliseconds < 0 ? -1 : now() + milliseconds, &text, &length);
+  int number = receive(&monitor->connection, false, milliseconds < 0 ? -1 : now() + milliseconds, &text, &length);
   drop_descriptors(&monitor->connection);
   if (number == ETIMEDOUT) return -ETIMEDOUT;
   struct json reply, error, parameters, value;

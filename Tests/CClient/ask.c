@@ -5,23 +5,38 @@
  *   acquire[,FIELD=VALUE…] of key, pool, bytes, alignment, offset, fit, label, wait, times
  *   map[=N]  release[=N]  of the N-th lease that was acquired, from 0 on; without N the last
  *   read                  a line of standard input
+ *   fork                  connect, in a child
  *   files=N               the descriptors that may be open from now on beside those that are
  *
- * With SLOW each recvmsg and send takes a while, and recvmsg takes a few bytes: there are always more, and
- * a peer that closes at once has closed.
+ * With OLD the kernel wipes no page on fork. With SLOW each recvmsg and send takes a while, and
+ * recvmsg takes 64 bytes at most: there are always more, and a peer that closes at once has closed.
  *
- * One line a command: its name, the result, and the broker's name of the error. The last line says
- * how many descriptors are left open that were not there at the start.
+ * One line a command: its name, the result, and the broker's name of the error; and the number of
+ * the last error where it is not the result's. The last line says how many descriptors are left open
+ * that were not there at the start.
  */
 #include "genpool_client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef OLD
+int __real_madvise(void *start, size_t size, int advice);
+int __wrap_madvise(void *start, size_t size, int advice);
+
+int __wrap_madvise(void *start, size_t size, int advice) {
+  if (advice != 18 /* MADV_WIPEONFORK */) return __real_madvise(start, size, advice);
+  errno = EINVAL;
+  return -1;
+}
+#endif
 
 #ifdef SLOW
 ssize_t __real_recvmsg(int socket, struct msghdr *message, int flags);
@@ -30,7 +45,7 @@ ssize_t __wrap_recvmsg(int socket, struct msghdr *message, int flags);
 ssize_t __wrap_recvmsg(int socket, struct msghdr *message, int flags) {
   struct timespec pause = {0, 2000000};
   nanosleep(&pause, NULL);
-  if (message->msg_iov->iov_len > 16) message->msg_iov->iov_len = 16;
+  if (message->msg_iov->iov_len > 64) message->msg_iov->iov_len = 64;
   return __real_recvmsg(socket, message, flags);
 }
 
@@ -49,8 +64,16 @@ static struct genpool_client *client;
 static struct genpool_client_lease *leases[MOST];
 static int count;
 
+/* The end of a line: what the last error is when it is not the result's. */
+static void tell_error(int result) {
+  int number = client ? genpool_client_last_error(client)->number : 0;
+  if (client && number != (result < 0 ? -result : 0)) printf(" but the last error is %d", number);
+  printf("\n");
+}
+
 static void tell(const char *command, int result) {
-  printf("%s %d %s\n", command, result, client ? genpool_client_last_error(client)->name : "");
+  printf("%s %d %s", command, result, client ? genpool_client_last_error(client)->name : "");
+  tell_error(result);
 }
 
 static int count_lease(const struct genpool_client_facts *facts, void *context) {
@@ -85,7 +108,10 @@ static void acquire(char *fields) {
     int result = genpool_client_acquire(client, &request, &leases[count]);
     if (result == 0) {
       const struct genpool_client_facts *facts = genpool_client_lease_facts(leases[count++]);
-      if (times == 1) printf("acquire 0 %s\n", facts->lease);
+      if (times == 1) {
+        printf("acquire 0 %s", facts->lease);
+        tell_error(result);
+      }
     } else {
       tell("acquire", result);
     }
@@ -115,7 +141,10 @@ int main(int argument_count, char **arguments) {
     if (value) *value++ = 0;
     if (strcmp(command, "open") == 0) client = genpool_client_new(arguments[1], value);
     else if (!client) client = genpool_client_new(arguments[1], NULL);
-    if (!client) return 1;
+    if (!client) {
+      printf("%s %d\n", command, -errno);
+      continue;
+    }
     int which = value ? atoi(value) : count - 1;
     if (strcmp(command, "timeout") == 0) {
       genpool_client_set_timeout(client, which);
@@ -130,9 +159,17 @@ int main(int argument_count, char **arguments) {
       tell(command, genpool_client_release(leases[which]));
     } else if (strcmp(command, "list") == 0) {
       int found = 0, result = genpool_client_list(client, count_lease, &found);
-      printf("list %d %s %d\n", result, genpool_client_last_error(client)->name, found);
+      printf("list %d %s %d", result, genpool_client_last_error(client)->name, found);
+      tell_error(result);
     } else if (strcmp(command, "monitor") == 0) {
       monitor();
+    } else if (strcmp(command, "fork") == 0) {
+      fflush(stdout);
+      pid_t child = fork();
+      if (child == 0) _exit(-genpool_client_connect(client));
+      int status = -1;
+      waitpid(child, &status, 0);
+      printf("fork %d\n", WIFEXITED(status) ? -WEXITSTATUS(status) : status);
     } else if (strcmp(command, "files") == 0) {
       int free_number = dup(0);
       close(free_number);

@@ -22,6 +22,7 @@ DEAF = "the call is done, and nothing is read any more"
 DRIP = "the call is done, and its reply comes byte by byte, without an end"
 
 FLOOD = "the call is done, and its reply never ends"
+PAGES = "the call is done, and its reply comes again and again, as a page that others follow"
 
 
 def error(name: str, **parameters: object) -> Callable[[dict], "tuple[bytes, int]"]:
@@ -47,9 +48,10 @@ class Broker:
     """Faults: what happens to the N-th call of a method, from 1 on; to all from the N-th on when N is negative."""
 
     def __init__(self, path: str, faults: "dict[tuple[str, int], object]", accepts: bool = True,
-                 refuses: "tuple[int, ...]" = ()) -> None:
+                 refuses: "tuple[int, ...]" = (), refusal: str = "QuotaExceeded") -> None:
         self.faults = faults
         self.refuses = refuses
+        self.refusal = refusal
         self.calls: "list[tuple[int, str, dict, bool]]" = []  # connection, method, parameters, oneway
         self.held: "dict[str, dict]" = {}
         self.keys: "dict[str, str]" = {}
@@ -100,7 +102,7 @@ class Broker:
     def _serve(self, connection: socket.socket, number: int) -> None:
         try:
             if number in self.refuses:
-                connection.sendall(json.dumps({"error": INTERFACE + "QuotaExceeded", "parameters": {
+                connection.sendall(json.dumps({"error": INTERFACE + self.refusal, "parameters": {
                     "what": "connections", "limit": 1, "used": 1}}).encode() + b"\0")
                 connection.shutdown(socket.SHUT_RDWR)
                 self.refused.set()
@@ -108,8 +110,9 @@ class Broker:
             self._talk(connection, number)
         except OSError:
             pass  # the client has had enough
-        if not self.is_closed:
-            connection.close()
+        finally:  # also after a call that is no JSON: the client need not wait
+            if not self.is_closed:
+                connection.close()
 
     def _talk(self, connection: socket.socket, number: int) -> None:
         text = b""
@@ -147,6 +150,12 @@ class Broker:
                 while True:
                     connection.sendall(b" ")
                     time.sleep(0.001)
+            if fault == PAGES:
+                # As long as what ask-slow takes at a time: a page is there whenever it looks, and all of it.
+                page = json.dumps(reply | {"continues": True}).encode().ljust(63) + b"\0"
+                assert len(page) == 64, page
+                while True:
+                    connection.sendall(page * 1024)
             if fault == FLOOD:
                 while True:
                     connection.sendall(b" " * 32768)

@@ -4,10 +4,15 @@
  * This header and genpool_client.c are all of it: copy both into a program, or link
  * -lgenpool-client. No other library, no runtime. C99 or C++11, 64-bit Linux. MIT.
  *
- * A client, with its leases, belongs to one thread at a time, and to the process that made it: in a
- * forked child every function but genpool_client_free answers -EPERM. A function returns 0, or a
- * negative errno; genpool_client_last_error tells the rest. Nothing is printed, no signal is raised
- * or handled.
+ * A client, with its leases, belongs to one thread at a time, and to the process that made it, as a
+ * monitor does. In a forked child genpool_client_connect, _acquire, _map, _release, _list,
+ * _monitor_new and _monitor_next answer -EPERM; genpool_client_free and _monitor_free free the
+ * child's copy, and nothing is released; the others read or set the copy. Before Linux 4.14 the
+ * process is known by its pid alone, which a child in another pid namespace may share.
+ *
+ * A function returns 0, or a negative errno; genpool_client_last_error tells the rest. Text is
+ * UTF-8; other text is -EINVAL, and is not sent. Nothing is printed, no signal is raised or
+ * handled.
  *
  * Accesses to leased memory may end in SIGBUS when its device is pulled out: see genpool(7).
  */
@@ -30,7 +35,7 @@ struct genpool_client_monitor;
 
 #define GENPOOL_CLIENT_UNKNOWN UINT64_MAX /* an address that is not known */
 
-/* Why the last call failed. */
+/* Why the last call failed; all of it is empty after one that succeeded. */
 struct genpool_client_error {
   int number;     /* an errno, 0 after a call that succeeded */
   char name[48];  /* the broker's error: "PoolFull"; "" for one of the system or of the connection */
@@ -82,7 +87,8 @@ struct genpool_client_event {
 /*
  * socket: its path; NULL for $GENPOOL_SOCKET, or the service's own. label: the client's name in
  * the broker's log, and the label of its leases that have no other, where it has 1 to 64 printable
- * ASCII characters; NULL for none. NULL and errno when there is no memory. Connects to nothing yet.
+ * ASCII characters; NULL for none. Returns NULL and errno on failure: EINVAL for a label that is
+ * not UTF-8, ENOMEM or another of mmap(2) and madvise(2) without memory. Connects to nothing yet.
  */
 struct genpool_client *genpool_client_new(const char *socket, const char *label);
 /*
@@ -116,14 +122,17 @@ int genpool_client_lease_descriptor(const struct genpool_client_lease *lease);
 int genpool_client_map(struct genpool_client_lease *lease, void **memory);
 /*
  * Unmaps the lease and gives it back, or counts one acquire less when there were several. No device
- * may use it any more. The lease is gone after 0, and after an error that the broker names but
- * QuotaExceeded; after others, such as -ETIMEDOUT, call this again.
+ * may use it any more. The lease is gone after 0, and after an error that the broker names as the
+ * answer to this call; after others call this again, and only this. They are errors without a name,
+ * such as -ETIMEDOUT, and those by which the broker refuses a connection, or may: QuotaExceeded,
+ * any error for the client's name or before the call, and PermissionDenied, DeviceError and
+ * DeviceRefused as the first reply of a new connection.
  */
 int genpool_client_release(struct genpool_client_lease *lease);
 
 /*
  * Calls visit with each lease of this user, until it does not return 0, which is returned then. A
- * visit's own calls with the client answer -EBUSY.
+ * visit's own calls with the client answer -EBUSY. The time of visits is none of the timeout's.
  */
 int genpool_client_list(struct genpool_client *client,
                         int (*visit)(const struct genpool_client_facts *facts, void *context), void *context);
