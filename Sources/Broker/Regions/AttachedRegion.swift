@@ -489,8 +489,8 @@ final class AttachedRegion {
   /// answer a second after that (PCIe 4.0 section 6.6.1), and is looked at once a second.
   private static let resetTime = Duration.milliseconds(2500)
 
-  /// The times when slices were first seen to read as all-ones, by their offsets. Each slice has its
-  /// own: a device may be dead in part, and other slices come clean.
+  /// The times when slices were first seen to read as all-ones, by their offsets. Each slice has
+  /// its own: a device may be dead in part, and other slices come clean.
   private var allOnesSince: [ByteCount: ContinuousClock.Instant] = [:]
 
   /// Whether any of its memory was seen to read as all-ones, and has not come clean since.
