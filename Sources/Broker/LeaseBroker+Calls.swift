@@ -41,9 +41,8 @@ extension LeaseBroker: CallHandler {
     case Broker1.DrainPool.name:
       return try call.reply(of: Broker1.DrainPool.self) { parameters throws(BrokerError) in
         try session.requireAdmin()
-        try regions.setDrained(
+        var pool = try regions.setDrained(
           parameters.undo != true, pool: parameters.pool, audit: session.metadata)
-        var pool = try regions.details(ofPool: parameters.pool).pool
         pool.mayLease = regions.mayLease(of: parameters.pool, session.caller)
         return Broker1.DrainPool.Reply(pool: pool)
       }

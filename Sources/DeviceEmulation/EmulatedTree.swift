@@ -17,6 +17,8 @@ public import SystemPackage
 public struct EmulatedTree: Sendable {
   /// The root, as readers are given it.
   public let root: SysfsRoot
+  /// The directory itself, where links on the way led when the tree was opened.
+  private let directory: String
 
   /// The file by which an emulated tree is told from somebody's directory.
   private static let marker = ".genpool-emulation"
@@ -26,6 +28,7 @@ public struct EmulatedTree: Sendable {
   /// The tree that ``create(at:devices:)`` has made at `path` before.
   public init(opening path: FilePath) throws(EmulationError) {
     root = SysfsRoot(path)
+    directory = Self.resolved(path)
     guard (try? root[Self.marker].exists()) == true else {
       throw .invalid(subject: path.string, problem: "it is no emulated tree")
     }
@@ -203,18 +206,26 @@ public struct EmulatedTree: Sendable {
   /// Removes nothing where the path leads to another directory by now: one without this user's
   /// marker.
   package func destroy() {
-    guard let directory = TreeRemover.open(root.path.string),
-      TreeRemover.isOwnFile(Self.marker, in: directory)
+    guard let opened = TreeRemover.open(directory),
+      TreeRemover.isOwnFile(Self.marker, in: opened)
     else { return }
-    Self.discard(root.path, directory)
+    Self.discard(root.path, opened)
   }
 
   /// Removes what was made of a tree that did not come to be.
   private static func discard(_ path: FilePath) {
-    if let directory = TreeRemover.open(path.string) { discard(path, directory) }
+    if let directory = TreeRemover.open(resolved(path)) { discard(path, directory) }
   }
 
-  /// Removes what is in a tree, the marker first, and the directory when it lets itself be removed.
+  /// The path of what `path` leads to, without links; `path` itself where it leads nowhere.
+  private static func resolved(_ path: FilePath) -> String {
+    guard let resolved = unsafe realpath(path.string, nil) else { return path.string }
+    defer { unsafe free(resolved) }
+    return unsafe String(cString: resolved)
+  }
+
+  /// Removes what is in a tree, the marker first, and the directory when it lets itself be removed:
+  /// one that a link at `path` leads to stays, empty.
   private static func discard(_ path: FilePath, _ directory: borrowing Descriptor) {
     TreeRemover.remove(marker, in: directory)
     for name in ["bus", "devices", "kernel", "run", staging] {

@@ -60,14 +60,12 @@ package struct BARReading {
             "BAR \(index) holds \(register.bus); \(row.size) from there pass the end of the bus"))
       return nil
     }
-    // A register may have been reset, to 0, which is an address too, or be an old one: the bridge
-    // knows.
+    // A register may have been reset, to 0, or be an old one: below a bridge only what one of its
+    // windows leads to is an address, 0 too.
     let windows = windows()
     if let other = windows.lazy.compactMap({ $0.bus(of: physical) }).first {
       return other == register.bus ? other : nil
     }
-    let isReachable =
-      register.bus.rawValue == 0 || windows.isEmpty || windows.contains { $0.contains(range) }
-    return isReachable ? register.bus : nil
+    return windows.isEmpty || windows.contains { $0.contains(range) } ? register.bus : nil
   }
 }

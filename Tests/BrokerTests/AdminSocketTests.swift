@@ -147,19 +147,33 @@ extension BrokerTests {
             broker.reconfigure { $0.adminGroup = group }
           }
         })
-      let process = try TestProcess(broker, uid: 1003, asAdmin: true)
-      let member = try process.connection()
+      // One that waits for its next call, one for events, and one for memory.
+      let members = try (0..<3).map { _ in try TestProcess(broker, uid: 1003, asAdmin: true) }
+      let sessions = try members.map { try $0.connection() }
+      let outsider = try TestProcess(broker, uid: 1003)
+      let plain = try outsider.connection()
       let root = try broker.admin()
-      #expect(try member.call(Broker1.Hello.self, .init()).admin)
+      let held = try root.acquire(.mebibytes(1))
+      for session in sessions { #expect(try session.call(Broker1.Hello.self, .init()).admin) }
+      try sessions[1].send(Call(Broker1.Monitor.self, .init(), more: true).frame())
+      #expect(try next(sessions[1]).event == .started)
+      let acquire = Broker1.Acquire.Parameters(
+        bytes: 4096, wait: Milliseconds(rawValue: 600_000))
+      try sessions[2].send(Call(Broker1.Acquire.self, acquire).frame())
       reload.raise()
-      try wait(for: "the reload") { try !member.call(Broker1.Hello.self, .init()).admin }
-      #expect(throws: ReplyError.broker(.permissionDenied)) {
-        try member.call(Broker1.DrainPool.self, .init(pool: "pool0"))
+      for session in sessions {
+        #expect(throws: ReplyError.broker(.permissionDenied)) {
+          try session.receive().result(of: Broker1.Hello.self)
+        }
+        #expect(try session.isClosed())
       }
       #expect(try root.call(Broker1.Hello.self, .init()).admin)
+      #expect(try !plain.call(Broker1.Hello.self, .init()).admin)
+      try root.release(held.lease)
       reload.raise()
-      try wait(for: "the reload") { try member.call(Broker1.Hello.self, .init()).admin }
-      _ = try member.call(Broker1.DrainPool.self, .init(pool: "pool0"))
+      try wait(for: "the reload") { reload.isClear }
+      let member = try TestProcess(broker, uid: 1003, asAdmin: true)
+      _ = try member.connection().call(Broker1.DrainPool.self, .init(pool: "pool0"))
     }
 
     @Test(.enabled(if: isRoot, "only root can be another user"))

@@ -197,6 +197,80 @@ extension BrokerTests {
       try admin.acquire(4096)
     }
 
+    @Test func `a drain is undone while its pool is revoked or not attached`() throws {
+      let reload = try EventCounterBox()
+      let broker = try TestBroker(prepare: { broker in
+        try broker.watch(reload.descriptor) { broker in
+          reload.clear()
+          do {
+            _ = try broker.attach(.init(device: "0000:01:00.0", bar: 0, name: "pool0"))
+          } catch {
+            _ = try? broker.drain(pool: "pool0")
+          }
+        }
+      })
+      func configure() throws {
+        reload.raise()
+        try wait(for: "the reload") { reload.isClear }
+      }
+      let admin = try broker.admin()
+      #expect(throws: ReplyError.broker(.noSuchPool(pool: "pool1"))) {
+        try drain(admin, "pool1", undo: true)
+      }
+      // Given up, and attached anew.
+      _ = try drain(admin)
+      try configure()
+      #expect(try admin.list(Broker1.ListPools.self, .init()).flatMap(\.pools).isEmpty)
+      let absent = try drain(admin, undo: true)
+      #expect(absent.state == .revoked && absent.failure?.contains("not attached") == true)
+      #expect(throws: ReplyError.broker(.noSuchPool(pool: "pool0"))) {
+        try drain(admin, undo: true)
+      }
+      try configure()
+      #expect(try admin.pool().state == .active)
+      // Held, and its device goes.
+      let held = try admin.acquire(4096)
+      _ = try drain(admin)
+      broker.tell(.removed("0000:01:00.0"))
+      try wait(for: "the revocation") { try admin.pool().state == .revoked }
+      #expect(try drain(admin, undo: true).state == .revoked)
+      #expect(throws: ReplyError.self) { try drain(admin, undo: true) }
+      _ = consume held
+      try wait(for: "the pool's end") {
+        try admin.list(Broker1.ListPools.self, .init()).flatMap(\.pools).isEmpty
+      }
+      try configure()
+      #expect(try admin.pool().state == .active)
+    }
+
+    @Test func `an Attach that fails does not end a drain`() throws {
+      let reload = try EventCounterBox()
+      let broker = try TestBroker(
+        prepare: { broker in
+          try broker.watch(reload.descriptor) { broker in
+            reload.clear()
+            do {
+              _ = try broker.attach(.init(device: "0000:01:00.0", bar: 0, name: "pool0"))
+            } catch {
+              _ = try? broker.drain(pool: "pool0")
+            }
+          }
+        })
+      let admin = try broker.admin()
+      _ = try drain(admin)
+      reload.raise()
+      try wait(for: "the reload") { reload.isClear }
+      // Its memory is opened, and is less than a granule.
+      #expect(throws: ReplyError.self) {
+        try admin.call(
+          Broker1.Attach.self,
+          .init(device: "0000:01:00.0", bar: 0, granule: .mebibytes(64), name: "pool0"))
+      }
+      reload.raise()
+      try wait(for: "the reload") { reload.isClear }
+      #expect(try admin.pool().state == .drained)
+    }
+
     @Test func `a pool of which the kernel cannot tell is not said to be drained`() throws {
       let broker = try TestBroker([
         .init(address: "0000:01:00.0", size: .mebibytes(1), witness: Witness.none)

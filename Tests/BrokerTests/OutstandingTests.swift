@@ -74,6 +74,28 @@ extension BrokerTests {
       #expect(try watcher.pool().exclusiveUid == UID(rawValue: 1002))
     }
 
+    @Test func `a drain goes on when another pool lets go of the device's group`() throws {
+      let other = "0000:02:00.0"
+      var second = Self.device(.reopening)
+      second.address = other
+      let broker = try TestBroker(
+        [Self.device(.reopening), second],
+        attached: [Self.attach, .init(device: other, bar: 0, name: "pool1")])
+      let admin = try broker.admin()
+      broker.provider.witnessesAtOpening.withLock { $0[Self.address] = .unknown }
+      let alice = try TestProcess(broker, uid: 1001)
+      _ = try alice.connection().acquire(4096, pool: "pool0")
+      alice.kill()
+      try wait(for: "alice's end") { try admin.pool().holders == 0 }
+      let pool = try admin.call(Broker1.DrainPool.self, .init(pool: "pool0")).pool
+      #expect(pool.state == .draining)
+      try wait(for: "the kernel's answer") { !broker.log.lines("reopened").isEmpty }
+      #expect(try admin.pool().state == .draining)
+      broker.provider.witnessesAtOpening.withLock { $0 = [:] }
+      _ = try admin.call(Broker1.Detach.self, .init(pool: "pool1"))
+      try wait(for: "the end of the drain") { try admin.pool().state == .drained }
+    }
+
     @Test func `VFIO's memory that is still mapped is for no user, and then for the next`() throws {
       let broker = try TestBroker([Self.device(.reopening)])
       let watcher = try broker.client()

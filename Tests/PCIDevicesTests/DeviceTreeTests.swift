@@ -203,7 +203,15 @@ import Testing
     try tree.write("/bus/pci/devices/0000:03:00.0/resource", line: 10, row)
     #expect(try device(tree).bar(0)?.bus == nil)
     try setRegister(0)
-    #expect(try device(tree).bar(0)?.bus == BusAddress(0), "0 is an address")
+    #expect(try device(tree).bar(0)?.bus == nil, "it was reset, and no window leads to 0")
+  }
+
+  @Test func `a register of 0 tells a bus address where a window leads to it`() throws {
+    let tree = try treeBelowBridge(bus: 1 << 20)
+    let row = "0x0000001000000000 0x00000010001fffff 0x0000000000102201"
+    try tree.write("/bus/pci/devices/0000:03:00.0/resource", line: 10, row)
+    try tree.writeConfig(0x10, [0x0c, 0, 0, 0, 0, 0, 0, 0])
+    #expect(try device(tree).bar(0)?.bus == BusAddress(0))
   }
 
   @Test func `a driver and the other members of a group are found`() throws {

@@ -1,6 +1,7 @@
 import DeviceEmulation
 import DeviceFixtures
 import GenPool
+import Glibc
 import PCIDevices
 import SystemPackage
 import Testing
@@ -46,6 +47,28 @@ import Testing
         error.description == "emulate \(path): the directory is not empty and no emulated tree")
       #expect(throws: EmulationError.self) { try EmulatedTree(opening: path) }
       #expect(try entries(path) == ["precious"])
+    }
+  }
+
+  @Test func `a tree that a link leads to is removed, and its directory stays, empty`() throws {
+    try inDirectory { path in
+      let device = try EmulatedDevice.parse("memory,address=0000:05:00.0")
+      let (target, link) = (path.appending("target"), path.appending("link"))
+      #expect(unsafe mkdir(target.string, 0o755) == 0)
+      #expect(unsafe symlink("target", link.string) == 0)
+      #expect(throws: EmulationError.self) {
+        try EmulatedTree.create(at: link, devices: [device, device])
+      }
+      #expect(try entries(target) == [], "one that did not come to be")
+      let tree = try EmulatedTree.create(at: link, devices: [device])
+      #expect(try !entries(target).isEmpty)
+      // A link that leads elsewhere by now changes nothing.
+      #expect(unsafe unlink(link.string) == 0)
+      try EmulatedTree.create(at: path.appending("other"), devices: [])
+      #expect(unsafe symlink("other", link.string) == 0)
+      tree.destroy()
+      #expect(try entries(target) == [])
+      #expect(try !entries(path.appending("other")).isEmpty)
     }
   }
 

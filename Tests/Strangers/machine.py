@@ -28,7 +28,7 @@ RULES = {"no-response", "unreadable", "display", "accelerator", "bridge", "boot-
          "unknown-capabilities", "unassigned-bar", "partial-page", "overlapping-bar", "registers", "not-prefetchable",
          "no-resource-file", "registers-beside", "none"}
 # The kinds of places and registers that the trees must have had, once each.
-PLACES = {"root bus", "register of 0", "register of 0 on a root bus", "stale register", "rom", "odd row with a place"}
+PLACES = {"root bus", "register of 0", "register of 0 outside the windows", "register of 0 on a root bus", "stale register", "rom", "odd row with a place"}
 met_places: "set[str]" = set()
 PASSIVE = {"vfio-pci", "uio_pci_generic", "pci-stub"}
 
@@ -273,6 +273,7 @@ class Machine:
 
     def spoil_registers(self) -> None:
         """Registers that were reset, or are left over: the bridge above knows better, and on a root bus none does."""
+        outside = 0
         for device in self.devices:
             for bar in device.bars.values():
                 if not bar.is_memory or bar.physical is None or device.is_virtual or bar.flags & ENHANCED:
@@ -280,6 +281,10 @@ class Machine:
                 chance = self.random.random()
                 if chance < 0.06:
                     bar.stale = 0
+                    if chance < 0.03 and device.bridge is not None and bar.flags & WIDE:
+                        # Firmware has put it where no window of its bridge leads to.
+                        outside += 1
+                        bar.physical = (1 << 46) + (outside << 24)
                     # On a root bus 0 is an address like any other.
                     bar.bus = None if device.bridge is not None or bar.bus is None else 0
                 elif chance < 0.12 and device.bridge is not None:
@@ -387,6 +392,8 @@ class Machine:
             for bar in device.bars.values():
                 if bar.stale == 0:
                     met_places.add("register of 0" if device.bridge is not None else "register of 0 on a root bus")
+                    if device.bridge is not None and bar.physical >= 1 << 46:
+                        met_places.add("register of 0 outside the windows")
                 elif bar.stale is not None:
                     met_places.add("stale register")
 

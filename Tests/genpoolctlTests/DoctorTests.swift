@@ -301,6 +301,20 @@ private struct MachineImage {
     #expect(count >= 4)
   }
 
+  @Test func `a pool that is not opened anew is unseen for good`() {
+    func isUnseenForGood(_ isolation: String, _ witness: String) -> Bool {
+      Broker1.Pool(
+        name: "p", device: "0000:01:00.0", bar: 2, offset: .zero, size: 4096, physical: nil,
+        bus: nil, numaNode: nil, granule: 4096, caching: "cached", isolation: isolation,
+        state: .draining, failure: nil, available: 4096, dirty: .zero, leased: .zero, leases: 0,
+        holders: 0, largestFree: 4096, exclusiveUid: nil, witness: witness, reach: "unknown"
+      ).isUnseenForGood
+    }
+    #expect(!isUnseenForGood("uid-exclusive", "reopening"))
+    #expect(isUnseenForGood("cooperative", "reopening"))
+    #expect(isUnseenForGood("uid-exclusive", "none"))
+  }
+
   @Test func `pools that are not for the caller, or do not lease, are not counted as ready`() {
     func pool(
       _ name: String, _ state: Broker1.PoolState, mayLease: Bool?
@@ -362,6 +376,19 @@ private struct MachineImage {
     try image.write(
       "/proc/net/unix", head + "ffff8880: 00000002 00000000 00010000 0001 01 99 \(path)\n")
     #expect(try check("socket", image.diagnose()).state == .works)
+    // By another path, as /var/run is a link to /run; and by one that does not lead there.
+    try image.tree.link("/../other", to: "run/genpool")
+    let name = "io.genpool.Broker1"
+    try image.write(
+      "/proc/net/unix", head + "ffff8880: 00000002 00000000 00010000 0001 01 99 /other/\(name)\n")
+    #expect(try check("socket", image.diagnose()).state == .works)
+    try image.write(
+      "/proc/net/unix", head + "ffff8880: 00000002 00000000 00010000 0001 01 99 /third/\(name)\n")
+    #expect(try check("socket", image.diagnose()).state == .fails)
+    // From the process's own directory, which is not known.
+    try image.write(
+      "/proc/net/unix", head + "ffff8880: 00000002 00000000 00010000 0001 01 99 genpool/\(name)\n")
+    #expect(try check("socket", image.diagnose()).state == .unknown)
     // One that another network namespace's list may have.
     try image.write("/proc/net/unix", head)
     try image.tree.link("/../proc/1/ns/net", to: "net:[4026531999]")

@@ -380,9 +380,13 @@ final class AttachedRegion {
   /// writes is found out by this.
   var isReadyToReopen: Bool { canReopen && scrubbing == .zero }
 
-  /// Another pool has let go of its device: the kernel may be able to tell now.
-  func allowReopening() {
-    if reopening == .inVain { reopening = .no }
+  /// Another pool has let go of its device: the kernel may be able to tell now. Returns whether it
+  /// was not before.
+  @discardableResult
+  func allowReopening() -> Bool {
+    guard reopening == .inVain else { return false }
+    reopening = .no
+    return true
   }
 
   /// Its memory is about to be given back.
@@ -485,19 +489,23 @@ final class AttachedRegion {
   /// answer a second after that (PCIe 4.0 section 6.6.1), and is looked at once a second.
   private static let resetTime = Duration.milliseconds(2500)
 
-  /// The time when its memory was first seen to read as all-ones.
-  private var allOnesSince: ContinuousClock.Instant?
+  /// The times when slices were first seen to read as all-ones, by their offsets. Each slice has
+  /// its own: a device may be dead in part, and other slices come clean.
+  private var allOnesSince: [ByteCount: ContinuousClock.Instant] = [:]
 
-  /// Its memory reads as all-ones. Whether that may be a reset, not the device's end.
-  func isInReset() -> Bool {
+  /// Whether any of its memory was seen to read as all-ones, and has not come clean since.
+  var isPartlyAllOnes: Bool { !allOnesSince.isEmpty }
+
+  /// A slice reads as all-ones. Whether that may be a reset, not the device's end.
+  func isInReset(_ slice: Scrubber.FinishedSlice) -> Bool {
     let now = ContinuousClock.now
-    let first = allOnesSince ?? now
-    allOnesSince = first
+    let first = allOnesSince[slice.offset] ?? now
+    allOnesSince[slice.offset] = first
     return presence != .gone && now - first < Self.resetTime
   }
 
-  /// Its memory has kept what was written.
-  func endReset() { allOnesSince = nil }
+  /// A slice has kept what was written.
+  func endReset(_ slice: Scrubber.FinishedSlice) { allOnesSince[slice.offset] = nil }
 
   /// Whether the memory still lies where it did when it was opened, behind the same file.
   var presence: RangePresence { lender?.presence() ?? .inPlace }

@@ -34,8 +34,9 @@ final class Regions {
   private var regions = RegionList()
   private var lastNumber = 0
   /// The names of pools that an admin has drained, and neither resumed nor detached: a pool of such
-  /// a name that comes again, by the configuration or by hot-plug, is drained from the start.
-  private var drainedNames: Set<String> = []
+  /// a name that comes again, by the configuration or by hot-plug, is drained from the start. Each
+  /// with the pool as it was when it was drained.
+  private var drained: [String: Broker1.Pool] = [:]
 
   init(
     of provider: any DeviceProvider, on loop: EventLoop,
@@ -172,10 +173,16 @@ final class Regions {
       else { throw .poolExists(pool: name) }
     }
     let open = try opener.open(request, besides: regions.all)
-    if byAdmin { drainedNames.remove(name) }
-    return try enter(
-      open, request, parameters, isolation ?? expectation?.isolation,
-      policy ?? expectation?.policy ?? .open, came: expectation, audit)
+    let last = byAdmin ? drained.removeValue(forKey: name) : nil
+    do throws(BrokerError) {
+      return try enter(
+        open, request, parameters, isolation ?? expectation?.isolation,
+        policy ?? expectation?.policy ?? .open, came: expectation, audit)
+    } catch {
+      // No pool of an admin's came: the drain goes on.
+      if let last { drained[name] = last }
+      throw error
+    }
   }
 
   /// Makes a region of opened memory.
@@ -205,7 +212,7 @@ final class Regions {
     }
     logger.notice("attach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionAdded, pool: region.name))
-    if drainedNames.contains(region.name), region.setDrained(true) {
+    if drained[region.name] != nil, region.setDrained(true) {
       logger.notice(
         "drain",
         metadata: [
@@ -396,21 +403,24 @@ final class Regions {
       scrubs?.scrubAgain(slice, of: region)
     case .clean:
       do throws(PhysicalPoolError) {
-        region.endReset()
+        region.endReset(slice)
         guard let done = try region.settle(slice) else { return }
         observer.leaseIsClean(done, in: region)
       } catch {
         revoke(region, because: "its pool lost count: \(error)")
       }
     case .notZero(let fault):
-      logger.warning("not zero", metadata: ["pool": "\(region.name)", "cause": "\(fault)"])
+      // Once in a reset, however many slices are looked at, and however often.
+      if !fault.isAllOnes || !region.isPartlyAllOnes {
+        logger.warning("not zero", metadata: ["pool": "\(region.name)", "cause": "\(fault)"])
+      }
       let answer = region.answer
       if answer != .free {
         contest(slice, of: region)
         if answer == .unknown { scrubContestedLater(of: region) }
       } else if slice.since.holderChanges < region.moment.holderChanges {
         scrubs?.scrubAgain(slice, of: region)
-      } else if fault.isAllOnes, region.isInReset() {
+      } else if fault.isAllOnes, region.isInReset(slice) {
         contest(slice, of: region)
         scrubContestedLater(of: region)
       } else {
@@ -520,6 +530,12 @@ final class Regions {
 
   // MARK: Reopening
 
+  /// A device was let go of: the kernel may be able to answer for the pools that had its group open
+  /// besides. What waits for its answer goes on.
+  private func allowReopening() {
+    for region in regions.all where region.allowReopening() { watchReach(of: region) }
+  }
+
   /// Has the kernel asked whether anything reaches a region's memory, by opening it anew.
   private func reopen(_ region: AttachedRegion) {
     region.beginReopening()
@@ -614,6 +630,7 @@ final class Regions {
       region.lose()
       forgetIfGone(region)
     }
+    allowReopening()
   }
 
   /// Forgets a region without a device once no process that was lent its memory can reach it any
@@ -626,6 +643,7 @@ final class Regions {
     regions.remove(region)
     closeRecord(of: region)
     region.close()
+    allowReopening()
     logger.info("gone", metadata: ["pool": "\(region.name)"])
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     observer.memoryChanged(of: region)
@@ -657,7 +675,7 @@ final class Regions {
       metadata["pool"] = "\(name)"
       metadata["cause"] = "\(expectation.failure)"
       logger.notice("waits no longer", metadata: metadata)
-      if byAdmin { drainedNames.remove(name) }
+      if byAdmin { drained[name] = nil }
       giveUp(expectation)
       return Broker1.Detach.Reply()
     }
@@ -668,7 +686,7 @@ final class Regions {
     if region.answer == .unknown {
       reply = .init(unseenUid: region.lastUser, witness: region.witness.rawValue)
     }
-    if byAdmin { drainedNames.remove(name) }
+    if byAdmin { drained[name] = nil }
     detach(region, byAdmin: true, audit: audit)
     return reply
   }
@@ -700,7 +718,7 @@ final class Regions {
     }
     closeRecord(of: region, forgets: byAdmin)
     region.close()
-    regions.all.forEach { $0.allowReopening() }
+    allowReopening()
     logger.notice("detach", metadata: metadata)
     observer.publish(Broker1.Event(event: .regionRemoved, pool: region.name))
     // An Acquire that waited for this pool has to hear that it is gone.
@@ -740,22 +758,34 @@ final class Regions {
     observer.regionsChanged()
   }
 
-  /// Keeps a region from leasing more for an admin, or lets it lease again.
+  /// Keeps a region from leasing more for an admin, or lets it lease again. That of one that was
+  /// drained, and whose memory was lost since, ends as well: it leases when it comes again.
+  /// - Returns: the pool, as it was drained if it is not attached any more.
   /// - Throws: NoSuchPool; PoolBusy for one that is not attached yet; PoolRevoked.
   func setDrained(
     _ isDrained: Bool, pool name: String, audit: Logger.Metadata
-  ) throws(BrokerError) {
-    if let expectation = expectation(named: name) {
-      // One that was drained before its memory was lost, and comes again.
-      guard !isDrained, drainedNames.remove(name) != nil else { throw expectation.pool.busy }
-      return
-    }
-    let region = try named(name)
-    if let cause = region.failure { throw .poolRevoked(pool: name, cause: cause) }
-    if isDrained { drainedNames.insert(name) } else { drainedNames.remove(name) }
-    guard region.setDrained(isDrained) else { return }
+  ) throws(BrokerError) -> Broker1.Pool {
     var metadata = audit
     metadata["pool"] = "\(name)"
+    let last = isDrained ? nil : drained.removeValue(forKey: name)
+    guard let region = pool(named: name), !region.isRevoked else {
+      guard var last else {
+        if let expectation = expectation(named: name) { throw expectation.pool.busy }
+        throw try .poolRevoked(pool: name, cause: named(name).failure ?? "")
+      }
+      logger.notice("resume", metadata: metadata)
+      if let expectation = expectation(named: name) { return expectation.description }
+      if let region = regions.named(name) {
+        _ = region.setDrained(false)
+        return region.description
+      }
+      last.state = .revoked
+      last.failure = "it is not attached, and leases when it is attached again"
+      (last.available, last.largestFree) = (.zero, .zero)
+      return last
+    }
+    defer { if isDrained { drained[name] = region.description } }
+    guard region.setDrained(isDrained) else { return region.description }
     metadata["leases"] = "\(region.leaseCount)"
     logger.notice(isDrained ? "drain" : "resume", metadata: metadata)
     // One that is given up has been drained before, and leases no more afterwards.
@@ -771,6 +801,7 @@ final class Regions {
     } else {
       observer.regionsChanged()
     }
+    return region.description
   }
 
   /// Ends an admin's drain if nothing reaches the memory any more. Where the kernel cannot tell,

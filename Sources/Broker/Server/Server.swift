@@ -88,8 +88,8 @@ final class Server {
   }
 
   /// Limits from now on: no connection is closed by them. The admins' group is judged anew for each
-  /// connection that came by their socket: the calls of one that is no admin's any more are
-  /// refused.
+  /// connection that came by their socket: one whose process may not connect there any more is
+  /// answered PermissionDenied, and closed.
   func reconfigure(_ settings: Settings) {
     let isGroupNew = settings.adminGroup != self.settings.adminGroup
     self.settings = settings
@@ -102,8 +102,14 @@ final class Server {
       acceptor.resume()
     }
     guard isGroupNew else { return }
-    for session in sessions.values where session.isAtAdminsSocket {
-      session.setAdmin(mayAdminister(session.user, session.groups))
+    for session in sessions.values
+    where session.isAdmin && !mayAdminister(session.user, session.groups) {
+      // As a plain session it would see less than its client expects, without an error.
+      limiter.log(
+        .notice, "dismissed", of: session.account,
+        session.metadata(cause: "\(BrokerError.permissionDenied)"))
+      session.dismiss(because: .permissionDenied)
+      close(session)
     }
   }
 

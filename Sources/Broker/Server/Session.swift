@@ -20,11 +20,9 @@ final class Session {
   let user: UID
   /// The user on whose account it is served.
   let account: UID
-  /// Whether it came by the admins' socket.
-  let isAtAdminsSocket: Bool
-  /// Whether it may do what admins may: it came by their socket, and its process may connect there
-  /// still.
-  private(set) var isAdmin: Bool
+  /// Whether it may do what admins may: it came by their socket. It is closed when its process may
+  /// not connect there any more.
+  let isAdmin: Bool
   /// The label of leases that it acquires without one: the name that Hello gave it.
   private(set) var label: String?
 
@@ -74,7 +72,6 @@ final class Session {
     self.process = process
     self.user = user
     self.account = account
-    isAtAdminsSocket = isAdmin
     self.isAdmin = isAdmin
   }
 
@@ -173,6 +170,15 @@ final class Session {
     try output.flush(to: socket)
   }
 
+  /// Answers the call that waits, or else the next one, with an error, before the connection is
+  /// closed. Does not wait until the peer takes it.
+  func dismiss(because failure: BrokerError) {
+    guard !isHungUp, let reply = try? Reply.frame(error: failure) else { return }
+    output.append(OutputQueue.Message(bytes: reply))
+    try? flush()
+    socket.takeFarewell()
+  }
+
   // MARK: States
 
   /// Takes the name that Hello gives it for its leases' label. One that can be none stays in the
@@ -180,9 +186,6 @@ final class Session {
   func setName(_ name: String?) {
     label = name.flatMap { Broker1.Lease.isLabel($0) ? $0 : nil }
   }
-
-  /// The admins' group is another one.
-  func setAdmin(_ isAdmin: Bool) { self.isAdmin = isAtAdminsSocket && isAdmin }
 
   /// An Acquire of it waits for memory: no further call is taken.
   func beginWait() { isWaiting = true }

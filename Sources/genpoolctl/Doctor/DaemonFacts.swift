@@ -101,14 +101,39 @@ struct DaemonFacts: Sendable {
   }
 
   /// proc_net_unix(5): the flag 0x10000 is that of a socket that listens (`__SO_ACCEPTCON`).
+  /// It has the path that the process bound, by links or from its own directory perhaps.
   private static func isListened(_ path: String, in root: SystemRoot) -> Fact<Bool> {
-    root.text("/proc/net/unix", limit: 16 << 20).map { text in
-      text.split(separator: "\n").dropFirst().contains { line in
-        let fields = line.split(separator: " ", maxSplits: 7)
-        return fields.count == 8 && fields[7] == path
-          && UInt32(fields[3], radix: 16).map { $0 & 0x10000 != 0 } == true
-      }
+    let text: String
+    switch root.text("/proc/net/unix", limit: 16 << 20) {
+    case .known(let known): text = known
+    case .unknown(let cause): return .unknown(cause)
     }
+    let bound = text.split(separator: "\n").dropFirst().compactMap { line -> String? in
+      let fields = line.split(separator: " ", maxSplits: 7)
+      guard fields.count == 8, let flags = UInt32(fields[3], radix: 16), flags & 0x10000 != 0
+      else { return nil }
+      return String(fields[7])
+    }
+    if bound.contains(path) { return .known(true) }
+    guard !path.hasPrefix("@") else { return .known(false) }
+    let name = path.split(separator: "/").last
+    let alike = bound.filter { !$0.hasPrefix("@") && $0.split(separator: "/").last == name }
+    if let own = fileIdentity(root[path].path),
+      alike.contains(where: { $0.hasPrefix("/") && fileIdentity(root[$0].path) == own })
+    {
+      return .known(true)
+    }
+    if let relative = alike.first(where: { !$0.hasPrefix("/") }) {
+      return .unknown("a process listens at \(relative), a path from its own directory")
+    }
+    return .known(false)
+  }
+
+  /// The device and inode of the file that `path` leads to; nil where there is none.
+  private static func fileIdentity(_ path: String) -> [UInt64]? {
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { return nil }
+    return [UInt64(status.st_dev), UInt64(status.st_ino)]
   }
 
   private static func groups(of root: SystemRoot) -> (Fact<UInt32?>, Fact<UInt32?>) {

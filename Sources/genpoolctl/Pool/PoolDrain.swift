@@ -90,9 +90,8 @@ struct PoolDrain: ParsableCommand {
       return try admin.describe(pool: pool.name).pool
     } catch .broker(.noSuchPool) {
       throw Failure(
-        "drain pool \(pool.name): it was detached while it drained, by a reload of the configuration, "
-          + "an admin, or as its device went; if a reload or hot-plug attaches it again, it is drained "
-          + "still")
+        "drain pool \(pool.name): it was detached while it drained; if a reload of the configuration "
+          + "or its device's end did that, it is drained still when it is attached again")
     }
   }
 
@@ -102,6 +101,8 @@ struct PoolDrain: ParsableCommand {
     case .draining:
       "Pool \(pool.name) leases no more, and is drained when what is leased has ended: \(pool.use).\n"
     case .active: "Pool \(pool.name) leases.\n"
+    case .revoked where pool.failure != nil:
+      "Pool \(pool.name) is revoked: \(pool.failure ?? "").\n"
     default: "Pool \(pool.name) is \(pool.state.rawValue).\n"
     }
   }
@@ -136,9 +137,10 @@ extension Broker1.Pool {
   static let unseen = "the kernel cannot tell whether a process still reaches its memory"
 
   /// Whether nothing will tell whether a process reaches its memory. Where the device is opened
-  /// anew for that, it may yet.
+  /// anew for that, it may yet: that is not done for a pool that users share.
   var isUnseenForGood: Bool {
-    leases == 0 && holders == 0 && reach == "unknown" && witness != "reopening"
+    let isReopened = witness == "reopening" && isolation == "uid-exclusive"
+    return leases == 0 && holders == 0 && reach == "unknown" && !isReopened
   }
 
   /// `1 lease, 2 processes that reach it`.
