@@ -504,8 +504,13 @@ final class AttachedRegion {
     return presence != .gone && now - first < Self.resetTime
   }
 
-  /// A slice has kept what was written.
-  func endReset(_ slice: Scrubber.FinishedSlice) { allOnesSince[slice.offset] = nil }
+  /// A slice has kept what was written, and so have all that began in it.
+  func endReset(_ slice: Scrubber.FinishedSlice) {
+    guard isPartlyAllOnes else { return }
+    allOnesSince = allOnesSince.filter {
+      $0.key < slice.offset || $0.key >= slice.offset + slice.size
+    }
+  }
 
   /// Whether the memory still lies where it did when it was opened, behind the same file.
   var presence: RangePresence { lender?.presence() ?? .inPlace }
