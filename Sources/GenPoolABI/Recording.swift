@@ -74,13 +74,11 @@ final class Recording: Sendable {
     let opened = try Descriptor(owningResult: file >= 0 ? file : -errno, of: "create", path)
     // Not a standard stream's number, which a program that was started without may write to.
     var log = Log(path, try opened.duplicate())
-    var lines: [String] = []
     let head = Mutex<[String]>([])
     withExtendedLifetime(
       RecordedPool(recording: pool, name: "pool") { line in head.withLock { $0.append(line) } }
     ) {}
-    lines = head.withLock { $0 }
-    for line in lines { log.write(line) }
+    for line in head.withLock({ $0 }) { log.write(line) }
     if case .failure(let errno) = log.ending {
       // A part of a head is no record, and the next attempt is to find no file.
       unsafe unlink(path)

@@ -4,8 +4,9 @@ public import BrokerProtocol
 ///
 /// All throw what ``Connection`` says, and the broker's errors as `ClientError.broker`.
 extension Connection {
-  /// Who the broker is, and whom it takes this process for. `name` is what its log calls us,
-  /// and, if it can be a label, the label of leases that are acquired without one from then on.
+  /// Returns the broker's release, and the session and user that this connection is to it. `name`
+  /// names the session in its log, and is, if it can be one, the label of leases that are acquired
+  /// without one from then on.
   public func hello(as name: String? = nil) throws(ClientError) -> Broker1.Hello.Reply {
     try call(Broker1.Hello.self, .init(client: name))
   }

@@ -10,9 +10,8 @@ package struct LeaseRequest {
   /// The user on whose account it is.
   package let account: UID
   package let pid: PID
-  /// Whether its connection is an admin's. Asked at each decision: a reload may change the group.
-  package var isAdmin: Bool { judge() }
-  private let judge: () -> Bool
+  /// Whether its connection is an admin's.
+  package let isAdmin: Bool
   /// The label of the lease.
   package let label: String?
   /// Returns the groups of its process, which may be 65,536: nothing keeps them.
@@ -20,9 +19,8 @@ package struct LeaseRequest {
 
   package init(
     _ parameters: Broker1.Acquire.Parameters, session: SessionID, process: ProcessID, user: UID,
-    account: UID, pid: PID, isAdmin: @autoclosure @escaping () -> Bool = false,
-    sessionLabel: String? = nil,
-    groups: @escaping () -> [UInt32] = { [] }
+    account: UID, pid: PID, isAdmin: Bool = false,
+    sessionLabel: String? = nil, groups: @escaping () -> [UInt32] = { [] }
   ) {
     self.parameters = parameters
     self.session = session
@@ -30,7 +28,7 @@ package struct LeaseRequest {
     self.user = user
     self.account = account
     self.pid = pid
-    judge = isAdmin
+    self.isAdmin = isAdmin
     label = parameters.label ?? sessionLabel
     self.groups = groups
   }

@@ -104,7 +104,7 @@ final class Server {
     guard isGroupNew else { return }
     for session in sessions.values
     where session.isAdmin && !mayAdminister(session.user, session.groups) {
-      // As a plain session it would see less than its client expects, without an error.
+      // Not kept as an ordinary session: its lists would silently become shorter.
       limiter.log(
         .notice, "dismissed", of: session.account,
         session.metadata(cause: "\(BrokerError.permissionDenied)"))

@@ -30,8 +30,4 @@ struct AtomicWords: ~Copyable, @unchecked Sendable {
       unsafe words[index].store(newValue, ordering: .releasing)
     }
   }
-
-  /// The address of a word, valid as long as this is there.
-  @unsafe
-  func word(_ index: Int) -> UnsafeMutablePointer<Atomic<UInt64>> { unsafe words + index }
 }

@@ -46,7 +46,7 @@ public func genpool_dma_alloc(
   let isAligned = unsafe known.alignment != 0
   return handle.withPool { pool in
     do throws(PoolError) {
-      // Where constraints put it is recorded as the place that it is.
+      // The record names the place that the constraints led to, as a fixed one.
       let allocation = try handle.allocatingDMA(size, .custom { _, _ in nil }) {
         () throws(PoolError) in
         try pool.allocateDMA(

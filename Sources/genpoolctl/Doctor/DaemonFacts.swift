@@ -101,7 +101,7 @@ struct DaemonFacts: Sendable {
   }
 
   /// proc_net_unix(5): the flag 0x10000 is that of a socket that listens (`__SO_ACCEPTCON`).
-  /// It has the path that the process bound, by links or from its own directory perhaps.
+  /// The kernel shows the path as the process bound it, which may contain links or be relative.
   private static func isListened(_ path: String, in root: SystemRoot) -> Fact<Bool> {
     let text: String
     switch root.text("/proc/net/unix", limit: 16 << 20) {

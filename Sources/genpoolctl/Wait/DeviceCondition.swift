@@ -59,7 +59,7 @@ struct DeviceCondition: WaitCondition {
           }
         first = first ?? "BAR \(bar.index.rawValue): \(refusal.rule), \(refusal.cause)"
       }
-      // What cannot be allowed keeps the daemon from making a pool of it, too.
+      // The daemon makes no pool either of a device that breaks a rule which allow= cannot lift.
       return isAllowable && isPool ? nil : first ?? "it has no memory BAR"
     } catch {
       return "\(error)"
